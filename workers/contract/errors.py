@@ -1,0 +1,126 @@
+"""The error tree of the workers. Every error has a code, says whether a retry can help, and survives pickling.
+
+To add one: a member of `ErrorCode`, a subclass whose docstring is its default message, and a row in
+`tests/unit/test_errors.py`. Keep `__init__` to the single message argument, or give `__reduce__` the rest:
+Ray pickles exceptions across processes.
+"""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import ClassVar
+
+from workers.contract.rows import RowIssue
+
+
+class ErrorCode(StrEnum):
+    """Stable names: shown to tenants in `job.error.code`, counted in dashboards."""
+
+    INVALID_TRAINING_FILE = "invalid_training_file"
+    INVALID_VALIDATION_FILE = "invalid_validation_file"
+    INVALID_TARGET_MODULES = "invalid_target_modules"
+    NON_FINITE_LOSS = "non_finite_loss"
+    NO_GRADIENT = "no_gradient"
+    OUT_OF_MEMORY = "out_of_memory"
+    BASE_UNAVAILABLE = "base_unavailable"
+    BASE_REFUSED = "base_refused"
+    BASE_DIGEST_MISMATCH = "base_digest_mismatch"
+    STORAGE_UNAVAILABLE = "storage_unavailable"
+    HOST_FULL = "host_full"
+    HOST_LOST = "host_lost"
+    MAX_RUNTIME_EXCEEDED = "max_runtime_exceeded"
+    INTERNAL = "internal_error"
+
+
+class WorkerError(Exception):
+    """Something went wrong on the worker."""
+
+    code: ClassVar[ErrorCode] = ErrorCode.INTERNAL
+    retryable: ClassVar[bool] = True
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (self.__doc__ or "").strip())
+
+
+class UserError(WorkerError):
+    """The job cannot succeed as it was asked for; a retry would end the same way."""
+
+    retryable = False
+
+
+class DataError(UserError):
+    """The file has rows that cannot be trained on."""
+
+    code = ErrorCode.INVALID_TRAINING_FILE
+
+    def __init__(self, message: str, issues: Sequence[RowIssue] = ()) -> None:
+        super().__init__(message)
+        self.issues = tuple(issues)
+
+    def __reduce__(self) -> tuple[type, tuple[str, tuple[RowIssue, ...]]]:
+        return type(self), (str(self), self.issues)
+
+
+class ValidationDataError(DataError):
+    """The validation file has rows that cannot be evaluated on."""
+
+    code = ErrorCode.INVALID_VALIDATION_FILE
+
+
+class InvalidTargetModules(UserError):
+    """The base has no linear of that name to adapt."""
+
+    code = ErrorCode.INVALID_TARGET_MODULES
+
+
+class NonFiniteLoss(UserError):
+    """The loss became NaN or infinite; lower the learning rate or look at the rows of that step."""
+
+    code = ErrorCode.NON_FINITE_LOSS
+
+
+class BaseRefused(UserError):
+    """The base folder holds files that Orchard does not load, such as pickles or remote code."""
+
+    code = ErrorCode.BASE_REFUSED
+
+
+class InfraError(WorkerError):
+    """The machinery failed, not the job; the attempt may be repeated."""
+
+
+class NoGradient(InfraError):
+    """A trainable tensor received no gradient on the seat's first step: the base does not back-propagate."""
+
+    code = ErrorCode.NO_GRADIENT
+    retryable = False
+
+
+class OutOfMemory(InfraError):
+    """The device has too little memory for this seat."""
+
+    code = ErrorCode.OUT_OF_MEMORY
+
+
+class BaseUnavailable(InfraError):
+    """The base's weights could not be read."""
+
+    code = ErrorCode.BASE_UNAVAILABLE
+
+
+class BaseDigestMismatch(InfraError):
+    """The base's weights are not the ones the catalogue pins, or changed while resident."""
+
+    code = ErrorCode.BASE_DIGEST_MISMATCH
+    retryable = False
+
+
+class StorageUnavailable(InfraError):
+    """Storage could not be read or written."""
+
+    code = ErrorCode.STORAGE_UNAVAILABLE
+
+
+class HostFull(InfraError):
+    """The host has no free seat."""
+
+    code = ErrorCode.HOST_FULL

@@ -1,0 +1,9 @@
+"""The pydantic base class of every contract model."""
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Frozen(BaseModel):
+    """An immutable value that refuses unknown fields, so that a typo is an error and not a silent default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")

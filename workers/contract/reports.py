@@ -1,0 +1,163 @@
+"""What a host answers to `poll`: reports of its seats, in order, each under the lease of one attempt."""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from workers.contract.errors import ErrorCode
+from workers.contract.model import Frozen
+
+
+class SeatReport(Frozen):
+    """The identity every report carries. The orchestrator drops it when the lease is no longer current."""
+
+    job_id: str
+    attempt: int = Field(ge=1)
+    lease_token: str
+
+
+class Prepared(SeatReport):
+    """The rows are tokens now; the seat trains next. Sent once an attempt."""
+
+    kind: Literal["prepared"] = "prepared"
+    total_steps: int
+    resumed_from_step: int = Field(0, description="0: from the start")
+    training_rows: int
+    validation_rows: int = 0
+    supervised_tokens: int = Field(description="training tokens that carry loss, one epoch")
+    truncated_rows: int = 0
+    dropped_rows: int = 0
+    trainable_parameters: int
+
+
+class Heartbeat(SeatReport):
+    """The seat is alive. `step` is its last finished optimizer step."""
+
+    kind: Literal["heartbeat"] = "heartbeat"
+    step: int
+    phase: Literal["waiting", "preparing", "training", "evaluating", "saving"]
+
+
+class StepReport(SeatReport):
+    """One optimizer step, or an evaluation after it. Losses are nats per supervised token."""
+
+    kind: Literal["step"] = "step"
+    step: int = Field(ge=0, description="0: the evaluation before training")
+    total_steps: int
+    epoch: float
+    train_loss: float | None = None
+    train_mean_token_accuracy: float | None = None
+    full_valid_loss: float | None = Field(None, description="over the whole validation file")
+    full_valid_mean_token_accuracy: float | None = None
+    learning_rate: float | None = None
+    grad_norm: float | None = Field(None, description="before clipping")
+    tokens: int = Field(0, description="real tokens of this step, padding not counted")
+    supervised_tokens: int = 0
+    step_seconds: float = Field(0.0, description="wall time of this seat's own work")
+
+
+class FileDigest(Frozen):
+    """One file of a checkpoint or an adapter."""
+
+    path: str = Field(description="relative to the manifest's folder")
+    bytes: int = Field(ge=0)
+    sha256: str
+
+
+class CheckpointManifest(SeatReport):
+    """A checkpoint that is whole in storage. Written last, so its presence proves the other files."""
+
+    kind: Literal["checkpoint"] = "checkpoint"
+    version: Literal[1] = 1
+    uri: str = Field(description="folder of the checkpoint")
+    step: int
+    epoch: float
+    files: tuple[FileDigest, ...]
+    manifest_sha256: str = Field("", description="digest of manifest.json itself; empty inside that file")
+    base_id: str
+    base_digest: str
+    train_loss: float | None = None
+    full_valid_loss: float | None = None
+    full_valid_mean_token_accuracy: float | None = None
+
+
+class CheckpointRejected(SeatReport):
+    """A checkpoint did not verify at resume; the next older one was tried."""
+
+    kind: Literal["checkpoint_rejected"] = "checkpoint_rejected"
+    uri: str
+    step: int
+    why: str
+
+
+class ExitClass(StrEnum):
+    """Who has to act on an end; decides between retry and failure (see `orchestrator.jobs.retry`)."""
+
+    OK = "ok"
+    USER = "user"
+    INFRA = "infra"
+    PREEMPTED = "preempted"
+    CANCELLED = "cancelled"
+
+
+class AdapterManifest(Frozen):
+    """The finished adapter in storage: a PEFT folder, the tokenizer and their digests."""
+
+    uri: str
+    files: tuple[FileDigest, ...]
+    adapter_sha256: str = Field(description="digest of the adapter's safetensors file")
+    base_digest: str
+    chat_template_sha256: str | None = None
+
+
+class Outcome(SeatReport):
+    """The end of an attempt: the last report of its seat."""
+
+    kind: Literal["outcome"] = "outcome"
+    exit_class: ExitClass
+    step: int
+    error_code: ErrorCode | None = None
+    message: str | None = None
+    details: tuple[dict[str, str | int | None], ...] = Field((), description="one entry per bad row")
+    adapter: AdapterManifest | None = None
+    eval_loss_before: float | None = None
+    eval_loss_after: float | None = None
+    trained_tokens: int = Field(0, description="real training tokens, all attempts of the resumed run")
+
+
+Report = Annotated[
+    Prepared | Heartbeat | StepReport | CheckpointManifest | CheckpointRejected | Outcome,
+    Field(discriminator="kind"),
+]
+
+
+class NumberedReport(Frozen):
+    """A report with its place in the host's log. `poll(cursor)` returns those with `seq > cursor`."""
+
+    seq: int = Field(ge=1)
+    report: Report
+
+
+class HostPhase(StrEnum):
+    """Where a host is in its life."""
+
+    LOADING = "loading"
+    READY = "ready"
+    FAILED = "failed"
+
+
+class HostReport(Frozen):
+    """The answer to `poll(cursor)`; polling acknowledges, and lets the host forget, every report up to `cursor`."""
+
+    host_id: str
+    phase: HostPhase
+    pid: int
+    error_code: ErrorCode | None = None
+    error: str | None = None
+    base_digest: str | None = None
+    base_loads: int = Field(0, description="times this process loaded base weights; stays 1")
+    load_seconds: float | None = None
+    memory_bytes: int | None = Field(None, description="resident memory of the process, or allocated device memory")
+    seats: tuple[str, ...] = Field((), description="ids of the jobs seated now")
+    reports: tuple[NumberedReport, ...] = ()

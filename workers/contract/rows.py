@@ -1,0 +1,135 @@
+"""Dataset rows: the three JSONL formats, one row model each, and the shape of a complaint about a row.
+
+A file holds one format. Formats follow OpenAI's fine-tuning guide (chat, prompt/completion) and the plain
+`{"text": …}` of continued pre-training.
+"""
+
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from workers.contract.model import Frozen
+
+
+class DatasetFormat(StrEnum):
+    """Which model the rows of a file follow."""
+
+    CHAT = "chat"
+    PROMPT_COMPLETION = "prompt_completion"
+    TEXT = "text"
+
+
+class Role(StrEnum):
+    """Who speaks a chat message."""
+
+    SYSTEM = "system"
+    DEVELOPER = "developer"
+    USER = "user"
+    ASSISTANT = "assistant"
+    TOOL = "tool"
+
+
+class FunctionCall(Frozen):
+    """The function an assistant calls, its arguments as a JSON string."""
+
+    name: str = Field(min_length=1)
+    arguments: str
+
+
+class ToolCall(Frozen):
+    """One entry of an assistant's `tool_calls`."""
+
+    id: str
+    type: Literal["function"] = "function"
+    function: FunctionCall
+
+
+class ChatMessage(Frozen):
+    """One turn. Loss falls on assistant turns, unless `weight` is 0."""
+
+    role: Role
+    content: str | None = None
+    name: str | None = None
+    weight: Literal[0, 1] | None = None
+    tool_calls: tuple[ToolCall, ...] | None = None
+    tool_call_id: str | None = None
+
+    @model_validator(mode="after")
+    def _has_something_to_say(self) -> "ChatMessage":
+        if self.content is None and not (self.role is Role.ASSISTANT and self.tool_calls):
+            raise ValueError("content is missing; only an assistant message with tool_calls may leave it out")
+        if self.weight is not None and self.role is not Role.ASSISTANT:
+            raise ValueError("weight is allowed on assistant messages only")
+        return self
+
+
+class ChatRow(Frozen):
+    """`{"messages": [...]}`: a conversation with at least one assistant turn that carries loss."""
+
+    messages: tuple[ChatMessage, ...] = Field(min_length=1)
+    tools: tuple[dict[str, Any], ...] | None = None
+    parallel_tool_calls: bool | None = None
+
+    @model_validator(mode="after")
+    def _has_a_turn_to_learn(self) -> "ChatRow":
+        if not any(m.role is Role.ASSISTANT for m in self.messages):
+            raise ValueError("messages has no assistant message, so there is nothing to learn")
+        if not any(m.role is Role.ASSISTANT and m.weight != 0 for m in self.messages):
+            raise ValueError("every assistant message has weight 0, so there is nothing to learn")
+        return self
+
+
+class PromptCompletionRow(Frozen):
+    """`{"prompt": ..., "completion": ...}`: loss on the completion."""
+
+    prompt: str
+    completion: str = Field(min_length=1)
+
+
+class TextRow(Frozen):
+    """`{"text": ...}`: loss on every token."""
+
+    text: str = Field(min_length=1)
+
+
+Row = ChatRow | PromptCompletionRow | TextRow
+
+ROW_MODELS: dict[DatasetFormat, type[Row]] = {
+    DatasetFormat.CHAT: ChatRow,
+    DatasetFormat.PROMPT_COMPLETION: PromptCompletionRow,
+    DatasetFormat.TEXT: TextRow,
+}
+
+
+class RowIssue(Frozen):
+    """What is wrong with one row, where, and under which stable code."""
+
+    line: int = Field(ge=1, description="line of the file, counted from 1")
+    field: str | None = Field(None, description="dotted path inside the row, for example messages.2.role")
+    code: str
+    message: str
+
+
+def detect_format(row: dict[str, Any]) -> DatasetFormat | None:
+    """The format whose telling keys `row` has, or None."""
+    if "messages" in row:
+        return DatasetFormat.CHAT
+    if "prompt" in row or "completion" in row:
+        return DatasetFormat.PROMPT_COMPLETION
+    if "text" in row:
+        return DatasetFormat.TEXT
+    return None
+
+
+def row_issues(line: int, error: ValidationError) -> list[RowIssue]:
+    """Every complaint of pydantic about the row on `line`, in our own shape. Values are never echoed."""
+    return [
+        RowIssue(
+            line=line,
+            field=".".join(str(part) for part in detail["loc"]) or None,
+            code=detail["type"],
+            message=detail["msg"].removeprefix("Value error, "),
+        )
+        for detail in error.errors(include_url=False, include_context=False, include_input=False)
+    ]

@@ -1,0 +1,158 @@
+"""`JobSpec`: all that a worker is told about a job, with every number resolved."""
+
+from enum import StrEnum
+from typing import Final, Literal
+
+from pydantic import Field, model_validator
+
+from workers.contract import CONTRACT_VERSION
+from workers.contract.base import BaseSpec, ComputeDtype, Quantization
+from workers.contract.model import Frozen
+from workers.contract.rows import DatasetFormat
+
+MAX_RANK: Final = 256
+MAX_SEQ_LEN: Final = 131_072  # tokens
+MAX_LEARNING_RATE: Final = 0.1
+
+
+class LoraMethod(Frozen):
+    """Low-rank adaptation (arXiv 2106.09685): y = W x + scale * B A dropout(x), A [r, in], B [out, r]."""
+
+    type: Literal["lora"] = "lora"
+    rank: int = Field(8, ge=1, le=MAX_RANK, description="r; an adapted linear gains r * (in + out) weights")
+    alpha: float = Field(16.0, gt=0, le=4096, description="scale = alpha / r, or alpha / sqrt(r) with rslora")
+    dropout: float = Field(0.0, ge=0, lt=1, description="probability of zeroing an input of A while training")
+    target_modules: tuple[str, ...] = Field(
+        ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
+        min_length=1,
+        max_length=64,
+        description="last name parts of the linears to adapt",
+    )
+    rslora: bool = Field(False, description="rank-stabilised scale (arXiv 2312.03732)")
+
+
+Method = LoraMethod
+"""The PEFT methods of the fused lane. Becomes a union discriminated by `type` when the solo lane brings more."""
+
+
+class Overlength(StrEnum):
+    """What to do with a row of more than `max_seq_len` tokens. Never silent: the counts are reported."""
+
+    ERROR = "error"
+    TRUNCATE = "truncate"
+    DROP = "drop"
+
+
+class LrSchedule(StrEnum):
+    """The learning rate after warm-up."""
+
+    CONSTANT = "constant"
+    LINEAR = "linear"
+    COSINE = "cosine"
+
+
+class DatasetRef(Frozen):
+    """A validated JSONL file in storage."""
+
+    file_id: str
+    uri: str = Field(description="fsspec URI that the worker may read")
+    sha256: str
+    rows: int = Field(ge=1)
+    format: DatasetFormat
+
+
+class DataSpec(Frozen):
+    """The rows of a job and how they become tokens."""
+
+    training: DatasetRef
+    validation: DatasetRef | None = None
+    max_seq_len: int = Field(2048, ge=8, le=MAX_SEQ_LEN, description="tokens")
+    overlength: Overlength = Overlength.ERROR
+
+
+class TrainingSpec(Frozen):
+    """Optimisation: AdamW (arXiv 1711.05101) over `n_epochs` passes. One step takes `batch_size` rows."""
+
+    n_epochs: int = Field(3, ge=1, le=50)
+    batch_size: int = Field(4, ge=1, le=256, description="rows per optimizer step")
+    micro_batch_size: int = Field(4, ge=1, le=256, description="rows per forward pass; the rest is accumulated")
+    learning_rate: float = Field(2e-4, gt=0, le=MAX_LEARNING_RATE)
+    lr_schedule: LrSchedule = LrSchedule.LINEAR
+    warmup_ratio: float = Field(0.03, ge=0, lt=1, description="share of all steps")
+    weight_decay: float = Field(0.0, ge=0, le=1)
+    beta1: float = Field(0.9, ge=0, lt=1)
+    beta2: float = Field(0.999, ge=0, lt=1)
+    epsilon: float = Field(1e-8, gt=0)
+    max_grad_norm: float = Field(1.0, ge=0, description="clip the job's gradient to this norm; 0 = no clipping")
+    checkpoint_interval_steps: int = Field(50, ge=1)
+    eval_interval_steps: int = Field(50, ge=1)
+
+    @model_validator(mode="after")
+    def _micro_batch_divides_batch(self) -> "TrainingSpec":
+        if self.batch_size % self.micro_batch_size:
+            raise ValueError(
+                f"batch_size ({self.batch_size}) must be a multiple of micro_batch_size ({self.micro_batch_size})"
+            )
+        return self
+
+    @property
+    def accumulation_steps(self) -> int:
+        """Micro-batches per optimizer step."""
+        return self.batch_size // self.micro_batch_size
+
+    def total_steps(self, rows: int) -> int:
+        """Optimizer steps for `rows` usable rows; the last batch of an epoch may be short."""
+        return self.n_epochs * -(-rows // self.batch_size)
+
+
+class Limits(Frozen):
+    """Bounds that the service sets on a job."""
+
+    max_runtime_s: int = Field(86_400, ge=60)
+
+
+class JobSpec(Frozen):
+    """A job as a worker sees it: no tenant policy, no credentials, every "auto" resolved to a number."""
+
+    version: Literal[1] = CONTRACT_VERSION
+    job_id: str
+    tenant_id: str
+    base: BaseSpec
+    quantization: Quantization
+    compute_dtype: ComputeDtype
+    method: Method
+    data: DataSpec
+    training: TrainingSpec
+    seed: int = Field(ge=0, le=2**31 - 1)
+    limits: Limits = Limits()
+    output_uri: str = Field(description="storage prefix that belongs to this job alone")
+
+
+class CheckpointRef(Frozen):
+    """A committed checkpoint a seat may resume from."""
+
+    uri: str
+    step: int = Field(ge=0)
+    manifest_sha256: str
+
+
+class SeatOrder(Frozen):
+    """`attach`: take this attempt of a job onto the host."""
+
+    spec: JobSpec
+    attempt: int = Field(ge=1)
+    lease_token: str
+    resume_from: tuple[CheckpointRef, ...] = Field((), description="candidates, newest first; the first that verifies wins")
+
+
+class HostSpec(Frozen):
+    """What a host keeps resident, and where."""
+
+    id: str
+    base: BaseSpec
+    quantization: Quantization
+    compute_dtype: ComputeDtype
+    device: str = Field("cpu", description="torch device: `cpu` or `cuda`")
+    max_seats: int = Field(ge=1)
+    cache_dir: str = Field(description="local folder for converted and pre-quantized weights")
+    threads: int | None = Field(None, ge=1, description="CPU threads for torch; None: torch decides")
