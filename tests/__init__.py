@@ -1,0 +1,1 @@
+"""Tests; `tests.builders` is the only part other tests import."""

@@ -1,0 +1,1 @@
+"""Builders with defaults: tiny real things that tests of every room share."""
