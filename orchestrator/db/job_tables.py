@@ -1,0 +1,161 @@
+"""The tables of jobs, their attempts, checkpoints and events, and of idempotent submission."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, PrimaryKeyConstraint, String, Text, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from orchestrator.db.columns import Base, BigInt
+from orchestrator.jobs.states import SEATED, TERMINAL, JobState
+
+
+def _one_of(states: frozenset[JobState]) -> str:
+    return "state IN (" + ", ".join(f"'{state}'" for state in sorted(states)) + ")"
+
+
+class JobRow(Base):
+    """What a tenant asked for and where it stands. `state` is written by `orchestrator.jobs.transition` alone."""
+
+    __tablename__ = "job"
+    __table_args__ = (
+        CheckConstraint(f"({_one_of(TERMINAL)}) = (finished_at IS NOT NULL)", name="finished_at_iff_terminal"),
+        CheckConstraint(f"({_one_of(SEATED)}) = (lease_token IS NOT NULL)", name="lease_iff_seated"),
+        CheckConstraint("(state = 'failed') = (error_code IS NOT NULL)", name="error_iff_failed"),
+        CheckConstraint("state <> 'succeeded' OR fine_tuned_model IS NOT NULL", name="succeeded_has_model"),
+        Index("ix_job_tenant_id_seq", "tenant_id", "seq"),
+        Index("ix_job_live", "state", postgresql_where=text("finished_at IS NULL"), sqlite_where=text("finished_at IS NULL")),
+    )
+
+    seq: Mapped[int] = mapped_column(BigInt, primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(String(40), unique=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenant.id"))
+
+    # What was asked
+    base_id: Mapped[str] = mapped_column(String(128))
+    quantization: Mapped[str] = mapped_column(String(8))
+    compute_dtype: Mapped[str] = mapped_column(String(8))
+    spec: Mapped[dict[str, Any]] = mapped_column(doc="JobSpec")
+    method: Mapped[dict[str, Any]] = mapped_column(doc="OpenAI's `method` with resolved hyperparameters")
+    suffix: Mapped[str | None] = mapped_column(String(64))
+    seed: Mapped[int]
+    priority: Mapped[int] = mapped_column(default=0)
+    labels: Mapped[dict[str, Any] | None] = mapped_column("metadata", doc="the tenant's metadata pairs")
+    training_file_id: Mapped[str] = mapped_column(ForeignKey("file.id"))
+    validation_file_id: Mapped[str | None] = mapped_column(ForeignKey("file.id"))
+    memory_bytes: Mapped[int] = mapped_column(BigInt, doc="what its seat claims from a host")
+    max_retries: Mapped[int] = mapped_column(default=3, doc="lost attempts tolerated before the job fails")
+
+    # Where it stands
+    state: Mapped[str] = mapped_column(String(16))
+    desired: Mapped[str] = mapped_column(String(8))
+    state_since: Mapped[datetime]
+    state_deadline: Mapped[datetime | None]
+    attempt: Mapped[int] = mapped_column(default=0)
+    lease_token: Mapped[str | None] = mapped_column(String(40))
+    not_before: Mapped[datetime | None] = mapped_column(doc="earliest next try, of the queue or of publishing")
+    queue_reason: Mapped[str | None] = mapped_column(Text)
+    infra_failures: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None] = mapped_column(doc="when the first attempt began to train")
+    finished_at: Mapped[datetime | None]
+
+    # What came of it
+    step: Mapped[int] = mapped_column(default=0)
+    total_steps: Mapped[int | None]
+    trained_tokens: Mapped[int | None] = mapped_column(BigInt)
+    eval_loss_before: Mapped[float | None]
+    eval_loss_after: Mapped[float | None]
+    adapter: Mapped[dict[str, Any] | None] = mapped_column(doc="AdapterManifest")
+    fine_tuned_model: Mapped[str | None] = mapped_column(String(255), unique=True)
+    registry_name: Mapped[str | None] = mapped_column(String(128))
+    registry_version: Mapped[str | None] = mapped_column(String(16))
+    result_file_id: Mapped[str | None] = mapped_column(ForeignKey("file.id"))
+    error_code: Mapped[str | None] = mapped_column(String(64))
+    error_message: Mapped[str | None] = mapped_column(Text)
+    error_param: Mapped[str | None] = mapped_column(String(64))
+
+
+class AttemptRow(Base):
+    """One try at a job on one host. Holds a seat from creation until `ended_at`."""
+
+    __tablename__ = "attempt"
+    __table_args__ = (
+        PrimaryKeyConstraint("job_id", "number"),
+        CheckConstraint("(ended_at IS NULL) = (exit_class IS NULL)", name="exit_class_iff_ended"),
+        Index(
+            "uq_attempt_live",
+            "job_id",
+            unique=True,
+            postgresql_where=text("ended_at IS NULL"),
+            sqlite_where=text("ended_at IS NULL"),
+        ),
+        Index("ix_attempt_host_id", "host_id"),
+    )
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("job.id"))
+    number: Mapped[int]
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenant.id"))
+    host_id: Mapped[str] = mapped_column(ForeignKey("host.id"))
+    lease_token: Mapped[str] = mapped_column(String(40), unique=True)
+    lease_until: Mapped[datetime]
+    memory_bytes: Mapped[int] = mapped_column(BigInt)
+    resumed_from_step: Mapped[int] = mapped_column(default=0)
+    last_step: Mapped[int] = mapped_column(default=0)
+    started_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    exit_class: Mapped[str | None] = mapped_column(String(16))
+    message: Mapped[str | None] = mapped_column(Text)
+
+
+class CheckpointRow(Base):
+    """A checkpoint whose files are whole in storage. These rows are the only pointer to "the latest"."""
+
+    __tablename__ = "checkpoint"
+    __table_args__ = (
+        UniqueConstraint("job_id", "attempt", "step"),
+        CheckConstraint("state IN ('committed', 'corrupt')", name="state"),
+        Index("ix_checkpoint_job_id_seq", "job_id", "seq"),
+    )
+
+    seq: Mapped[int] = mapped_column(BigInt, primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(String(40), unique=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenant.id"))
+    job_id: Mapped[str] = mapped_column(ForeignKey("job.id"))
+    attempt: Mapped[int]
+    step: Mapped[int]
+    uri: Mapped[str] = mapped_column(Text)
+    manifest_sha256: Mapped[str] = mapped_column(String(64))
+    metrics: Mapped[dict[str, Any]]
+    state: Mapped[str] = mapped_column(String(16))
+    created_at: Mapped[datetime]
+
+
+class EventRow(Base):
+    """Append-only history of a job, as its tenant reads it."""
+
+    __tablename__ = "event"
+    __table_args__ = (Index("ix_event_job_id_seq", "job_id", "seq"),)
+
+    seq: Mapped[int] = mapped_column(BigInt, primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(String(40), unique=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenant.id"))
+    job_id: Mapped[str] = mapped_column(ForeignKey("job.id"))
+    created_at: Mapped[datetime]
+    level: Mapped[str] = mapped_column(String(8))
+    type: Mapped[str] = mapped_column(String(8))
+    message: Mapped[str] = mapped_column(Text)
+    data: Mapped[dict[str, Any] | None]
+
+
+class IdempotencyRow(Base):
+    """Which job a submission key made, and of which body, so that a repeated POST makes no second job."""
+
+    __tablename__ = "idempotency"
+    __table_args__ = (PrimaryKeyConstraint("tenant_id", "key"),)
+
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenant.id"))
+    key: Mapped[str] = mapped_column(String(255))
+    body_sha256: Mapped[str] = mapped_column(String(64))
+    job_id: Mapped[str] = mapped_column(ForeignKey("job.id"))
+    created_at: Mapped[datetime]

@@ -1,0 +1,85 @@
+"""The tables of tenants, keys, files, bases and hosts. Jobs and what hangs on them: `orchestrator.db.job_tables`."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from orchestrator.db.columns import Base, BigInt
+
+
+class TenantRow(Base):
+    """Who owns files, jobs, adapters and keys. `slug` is also the name of its MLflow workspace."""
+
+    __tablename__ = "tenant"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    slug: Mapped[str] = mapped_column(String(63), unique=True)
+    name: Mapped[str] = mapped_column(String(200))
+    allowed_bases: Mapped[list[Any] | None] = mapped_column(doc="base ids; NULL: every base of the catalogue")
+    created_at: Mapped[datetime]
+
+
+class ApiKeyRow(Base):
+    """A credential. Only its SHA-256 digest is stored; `prefix` is what listings show."""
+
+    __tablename__ = "api_key"
+    __table_args__ = (CheckConstraint("(role = 'admin') = (tenant_id IS NULL)", name="admin_has_no_tenant"),)
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    tenant_id: Mapped[str | None] = mapped_column(ForeignKey("tenant.id"), index=True)
+    role: Mapped[str] = mapped_column(String(16))
+    name: Mapped[str] = mapped_column(String(200))
+    prefix: Mapped[str] = mapped_column(String(32))
+    digest: Mapped[str] = mapped_column(String(64), unique=True)
+    created_at: Mapped[datetime]
+    last_used_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+
+class FileRow(Base):
+    """An uploaded or produced file. The bytes lie at `uri`; rows are never stored in the database."""
+
+    __tablename__ = "file"
+    __table_args__ = (Index("ix_file_tenant_id_seq", "tenant_id", "seq"),)
+
+    seq: Mapped[int] = mapped_column(BigInt, primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(String(40), unique=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenant.id"))
+    filename: Mapped[str] = mapped_column(String(255))
+    purpose: Mapped[str] = mapped_column(String(32))
+    bytes: Mapped[int] = mapped_column(BigInt)
+    sha256: Mapped[str] = mapped_column(String(64))
+    uri: Mapped[str] = mapped_column(Text)
+    status: Mapped[str] = mapped_column(String(16))
+    status_details: Mapped[str | None] = mapped_column(Text)
+    format: Mapped[str | None] = mapped_column(String(32))
+    rows: Mapped[int | None]
+    issues: Mapped[list[Any] | None] = mapped_column(doc="the bad lines, as RowIssue; capped")
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    deleted_at: Mapped[datetime | None]
+
+
+class HostRow(Base):
+    """One host: a base resident on a device. Its Ray actor is named `host-<id>`."""
+
+    __tablename__ = "host"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    base_id: Mapped[str] = mapped_column(String(128))
+    quantization: Mapped[str] = mapped_column(String(8))
+    compute_dtype: Mapped[str] = mapped_column(String(8))
+    flavor: Mapped[str] = mapped_column(String(63))
+    spec: Mapped[dict[str, Any]] = mapped_column(doc="HostSpec")
+    memory_bytes: Mapped[int] = mapped_column(BigInt, doc="claimed from the flavor for base and seats")
+    state: Mapped[str] = mapped_column(String(16), index=True)
+    cursor: Mapped[int] = mapped_column(BigInt, default=0, doc="last report applied")
+    base_digest: Mapped[str | None] = mapped_column(String(64))
+    error: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime]
+    ready_at: Mapped[datetime | None]
+    idle_since: Mapped[datetime | None]
+    last_seen_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]

@@ -1,0 +1,9 @@
+"""Jobs: submission, queries, and the state machine with its one door.
+
+May import: `orchestrator.db`, `orchestrator.catalogue`, `workers.contract`. No Ray, no MLflow, no HTTP.
+
+Invariants
+- `transition.transition` is the only code that writes `job.state`; illegal moves raise, stale ones change nothing.
+- Terminal states absorb. Attempt numbers grow by one. A live attempt has one lease token.
+- Submission writes the job and its first event in one transaction.
+"""

@@ -1,0 +1,38 @@
+"""The history of a job: drafts of events, and the one place that writes them."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from sqlalchemy.orm import Session
+
+from orchestrator.db.job_tables import EventRow
+from orchestrator.ids import new_id
+
+Level = Literal["info", "warn", "error"]
+
+
+@dataclass(frozen=True)
+class EventDraft:
+    """An event before it has an id and a time. `type` is `metrics` for the numbers of a step."""
+
+    message: str
+    level: Level = "info"
+    type: Literal["message", "metrics"] = "message"
+    data: dict[str, Any] | None = None
+
+
+def record(session: Session, tenant_id: str, job_id: str, draft: EventDraft, now: datetime) -> None:
+    """Append one event in the caller's transaction."""
+    session.add(
+        EventRow(
+            id=new_id("ftevent-"),
+            tenant_id=tenant_id,
+            job_id=job_id,
+            created_at=now,
+            level=draft.level,
+            type=draft.type,
+            message=draft.message,
+            data=draft.data,
+        )
+    )

@@ -1,0 +1,86 @@
+"""The states of a job, the moves between them, and what OpenAI's clients see of them."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final
+
+
+class JobState(StrEnum):
+    """Where a job is. Only the loops move it."""
+
+    VALIDATING = "validating"
+    """Accepted; the loop checks its files against each other."""
+    QUEUED = "queued"
+    """Waits for a seat; `queue_reason` says for what."""
+    ADMITTED = "admitted"
+    """A seat is reserved on a host, which may still be loading its base."""
+    STARTING = "starting"
+    """Attached; the host tokenizes its rows."""
+    RUNNING = "running"
+    """The host reported the seat prepared; steps follow."""
+    PUBLISHING = "publishing"
+    """Trained; the adapter is in storage and goes to the registry."""
+    STOPPING = "stopping"
+    """The host was told to give the seat up; waits for its outcome."""
+    BACKOFF = "backoff"
+    """The last attempt was lost; goes back to the queue at `not_before`."""
+    PAUSED = "paused"
+    """Gave its seat up on request; resumes from its newest checkpoint."""
+    SUCCEEDED = "succeeded"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+
+class Desired(StrEnum):
+    """What the tenant wants of the job. Only the API moves it."""
+
+    RUN = "run"
+    CANCEL = "cancel"
+    PAUSE = "pause"
+
+
+S = JobState
+TRANSITIONS: Final[Mapping[JobState, frozenset[JobState]]] = {
+    S.VALIDATING: frozenset({S.QUEUED, S.CANCELLED, S.FAILED}),
+    S.QUEUED: frozenset({S.ADMITTED, S.PAUSED, S.CANCELLED, S.FAILED}),
+    S.ADMITTED: frozenset({S.STARTING, S.STOPPING, S.BACKOFF, S.FAILED}),
+    S.STARTING: frozenset({S.RUNNING, S.STOPPING, S.BACKOFF, S.FAILED}),
+    S.RUNNING: frozenset({S.PUBLISHING, S.STOPPING, S.BACKOFF, S.FAILED}),
+    S.STOPPING: frozenset({S.PUBLISHING, S.PAUSED, S.BACKOFF, S.CANCELLED, S.FAILED}),
+    S.PUBLISHING: frozenset({S.SUCCEEDED, S.FAILED}),
+    S.BACKOFF: frozenset({S.QUEUED, S.PAUSED, S.CANCELLED, S.FAILED}),
+    S.PAUSED: frozenset({S.QUEUED, S.CANCELLED}),
+    S.SUCCEEDED: frozenset(),
+    S.CANCELLED: frozenset(),
+    S.FAILED: frozenset(),
+}
+
+TERMINAL: Final = frozenset({S.SUCCEEDED, S.CANCELLED, S.FAILED})
+SEATED: Final = frozenset({S.ADMITTED, S.STARTING, S.RUNNING, S.STOPPING})
+"""States in which the job's attempt holds a seat, and hence a lease."""
+
+OPENAI_STATUS: Final[Mapping[JobState, str]] = {
+    S.VALIDATING: "validating_files",
+    S.QUEUED: "queued",
+    S.ADMITTED: "queued",
+    S.STARTING: "running",
+    S.RUNNING: "running",
+    S.PUBLISHING: "running",
+    S.STOPPING: "running",
+    S.BACKOFF: "queued",
+    S.PAUSED: "paused",
+    S.SUCCEEDED: "succeeded",
+    S.CANCELLED: "cancelled",
+    S.FAILED: "failed",
+}
+"""OpenAI's `status` is a projection of our states; its clients accept the documented extra `paused`."""
+
+DEADLINE_S: Final[Mapping[JobState, int]] = {
+    S.VALIDATING: 600,
+    S.ADMITTED: 1_800,
+    S.STARTING: 3_600,
+    S.STOPPING: 300,
+    S.PUBLISHING: 86_400,
+    S.BACKOFF: 3_600,
+}
+"""Seconds a job may stay in a state before the sweep acts. RUNNING is bounded by its lease and `max_runtime_s`."""
