@@ -1,6 +1,6 @@
-"""The orchestrator owns the database and every decision: which job runs where, when it is retried, what is published.
+"""The orchestrator owns the database and every decision: which job runs where, when to retry, what to publish.
 
-May import: `workers.contract`, `workers.actor` (the torch-free shell that Ray starts), SQLAlchemy, Ray, MLflow's client.
+May import: `workers.contract`, `workers.actor` (the torch-free shell that Ray starts), SQLAlchemy, Ray, MLflow.
 Never `api`, torch or transformers.
 
 Rooms

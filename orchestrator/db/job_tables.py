@@ -24,7 +24,12 @@ class JobRow(Base):
         CheckConstraint("(state = 'failed') = (error_code IS NOT NULL)", name="error_iff_failed"),
         CheckConstraint("state <> 'succeeded' OR fine_tuned_model IS NOT NULL", name="succeeded_has_model"),
         Index("ix_job_tenant_id_seq", "tenant_id", "seq"),
-        Index("ix_job_live", "state", postgresql_where=text("finished_at IS NULL"), sqlite_where=text("finished_at IS NULL")),
+        Index(
+            "ix_job_live",
+            "state",
+            postgresql_where=text("finished_at IS NULL"),
+            sqlite_where=text("finished_at IS NULL"),
+        ),
     )
 
     seq: Mapped[int] = mapped_column(BigInt, primary_key=True, autoincrement=True)

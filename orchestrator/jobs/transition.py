@@ -60,7 +60,9 @@ def transition(
     if not _guarded_update(session, job, values):
         return None
     record(session, job.tenant_id, job.id, event, now)
-    return JobRef(job.id, job.tenant_id, to, values.get("attempt", job.attempt), values.get("lease_token", job.lease_token))
+    return JobRef(
+        job.id, job.tenant_id, to, values.get("attempt", job.attempt), values.get("lease_token", job.lease_token)
+    )
 
 
 def amend(session: Session, job: JobRef, **changes: Any) -> bool:

@@ -24,7 +24,12 @@ def base_bytes(shape: BaseShape, quantization: Quantization, dtype: ComputeDtype
 
 def lora_parameters(shape: BaseShape, method: LoraMethod) -> int:
     """Trainable weights: r * (in + out) for every adapted linear of every layer."""
-    hidden, middle, query, key_value = shape.hidden_size, shape.intermediate_size, shape.query_size, shape.key_value_size
+    hidden, middle, query, key_value = (
+        shape.hidden_size,
+        shape.intermediate_size,
+        shape.query_size,
+        shape.key_value_size,
+    )
     sizes = {
         "q_proj": hidden + query,
         "k_proj": hidden + key_value,
@@ -39,7 +44,7 @@ def lora_parameters(shape: BaseShape, method: LoraMethod) -> int:
 
 
 def activation_bytes(shape: BaseShape, training: TrainingSpec, max_seq_len: int, dtype: ComputeDtype) -> int:
-    """Stored for backward by one micro-batch of full rows: per-layer activations and fp32 logits with their gradient."""
+    """Stored for backward by one full micro-batch: activations of every layer, fp32 logits and their gradient."""
     tokens = training.micro_batch_size * max_seq_len
     per_layer = 14 * shape.hidden_size + 4 * shape.intermediate_size
     return tokens * (shape.num_layers * per_layer * COMPUTE_BYTES[dtype] + 2 * 4 * shape.vocab_size)

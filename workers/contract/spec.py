@@ -142,7 +142,9 @@ class SeatOrder(Frozen):
     spec: JobSpec
     attempt: int = Field(ge=1)
     lease_token: str
-    resume_from: tuple[CheckpointRef, ...] = Field((), description="candidates, newest first; the first that verifies wins")
+    resume_from: tuple[CheckpointRef, ...] = Field(
+        (), description="candidates, newest first; the first that verifies wins"
+    )
 
 
 class HostSpec(Frozen):

@@ -1,0 +1,27 @@
+"""The settings of the control plane's processes, read from the environment once, in their `main()`."""
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Every field is the environment variable `ORCHARD_<FIELD>`."""
+
+    model_config = SettingsConfigDict(env_prefix="ORCHARD_", frozen=True)
+
+    database_url: SecretStr = Field(description="SQLAlchemy URL: sqlite:///file or postgresql+psycopg://…")
+    storage_uri: str = Field(description="fsspec root of files, checkpoints and adapters: file:///… or s3://…")
+    catalogue: Path = Field(description="YAML file of bases and flavors")
+    mlflow_uri: str = Field("http://127.0.0.1:5000", description="tracking server")
+    ray_address: str = Field("auto", description="Ray cluster that runs the hosts")
+    cache_dir: Path = Field(description="folder on the hosts' machines for converted weights")
+    host: str = Field("127.0.0.1", description="address the API listens on")
+    port: int = Field(8000, ge=0, le=65_535)
+    public_url: str | None = Field(None, description="how tenants reach the API; for links in the registry")
+    loop_interval_s: float = Field(0.5, gt=0, description="pause between two passes of the control loop")
+    lease_ttl_s: int = Field(60, ge=5, description="an attempt not heard of for so long has lost its lease")
+    host_idle_s: int = Field(600, ge=0, description="a host without seats may be retired after this long")
+    max_file_bytes: int = Field(512_000_000, gt=0, description="largest upload")
+    max_live_jobs: int = Field(1_000, ge=1, description="jobs a tenant may have queued or running")
