@@ -1,0 +1,92 @@
+"""`InProcessCluster`: hosts as objects of this process, for fast tests of everything that speaks to a cluster."""
+
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from typing_extensions import override
+
+from orchestrator.cluster.port import Cluster, HostGone, HostUnreachable
+from workers.contract.host import Host
+from workers.contract.reports import ExitClass, HostReport
+from workers.contract.spec import HostSpec, SeatOrder
+
+HostT = TypeVar("HostT", bound=Host)
+
+
+class InProcessCluster(Cluster, Generic[HostT]):
+    """A `Cluster` without processes. `kill`, `cut` and `heal` are the faults a test may inject.
+
+    `make_host` builds a host from its spec; `end_host` is called with every host that is stopped or killed,
+    to join threads it may have started.
+    """
+
+    def __init__(self, make_host: Callable[[HostSpec], HostT], end_host: Callable[[HostT], None] | None = None) -> None:
+        self._make_host = make_host
+        self._end_host = end_host
+        self._hosts: dict[str, HostT] = {}
+        self._silent: set[str] = set()
+        self.answers: bool = True
+        """False: the whole cluster is out of reach. Its hosts go on."""
+        self.resources: dict[str, dict[str, float]] = {}
+        """What each host that ever started was given, by host id."""
+
+    @override
+    def start_host(self, spec: HostSpec, resources: dict[str, float]) -> None:
+        self._require_cluster()
+        if spec.id not in self._hosts:
+            self._hosts[spec.id] = self._make_host(spec)
+            self.resources[spec.id] = dict(resources)
+
+    @override
+    def host_ids(self) -> frozenset[str]:
+        self._require_cluster()
+        return frozenset(self._hosts)
+
+    @override
+    def attach(self, host_id: str, order: SeatOrder) -> None:
+        self._reach(host_id).attach(order)
+
+    @override
+    def detach(self, host_id: str, job_id: str, attempt: int, reason: ExitClass) -> None:
+        self._reach(host_id).detach(job_id, attempt, reason)
+
+    @override
+    def poll(self, host_id: str, cursor: int) -> HostReport:
+        return self._reach(host_id).poll(cursor)
+
+    @override
+    def stop_host(self, host_id: str) -> None:
+        self._require_cluster()
+        self.kill(host_id)
+
+    def host(self, host_id: str) -> HostT:
+        """The living host itself, for a test to drive. Raises: HostGone."""
+        if host_id not in self._hosts:
+            raise HostGone(f"no host {host_id} lives here")
+        return self._hosts[host_id]
+
+    def kill(self, host_id: str) -> None:
+        """The host dies at once, with everything it had not yet reported."""
+        self._silent.discard(host_id)
+        host = self._hosts.pop(host_id, None)
+        if host is not None and self._end_host is not None:
+            self._end_host(host)
+
+    def cut(self, host_id: str) -> None:
+        """The host stops answering but lives on, until `heal`."""
+        self._silent.add(host_id)
+
+    def heal(self, host_id: str) -> None:
+        """The host answers again."""
+        self._silent.discard(host_id)
+
+    def _require_cluster(self) -> None:
+        if not self.answers:
+            raise HostUnreachable("the cluster does not answer")
+
+    def _reach(self, host_id: str) -> HostT:
+        self._require_cluster()
+        host = self.host(host_id)
+        if host_id in self._silent:
+            raise HostUnreachable(f"host {host_id} does not answer")
+        return host

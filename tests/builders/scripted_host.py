@@ -1,0 +1,242 @@
+"""`ScriptedHost`: a host without torch. It trains nothing; the test says what happens next.
+
+Reports, numbers, acknowledgements and idempotence are those of a real host, and the files that checkpoints and
+adapters name really are written below the job's `output_uri`, with true digests.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import fsspec
+
+from workers.contract.errors import ErrorCode, HostFull
+from workers.contract.reports import (
+    AdapterManifest,
+    CheckpointManifest,
+    ExitClass,
+    FileDigest,
+    Heartbeat,
+    HostPhase,
+    HostReport,
+    NumberedReport,
+    Outcome,
+    Prepared,
+    Report,
+    StepReport,
+)
+from workers.contract.spec import HostSpec, SeatOrder
+
+BASE_DIGEST = "sha256:scripted-base"
+
+
+@dataclass
+class ScriptedSeat:
+    """One attempt on the host and how far the test has driven it."""
+
+    order: SeatOrder
+    total_steps: int = 0
+    step: int = 0
+    asked_to_leave: ExitClass | None = None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return {
+            "job_id": self.order.spec.job_id,
+            "attempt": self.order.attempt,
+            "lease_token": self.order.lease_token,
+        }
+
+
+class ScriptedHost:
+    """A `Host` driven by its test.
+
+    `loading=True` leaves the base unloaded until `load()`; `prompt=False` leaves detached seats in place until
+    `leave(job_id)`, as a host does that is in the middle of a long step.
+    """
+
+    def __init__(self, spec: HostSpec, *, loading: bool = False, prompt: bool = True) -> None:
+        self.spec = spec
+        self.prompt = prompt
+        self.seats: dict[str, ScriptedSeat] = {}
+        self.acknowledged = 0
+        self._phase = HostPhase.LOADING if loading else HostPhase.READY
+        self._error: tuple[ErrorCode, str] | None = None
+        self._seen: set[tuple[str, int]] = set()
+        self._log: list[NumberedReport] = []
+        self._last_seq = 0
+
+    # The contract.
+
+    def attach(self, order: SeatOrder) -> None:
+        key = (order.spec.job_id, order.attempt)
+        if key in self._seen:
+            return
+        if len(self.seats) >= self.spec.max_seats:
+            raise HostFull(f"host {self.spec.id} has {self.spec.max_seats} seats and all are taken")
+        self._seen.add(key)
+        self.seats[order.spec.job_id] = ScriptedSeat(order)
+        self.heartbeat(order.spec.job_id, phase="waiting")
+
+    def detach(self, job_id: str, attempt: int, reason: ExitClass) -> None:
+        seat = self.seats.get(job_id)
+        if seat is None or seat.order.attempt != attempt:
+            return
+        seat.asked_to_leave = reason
+        if self.prompt:
+            self.leave(job_id)
+
+    def poll(self, cursor: int) -> HostReport:
+        self.acknowledged = max(self.acknowledged, cursor)
+        self._log = [entry for entry in self._log if entry.seq > self.acknowledged]
+        code, message = self._error or (None, None)
+        ready = self._phase is HostPhase.READY
+        return HostReport(
+            host_id=self.spec.id,
+            phase=self._phase,
+            pid=os.getpid(),
+            error_code=code,
+            error=message,
+            base_digest=BASE_DIGEST if ready else None,
+            base_loads=int(ready),
+            load_seconds=0.0 if ready else None,
+            memory_bytes=1_000_000,
+            seats=tuple(sorted(self.seats)),
+            reports=tuple(entry for entry in self._log if entry.seq > cursor),
+        )
+
+    # What the test makes happen.
+
+    def load(self) -> None:
+        """The base is resident now."""
+        self._phase = HostPhase.READY
+
+    def fail_to_load(self, code: ErrorCode = ErrorCode.BASE_UNAVAILABLE, message: str = "no such folder") -> None:
+        self._phase, self._error = HostPhase.FAILED, (code, message)
+
+    def heartbeat(self, job_id: str, phase: Literal["waiting", "preparing", "training", "saving"] = "training") -> None:
+        seat = self.seats[job_id]
+        self._report(Heartbeat(**seat.identity, step=seat.step, phase=phase))
+
+    def prepare(self, job_id: str, total_steps: int = 6, resumed_from_step: int | None = None) -> None:
+        """The rows are tokens. Resumes from the newest checkpoint of the order unless told otherwise."""
+        seat = self.seats[job_id]
+        newest = next((ref.step for ref in seat.order.resume_from), 0)
+        seat.total_steps, seat.step = total_steps, newest if resumed_from_step is None else resumed_from_step
+        rows = seat.order.spec.data.training.rows
+        report = Prepared(
+            **seat.identity,
+            total_steps=total_steps,
+            resumed_from_step=seat.step,
+            training_rows=rows,
+            supervised_tokens=rows * 8,
+            trainable_parameters=1024,
+        )
+        self._report(report)
+
+    def step(self, job_id: str, times: int = 1, loss: float | None = None) -> None:
+        """`times` optimizer steps; the training loss falls as 3 / (1 + step) unless `loss` is given."""
+        seat = self.seats[job_id]
+        for _ in range(times):
+            seat.step += 1
+            self._report(
+                StepReport(
+                    **seat.identity,
+                    step=seat.step,
+                    total_steps=seat.total_steps,
+                    epoch=seat.step / max(seat.total_steps, 1),
+                    train_loss=3.0 / (1 + seat.step) if loss is None else loss,
+                    train_mean_token_accuracy=0.5,
+                    learning_rate=1e-3,
+                    grad_norm=1.0,
+                    tokens=64,
+                    supervised_tokens=32,
+                    step_seconds=0.01,
+                )
+            )
+
+    def evaluate(self, job_id: str, loss: float) -> None:
+        """An evaluation after the seat's last step; before the first step it reports step 0."""
+        seat = self.seats[job_id]
+        epoch = seat.step / max(seat.total_steps, 1)
+        measured = {"full_valid_loss": loss, "full_valid_mean_token_accuracy": 0.5}
+        report = StepReport(**seat.identity, step=seat.step, total_steps=seat.total_steps, epoch=epoch, **measured)
+        self._report(report)
+
+    def checkpoint(self, job_id: str) -> CheckpointManifest:
+        """Write a checkpoint of the seat's step and report its manifest."""
+        seat = self.seats[job_id]
+        folder = f"{seat.order.spec.output_uri}/a{seat.order.attempt}/step-{seat.step}"
+        manifest = CheckpointManifest(
+            **seat.identity,
+            uri=folder,
+            step=seat.step,
+            epoch=seat.step / max(seat.total_steps, 1),
+            files=(_write(folder, "state.bin", f"{job_id} at {seat.step}".encode()),),
+            base_id=seat.order.spec.base.id,
+            base_digest=BASE_DIGEST,
+            train_loss=3.0 / (1 + seat.step),
+        )
+        written = _write(folder, "manifest.json", manifest.model_dump_json().encode())
+        manifest = manifest.model_copy(update={"manifest_sha256": written.sha256})
+        self._report(manifest)
+        return manifest
+
+    def finish(self, job_id: str, before: float | None = 2.0, after: float | None = 1.0) -> AdapterManifest:
+        """Write the adapter and end the seat well, with the evaluation losses before and after training."""
+        adapter = _write_adapter(self.seats[job_id])
+        self._end(job_id, ExitClass.OK, adapter=adapter, eval_loss_before=before, eval_loss_after=after)
+        return adapter
+
+    def fail(
+        self,
+        job_id: str,
+        code: ErrorCode = ErrorCode.NON_FINITE_LOSS,
+        exit_class: ExitClass = ExitClass.USER,
+        message: str = "it went wrong",
+    ) -> None:
+        self._end(job_id, exit_class, error_code=code, message=message)
+
+    def leave(self, job_id: str) -> None:
+        """Obey `detach`: a preempted seat saves a checkpoint first, a cancelled one does not."""
+        reason = self.seats[job_id].asked_to_leave
+        if reason is None:
+            raise AssertionError(f"nobody has detached {job_id}")
+        if reason is ExitClass.PREEMPTED:
+            self.checkpoint(job_id)
+        self._end(job_id, reason)
+
+    def run(self, job_id: str, total_steps: int = 6) -> AdapterManifest:
+        """The whole life of a seat that goes well: prepare, every step, one checkpoint, finish."""
+        self.prepare(job_id, total_steps)
+        self.step(job_id, times=total_steps - self.seats[job_id].step)
+        self.checkpoint(job_id)
+        return self.finish(job_id)
+
+    def _end(self, job_id: str, exit_class: ExitClass, **fields: Any) -> None:
+        seat = self.seats.pop(job_id)
+        fields.setdefault("trained_tokens", 64 * seat.step)
+        self._report(Outcome(**seat.identity, exit_class=exit_class, step=seat.step, **fields))
+
+    def _report(self, report: Report) -> None:
+        self._last_seq += 1
+        self._log.append(NumberedReport(seq=self._last_seq, report=report))
+
+
+def _write(folder: str, name: str, data: bytes) -> FileDigest:
+    filesystem, path = fsspec.url_to_fs(f"{folder}/{name}")
+    filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
+    filesystem.pipe_file(path, data)
+    return FileDigest(path=name, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+
+
+def _write_adapter(seat: ScriptedSeat) -> AdapterManifest:
+    """A PEFT folder of one 2x2 tensor in the safetensors layout: header length, JSON header, data."""
+    spec, folder = seat.order.spec, f"{seat.order.spec.output_uri}/a{seat.order.attempt}/adapter"
+    header = json.dumps({"lora_A.weight": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}}).encode()
+    config = {"peft_type": "LORA", "r": spec.method.rank, "base_model_name_or_path": spec.base.id}
+    weights = _write(folder, "adapter_model.safetensors", len(header).to_bytes(8, "little") + header + bytes(16))
+    files = (weights, _write(folder, "adapter_config.json", json.dumps(config).encode()))
+    return AdapterManifest(uri=folder, files=files, adapter_sha256=weights.sha256, base_digest=BASE_DIGEST)
