@@ -1,0 +1,49 @@
+"""GGUF files, converted once into plain bf16 safetensors.
+
+transformers can read GGUF, but unpacking a vocabulary and every block costs most of a minute for a 270M model, so the
+result is kept under the digest of the file it came from.
+"""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from workers.contract.errors import BaseRefused
+from workers.storage import rename_folder
+
+
+def converted_folder(file: Path, digest: str, cache_dir: Path) -> Path:
+    """The folder with the converted weights and tokenizer; made when missing. Raises BaseRefused.
+
+    Two processes may convert at once: each renames a whole folder into place, and both hold the same weights.
+    """
+    target = cache_dir / f"gguf-{digest[:32]}"
+    if target.is_dir():
+        return target
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=".gguf-", dir=cache_dir))
+    try:
+        _convert(file, staging)
+        if not target.is_dir():
+            rename_folder(staging, target)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return target
+
+
+def _convert(file: Path, target: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            file.parent,
+            gguf_file=file.name,
+            dtype=torch.bfloat16,
+            quantization_config=GgufConfig(dequantize=True),
+        )
+        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+    except (ValueError, KeyError, NotImplementedError) as error:
+        raise BaseRefused(f"{file.name} could not be converted: {error}") from error
+    model.save_pretrained(target)
+    tokenizer.save_pretrained(target)

@@ -1,0 +1,64 @@
+"""From a catalogue entry to a local folder of safetensors, and the digest of its weights."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from workers.bases.gguf import converted_folder
+from workers.bases.guard import weight_files
+from workers.contract.base import BaseSpec
+from workers.contract.errors import BaseDigestMismatch, BaseUnavailable
+from workers.storage import file_sha256
+
+HUB_FILES: Final = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.model", "*.txt", "*.jinja")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A base on local disk. `digest` is the sha256 over the files the catalogue names, not over a conversion."""
+
+    folder: Path
+    digest: str
+
+
+def locate(base: BaseSpec, cache_dir: Path) -> Source:
+    """Bring the base to local disk and check it. Raises: BaseUnavailable, BaseRefused, BaseDigestMismatch."""
+    if base.scheme == "gguf":
+        file = Path(base.location)
+        if not file.is_file():
+            raise BaseUnavailable(f"GGUF file {file.name} of base {base.id} does not exist on this host")
+        digest = _checked(base, [file])
+        return Source(converted_folder(file, digest, cache_dir), digest)
+    folder = Path(base.location) if base.scheme == "file" else _snapshot(base)
+    return Source(folder, _checked(base, weight_files(folder)))
+
+
+def weight_digest(files: Sequence[Path]) -> str:
+    """The sha256 of a single weight file; of several, that of their `sha256sum` lines in order of name."""
+    if len(files) == 1:
+        return file_sha256(files[0])
+    lines = "".join(f"{file_sha256(path)}  {path.name}\n" for path in sorted(files, key=lambda path: path.name))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _checked(base: BaseSpec, files: Sequence[Path]) -> str:
+    digest = weight_digest(files)
+    if base.weight_digest is not None and base.weight_digest != digest:
+        raise BaseDigestMismatch(
+            f"base {base.id}: the catalogue pins sha256 {base.weight_digest}, the weights have {digest}"
+        )
+    return digest
+
+
+def _snapshot(base: BaseSpec) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(base.location, revision=base.revision, allow_patterns=list(HUB_FILES)))
+    except (OSError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
+        raise BaseUnavailable(
+            f"base {base.id}: {base.location} at {base.revision or 'main'} could not be fetched: {type(error).__name__}"
+        ) from error

@@ -1,0 +1,105 @@
+"""Which rows a step takes, and micro-batches as tensors."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from workers.contract.spec import TrainingSpec
+from workers.data.encode import EncodedRow
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Rows of one forward pass, padded on the right to the longest of them."""
+
+    input_ids: Tensor
+    """[B, T] int64."""
+    attention_mask: Tensor
+    """[B, T] int64: 1 for real tokens."""
+    loss_mask: Tensor
+    """[B, T] bool: predicting this token counts. Never set on the first token or on pads."""
+    lines: tuple[int, ...]
+    """Lines of the file the rows came from."""
+    tokens: int
+    supervised: int
+
+    def to(self, device: torch.device) -> "MicroBatch":
+        """The same batch on `device`."""
+        return MicroBatch(
+            self.input_ids.to(device),
+            self.attention_mask.to(device),
+            self.loss_mask.to(device),
+            self.lines,
+            self.tokens,
+            self.supervised,
+        )
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """The data cursor of a job: pure, so that step n holds the same rows whoever asks, and whenever."""
+
+    rows: Sequence[EncodedRow]
+    training: TrainingSpec
+    seed: int
+    pad_id: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps in one pass; the last one may take fewer rows."""
+        return -(-len(self.rows) // self.training.batch_size)
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of the whole job."""
+        return self.training.total_steps(len(self.rows))
+
+    def epoch_after(self, step: int) -> float:
+        """Passes over the data that are behind a seat which has finished `step` steps."""
+        return step / self.steps_per_epoch
+
+    def micro_batches(self, step: int) -> list[MicroBatch]:
+        """The micro-batches of the step after `step` finished ones."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        first = position * self.training.batch_size
+        chosen = epoch_order(len(self.rows), self.seed, epoch)[first : first + self.training.batch_size]
+        size = self.training.micro_batch_size
+        groups = [chosen[start : start + size] for start in range(0, len(chosen), size)]
+        return [collate([self.rows[index] for index in group], self.pad_id) for group in groups]
+
+
+def epoch_order(rows: int, seed: int, epoch: int) -> list[int]:
+    """A permutation of `range(rows)` that depends on nothing but its arguments."""
+    order = list(range(rows))
+    random.Random(f"order:{seed}:{epoch}").shuffle(order)  # noqa: S311 - an order of rows is no secret
+    return order
+
+
+def evaluation_batches(rows: Sequence[EncodedRow], size: int, pad_id: int) -> list[MicroBatch]:
+    """Every row once, neighbours of like length together so that little is padded."""
+    ordered = sorted(rows, key=lambda row: (len(row.input_ids), row.line))
+    return [collate(ordered[start : start + size], pad_id) for start in range(0, len(ordered), size)]
+
+
+def collate(rows: Sequence[EncodedRow], pad_id: int) -> MicroBatch:
+    """Pad `rows` on the right."""
+    width = max(len(row.input_ids) for row in rows)
+    input_ids = torch.full((len(rows), width), pad_id, dtype=torch.long)
+    attention_mask = torch.zeros((len(rows), width), dtype=torch.long)
+    loss_mask = torch.zeros((len(rows), width), dtype=torch.bool)
+    for index, row in enumerate(rows):
+        length = len(row.input_ids)
+        input_ids[index, :length] = torch.tensor(row.input_ids)
+        attention_mask[index, :length] = 1
+        loss_mask[index, 1:length] = torch.tensor(row.loss_mask[1:], dtype=torch.bool)
+    return MicroBatch(
+        input_ids,
+        attention_mask,
+        loss_mask,
+        tuple(row.line for row in rows),
+        int(attention_mask.sum()),
+        int(loss_mask.sum()),
+    )

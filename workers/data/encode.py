@@ -1,0 +1,119 @@
+"""Rows become tokens, once and ahead of training, under an explicit policy for rows that are too long."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from workers.contract.errors import DataError, ValidationDataError
+from workers.contract.rows import ChatRow, PromptCompletionRow, Row, RowIssue
+from workers.contract.spec import DatasetRef, DataSpec, Overlength
+from workers.data.chat import TemplateMismatch, Tokens, encode_chat
+from workers.data.reading import ReadRow, read_rows
+
+
+@dataclass(frozen=True)
+class EncodedRow:
+    """One row as tokens. `loss_mask[t]` says whether predicting token t counts; the first token is never predicted."""
+
+    line: int
+    input_ids: list[int]
+    loss_mask: list[bool]
+
+    @property
+    def supervised(self) -> int:
+        """Tokens that carry loss."""
+        return sum(self.loss_mask[1:])
+
+
+@dataclass(frozen=True)
+class EncodedData:
+    """A file as tokens, and what the overlength policy did to it."""
+
+    rows: tuple[EncodedRow, ...]
+    truncated: int = 0
+    dropped: int = 0
+
+    @property
+    def supervised_tokens(self) -> int:
+        """Tokens that carry loss in one pass over the file."""
+        return sum(row.supervised for row in self.rows)
+
+
+def encode_training(tokenizer: Any, template: str | None, data: DataSpec) -> EncodedData:
+    """The training file as tokens. Raises: StorageUnavailable; DataError naming every line that cannot be used."""
+    return _encode(tokenizer, template, data, data.training, DataError)
+
+
+def encode_validation(tokenizer: Any, template: str | None, data: DataSpec) -> EncodedData:
+    """The validation file as tokens, empty without one. Raises: StorageUnavailable, ValidationDataError."""
+    if data.validation is None:
+        return EncodedData(())
+    return _encode(tokenizer, template, data, data.validation, ValidationDataError)
+
+
+def _encode(
+    tokenizer: Any, template: str | None, data: DataSpec, ref: DatasetRef, error: type[DataError]
+) -> EncodedData:
+    kept: list[EncodedRow] = []
+    issues: list[RowIssue] = []
+    truncated = dropped = 0
+    for read in read_rows(ref, error):
+        try:
+            ids, mask = encode_row(tokenizer, template, read.row)
+        except TemplateMismatch as problem:
+            issues.append(RowIssue(line=read.line, field="messages", code="chat_template", message=str(problem)))
+            continue
+        if len(ids) > data.max_seq_len:
+            if data.overlength is Overlength.DROP:
+                dropped += 1
+                continue
+            if data.overlength is Overlength.ERROR:
+                issues.append(_too_long(read, len(ids), data.max_seq_len))
+                continue
+            truncated += 1
+            ids, mask = ids[: data.max_seq_len], mask[: data.max_seq_len]
+        row = EncodedRow(read.line, ids, mask)
+        if row.supervised:
+            kept.append(row)
+        else:
+            issues.append(_nothing_to_learn(read))
+    if issues:
+        raise error(_summary(ref, issues), issues)
+    if not kept:
+        raise error(f"file {ref.file_id}: all {dropped} rows are longer than max_seq_len and were dropped")
+    return EncodedData(tuple(kept), truncated, dropped)
+
+
+def encode_row(tokenizer: Any, template: str | None, row: Row) -> Tokens:
+    """Token ids [T] and loss mask [T] of one row. Raises TemplateMismatch."""
+    if isinstance(row, ChatRow):
+        return encode_chat(tokenizer, template, row)
+    if isinstance(row, PromptCompletionRow):
+        prompt: Sequence[int] = tokenizer(row.prompt)["input_ids"]
+        completion = [*tokenizer(row.completion, add_special_tokens=False)["input_ids"], *_end(tokenizer)]
+        return [*prompt, *completion], [False] * len(prompt) + [True] * len(completion)
+    ids = [*tokenizer(row.text)["input_ids"], *_end(tokenizer)]
+    return ids, [True] * len(ids)
+
+
+def _end(tokenizer: Any) -> list[int]:
+    return [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+
+
+def _too_long(read: ReadRow, tokens: int, limit: int) -> RowIssue:
+    message = (
+        f"row has {tokens} tokens, max_seq_len is {limit}; shorten it, raise max_seq_len, "
+        'or set overlength to "truncate" or "drop"'
+    )
+    return RowIssue(line=read.line, code="too_long", message=message)
+
+
+def _nothing_to_learn(read: ReadRow) -> RowIssue:
+    message = "no token of this row carries loss within max_seq_len, so there is nothing to learn from it"
+    return RowIssue(line=read.line, code="no_trainable_tokens", message=message)
+
+
+def _summary(ref: DatasetRef, issues: Sequence[RowIssue]) -> str:
+    shown = ", ".join(str(issue.line) for issue in issues[:10])
+    more = f" and {len(issues) - 10} more" if len(issues) > 10 else ""
+    return f"file {ref.file_id}: {len(issues)} row(s) cannot be used: line {shown}{more}; {issues[0].message}"

@@ -1,0 +1,52 @@
+"""Read a validated JSONL file again, where it is used, and trust none of it."""
+
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from workers.contract.errors import DataError
+from workers.contract.rows import ROW_MODELS, Row, RowIssue, row_issues
+from workers.contract.spec import DatasetRef
+from workers.storage import fetch_file, file_sha256
+
+
+@dataclass(frozen=True)
+class ReadRow:
+    """A row and the line it came from, counted from 1."""
+
+    line: int
+    row: Row
+
+
+def read_rows(ref: DatasetRef, error: type[DataError] = DataError) -> list[ReadRow]:
+    """All rows of the file. Raises: StorageUnavailable, and `error` listing every line that does not parse."""
+    with tempfile.TemporaryDirectory(prefix="orchard-rows-") as folder:
+        path = Path(folder) / "rows.jsonl"
+        fetch_file(ref.uri, path)
+        if file_sha256(path) != ref.sha256:
+            raise error(f"file {ref.file_id} changed after it was validated; upload it again")
+        return _parse(path, ref, error)
+
+
+def _parse(path: Path, ref: DatasetRef, error: type[DataError]) -> list[ReadRow]:
+    model = ROW_MODELS[ref.format]
+    rows: list[ReadRow] = []
+    issues: list[RowIssue] = []
+    with path.open("rb") as stream:
+        for line, raw in enumerate(stream, start=1):
+            if not raw.strip():
+                continue
+            try:
+                rows.append(ReadRow(line, model.model_validate(json.loads(raw))))
+            except ValidationError as problem:
+                issues += row_issues(line, problem)
+            except ValueError:
+                issues.append(RowIssue(line=line, code="invalid_json", message="line is not a JSON object"))
+    if issues:
+        raise error(f"file {ref.file_id} has {len(issues)} problem(s) in its rows", issues)
+    if not rows:
+        raise error(f"file {ref.file_id} has no rows")
+    return rows

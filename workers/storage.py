@@ -1,0 +1,127 @@
+"""Files by URI through fsspec (`file://`, `s3://`, …): streamed reads, atomic folder publishing, digests.
+
+A worker may touch only what lies below the prefixes of its `JobSpec`, so every path is built by `child`, which
+refuses anything that could climb out. Every failure of a back end surfaces as `StorageUnavailable`.
+"""
+
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import fsspec
+
+from workers.contract.errors import StorageUnavailable
+from workers.contract.reports import FileDigest
+
+_CHUNK_BYTES = 1 << 20
+
+
+class UnsafePath(ValueError):
+    """A path would leave the prefix it has to stay under."""
+
+
+def child(prefix: str, *parts: str) -> str:
+    """`prefix/part/…`. Raises UnsafePath for empty, absolute, dotted or otherwise climbing parts."""
+    for part in parts:
+        if part in {"", ".", ".."} or "\\" in part or "\0" in part or PurePosixPath(part).name != part:
+            raise UnsafePath(f"{part!r} is not a plain file name")
+    return "/".join((prefix.rstrip("/"), *parts))
+
+
+def read_bytes(uri: str) -> bytes:
+    """All bytes behind `uri`. Raises StorageUnavailable."""
+    with _translated(uri), fsspec.open(uri, "rb") as stream:
+        data: bytes = stream.read()
+        return data
+
+
+def fetch_file(uri: str, target: Path) -> None:
+    """Copy `uri` to the local path `target`. Raises StorageUnavailable."""
+    with _translated(uri), fsspec.open(uri, "rb") as source, target.open("wb") as sink:
+        shutil.copyfileobj(source, sink, _CHUNK_BYTES)
+
+
+def publish_folder(folder: Path, uri: str, last: str | None = None) -> None:
+    """Make the local `folder` visible at `uri`: whole or not at all.
+
+    Local file systems: copy to a hidden sibling, fsync, rename; what stood at `uri` before is replaced. Others: one PUT
+    for each file, `last` (the manifest, whose presence proves the rest) after all others. Raises StorageUnavailable.
+    """
+    with _translated(uri):
+        filesystem, path = fsspec.url_to_fs(uri)
+        if "file" in _protocols(filesystem):
+            _publish_local(folder, Path(path))
+            return
+        files = sorted(relative_files(folder), key=lambda name: (name == last, name))
+        for name in files:
+            filesystem.put_file(str(folder / name), f"{path.rstrip('/')}/{name}")
+
+
+def relative_files(folder: Path) -> list[str]:
+    """Every file below `folder`, as sorted POSIX paths relative to it."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def file_sha256(path: Path) -> str:
+    """Hex sha256 of a local file, read in chunks."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def digest_folder(folder: Path) -> tuple[FileDigest, ...]:
+    """Size and sha256 of every file below `folder`."""
+    return tuple(
+        FileDigest(path=name, bytes=(folder / name).stat().st_size, sha256=file_sha256(folder / name))
+        for name in relative_files(folder)
+    )
+
+
+def rename_folder(source: Path, target: Path) -> None:
+    """Fsync every file of `source`, then move it to `target` in one step, replacing an older folder there."""
+    for name in relative_files(source):
+        _fsync(source / name)
+    _fsync(source)
+    if target.exists():
+        grave = target.with_name(f".{target.name}.old-{uuid.uuid4().hex}")
+        target.rename(grave)
+        source.rename(target)
+        shutil.rmtree(grave)
+    else:
+        source.rename(target)
+    _fsync(target.parent)
+
+
+def _publish_local(folder: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = target.with_name(f".{target.name}.tmp-{uuid.uuid4().hex}")
+    try:
+        shutil.copytree(folder, staging)
+        rename_folder(staging, target)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _protocols(filesystem: Any) -> tuple[str, ...]:
+    protocol = filesystem.protocol
+    return (protocol,) if isinstance(protocol, str) else tuple(protocol)
+
+
+@contextmanager
+def _translated(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # every back end brings its own exception types
+        raise StorageUnavailable(f"{uri} could not be read or written: {type(error).__name__}") from error
