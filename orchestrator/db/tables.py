@@ -57,6 +57,7 @@ class FileRow(Base):
     format: Mapped[str | None] = mapped_column(String(32))
     rows: Mapped[int | None]
     issues: Mapped[list[Any] | None] = mapped_column(doc="the bad lines, as RowIssue; capped")
+    issue_count: Mapped[int] = mapped_column(default=0, doc="all that were found, stored or not")
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime | None]
     deleted_at: Mapped[datetime | None]
