@@ -1,0 +1,16 @@
+"""Alembic's entry: runs the migrations over the connection that `orchestrator.db.migrate` hands in."""
+
+from alembic import context
+
+import orchestrator.db.job_tables
+import orchestrator.db.tables  # noqa: F401  # both fill Base.metadata
+from orchestrator.db.columns import Base
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=Base.metadata,
+    render_as_batch=True,  # SQLite alters a table by copying it
+    compare_type=True,
+)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,70 @@
+"""`python -m orchestrator`: the loops, until SIGTERM. It may be killed at any line; the next start goes on."""
+
+import os
+import signal
+import threading
+
+import structlog
+
+from orchestrator.catalogue.entries import Catalogue, load_catalogue
+from orchestrator.cluster.port import Cluster
+from orchestrator.db.database import Database
+from orchestrator.loops.control import Sequenced, Step, run_until
+from orchestrator.loops.hosts import TendHosts
+from orchestrator.loops.publish import Publish
+from orchestrator.loops.schedule import Schedule
+from orchestrator.loops.seats import AttachSeats, StopSeats
+from orchestrator.loops.sweep import Sweep
+from orchestrator.loops.validate import Validate
+from orchestrator.scheduling.apply import Applier
+from orchestrator.settings import Settings
+
+log = structlog.get_logger()
+
+
+def control_steps(db: Database, cluster: Cluster, catalogue: Catalogue, settings: Settings) -> Sequenced:
+    """One pass of the control loop, in order."""
+    applier = Applier(db, catalogue, settings.cache_dir, settings.lease_ttl_s)
+    return Sequenced(
+        (
+            Validate(db),
+            TendHosts(db, cluster, catalogue, settings.lease_ttl_s),
+            StopSeats(db, cluster),
+            AttachSeats(db, cluster),
+            Schedule(applier, settings.host_idle_s),
+            Sweep(db),
+        )
+    )
+
+
+def main() -> None:
+    """Read the settings, start the two loops, wait for a signal."""
+    from orchestrator.cluster.ray import RayCluster
+    from orchestrator.registry.mlflow_registry import MlflowRegistry
+
+    settings = Settings()
+    db = Database(settings.database_url.get_secret_value())
+    catalogue = load_catalogue(settings.catalogue)
+    cluster = RayCluster(settings.ray_address)
+    publish = Publish(db, MlflowRegistry(settings.mlflow_uri), catalogue, settings.storage_uri, settings.public_url)
+    control = control_steps(db, cluster, catalogue, settings)
+
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    loops: list[tuple[str, Step]] = [("control", control), ("publish", Sequenced((publish,)))]
+    threads = [
+        threading.Thread(target=run_until, args=(stop, step, settings.loop_interval_s), name=name)
+        for name, step in loops
+    ]
+    log.info("orchestrator started", pid=os.getpid(), bases=[base.id for base in catalogue.bases])
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    db.dispose()
+    log.info("orchestrator stopped")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""Applying the reports of seats: each in the transaction that also moves the host's cursor, so none counts twice."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from orchestrator.db.job_tables import AttemptRow, CheckpointRow, JobRow
+from orchestrator.ids import new_id
+from orchestrator.jobs.ends import AttemptEnd, Standing, after_attempt
+from orchestrator.jobs.events import EventDraft, record
+from orchestrator.jobs.states import SEATED, Desired, JobState
+from orchestrator.jobs.transition import JobRef, amend, transition
+from orchestrator.loops.narrate import checkpoint_event, issue_events, prepared_events, step_event
+from workers.contract.errors import ErrorCode
+from workers.contract.reports import (
+    CheckpointManifest,
+    CheckpointRejected,
+    ExitClass,
+    Heartbeat,
+    Outcome,
+    Prepared,
+    Report,
+    StepReport,
+)
+
+_RETRYABLE_NOT = frozenset({ErrorCode.NO_GRADIENT, ErrorCode.BASE_DIGEST_MISMATCH, ErrorCode.BASE_REFUSED})
+
+
+@dataclass(frozen=True)
+class Seated:
+    """A job row and the reference under which it may be written."""
+
+    row: JobRow
+    ref: JobRef
+
+
+def apply_report(session: Session, report: Report, now: datetime) -> bool:
+    """Write what `report` says. False: its attempt no longer holds the job, and nothing was written."""
+    seated = _holder(session, report)
+    return seated is not None and _APPLY[type(report)](session, seated, report, now)
+
+
+def end_attempt(session: Session, seated: Seated, end: AttemptEnd, now: datetime) -> bool:
+    """End the live attempt of a job and move the job on. False: somebody else did already."""
+    job = seated.row
+    standing = Standing(
+        JobState(job.state), Desired(job.desired), job.attempt, job.step, job.infra_failures, job.max_retries
+    )
+    verdict = after_attempt(standing, end, now)
+    if not transition(session, seated.ref, verdict.to, verdict.event, now=now, **verdict.changes):
+        return False
+    close_attempt(session, seated.ref, end.exit_class, end.message, now)
+    return True
+
+
+def close_attempt(session: Session, job: JobRef, exit_class: ExitClass, message: str | None, now: datetime) -> None:
+    """Give the seat back in the books."""
+    live = (AttemptRow.job_id == job.id, AttemptRow.number == job.attempt, AttemptRow.ended_at.is_(None))
+    session.execute(update(AttemptRow).where(*live).values(ended_at=now, exit_class=exit_class, message=message))
+
+
+def _holder(session: Session, report: Report) -> Seated | None:
+    current = (JobRow.attempt == report.attempt, JobRow.lease_token == report.lease_token, JobRow.state.in_(SEATED))
+    row = session.scalars(
+        select(JobRow).where(JobRow.id == report.job_id, *current).execution_options(populate_existing=True)
+    ).one_or_none()
+    return None if row is None else Seated(row, JobRef.of(row))
+
+
+def _prepared(session: Session, seated: Seated, report: Prepared, now: datetime) -> bool:
+    ref: JobRef | None = seated.ref
+    if ref and ref.state is JobState.ADMITTED:  # attach went through, but we died before writing STARTING
+        ref = transition(session, ref, JobState.STARTING, EventDraft("Preparing the data"), now=now)
+    if ref is None or ref.state is not JobState.STARTING:
+        return False
+    first, *more = prepared_events(report)
+    changes: dict[str, Any] = {"total_steps": report.total_steps, "step": report.resumed_from_step}
+    if seated.row.started_at is None:
+        changes["started_at"] = now
+    if not transition(session, ref, JobState.RUNNING, first, now=now, **changes):
+        return False
+    for event in more:
+        record(session, ref.tenant_id, ref.id, event, now)
+    where = (AttemptRow.job_id == ref.id, AttemptRow.number == ref.attempt)
+    session.execute(update(AttemptRow).where(*where).values(resumed_from_step=report.resumed_from_step))
+    return True
+
+
+def _stepped(session: Session, seated: Seated, report: StepReport, now: datetime) -> bool:
+    if not amend(session, seated.ref, step=report.step):
+        return False
+    where = (AttemptRow.job_id == report.job_id, AttemptRow.number == report.attempt)
+    session.execute(update(AttemptRow).where(*where).values(last_step=report.step))
+    record(session, seated.ref.tenant_id, report.job_id, step_event(report), now)
+    return True
+
+
+def _checkpointed(session: Session, seated: Seated, report: CheckpointManifest, now: datetime) -> bool:
+    metrics = {
+        "step": report.step,
+        "train_loss": report.train_loss,
+        "full_valid_loss": report.full_valid_loss,
+        "full_valid_mean_token_accuracy": report.full_valid_mean_token_accuracy,
+    }
+    session.add(
+        CheckpointRow(
+            id=new_id("ftckpt_"),
+            tenant_id=seated.ref.tenant_id,
+            job_id=report.job_id,
+            attempt=report.attempt,
+            step=report.step,
+            uri=report.uri,
+            manifest_sha256=report.manifest_sha256,
+            metrics={name: value for name, value in metrics.items() if value is not None},
+            state="committed",
+            created_at=now,
+        )
+    )
+    record(session, seated.ref.tenant_id, report.job_id, checkpoint_event(report), now)
+    return True
+
+
+def _rejected(session: Session, seated: Seated, report: CheckpointRejected, now: datetime) -> bool:
+    where = (CheckpointRow.job_id == report.job_id, CheckpointRow.uri == report.uri)
+    session.execute(update(CheckpointRow).where(*where).values(state="corrupt"))
+    event = EventDraft(f"Checkpoint of step {report.step} cannot be used: {report.why}", level="warn")
+    record(session, seated.ref.tenant_id, report.job_id, event, now)
+    return True
+
+
+def _ended(session: Session, seated: Seated, report: Outcome, now: datetime) -> bool:
+    if report.exit_class is ExitClass.OK and seated.row.desired != Desired.CANCEL:
+        return _trained(session, seated, report, now)
+    for event in issue_events(report):
+        record(session, seated.ref.tenant_id, report.job_id, event, now)
+    retryable = report.error_code not in _RETRYABLE_NOT
+    return end_attempt(
+        session, seated, AttemptEnd(report.exit_class, report.error_code, report.message, retryable), now
+    )
+
+
+def _trained(session: Session, seated: Seated, report: Outcome, now: datetime) -> bool:
+    if report.adapter is None:
+        lost = AttemptEnd(ExitClass.INFRA, ErrorCode.INTERNAL, "The host reported success without an adapter.")
+        return end_attempt(session, seated, lost, now)
+    event = EventDraft("Training finished, publishing the adapter", data={"step": report.step})
+    changes = {
+        "step": report.step,
+        "adapter": report.adapter.model_dump(mode="json"),
+        "eval_loss_before": report.eval_loss_before,
+        "eval_loss_after": report.eval_loss_after,
+        "trained_tokens": report.trained_tokens,
+        "not_before": None,
+    }
+    if not transition(session, seated.ref, JobState.PUBLISHING, event, now=now, **changes):
+        return False
+    close_attempt(session, seated.ref, ExitClass.OK, None, now)
+    return True
+
+
+def _alive(_session: Session, _seated: Seated, _report: Heartbeat, _now: datetime) -> bool:
+    return True  # the lease was renewed with the poll itself
+
+
+_APPLY: dict[type[Report], Callable[[Session, Seated, Any, datetime], bool]] = {
+    Heartbeat: _alive,
+    Prepared: _prepared,
+    StepReport: _stepped,
+    CheckpointManifest: _checkpointed,
+    CheckpointRejected: _rejected,
+    Outcome: _ended,
+}

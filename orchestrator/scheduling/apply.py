@@ -1,0 +1,111 @@
+"""Applying the planner's actions: one guarded write each. Nothing here talks to the cluster."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from sqlalchemy import exists, select, update
+from sqlalchemy.orm import Session
+
+from orchestrator.catalogue.entries import Catalogue
+from orchestrator.db.database import Database
+from orchestrator.db.host_states import HostState
+from orchestrator.db.job_tables import AttemptRow, JobRow
+from orchestrator.db.tables import HostRow
+from orchestrator.ids import new_lease_token
+from orchestrator.jobs.events import EventDraft
+from orchestrator.jobs.states import JobState
+from orchestrator.jobs.transition import amend, transition
+from orchestrator.scheduling.plan import Action, Admit, RetireHost, StartHost, Wait
+from workers.contract.memory import PROCESS_BYTES, base_bytes
+from workers.contract.spec import HostSpec
+
+
+@dataclass(frozen=True)
+class Applier:
+    """Writes actions down, with what they need beside the action itself."""
+
+    db: Database
+    catalogue: Catalogue
+    cache_dir: Path
+    lease_ttl_s: int
+
+    def apply(self, action: Action, now: datetime) -> bool:
+        """Write one action in a transaction of its own. False: the world moved on and nothing was written."""
+        with self.db.write() as session:
+            match action:
+                case StartHost():
+                    return self._start_host(session, action, now)
+                case Admit():
+                    return self._admit(session, action, now)
+                case RetireHost():
+                    return _retire(session, action)
+                case Wait():
+                    return _wait(session, action)
+
+    def _start_host(self, session: Session, action: StartHost, now: datetime) -> bool:
+        base, flavor = self.catalogue.base(action.key.base_id), self.catalogue.flavor(action.flavor)
+        if base is None or flavor is None:
+            return False
+        spec = HostSpec(
+            id=action.host_id,
+            base=base.spec,
+            quantization=action.key.quantization,
+            compute_dtype=action.key.compute_dtype,
+            device=flavor.device,
+            max_seats=flavor.max_seats,
+            cache_dir=str(self.cache_dir),
+            threads=flavor.threads,
+        )
+        session.add(
+            HostRow(
+                id=spec.id,
+                base_id=action.key.base_id,
+                quantization=action.key.quantization,
+                compute_dtype=action.key.compute_dtype,
+                flavor=action.flavor,
+                spec=spec.model_dump(mode="json"),
+                memory_bytes=PROCESS_BYTES + base_bytes(base.spec.shape, spec.quantization, spec.compute_dtype),
+                state=HostState.STARTING,
+                created_at=now,
+            )
+        )
+        return True
+
+    def _admit(self, session: Session, action: Admit, now: datetime) -> bool:
+        host = session.get(HostRow, action.host_id)
+        memory_bytes = session.scalars(select(JobRow.memory_bytes).where(JobRow.id == action.job.id)).one()
+        if host is None or host.state not in (HostState.STARTING, HostState.READY):
+            return False
+        token, number = new_lease_token(), action.job.attempt + 1
+        where = "a warm host" if host.state == HostState.READY else "a host that is loading its base"
+        event = EventDraft(f"Placed on {where} (attempt {number})", data={"host": host.id, "attempt": number})
+        if not transition(session, action.job, JobState.ADMITTED, event, now=now, attempt=number, lease_token=token):
+            return False
+        session.add(
+            AttemptRow(
+                job_id=action.job.id,
+                number=number,
+                tenant_id=action.job.tenant_id,
+                host_id=host.id,
+                lease_token=token,
+                lease_until=now + timedelta(seconds=self.lease_ttl_s),
+                memory_bytes=memory_bytes,
+                started_at=now,
+            )
+        )
+        host.idle_since = None
+        return True
+
+
+def _retire(session: Session, action: RetireHost) -> bool:
+    seated = exists().where(AttemptRow.host_id == HostRow.id, AttemptRow.ended_at.is_(None))
+    guard = (HostRow.id == action.host_id, HostRow.state == HostState.READY, ~seated)
+    done = session.execute(
+        update(HostRow).where(*guard).values(state=HostState.STOPPING, error=action.why).returning(HostRow.id)
+    )
+    return done.first() is not None
+
+
+def _wait(session: Session, action: Wait) -> bool:
+    return amend(session, action.job, queue_reason=action.reason)

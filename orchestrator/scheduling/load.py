@@ -1,0 +1,96 @@
+"""Loading a snapshot: one short read."""
+
+from datetime import datetime
+
+from sqlalchemy import func, or_, select
+from sqlalchemy.orm import Session
+
+from orchestrator.catalogue.entries import Catalogue
+from orchestrator.db.host_states import HOLDS_DEVICE, LIVE, HostState
+from orchestrator.db.job_tables import AttemptRow, JobRow
+from orchestrator.db.tables import HostRow
+from orchestrator.ids import new_id
+from orchestrator.jobs.states import Desired, JobState
+from orchestrator.jobs.transition import JobRef
+from orchestrator.scheduling.snapshot import HostView, ResidentKey, Snapshot, WaitingJob
+from workers.contract.base import ComputeDtype, Quantization
+from workers.contract.memory import PROCESS_BYTES, base_bytes, host_bytes
+from workers.contract.spec import HostSpec, JobSpec
+
+MAX_WAITING = 1_000  # jobs looked at in one pass; the rest keep their place
+
+
+def load_snapshot(session: Session, catalogue: Catalogue, host_idle_s: int, now: datetime) -> Snapshot:
+    """Read queue and hosts as the planner wants them."""
+    hosts = session.scalars(
+        select(HostRow).where(HostRow.state.in_(HOLDS_DEVICE)).order_by(HostRow.created_at, HostRow.id)
+    ).all()
+    retiring: dict[str, int] = {}
+    for host in hosts:
+        if host.state == HostState.STOPPING:
+            retiring[host.flavor] = retiring.get(host.flavor, 0) + 1
+    spare = sum(flavor.count for flavor in catalogue.flavors)
+    return Snapshot(
+        waiting=_waiting(session, now),
+        hosts=_host_views(session, [host for host in hosts if host.state in LIVE], catalogue),
+        flavors=catalogue.flavors,
+        retiring=retiring,
+        spare_ids=tuple(new_id("") for _ in range(spare)),
+        host_idle_s=host_idle_s,
+    )
+
+
+def resident_key(base_id: str, quantization: str, compute_dtype: str) -> ResidentKey:
+    """The key of columns as they stand in job and host rows."""
+    return ResidentKey(base_id, Quantization(quantization), ComputeDtype(compute_dtype))
+
+
+def _waiting(session: Session, now: datetime) -> tuple[WaitingJob, ...]:
+    rows = session.scalars(
+        select(JobRow)
+        .where(JobRow.state == JobState.QUEUED, JobRow.desired == Desired.RUN)
+        .where(or_(JobRow.not_before.is_(None), JobRow.not_before <= now))
+        .order_by(JobRow.priority.desc(), JobRow.seq)
+        .limit(MAX_WAITING)
+    ).all()
+    return tuple(
+        WaitingJob(
+            ref=JobRef.of(row),
+            key=resident_key(row.base_id, row.quantization, row.compute_dtype),
+            priority=row.priority,
+            submitted=row.seq,
+            seat_bytes=row.memory_bytes,
+            host_bytes=host_bytes(JobSpec.model_validate(row.spec)),
+            reason=row.queue_reason,
+        )
+        for row in rows
+    )
+
+
+def _host_views(session: Session, hosts: list[HostRow], catalogue: Catalogue) -> tuple[HostView, ...]:
+    usage = session.execute(
+        select(AttemptRow.host_id, func.count(), func.sum(AttemptRow.memory_bytes))
+        .where(AttemptRow.ended_at.is_(None))
+        .group_by(AttemptRow.host_id)
+    )
+    taken = {host_id: (count, int(claimed)) for host_id, count, claimed in usage}
+    views = []
+    for host in hosts:
+        flavor = catalogue.flavor(host.flavor)
+        if flavor is None:
+            continue  # the operator took the flavor away: its hosts finish what they have and get nothing new
+        spec = HostSpec.model_validate(host.spec)
+        resident = PROCESS_BYTES + base_bytes(spec.base.shape, spec.quantization, spec.compute_dtype)
+        seats, claimed = taken.get(host.id, (0, 0))
+        views.append(
+            HostView(
+                id=host.id,
+                key=resident_key(host.base_id, host.quantization, host.compute_dtype),
+                flavor=host.flavor,
+                ready=host.state == HostState.READY,
+                seats_taken=seats,
+                free_bytes=flavor.memory_bytes - resident - claimed,
+                idle_since=host.idle_since if host.state == HostState.READY and not seats else None,
+            )
+        )
+    return tuple(views)

@@ -1,0 +1,147 @@
+"""`plan`: from a snapshot to the actions to take. No I/O, no clock, no randomness."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from orchestrator.catalogue.entries import Flavor
+from orchestrator.jobs.transition import JobRef
+from orchestrator.scheduling.snapshot import HostView, ResidentKey, Snapshot, WaitingJob
+
+
+@dataclass(frozen=True)
+class StartHost:
+    """Start a host for `key` on a free device of `flavor`."""
+
+    host_id: str
+    key: ResidentKey
+    flavor: str
+    for_job: str
+
+
+@dataclass(frozen=True)
+class Admit:
+    """Reserve a seat for the job on the host."""
+
+    job: JobRef
+    host_id: str
+
+
+@dataclass(frozen=True)
+class RetireHost:
+    """End a host that has no seats taken."""
+
+    host_id: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Leave the job in the queue and tell its owner why."""
+
+    job: JobRef
+    reason: str
+
+
+Action = StartHost | Admit | RetireHost | Wait
+
+
+def plan(snapshot: Snapshot, now: datetime) -> list[Action]:
+    """Place the waiting jobs, highest priority and longest wait first."""
+    draft = _Draft(snapshot)
+    for job in sorted(snapshot.waiting, key=lambda job: (-job.priority, job.submitted)):
+        draft.place(job)
+    draft.retire_idle(now)
+    return draft.actions
+
+
+class _Draft:
+    """The cluster as it will be once the actions so far are applied."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.actions: list[Action] = []
+        self._flavors = {flavor.name: flavor for flavor in snapshot.flavors}
+        self._hosts = {host.id: host for host in snapshot.hosts}
+        self._retiring = dict(snapshot.retiring)
+        self._spare_ids = list(snapshot.spare_ids)
+        self._idle = timedelta(seconds=snapshot.host_idle_s)
+
+    def place(self, job: WaitingJob) -> None:
+        host = self._warm_host(job) or self._fresh_host(job)
+        if host is None:
+            reason = self._make_room(job) or self._why_waiting(job)
+            if reason != job.reason:
+                self.actions.append(Wait(job.ref, reason))
+            return
+        self._hosts[host.id] = replace(
+            host, seats_taken=host.seats_taken + 1, free_bytes=host.free_bytes - job.seat_bytes, idle_since=None
+        )
+        self.actions.append(Admit(job.ref, host.id))
+
+    def retire_idle(self, now: datetime) -> None:
+        for host in list(self._hosts.values()):
+            if host.seats_taken == 0 and host.idle_since is not None and now - host.idle_since >= self._idle:
+                self._retire(host, f"idle for {int(self._idle.total_seconds())} s")
+
+    def _warm_host(self, job: WaitingJob) -> HostView | None:
+        """The host that holds the job's base and has room; ready ones first, then the emptiest."""
+        fitting = [host for host in self._hosts.values() if host.key == job.key and self._has_room(host, job)]
+        return min(fitting, key=lambda host: (not host.ready, host.seats_taken, host.id), default=None)
+
+    def _has_room(self, host: HostView, job: WaitingJob) -> bool:
+        return host.seats_taken < self._flavors[host.flavor].max_seats and job.seat_bytes <= host.free_bytes
+
+    def _fresh_host(self, job: WaitingJob) -> HostView | None:
+        """A new host on the first flavor, in catalogue order, with a free device that is large enough."""
+        for flavor in self._flavors.values():
+            if self._free_devices(flavor) and job.host_bytes <= flavor.memory_bytes and self._spare_ids:
+                room = flavor.memory_bytes - job.host_bytes + job.seat_bytes
+                host = HostView(self._spare_ids.pop(0), job.key, flavor.name, False, 0, room, None)
+                self._hosts[host.id] = host
+                self.actions.append(StartHost(host.id, job.key, flavor.name, job.ref.id))
+                return host
+        return None
+
+    def _free_devices(self, flavor: Flavor) -> int:
+        held = sum(host.flavor == flavor.name for host in self._hosts.values())
+        return flavor.count - held - self._retiring.get(flavor.name, 0)
+
+    def _make_room(self, job: WaitingJob) -> str | None:
+        """Retire an idle host of another base on a device that this job fits; longest idle first."""
+        fitting = [flavor.name for flavor in self._flavors.values() if job.host_bytes <= flavor.memory_bytes]
+        if any(self._retiring.get(name, 0) for name in fitting):
+            return f"Waiting for a device: an idle host is making room for {job.key}."
+        idle = [
+            h for h in self._hosts.values() if h.flavor in fitting and h.seats_taken == 0 and h.idle_since is not None
+        ]
+        if not idle:
+            return None
+        host = min(idle, key=lambda host: (host.idle_since, host.id))
+        self._retire(host, f"makes room for {job.key}")
+        return f"Waiting for a device: the idle host of {host.key} is making room for {job.key}."
+
+    def _retire(self, host: HostView, why: str) -> None:
+        del self._hosts[host.id]
+        self._retiring[host.flavor] = self._retiring.get(host.flavor, 0) + 1
+        self.actions.append(RetireHost(host.id, why))
+
+    def _why_waiting(self, job: WaitingJob) -> str:
+        same = [host for host in self._hosts.values() if host.key == job.key]
+        if same:
+            taken = sum(host.seats_taken for host in same)
+            return (
+                f"Waiting for a seat: {len(same)} host(s) hold {job.key} with {taken} seats taken, and none has room "
+                f"for {_gb(job.seat_bytes)} more. The job starts when one of them finishes."
+            )
+        fitting = [flavor for flavor in self._flavors.values() if job.host_bytes <= flavor.memory_bytes]
+        if not fitting:
+            largest = max(flavor.memory_bytes for flavor in self._flavors.values())
+            return (
+                f"Cannot be placed: it needs {_gb(job.host_bytes)} on one device, and the largest configured device "
+                f"has {_gb(largest)}. Ask for less, or add a flavor."
+            )
+        names = ", ".join(f"{flavor.name} ({flavor.count})" for flavor in fitting)
+        return f"Waiting for a device: {job.key} needs {_gb(job.host_bytes)}, and every device of {names} is busy."
+
+
+def _gb(size: int) -> str:
+    return f"{size / 1e9:.1f} GB"
