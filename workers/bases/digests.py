@@ -1,31 +1,41 @@
 """The digest of a base in memory: proof that no tenant's training changed what all tenants share."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator
 
+import bitsandbytes
 import torch
 from torch import Tensor, nn
 
-NamedTensors = Sequence[tuple[str, Tensor]]
 
+class ResidentWeights:
+    """The weights and buffers of a base, and the scales bitsandbytes keeps beside quantized ones.
 
-def resident_tensors(model: nn.Module) -> NamedTensors:
-    """Every parameter and buffer of `model`, named now: adapters that wrap its linears later change the names."""
-    parameters: list[tuple[str, Tensor]] = [(name, tensor) for name, tensor in model.named_parameters()]
-    return [*parameters, *model.named_buffers()]
+    Names are taken now, before adapters wrap the linears and rename them; bytes are read when a digest is asked for.
+    """
 
+    def __init__(self, model: nn.Module) -> None:
+        self._tensors: list[tuple[str, Tensor]] = [*model.named_parameters(), *model.named_buffers()]
+        self._eight_bit = [
+            (name, module) for name, module in model.named_modules() if isinstance(module, bitsandbytes.nn.Linear8bitLt)
+        ]
+        for _, module in self._eight_bit:
+            if module.weight.CB is not None:
+                module.init_8bit_state()  # the first forward would move the scales from the weight to the module
 
-def resident_digest(tensors: NamedTensors) -> str:
-    """sha256 over the bytes of the tensors and of the scales bitsandbytes keeps beside quantized ones."""
-    digest = hashlib.sha256()
-    for name, tensor in tensors:
-        digest.update(name.encode())
-        for part in (tensor.data, *_scales(tensor)):
-            digest.update(part.detach().contiguous().cpu().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
+    def digest(self) -> str:
+        """Hex sha256 over everything, as it is in memory now."""
+        digest = hashlib.sha256()
+        for name, tensor in self._parts():
+            digest.update(name.encode())
+            digest.update(tensor.detach().contiguous().cpu().reshape(-1).view(torch.uint8).numpy().data)
+        return digest.hexdigest()
 
-
-def _scales(tensor: Tensor) -> list[Tensor]:
-    state = getattr(tensor, "quant_state", None)  # 4 bit
-    candidates = (getattr(state, "absmax", None), getattr(tensor, "SCB", None))  # SCB: 8 bit
-    return [scale for scale in candidates if isinstance(scale, Tensor)]
+    def _parts(self) -> Iterator[tuple[str, Tensor]]:
+        for name, tensor in self._tensors:
+            yield name, tensor.data
+            absmax = getattr(getattr(tensor, "quant_state", None), "absmax", None)
+            if absmax is not None:
+                yield f"{name}.absmax", absmax
+        for name, module in self._eight_bit:
+            yield f"{name}.scale", module.state.SCB

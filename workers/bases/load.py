@@ -1,18 +1,23 @@
 """Load a base once: locate, check, quantize, freeze."""
 
+import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import bitsandbytes
 import torch
 from torch import nn
 
-from workers.bases.digests import NamedTensors, resident_digest, resident_tensors
+from workers.bases.digests import ResidentWeights
 from workers.bases.sources import locate
 from workers.contract.base import ComputeDtype, Quantization
 from workers.contract.errors import BaseDigestMismatch, BaseUnavailable
 from workers.contract.spec import HostSpec
+
+# One warning for each linear and pass that int8 quantizes inputs in fp16; it does so by design (arXiv 2208.07339).
+logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
 
 TORCH_DTYPES: Final = {ComputeDtype.BF16: torch.bfloat16, ComputeDtype.FP32: torch.float32}
 
@@ -27,12 +32,12 @@ class LoadedBase:
     digest: str
     device: torch.device
     load_seconds: float
-    tensors: NamedTensors
+    weights: ResidentWeights
     digest_at_load: str
 
     def resident_digest(self) -> str:
         """sha256 over the weights as they are in memory now."""
-        return resident_digest(self.tensors)
+        return self.weights.digest()
 
     def verify_unchanged(self) -> None:
         """Raises BaseDigestMismatch when the resident weights are no longer those that were loaded."""
@@ -46,7 +51,9 @@ def load_base(spec: HostSpec) -> LoadedBase:
     Raises: BaseUnavailable, BaseRefused, BaseDigestMismatch.
     """
     from transformers import AutoTokenizer
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
     started = time.perf_counter()
     source = locate(spec.base, Path(spec.cache_dir))
     try:
@@ -56,7 +63,7 @@ def load_base(spec: HostSpec) -> LoadedBase:
         raise BaseUnavailable(f"base {spec.base.id} could not be loaded: {error}") from error
     model.requires_grad_(False)
     _keep_trainable(model)
-    tensors = resident_tensors(model)
+    weights = ResidentWeights(model)
     return LoadedBase(
         model=model,
         tokenizer=tokenizer,
@@ -64,8 +71,8 @@ def load_base(spec: HostSpec) -> LoadedBase:
         digest=source.digest,
         device=torch.device(spec.device),
         load_seconds=time.perf_counter() - started,
-        tensors=tensors,
-        digest_at_load=resident_digest(tensors),
+        weights=weights,
+        digest_at_load=weights.digest(),
     )
 
 
@@ -102,8 +109,6 @@ def _keep_trainable(model: nn.Module) -> None:
 
     The repacked form has no backward: every later seat would train with a normal-looking loss and no gradient.
     """
-    import bitsandbytes
-
     for module in model.modules():
         if isinstance(module, bitsandbytes.nn.Linear4bit):
             module.support_avx512bf16_for_cpu = False

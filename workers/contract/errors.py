@@ -84,6 +84,12 @@ class BaseRefused(UserError):
     code = ErrorCode.BASE_REFUSED
 
 
+class MaxRuntimeExceeded(UserError):
+    """The attempt ran longer than the job's max_runtime_s."""
+
+    code = ErrorCode.MAX_RUNTIME_EXCEEDED
+
+
 class InfraError(WorkerError):
     """The machinery failed, not the job; the attempt may be repeated."""
 

@@ -1,0 +1,46 @@
+"""The actor shell that a cluster runs: JSON strings in and out, so that a driver needs no torch to hold a handle.
+
+May import: the standard library and `workers.contract`. The training stack is imported inside the worker process only.
+"""
+
+import importlib
+import os
+from typing import Any
+
+from workers.contract.reports import ExitClass
+from workers.contract.spec import HostSpec, SeatOrder
+
+
+class HostActor:
+    """`workers.host.TrainingHost` behind strings. Contract errors cross the process border as themselves."""
+
+    def __init__(self, host_spec_json: str) -> None:
+        spec = HostSpec.model_validate_json(host_spec_json)
+        host_module = importlib.import_module("workers.host")
+        self._host: Any = host_module.TrainingHost(spec)
+        self._host.start()
+
+    def ping(self) -> str:
+        """`"pong"`: the process is up, whatever its host is doing."""
+        return "pong"
+
+    def pid(self) -> int:
+        """Process id of the worker."""
+        return os.getpid()
+
+    def attach(self, order_json: str) -> None:
+        """`Host.attach` with a `SeatOrder` as JSON. Raises: HostFull, pydantic.ValidationError."""
+        self._host.attach(SeatOrder.model_validate_json(order_json))
+
+    def detach(self, job_id: str, attempt: int, reason: str) -> None:
+        """`Host.detach`; `reason` is the value of an `ExitClass`."""
+        self._host.detach(job_id, attempt, ExitClass(reason))
+
+    def poll(self, cursor: int) -> str:
+        """`Host.poll`: a `HostReport` as JSON."""
+        report: str = self._host.poll(cursor).model_dump_json()
+        return report
+
+    def stop(self) -> None:
+        """End training at the next step boundary. Raises BaseDigestMismatch when the base was changed."""
+        self._host.stop()

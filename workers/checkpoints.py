@@ -1,0 +1,157 @@
+"""Checkpoints: a folder per saved step, whole or absent, verified by digest before it is trusted.
+
+Layout below `<output_uri>/a<attempt>/step-<n>/`: `adapter.safetensors`, `optimizer.safetensors`, `state.json` and,
+written last, `manifest.json`. The attempt is part of the path, so a worker that outlived its lease can only write into
+its own dead folder. Nothing is ever unpickled. Which checkpoints are kept is decided by the control plane.
+"""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from workers.contract.errors import StorageUnavailable
+from workers.contract.reports import CheckpointManifest, CheckpointRejected
+from workers.contract.spec import CheckpointRef, SeatOrder
+from workers.storage import UnsafePath, child, digest_folder, fetch_file, file_sha256, publish_folder, read_bytes
+
+MANIFEST: Final = "manifest.json"
+WEIGHTS: Final = "adapter.safetensors"
+MOMENTS: Final = "optimizer.safetensors"
+STATE: Final = "state.json"
+_TENSORS: Final = ("weights", "moments")
+
+
+class CheckpointCorrupt(Exception):
+    """A checkpoint is not what its manifest, or its reference, says."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The state of a seat after `step` optimizer steps. The step is the data cursor and seeds every random stream."""
+
+    step: int
+    epoch: float
+    trained_tokens: int
+    train_loss: float | None
+    eval_loss_before: float | None
+    eval_step: int | None
+    eval_loss: float | None
+    eval_accuracy: float | None
+    weights: Mapping[str, Tensor] = field(repr=False)
+    moments: Mapping[str, Tensor] = field(repr=False)
+
+
+def save_checkpoint(order: SeatOrder, snapshot: Snapshot, base_digest: str) -> CheckpointManifest:
+    """Write `snapshot` and return its manifest. Raises StorageUnavailable; a half-written folder is never visible."""
+    uri = child(order.spec.output_uri, f"a{order.attempt}", f"step-{snapshot.step}")
+    with tempfile.TemporaryDirectory(prefix="orchard-checkpoint-") as name:
+        folder = Path(name)
+        save_file(dict(snapshot.weights), folder / WEIGHTS, metadata={"format": "pt"})
+        save_file(dict(snapshot.moments), folder / MOMENTS, metadata={"format": "pt"})
+        (folder / STATE).write_text(json.dumps(_scalars(snapshot)))
+        evaluated = snapshot.eval_step == snapshot.step
+        manifest = CheckpointManifest(
+            job_id=order.spec.job_id,
+            attempt=order.attempt,
+            lease_token="",  # the lease guards the report, it has no place in storage
+            uri=uri,
+            step=snapshot.step,
+            epoch=snapshot.epoch,
+            files=digest_folder(folder),
+            base_id=order.spec.base.id,
+            base_digest=base_digest,
+            train_loss=snapshot.train_loss,
+            full_valid_loss=snapshot.eval_loss if evaluated else None,
+            full_valid_mean_token_accuracy=snapshot.eval_accuracy if evaluated else None,
+        )
+        written = manifest.model_dump_json(indent=2).encode()
+        (folder / MANIFEST).write_bytes(written)
+        publish_folder(folder, uri, last=MANIFEST)
+    digest = hashlib.sha256(written).hexdigest()
+    return manifest.model_copy(update={"lease_token": order.lease_token, "manifest_sha256": digest})
+
+
+def newest_verified(
+    order: SeatOrder,
+    base_digest: str,
+    shapes: Mapping[str, tuple[int, ...]],
+    report: Callable[[CheckpointRejected], None],
+) -> Snapshot | None:
+    """The first of `order.resume_from` that verifies; each one passed over is reported. None: start at step 0."""
+    for ref in order.resume_from:
+        try:
+            return load_checkpoint(ref, order, base_digest, shapes)
+        except (CheckpointCorrupt, StorageUnavailable) as error:
+            report(
+                CheckpointRejected(
+                    job_id=order.spec.job_id,
+                    attempt=order.attempt,
+                    lease_token=order.lease_token,
+                    uri=ref.uri,
+                    step=ref.step,
+                    why=str(error),
+                )
+            )
+    return None
+
+
+def load_checkpoint(
+    ref: CheckpointRef, order: SeatOrder, base_digest: str, shapes: Mapping[str, tuple[int, ...]]
+) -> Snapshot:
+    """Read and verify one checkpoint. Raises: CheckpointCorrupt, StorageUnavailable."""
+    inside = ref.uri.startswith(order.spec.output_uri.rstrip("/") + "/")
+    if not inside or ".." in ref.uri.split("/"):
+        raise CheckpointCorrupt("the checkpoint lies outside the job's output prefix")
+    manifest = _read_manifest(ref, order, base_digest)
+    with tempfile.TemporaryDirectory(prefix="orchard-resume-") as name:
+        folder = Path(name)
+        for file in manifest.files:
+            try:
+                source = child(ref.uri, file.path)
+            except UnsafePath as error:
+                raise CheckpointCorrupt(str(error)) from error
+            fetch_file(source, folder / file.path)
+            if file_sha256(folder / file.path) != file.sha256:
+                raise CheckpointCorrupt(f"{file.path} does not have the digest its manifest gives")
+        snapshot = _read_snapshot(folder)
+    if {name: tuple(tensor.shape) for name, tensor in snapshot.weights.items()} != dict(shapes):
+        raise CheckpointCorrupt("the stored adapter has other tensors than the job's")
+    if snapshot.step != ref.step:
+        raise CheckpointCorrupt(f"holds step {snapshot.step}, was recorded as step {ref.step}")
+    return snapshot
+
+
+def _read_manifest(ref: CheckpointRef, order: SeatOrder, base_digest: str) -> CheckpointManifest:
+    raw = read_bytes(child(ref.uri, MANIFEST))
+    if hashlib.sha256(raw).hexdigest() != ref.manifest_sha256:
+        raise CheckpointCorrupt("manifest.json does not have the recorded digest")
+    try:
+        manifest = CheckpointManifest.model_validate_json(raw)
+    except ValidationError as error:
+        raise CheckpointCorrupt("manifest.json cannot be read") from error
+    if manifest.job_id != order.spec.job_id:
+        raise CheckpointCorrupt(f"belongs to job {manifest.job_id}")
+    if manifest.base_digest != base_digest:
+        raise CheckpointCorrupt("was trained on other base weights")
+    return manifest
+
+
+def _read_snapshot(folder: Path) -> Snapshot:
+    try:
+        scalars: dict[str, Any] = json.loads((folder / STATE).read_bytes())
+        return Snapshot(weights=load_file(folder / WEIGHTS), moments=load_file(folder / MOMENTS), **scalars)
+    except (OSError, ValueError, TypeError, SafetensorError) as error:
+        raise CheckpointCorrupt(f"the stored state cannot be read: {type(error).__name__}") from error
+
+
+def _scalars(snapshot: Snapshot) -> dict[str, Any]:
+    return {key: value for key, value in vars(snapshot).items() if key not in _TENSORS}

@@ -1,0 +1,13 @@
+"""The engine: seats on one resident base, trained step by step.
+
+May import: `workers.*` except `workers.host`; torch, peft, safetensors.
+
+- `engine` decides what is done next and reports it; `stepper` is the one interface behind which training happens;
+  `turns` implements it with stock PEFT, one seat at a time, and is the reference any faster stepper is audited against.
+
+Invariants
+- What a seat computes depends on its own spec and step alone: neighbours, order and slot do not matter.
+- Loss is the negative log-likelihood of the seat's supervised tokens, summed over its whole accumulation window and
+  divided by their number; clipping, AdamW, schedule, dropout and evaluation are the seat's own.
+- A seat that fails ends alone.
+"""

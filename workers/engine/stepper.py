@@ -1,0 +1,57 @@
+"""The one interface behind which training happens."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from workers.contract.errors import WorkerError
+from workers.contract.spec import JobSpec
+from workers.engine.seat import Adapter, Seat
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one optimizer step of one seat did. Losses are nats per supervised token."""
+
+    loss: float
+    accuracy: float
+    grad_norm: float
+    learning_rate: float
+    tokens: int
+    supervised_tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """One seat and how its step ended: a result, or the error that ends this seat and no other."""
+
+    seat: Seat
+    result: StepResult | WorkerError
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Loss and token accuracy over a whole validation file."""
+
+    loss: float
+    accuracy: float
+
+
+class Stepper(Protocol):
+    """Holds adapters on the resident base and trains them."""
+
+    def open(self, spec: JobSpec) -> Adapter:
+        """A fresh adapter, initialised from the job's seed alone. Raises InvalidTargetModules."""
+
+    def close(self, adapter: Adapter) -> None:
+        """Forget the adapter and free its memory."""
+
+    def step(self, due: Sequence[Seat]) -> list[Stepped]:
+        """Run one optimizer step of each seat it chooses among those due, at least one.
+
+        A seat that succeeds has `step`, `trained_tokens` and `train_loss` moved on; one that fails is left untouched.
+        """
+
+    def evaluate(self, seat: Seat) -> Evaluation:
+        """Score the seat's validation rows with its adapter as it stands. Raises: NonFiniteLoss, OutOfMemory."""

@@ -1,0 +1,122 @@
+"""Seats take turns: one optimizer step of one seat at a time, on stock PEFT. The reference for faster steppers."""
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+
+from workers.bases import LoadedBase
+from workers.contract.errors import NonFiniteLoss, OutOfMemory, WorkerError
+from workers.contract.spec import JobSpec
+from workers.data.batches import evaluation_batches
+from workers.engine.adapters import AdapterRack
+from workers.engine.loss import Scorer
+from workers.engine.seat import Adapter, Seat
+from workers.engine.seeds import derive_seed
+from workers.engine.stepper import Evaluation, Stepped, StepResult
+
+log = logging.getLogger(__name__)
+
+
+class TurnStepper:
+    """Implements `Stepper`. The seat that has waited longest is next."""
+
+    def __init__(self, base: LoadedBase) -> None:
+        self._base = base
+        self._scorer = Scorer(base.model)
+        self._rack = AdapterRack(base)
+        self._turn = 0
+        self._last_turn: dict[str, int] = {}
+
+    def open(self, spec: JobSpec) -> Adapter:
+        """See `Stepper.open`."""
+        return self._rack.add(spec.method, spec.seed)
+
+    def close(self, adapter: Adapter) -> None:
+        """See `Stepper.close`."""
+        self._last_turn.pop(adapter.name, None)
+        self._rack.remove(adapter)
+
+    def step(self, due: Sequence[Seat]) -> list[Stepped]:
+        """See `Stepper.step`: chooses exactly one seat."""
+        seat = min(due, key=lambda seat: self._last_turn.get(seat.adapter.name, 0))
+        self._turn += 1
+        self._last_turn[seat.adapter.name] = self._turn
+        try:
+            with memory_guarded():
+                return [Stepped(seat, self._train(seat))]
+        except WorkerError as error:
+            return [Stepped(seat, error)]
+        except Exception as error:
+            log.exception("step %s of job %s failed", seat.step + 1, seat.spec.job_id)
+            return [Stepped(seat, WorkerError(f"unexpected {type(error).__name__} in step {seat.step + 1}"))]
+        finally:
+            seat.clear_gradients()
+
+    def _train(self, seat: Seat) -> StepResult:
+        started = time.perf_counter()
+        self._rack.activate(seat.adapter, training=True)
+        batches = [batch.to(self._base.device) for batch in seat.plan.micro_batches(seat.step)]
+        supervised = sum(batch.supervised for batch in batches)
+        loss, correct = 0.0, 0
+        for index, batch in enumerate(batches):
+            torch.manual_seed(derive_seed(seat.spec.seed, "dropout", seat.step, index))
+            scores = self._scorer.score(batch)
+            (scores.nll / supervised).backward()  # type: ignore[no-untyped-call]  # torch ships no type for it
+            loss += float(scores.nll.detach()) / supervised
+            correct += int(scores.correct)
+        require_finite(loss, f"the training loss of step {seat.step + 1}", [line for b in batches for line in b.lines])
+        seat.check_gradients()
+        rate = seat.next_learning_rate
+        norm = seat.apply_gradients()
+        tokens = sum(batch.tokens for batch in batches)
+        seat.step += 1
+        seat.trained_tokens += tokens
+        seat.train_loss = loss
+        seconds = time.perf_counter() - started
+        return StepResult(loss, correct / supervised, norm, rate, tokens, supervised, seconds)
+
+    @torch.no_grad()
+    def evaluate(self, seat: Seat) -> Evaluation:
+        """See `Stepper.evaluate`."""
+        self._rack.activate(seat.adapter, training=False)
+        nll, correct, supervised = 0.0, 0, 0
+        size = seat.spec.training.micro_batch_size
+        with memory_guarded():
+            for batch in evaluation_batches(seat.validation, size, seat.plan.pad_id):
+                scores = self._scorer.score(batch.to(self._base.device))
+                nll += float(scores.nll)
+                correct += int(scores.correct)
+                supervised += batch.supervised
+        loss = nll / supervised
+        require_finite(loss, f"the validation loss after step {seat.step}", ())
+        return Evaluation(loss, correct / supervised)
+
+
+def require_finite(value: float, what: str, lines: Sequence[int]) -> None:
+    """Raises NonFiniteLoss, naming the lines of the rows involved, when `value` is NaN or infinite."""
+    if value - value != 0:
+        rows = f" (rows of line {', '.join(map(str, sorted(lines)))})" if lines else ""
+        raise NonFiniteLoss(f"{what} is {value}{rows}; lower the learning rate or look at these rows")
+
+
+@contextmanager
+def memory_guarded() -> Iterator[None]:
+    """Turns every form of running out of memory into OutOfMemory, and gives back what was cached."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        _release()
+        raise OutOfMemory("the step did not fit into device memory; lower micro_batch_size or max_seq_len") from error
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):
+            raise
+        _release()
+        raise OutOfMemory("the step did not fit into host memory; lower micro_batch_size or max_seq_len") from error
+
+
+def _release() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

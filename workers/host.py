@@ -1,0 +1,167 @@
+"""The training host: one resident base, its seats, and the three calls of `workers.contract.host.Host`."""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+import psutil
+import torch
+
+from workers.bases import LoadedBase, load_base
+from workers.contract.errors import HostFull, WorkerError
+from workers.contract.reports import ExitClass, HostPhase, HostReport, Outcome, Report
+from workers.contract.spec import HostSpec, SeatOrder
+from workers.engine.attempt import Attempt, AttemptKey
+from workers.engine.engine import Clock, Engine
+from workers.engine.stepper import Stepper
+from workers.engine.turns import TurnStepper
+from workers.reports import ReportLog
+
+IDLE_WAIT_S: Final = 0.5
+log = logging.getLogger(__name__)
+
+
+class TrainingHost:
+    """Implements `Host`. `start()` trains in a thread of its own; tests call `run_once()` instead.
+
+    The lock guards the table of attempts only and is never held while the base loads or a step runs, so that
+    `attach`, `detach` and `poll` return at once.
+    """
+
+    def __init__(
+        self,
+        spec: HostSpec,
+        *,
+        load: Callable[[HostSpec], LoadedBase] = load_base,
+        stepper: Callable[[LoadedBase], Stepper] = TurnStepper,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        self._spec = spec
+        self._load = load
+        self._make_stepper = stepper
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._attempts: dict[AttemptKey, Attempt] = {}
+        self._seen: set[AttemptKey] = set()
+        self._log = ReportLog()
+        self._phase = HostPhase.LOADING
+        self._failure: WorkerError | None = None
+        self._base: LoadedBase | None = None
+        self._engine: Engine | None = None
+        self._base_loads = 0
+
+    def attach(self, order: SeatOrder) -> None:
+        """See `Host.attach`. An older attempt of the same job still seated here is released."""
+        key = (order.spec.job_id, order.attempt)
+        with self._lock:
+            if key in self._seen:
+                return
+            older = [attempt for attempt in self._attempts.values() if attempt.key[0] == key[0]]
+            if len(self._attempts) - len(older) >= self._spec.max_seats:
+                raise HostFull(f"host {self._spec.id} has {self._spec.max_seats} seats and all are taken")
+            for attempt in older:
+                attempt.leaving = attempt.leaving or ExitClass.CANCELLED
+            self._seen.add(key)
+            self._attempts[key] = Attempt(order, self._clock() + order.spec.limits.max_runtime_s)
+        self._wake.set()
+
+    def detach(self, job_id: str, attempt: int, reason: ExitClass) -> None:
+        """See `Host.detach`. The first reason stands."""
+        with self._lock:
+            seated = self._attempts.get((job_id, attempt))
+            if seated is not None and seated.leaving is None:
+                seated.leaving = reason
+        self._wake.set()
+
+    def poll(self, cursor: int) -> HostReport:
+        """See `Host.poll`. Adds one heartbeat for each attempt."""
+        with self._lock:
+            attempts = list(self._attempts.values())
+        for attempt in attempts:
+            self._log.append(attempt.heartbeat())
+        base, failure = self._base, self._failure
+        return HostReport(
+            host_id=self._spec.id,
+            phase=self._phase,
+            pid=os.getpid(),
+            error_code=failure.code if failure else None,
+            error=str(failure) if failure else None,
+            base_digest=base.digest if base else None,
+            base_loads=self._base_loads,
+            load_seconds=base.load_seconds if base else None,
+            memory_bytes=self._memory_bytes(),
+            seats=tuple(attempt.key[0] for attempt in attempts),
+            reports=tuple(self._log.after(cursor)),
+        )
+
+    def run_once(self) -> bool:
+        """Load the base, or do one unit of training work. False when there was nothing to do."""
+        with self._lock:
+            attempts = list(self._attempts.values())
+        if self._failure is not None:
+            for attempt in attempts:
+                self._report(attempt.failed(self._failure))
+            return bool(attempts)
+        if self._engine is None:
+            self._load_base()
+            return True
+        return self._engine.advance(attempts)
+
+    def start(self) -> None:
+        """Load and train in a thread until `stop()`."""
+        self._thread = threading.Thread(target=self._run, name=f"host-{self._spec.id}", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread at the next step boundary and verify the base. Raises BaseDigestMismatch if it changed."""
+        self._stopping.set()
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join()
+        if self._base is not None:
+            self._base.verify_unchanged()
+
+    def _run(self) -> None:
+        if self._spec.threads is not None:
+            torch.set_num_threads(self._spec.threads)
+        while not self._stopping.is_set():
+            self._wake.clear()
+            try:
+                busy = self.run_once()
+            except Exception as error:
+                log.exception("the engine of host %s failed", self._spec.id)
+                self._fail(WorkerError(f"the engine stopped: {type(error).__name__}; see the host's log"))
+                continue
+            if not busy:
+                self._wake.wait(IDLE_WAIT_S)
+
+    def _load_base(self) -> None:
+        try:
+            self._base = self._load(self._spec)
+            self._base_loads += 1
+            self._engine = Engine(self._base, self._make_stepper(self._base), self._report, self._clock)
+        except WorkerError as error:
+            log.warning("host %s could not load base %s: %s", self._spec.id, self._spec.base.id, error)
+            self._fail(error)
+        else:
+            self._phase = HostPhase.READY
+
+    def _fail(self, error: WorkerError) -> None:
+        self._failure, self._phase = error, HostPhase.FAILED
+
+    def _report(self, report: Report) -> None:
+        self._log.append(report)
+        if isinstance(report, Outcome):
+            with self._lock:
+                self._attempts.pop((report.job_id, report.attempt), None)
+
+    def _memory_bytes(self) -> int:
+        if self._spec.device.startswith("cuda"):
+            return int(torch.cuda.memory_allocated(self._spec.device))
+        return int(psutil.Process().memory_info().rss)
