@@ -1,0 +1,181 @@
+"""`RayCluster`: every host is a detached, named actor `host-<id>` that outlives the orchestrator."""
+
+import sysconfig
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+from typing_extensions import override
+
+import workers
+from orchestrator.cluster.port import Cluster, HostGone, HostUnreachable
+from orchestrator.cluster.ray_connection import RayConnection
+from workers.contract.errors import InfraError, WorkerError
+from workers.contract.reports import ExitClass, HostReport
+from workers.contract.spec import HostSpec, SeatOrder
+
+PREFIX: Final = "host-"
+CONCURRENT_CALLS: Final = 8
+"""Threads of an actor, so that `poll` is answered while another call is still at work."""
+log = structlog.get_logger(__name__)
+
+
+class RayCluster(Cluster):
+    """Hosts on a Ray cluster whose head is at `address`. One thread uses an instance at a time.
+
+    `actor` is the class that holds a host, by default `workers.actor.HostActor`. A host that has answered lately is
+    given `answer_timeout_s` for a call; one that owes us an answer, or never gave one, only `silence_timeout_s`:
+    a host that waits for resources, or hangs, may not slow the loop for the others.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        namespace: str = "orchard",
+        *,
+        actor: type | None = None,
+        answer_timeout_s: float = 10.0,
+        silence_timeout_s: float = 0.2,
+    ) -> None:
+        self._connection = RayConnection(address, namespace)
+        self._actor = actor
+        self._answer_timeout_s = answer_timeout_s
+        self._silence_timeout_s = silence_timeout_s
+        self._polls: dict[str, tuple[int, int, Any]] = {}  # host id -> generation, cursor, reference not yet answered
+        self._talking: set[str] = set()
+
+    @override
+    def start_host(self, spec: HostSpec, resources: dict[str, float]) -> None:
+        ray = self._connection.ray()
+        cpus, gpus, custom = split_resources(resources)
+        actor = ray.remote(self._actor or _host_actor())
+        actor.options(
+            name=PREFIX + spec.id,
+            lifetime="detached",
+            get_if_exists=True,
+            max_restarts=0,  # a restart inside Ray would hide an attempt from the database
+            max_task_retries=0,
+            max_concurrency=CONCURRENT_CALLS,
+            num_cpus=cpus,
+            num_gpus=gpus,
+            resources=custom,
+            runtime_env={"env_vars": worker_environment()},
+        ).remote(spec.model_dump_json())
+        log.info("host_started", host=spec.id, resources=resources)
+
+    @override
+    def host_ids(self) -> frozenset[str]:
+        return frozenset(name.removeprefix(PREFIX) for name in self._connection.names() if name.startswith(PREFIX))
+
+    @override
+    def attach(self, host_id: str, order: SeatOrder) -> None:
+        self._call(host_id, "attach", order.model_dump_json())
+
+    @override
+    def detach(self, host_id: str, job_id: str, attempt: int, reason: ExitClass) -> None:
+        self._call(host_id, "detach", job_id, attempt, reason.value)
+
+    @override
+    def poll(self, host_id: str, cursor: int) -> HostReport:
+        handle = self._handle(host_id)
+        generation, asked, reference = self._polls.pop(host_id, (0, 0, None))
+        if reference is None or (generation, asked) != (self._connection.generation, cursor):
+            reference = handle.poll.remote(cursor)
+        self._polls[host_id] = (self._connection.generation, cursor, reference)
+        answer = self._answer(host_id, reference)
+        del self._polls[host_id]
+        return HostReport.model_validate_json(answer)
+
+    @override
+    def stop_host(self, host_id: str) -> None:
+        ray = self._connection.ray()
+        try:
+            handle = self._handle(host_id)
+        except HostGone:
+            return
+        ray.kill(handle, no_restart=True)
+        self._forget(host_id)
+        self._wait_until_gone(host_id)
+
+    def close(self) -> None:
+        """Leave the cluster; its hosts go on."""
+        self._connection.drop()
+
+    def _call(self, host_id: str, method: str, *arguments: object) -> None:
+        """Call a host that is known to answer: a call queued before a host lives would reach it at any later time."""
+        handle = self._handle(host_id)
+        if host_id not in self._talking:
+            self._answer(host_id, handle.__ray_ready__.remote())
+        self._answer(host_id, getattr(handle, method).remote(*arguments))
+
+    def _wait_until_gone(self, host_id: str) -> None:
+        deadline = time.monotonic() + self._answer_timeout_s
+        while host_id in self.host_ids():
+            if time.monotonic() > deadline:
+                raise HostUnreachable(f"host {host_id} was told to end and still lives; stop it again")
+            time.sleep(0.02)
+
+    def _handle(self, host_id: str) -> Any:
+        ray = self._connection.ray()
+        try:
+            return ray.get_actor(PREFIX + host_id, namespace=self._connection.namespace)
+        except ValueError as error:
+            self._forget(host_id)
+            raise HostGone(f"no host {host_id} lives on the cluster") from error
+
+    def _answer(self, host_id: str, reference: Any) -> Any:
+        """The value of one call. Raises: HostGone, HostUnreachable, or the WorkerError the host raised."""
+        import ray
+
+        timeout = self._answer_timeout_s if host_id in self._talking else self._silence_timeout_s
+        try:
+            answer = ray.get(reference, timeout=timeout)
+        except ray.exceptions.GetTimeoutError as error:
+            self._talking.discard(host_id)
+            raise HostUnreachable(f"host {host_id} did not answer within {timeout:g} s") from error
+        except ray.exceptions.ActorUnavailableError as error:
+            self._forget(host_id)
+            raise HostUnreachable(f"host {host_id} cannot be reached: {error}") from error
+        except ray.exceptions.RayActorError as error:
+            self._forget(host_id)
+            raise HostGone(f"host {host_id} is dead: {error}") from error
+        except ray.exceptions.RayTaskError as error:
+            self._polls.pop(host_id, None)
+            raise contract_error(host_id, error.cause) from error
+        except ray.exceptions.RayError as error:
+            self._forget(host_id)
+            raise HostUnreachable(f"host {host_id} cannot be asked: {error}") from error
+        self._talking.add(host_id)
+        return answer
+
+    def _forget(self, host_id: str) -> None:
+        self._polls.pop(host_id, None)
+        self._talking.discard(host_id)
+
+
+def _host_actor() -> type:
+    from workers.actor import HostActor
+
+    return HostActor
+
+
+def contract_error(host_id: str, cause: BaseException) -> WorkerError:
+    """The error a host raised as the contract knows it; anything else is a fault of the machinery."""
+    return cause if isinstance(cause, WorkerError) else InfraError(f"host {host_id} failed to answer: {cause!r}")
+
+
+def split_resources(resources: dict[str, float]) -> tuple[float, float, dict[str, float]]:
+    """CPUs, GPUs and custom resources, as `options` of an actor wants them."""
+    custom = {name: amount for name, amount in resources.items() if name not in ("CPU", "GPU")}
+    return resources.get("CPU", 0), resources.get("GPU", 0), custom
+
+
+def worker_environment() -> dict[str, str]:
+    """Variables of a host's process. From a checkout it needs the checkout's root on its path to import `workers`.
+
+    Installed packages need nothing. On a machine without that folder the entry has no effect.
+    """
+    root = Path(workers.__file__).resolve().parents[1]
+    installed = {Path(sysconfig.get_path(kind)).resolve() for kind in ("purelib", "platlib")}
+    return {} if root in installed else {"PYTHONPATH": str(root)}

@@ -1,0 +1,111 @@
+"""The driver's connection to a Ray cluster: made lazily, dropped when the head is away, made anew when it is back.
+
+Learnt from Ray 2.60 itself: a driver that waits for a dead head for 60 s ends its own process, and one that asks a
+restarted head for its nodes aborts. So the head's port is probed before every use, the first sign of another head
+(`WrongClusterID`) drops the connection, and no global-state call is ever made.
+"""
+
+import contextlib
+import ipaddress
+import os
+import socket
+from types import ModuleType
+from typing import Final
+
+import structlog
+
+from orchestrator.cluster.port import HostUnreachable
+
+PROBE_TIMEOUT_S: Final = 2.0
+log = structlog.get_logger(__name__)
+
+
+class RayConnection:
+    """One driver of the cluster at `address` (`host:port` of the head), in one namespace.
+
+    Needs the cluster's token: `RAY_AUTH_TOKEN_PATH` or `RAY_AUTH_TOKEN` in the environment.
+    """
+
+    def __init__(self, address: str, namespace: str) -> None:
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdigit():
+            raise ValueError(f"Ray address {address!r} is not host:port; give the head's address, for example ray:6379")
+        self.address = address
+        self.namespace = namespace
+        self._head = (host, int(port))
+        self._connected = False
+        self.generation = 0
+        """Grows with every new connection: handles of an older one are void."""
+
+    def ray(self) -> ModuleType:
+        """The `ray` module, connected to a head that answers. Raises: HostUnreachable."""
+        if not self._head_listens():
+            self.drop()
+            raise HostUnreachable(f"the Ray head at {self.address} does not answer")
+        if self._connected and not self._same_head():
+            self.drop()
+        if not self._connected:
+            self._connect()
+        import ray
+
+        return ray  # type: ignore[no-any-return]
+
+    def names(self) -> frozenset[str]:
+        """Names of the actors of the namespace that are not dead. Raises: HostUnreachable."""
+        ray = self.ray()
+        return frozenset(ray.util.list_named_actors())
+
+    def drop(self) -> None:
+        """Close the connection. Detached actors live on."""
+        if self._connected:
+            import ray
+
+            self._connected = False
+            ray.shutdown()
+
+    def _head_listens(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(self._head, timeout=PROBE_TIMEOUT_S):
+            return True
+        return False
+
+    def _same_head(self) -> bool:
+        import ray
+
+        try:
+            ray.util.list_named_actors()
+        except (ray.exceptions.RayError, RuntimeError) as error:
+            log.warning("ray_head_changed", address=self.address, error=str(error)[:200])
+            return False
+        return True
+
+    def _connect(self) -> None:
+        set_driver_environment(self._head[0])
+        import ray
+
+        try:
+            ray.init(self.address, namespace=self.namespace, log_to_driver=False, logging_level="ERROR")
+        except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
+            ray.shutdown()
+            raise HostUnreachable(f"the Ray head at {self.address} refused the connection: {error}") from error
+        self._connected = True
+        self.generation += 1
+
+
+def set_driver_environment(head: str) -> None:
+    """What Ray reads when it is first imported.
+
+    A head on loopback is one machine: Ray then must not swap 127.0.0.1 for the machine's outer address, which the
+    variable with the odd name below turns off (`ray._private.services.resolve_ip_for_localhost`).
+    """
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if is_loopback(head):
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` is an address of this machine's loopback interface."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

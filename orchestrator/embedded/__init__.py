@@ -1,0 +1,10 @@
+"""The embedded stack: the whole of Orchard as processes of one machine, started, watched and stopped together.
+
+May import: the standard library, psutil, `orchestrator.db.migrate`. It starts the other rooms as processes only.
+
+Invariants
+- One stack per home folder: a second one is refused while the first lives, and cleans up after one that crashed.
+- Every process it starts, and every process those start, carries `ORCHARD_EMBEDDED_HOME`; `down` leaves none of them.
+- Everything listens on loopback, but the API if told so. Ray asks for a token that only this user can read.
+- A child that dies is started again with a growing pause. Hosts outlive the orchestrator.
+"""

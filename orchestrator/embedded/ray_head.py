@@ -1,0 +1,95 @@
+"""The Ray head of the embedded stack: one node on loopback, with a token, no dashboard and a small object store."""
+
+import secrets
+import shutil
+import socket
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from orchestrator.embedded.child import ChildSpec
+from orchestrator.embedded.ports import listens
+
+LOGICAL_CPUS: Final = 16  # a flavor of {"CPU": 1} gives 16 hosts; memory, not this number, is what bounds them
+OBJECT_STORE_BYTES: Final = 100_000_000  # hosts exchange small JSON only; Ray wants at least 75 MB
+LONGEST_TEMP_DIR: Final = 38  # characters; Ray appends ~68 and a UNIX socket path may have 107
+
+
+@dataclass(frozen=True)
+class RayPorts:
+    """Ports that Ray would else take by fixed number."""
+
+    head: int
+    client: int
+    agent: int
+
+
+def ray_environment(token: Path) -> dict[str, str]:
+    """For the head and for every driver. The last entry keeps a one-machine cluster on 127.0.0.1."""
+    return {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    }
+
+
+def write_token(path: Path) -> Path:
+    """A fresh secret that only this user can read; an existing one is kept."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_hex(32))
+    return path
+
+
+def make_temp_dir(home: Path) -> Path:
+    """Ray's own folder, emptied: `home/ray`, or a short folder that `home/ray` points to when that path is too long."""
+    folder = home / "ray"
+    remove_temp_dir(home)
+    if len(str(folder)) <= LONGEST_TEMP_DIR:
+        folder.mkdir(parents=True)
+        return folder
+    short = Path(tempfile.mkdtemp(prefix="orchard-", dir=_short_parent()))
+    folder.symlink_to(short)
+    return short
+
+
+def remove_temp_dir(home: Path) -> None:
+    """Remove `home/ray` and what it points to."""
+    folder = home / "ray"
+    if folder.is_symlink():
+        shutil.rmtree(folder.resolve(), ignore_errors=True)
+        folder.unlink()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _short_parent() -> str | None:
+    default = tempfile.gettempdir()
+    return default if len(default) + len("/orchard-12345678") <= LONGEST_TEMP_DIR else "/tmp"  # noqa: S108
+
+
+def ray_head(temp_dir: Path, token: Path, ports: RayPorts, gpus: int = 0) -> ChildSpec:
+    """`ray start --head --block`: ends with its children on SIGTERM, and the raylet ends when it is killed."""
+    argv = (
+        *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"),
+        *("--node-ip-address=127.0.0.1", f"--port={ports.head}", f"--temp-dir={temp_dir}"),
+        *(f"--num-cpus={LOGICAL_CPUS}", f"--num-gpus={gpus}", f"--object-store-memory={OBJECT_STORE_BYTES}"),
+        *("--include-dashboard=false", "--include-log-monitor=false", "--no-monitor", "--disable-usage-stats"),
+        *(f"--ray-client-server-port={ports.client}", f"--dashboard-agent-listen-port={ports.agent}"),
+        *("--min-worker-port=0", "--max-worker-port=0"),
+    )
+
+    def ready() -> bool:
+        return listens(ports.head) and raylet_socket(temp_dir)
+
+    return ChildSpec(name="ray", argv=argv, env=ray_environment(token), ready=ready, stop_grace_s=15.0)
+
+
+def raylet_socket(temp_dir: Path) -> bool:
+    """Whether the raylet of the newest session accepts drivers."""
+    path = temp_dir / "session_latest" / "sockets" / "raylet"
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0

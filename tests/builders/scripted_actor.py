@@ -1,0 +1,34 @@
+"""`ScriptedActor`: a `ScriptedHost` as a Ray actor, with the interface of `workers.actor.HostActor`."""
+
+import os
+import time
+
+from tests.builders.scripted_host import ScriptedHost
+from workers.contract.reports import ExitClass
+from workers.contract.spec import HostSpec, SeatOrder
+
+
+class ScriptedActor:
+    """Strings in and out, and `play` for the test to say what the host does next."""
+
+    def __init__(self, host_spec_json: str) -> None:
+        self._host = ScriptedHost(HostSpec.model_validate_json(host_spec_json))
+
+    def attach(self, order_json: str) -> None:
+        self._host.attach(SeatOrder.model_validate_json(order_json))
+
+    def detach(self, job_id: str, attempt: int, reason: str) -> None:
+        self._host.detach(job_id, attempt, ExitClass(reason))
+
+    def poll(self, cursor: int) -> str:
+        return self._host.poll(cursor).model_dump_json()
+
+    def play(self, method: str, *arguments: object) -> None:
+        getattr(self._host, method)(*arguments)
+
+    def sleep(self, seconds: float) -> None:
+        """Keep one thread of the actor busy."""
+        time.sleep(seconds)
+
+    def environment(self) -> dict[str, str]:
+        return dict(os.environ)
