@@ -13,6 +13,7 @@ import orchestrator.db.job_tables
 import orchestrator.db.tables  # noqa: F401  # both fill Base.metadata
 from orchestrator.db.columns import Base
 from orchestrator.db.database import Database
+from tests.builders.mlflow_server import mlflow_server  # noqa: F401  # a fixture for every tier
 
 _TEMPLATE = "orchard_template"
 _numbers = itertools.count(1)
@@ -73,3 +74,12 @@ def execute(server: URL, statement: str) -> None:
     with engine.connect() as connection:
         connection.execute(text(statement))
     engine.dispose()
+
+
+@pytest.fixture
+def sqlite_db(tmp_path: Path) -> Iterator[Database]:
+    """An open database on SQLite alone, for tests that walk many cases."""
+    database = Database(f"sqlite:///{tmp_path / 'orchard.sqlite'}")
+    Base.metadata.create_all(database.engine)
+    yield database
+    database.dispose()

@@ -1,0 +1,15 @@
+"""Publishing finished adapters to MLflow's registry, without torch.
+
+`port` says what is published and through which interface; `mlflow_registry` does it against an MLflow server started
+with `--enable-workspaces`; `fetch` brings an adapter from storage and checks every byte first; `names` are the two
+names an adapter goes by.
+
+May import: `workers.contract`, fsspec, MLflow's client (lazily: importing this package must stay cheap). Never a
+database session: publishing is network work.
+
+Invariants
+- One tenant is one MLflow workspace, chosen per call in a context variable, never in the process environment.
+- Every step looks for what an earlier try left behind before it creates anything, so a kill between any two steps and
+  a repeat give one run, one logged model and one version. One publisher at a time per job is assumed (its lease).
+- Rows of data sets never reach MLflow; their digests do.
+"""

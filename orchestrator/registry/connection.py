@@ -1,0 +1,79 @@
+"""Speaking to MLflow: bounded waiting, one workspace per call, and errors of our own."""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from orchestrator.registry.errors import RegistryError, RegistryRefused, RegistryUnavailable
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+PROBE_TIMEOUT_S: Final = 3
+
+# MLflow reads these from the environment at every request and takes no argument instead. Its own defaults wait for
+# 120 s and try 8 times, which would hold up every other job's publishing. What the operator has set stays.
+_DEFAULTS: Final = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",  # seconds; the server answers an upload only once it is stored
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+_CREDENTIALS: Final = re.compile(r"//[^/@\s]+@")
+
+
+def connect(tracking_uri: str) -> "MlflowClient":
+    """A client whose server answered just now. Raises within seconds when it does not."""
+    for name, value in _DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    from mlflow import MlflowClient
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request
+
+    credentials = get_default_host_creds(tracking_uri)
+    http_request(credentials, "/health", "GET", timeout=PROBE_TIMEOUT_S, max_retries=0).raise_for_status()
+    return MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+
+
+@contextmanager
+def workspace(name: str) -> Iterator[None]:
+    """Send the requests of this thread to the workspace `name`.
+
+    `mlflow.set_workspace` also writes the process environment, so two threads would publish into each other's
+    workspaces; MLflow's own server-side context sets the context variable alone.
+    """
+    from mlflow.utils.workspace_context import ServerWorkspaceContext
+
+    with ServerWorkspaceContext(name):
+        yield
+
+
+@contextmanager
+def translated_errors() -> Iterator[None]:
+    """Turn what MLflow's client raises into the errors of this package, without credentials in their text."""
+    import requests
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        raise _translated(error.get_http_status_code(), error) from None
+    except requests.RequestException as error:
+        raise _translated(None if error.response is None else error.response.status_code, error) from None
+
+
+def already_exists(error: Exception) -> bool:
+    """Whether a create failed because somebody else was first."""
+    return getattr(error, "error_code", None) == "RESOURCE_ALREADY_EXISTS"
+
+
+def _translated(status: int | None, error: Exception) -> RegistryError:
+    text = _CREDENTIALS.sub("//", str(error))
+    if status in (401, 403):
+        return RegistryUnavailable(f"MLflow refused our credentials; check MLFLOW_TRACKING_USERNAME. It said: {text}")
+    if status is None or status in (408, 429) or status >= 500:
+        return RegistryUnavailable(f"MLflow is not available: {text}")
+    return RegistryRefused(f"MLflow refused the adapter: {text}")

@@ -1,0 +1,199 @@
+"""What one job leaves in MLflow: run, inputs, logged model, curves, version, alias.
+
+Every step finds what an earlier try made before it makes anything; the run is finished last.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from orchestrator.registry.card import model_card
+from orchestrator.registry.errors import AdapterRefused
+from orchestrator.registry.mlmodel import PEFT_FOLDER, TOKENIZER_FOLDER, adapter_mlmodel
+from orchestrator.registry.port import MetricPoint, Publication, Registered
+from orchestrator.registry.provenance import ADAPTER_SHA256, JOB_ID, adapter_tags, datasets, hyperparameters
+from orchestrator.registry.tenant_space import TenantSpace, finalize_with, logged_model_name
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import DatasetInput, LoggedModel, Metric, Run
+    from mlflow.entities.model_registry import ModelVersion
+
+CANDIDATE: Final = "candidate"
+METRICS_PER_BATCH: Final = 500  # MLflow takes 1,000 a request
+
+
+@dataclass(frozen=True)
+class JobRecords:
+    """Writes the records of one publication into the workspace of the context."""
+
+    client: "MlflowClient"
+    space: TenantSpace
+    publication: Publication
+
+    def write(self, adapter_folder: Path) -> Registered:
+        """All steps, in order. Raises what MLflow's client raises."""
+        run = self._ensure_run()
+        self._ensure_inputs(run)
+        model = self._ensure_model(run, adapter_folder)
+        self._ensure_output(run, model)
+        if run.info.status != "FINISHED":  # curves may be long, and repeating them is the one costly step
+            self._log_metrics(run, model)
+        version = self._ensure_version(run, model)
+        self._raise_candidate(int(version.version))
+        if run.info.status != "FINISHED":
+            self.client.set_terminated(run.info.run_id, "FINISHED")
+        return Registered(self.publication.name, str(version.version), run.info.run_id, model.model_id)
+
+    def _ensure_run(self) -> "Run":
+        publication = self.publication
+        found = self.client.search_runs([self.space.experiment_id], self._by(JOB_ID), max_results=1)
+        if found:
+            run = self.client.get_run(found[0].info.run_id)  # a search leaves out the models of inputs and outputs
+        else:
+            run = self.client.create_run(
+                self.space.experiment_id,
+                run_name=f"{publication.name} {publication.job_id}",
+                tags=adapter_tags(publication),
+            )
+        if run.info.status != "FINISHED":
+            self.client.log_batch(run.info.run_id, params=list(_params(publication)))
+        return run
+
+    def _ensure_inputs(self, run: "Run") -> None:
+        from mlflow.entities import LoggedModelInput
+
+        known_models = {given.model_id for given in run.inputs.model_inputs} if run.inputs else set()
+        known_data = {given.dataset.digest for given in run.inputs.dataset_inputs} if run.inputs else set()
+        models = [LoggedModelInput(self.space.base_model_id)] if self.space.base_model_id not in known_models else []
+        inputs = [given for given in _dataset_inputs(self.publication) if given.dataset.digest not in known_data]
+        if models or inputs:
+            self.client.log_inputs(run.info.run_id, models=models, datasets=inputs)
+
+    def _ensure_model(self, run: "Run", adapter_folder: Path) -> "LoggedModel":
+        import mlflow
+        from mlflow.entities import LoggedModelStatus
+
+        publication, client = self.publication, self.client
+        found = client.search_logged_models([self.space.experiment_id], self._by(JOB_ID, ADAPTER_SHA256), max_results=1)
+        model = found[0] if found else None
+        if model is None:
+            model = client.create_logged_model(
+                self.space.experiment_id,
+                name=logged_model_name(publication.name),
+                source_run_id=run.info.run_id,
+                tags=adapter_tags(publication),
+                params=hyperparameters(publication),
+                model_type="peft-lora",
+            )
+        if model.status != LoggedModelStatus.READY:
+            client.log_model_artifacts(model.model_id, str(adapter_folder))
+            ids = {"model_id": model.model_id, "run_id": run.info.run_id}
+            document = adapter_mlmodel(
+                publication, **ids, created_ms=model.creation_timestamp, mlflow=mlflow.__version__
+            )
+            finalize_with(client, model, document)
+        return model
+
+    def _ensure_output(self, run: "Run", model: "LoggedModel") -> None:
+        from mlflow.entities import LoggedModelOutput
+
+        known = {made.model_id for made in run.outputs.model_outputs} if run.outputs else set()
+        if model.model_id not in known:
+            self.client.log_outputs(
+                run.info.run_id, [LoggedModelOutput(model.model_id, step=_last_step(self.publication))]
+            )
+
+    def _log_metrics(self, run: "Run", model: "LoggedModel") -> None:
+        """Curves on the run, evaluation losses on run and model. MLflow drops points that it has already."""
+        metrics = [
+            *_curves(self.publication.metrics, run.info.start_time),
+            *_evaluations(self.publication, run, model),
+        ]
+        for start in range(0, len(metrics), METRICS_PER_BATCH):
+            self.client.log_batch(run.info.run_id, metrics=metrics[start : start + METRICS_PER_BATCH])
+
+    def _ensure_version(self, run: "Run", model: "LoggedModel") -> "ModelVersion":
+        publication = self.publication
+        named = f"name = '{publication.name}' AND {self._by(JOB_ID, ADAPTER_SHA256)}"
+        found = self.client.search_model_versions(named, max_results=1)
+        if found:
+            return found[0]
+        return self.client.create_model_version(
+            publication.name,
+            source=f"models:/{model.model_id}",
+            run_id=run.info.run_id,
+            model_id=model.model_id,
+            tags=adapter_tags(publication),
+            description=model_card(publication),
+            await_creation_for=None,
+        )
+
+    def _raise_candidate(self, version: int) -> None:
+        """Move the alias forward only: a late repeat of an older job must not take it back."""
+        current = self.client.get_registered_model(self.publication.name).aliases.get(CANDIDATE)
+        if current is None or int(current) < version:
+            self.client.set_registered_model_alias(self.publication.name, CANDIDATE, str(version))
+
+    def _by(self, *names: str) -> str:
+        """A search filter for this job's own tags."""
+        tags = adapter_tags(self.publication)
+        return " AND ".join(f"tags.`{name}` = '{tags[name]}'" for name in names)
+
+
+def check_layout(folder: Path) -> None:
+    """Raises: AdapterRefused when the folder does not hold what workers save."""
+    for expected in (
+        f"{PEFT_FOLDER}/adapter_config.json",
+        f"{PEFT_FOLDER}/adapter_model.safetensors",
+        TOKENIZER_FOLDER,
+    ):
+        if not (folder / expected).exists():
+            raise AdapterRefused(f"The adapter has no {expected}; the worker must save it before it reports success.")
+
+
+def _params(publication: Publication) -> Iterator[object]:
+    from mlflow.entities import Param
+
+    return (Param(key, value) for key, value in hyperparameters(publication).items())
+
+
+def _dataset_inputs(publication: Publication) -> Iterator["DatasetInput"]:
+    """Names and digests; the rows stay where they are."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    for use, data in datasets(publication).items():
+        source = json.dumps({"file_id": data.file_id, "sha256": data.sha256})
+        profile = json.dumps({"num_rows": data.rows, "format": data.format})
+        dataset = Dataset(data.file_id, data.sha256[:36], "orchard", source, profile=profile)
+        yield DatasetInput(dataset, [InputTag("mlflow.data.context", use)])
+
+
+def _curves(points: tuple[MetricPoint, ...], start_ms: int) -> Iterator["Metric"]:
+    from mlflow.entities import Metric
+
+    for point in points:
+        yield Metric(point.name, point.value, point.timestamp_ms or start_ms, point.step)
+
+
+def _evaluations(publication: Publication, run: "Run", model: "LoggedModel") -> Iterator["Metric"]:
+    """The two losses that say whether training helped, tied to the adapter and the data they were measured on."""
+    from mlflow.entities import Metric
+
+    uses = datasets(publication)
+    data = uses.get("validation", uses["training"])
+    about = {"model_id": model.model_id, "dataset_name": data.file_id, "dataset_digest": data.sha256[:36]}
+    last = _last_step(publication)
+    losses = (
+        ("eval_loss_before", publication.eval_loss_before, 0),
+        ("eval_loss_after", publication.eval_loss_after, last),
+    )
+    for name, value, step in losses:
+        if value is not None:
+            yield Metric(name, value, run.info.start_time, step, run_id=run.info.run_id, **about)
+
+
+def _last_step(publication: Publication) -> int:
+    return max((point.step for point in publication.metrics), default=0)

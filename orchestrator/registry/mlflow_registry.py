@@ -1,0 +1,39 @@
+"""`MlflowRegistry`: adapters in MLflow, published from the control plane without torch."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.registry.connection import connect, translated_errors, workspace
+from orchestrator.registry.job_records import JobRecords, check_layout
+from orchestrator.registry.port import Publication, Registered
+from orchestrator.registry.tenant_space import ensure_tenant_space, ensure_workspace
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+class MlflowRegistry:
+    """The `Registry` behind an MLflow server with workspaces. Threads may share one.
+
+    Credentials come from MLflow's own environment variables (`MLFLOW_TRACKING_USERNAME`, `…_PASSWORD`, `…_TOKEN`).
+    `connect` makes the client of one publication; tests pass one that fails on purpose.
+    """
+
+    def __init__(self, tracking_uri: str, connect: Callable[[str], "MlflowClient"] = connect) -> None:
+        self._tracking_uri = tracking_uri
+        self._connect = connect
+        self._shared = threading.Lock()  # MLflow has no create-if-absent, so two jobs would make two bases
+
+    def publish(self, publication: Publication, adapter_folder: Path) -> Registered:
+        """See `Registry.publish`."""
+        check_layout(adapter_folder)
+        with translated_errors():
+            client = self._connect(self._tracking_uri)
+            with self._shared:
+                ensure_workspace(client, publication.tenant_slug)
+            with workspace(publication.tenant_slug):
+                with self._shared:
+                    space = ensure_tenant_space(client, publication)
+                return JobRecords(client, space, publication).write(adapter_folder)

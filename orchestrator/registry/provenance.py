@@ -1,0 +1,89 @@
+"""Where an adapter came from, as MLflow's tags and params. Pure: publication in, flat text out."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from orchestrator.registry.port import Publication
+from workers.contract.spec import DatasetRef
+
+JOB_ID: Final = "orchard.job_id"
+ADAPTER_SHA256: Final = "orchard.adapter_sha256"
+BASE_ID: Final = "orchard.base_id"
+BASE_SHA256: Final = "orchard.base_sha256"
+DATASET_SOURCE_TYPE: Final = "orchard"
+
+
+def adapter_tags(publication: Publication) -> dict[str, str]:
+    """The provenance that run, logged model and version all carry."""
+    spec, manifest = publication.spec, publication.manifest
+    validation = spec.data.validation
+    return _present(
+        {
+            JOB_ID: publication.job_id,
+            "orchard.attempt": publication.attempt,
+            "orchard.tenant_id": spec.tenant_id,
+            "orchard.fine_tuned_model": publication.fine_tuned_model,
+            "orchard.version": publication.orchard_version,
+            "orchard.job_url": publication.job_url,
+            BASE_ID: spec.base.id,
+            "orchard.base_source": spec.base.source,
+            "orchard.base_revision": spec.base.revision,
+            BASE_SHA256: manifest.base_digest,
+            "orchard.licence": publication.base_licence,
+            "orchard.quantization": spec.quantization,
+            "orchard.compute_dtype": spec.compute_dtype,
+            "orchard.peft_type": spec.method.type.upper(),
+            "orchard.rank": spec.method.rank,
+            "orchard.alpha": spec.method.alpha,
+            "orchard.seed": spec.seed,
+            ADAPTER_SHA256: manifest.adapter_sha256,
+            "orchard.chat_template_sha256": manifest.chat_template_sha256,
+            "orchard.dataset_id": spec.data.training.file_id,
+            "orchard.dataset_sha256": spec.data.training.sha256,
+            "orchard.validation_dataset_id": validation.file_id if validation else None,
+            "orchard.validation_dataset_sha256": validation.sha256 if validation else None,
+            "orchard.eval_loss_before": publication.eval_loss_before,
+            "orchard.eval_loss_after": publication.eval_loss_after,
+        }
+    )
+
+
+def hyperparameters(publication: Publication) -> dict[str, str]:
+    """Every resolved number of the job, for example `training.learning_rate`."""
+    spec = publication.spec
+    groups = {
+        "method": spec.method.model_dump(mode="json"),
+        "training": spec.training.model_dump(mode="json"),
+        "data": {"max_seq_len": spec.data.max_seq_len, "overlength": spec.data.overlength},
+    }
+    flat = {f"{group}.{key}": value for group, values in groups.items() for key, value in values.items()}
+    return _present(flat | {"base": spec.base.id, "quantization": spec.quantization, "seed": spec.seed})
+
+
+def base_params(publication: Publication) -> dict[str, str]:
+    """What identifies the base, for its own logged model."""
+    base = publication.spec.base
+    return _present(
+        {
+            "id": base.id,
+            "source": base.source,
+            "revision": base.revision,
+            "sha256": publication.manifest.base_digest,
+            "licence": publication.base_licence,
+            "parameters": base.shape.parameters,
+        }
+    )
+
+
+def datasets(publication: Publication) -> dict[str, DatasetRef]:
+    """The files by MLflow's name of their use."""
+    data = publication.spec.data
+    return {"training": data.training} | ({"validation": data.validation} if data.validation else {})
+
+
+def _present(values: Mapping[str, Any]) -> dict[str, str]:
+    return {key: _text(value) for key, value in values.items() if value is not None}
+
+
+def _text(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
