@@ -1,0 +1,134 @@
+"""The planner: priority, then age; warm hosts first; reasons for whoever waits."""
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.catalogue.entries import Flavor
+from orchestrator.jobs.states import JobState
+from orchestrator.jobs.transition import JobRef
+from orchestrator.scheduling.plan import Admit, RetireHost, StartHost, Wait, plan
+from orchestrator.scheduling.snapshot import HostView, ResidentKey, Snapshot, WaitingJob
+from workers.contract.base import ComputeDtype, Quantization
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+GB = 10**9
+
+
+def key(base: str = "llama") -> ResidentKey:
+    return ResidentKey(base, Quantization.NF4, ComputeDtype.BF16)
+
+
+def job(name: str, base: str = "llama", priority: int = 0, age: int = 0, seat_gb: float = 1, host_gb: float = 4):
+    ref = JobRef(name, "tenant", JobState.QUEUED, 0, None)
+    return WaitingJob(ref, key(base), priority, age, int(seat_gb * GB), int(host_gb * GB))
+
+
+def host(name: str, base: str = "llama", *, seats: int = 0, free_gb: float = 8, idle_s: int | None = None, ready=True):
+    idle = None if idle_s is None else NOW - timedelta(seconds=idle_s)
+    return HostView(name, key(base), "cpu", ready, seats, int(free_gb * GB), idle)
+
+
+def snapshot(*waiting: WaitingJob, hosts=(), devices: int = 1, memory_gb: int = 12, max_seats: int = 4, retiring=None):
+    flavor = Flavor(name="cpu", memory_bytes=memory_gb * GB, count=devices, max_seats=max_seats)
+    return Snapshot(tuple(waiting), tuple(hosts), (flavor,), retiring or {}, tuple(f"new-{n}" for n in range(devices)), 600)
+
+
+def admitted(actions) -> list[tuple[str, str]]:
+    return [(action.job.id, action.host_id) for action in actions if isinstance(action, Admit)]
+
+
+def test_a_job_goes_to_the_host_that_already_holds_its_base():
+    actions = plan(snapshot(job("a"), hosts=[host("other", "qwen"), host("warm")], devices=3), NOW)
+    assert actions == [Admit(job("a").ref, "warm")]
+
+
+def test_six_jobs_of_one_base_start_one_host():
+    actions = plan(snapshot(*(job(f"j{n}", age=n, seat_gb=0.5) for n in range(6)), devices=2, max_seats=8), NOW)
+    assert [type(a) for a in actions].count(StartHost) == 1
+    assert {host_id for _, host_id in admitted(actions)} == {"new-0"}
+
+
+def test_the_higher_priority_goes_first_and_age_breaks_ties():
+    waiting = [job("young", age=3), job("old", age=1), job("urgent", age=9, priority=5)]
+    actions = plan(snapshot(*waiting, hosts=[host("warm")], max_seats=2), NOW)
+    assert [name for name, _ in admitted(actions)] == ["urgent", "old"]
+
+
+def test_jobs_spread_over_the_hosts_of_a_base():
+    actions = plan(snapshot(job("a"), hosts=[host("busy", seats=3), host("free", seats=1)], devices=2), NOW)
+    assert admitted(actions) == [("a", "free")]
+
+
+def test_a_full_host_makes_a_second_one_start_while_devices_last():
+    actions = plan(snapshot(job("a"), hosts=[host("full", seats=4)], devices=2), NOW)
+    assert admitted(actions) == [("a", "new-0")]
+
+
+def test_an_idle_host_of_another_base_makes_room():
+    first, second = plan(snapshot(job("a"), hosts=[host("idle", "qwen", idle_s=5)]), NOW)
+    assert isinstance(first, RetireHost)
+    assert first.host_id == "idle"
+    assert isinstance(second, Wait)
+    assert "making room" in second.reason
+
+
+def test_a_busy_host_of_another_base_is_left_alone_and_the_reason_says_so():
+    (wait,) = plan(snapshot(job("a"), hosts=[host("busy", "qwen", seats=1)]), NOW)
+    assert isinstance(wait, Wait)
+    assert "every device of cpu (1) is busy" in wait.reason
+
+
+def test_a_device_whose_host_is_on_its_way_out_is_not_free_yet():
+    (wait,) = plan(snapshot(job("a"), retiring={"cpu": 1}), NOW)
+    assert isinstance(wait, Wait)
+
+
+def test_a_job_too_large_for_a_busy_host_waits_with_the_numbers():
+    (wait,) = plan(snapshot(job("a", seat_gb=9), hosts=[host("warm", seats=1, free_gb=8)]), NOW)
+    assert isinstance(wait, Wait)
+    assert "9.0 GB" in wait.reason
+
+
+def test_a_reason_already_told_is_not_written_again():
+    (wait,) = plan(snapshot(job("a"), retiring={"cpu": 1}), NOW)
+    told = WaitingJob(**{**job("a").__dict__, "reason": wait.reason})
+    assert plan(snapshot(told, retiring={"cpu": 1}), NOW) == []
+
+
+def test_a_host_idle_for_long_is_retired_and_a_needed_one_is_not():
+    assert [type(a) for a in plan(snapshot(hosts=[host("warm", idle_s=601)]), NOW)] == [RetireHost]
+    assert plan(snapshot(job("a"), hosts=[host("warm", idle_s=601)]), NOW) == [Admit(job("a").ref, "warm")]
+
+
+jobs = st.builds(
+    lambda name, base, priority, seat: job(f"j{name}", base, priority, name, seat, 3 + seat),
+    st.integers(0, 10**6),
+    st.sampled_from(["llama", "qwen", "gemma"]),
+    st.integers(-2, 2),
+    st.floats(0.1, 5),
+)
+
+
+@given(st.lists(jobs, max_size=30, unique_by=lambda j: j.submitted), st.integers(1, 4), st.integers(1, 5))
+def test_no_plan_overbooks_a_device_or_its_seats(waiting, devices, max_seats):
+    world = snapshot(*waiting, devices=devices, max_seats=max_seats)
+    actions = plan(world, NOW)
+    started = {action.host_id: action for action in actions if isinstance(action, StartHost)}
+    assert len(started) <= devices
+    by_name = {j.ref.id: j for j in waiting}
+    for host_id, start in started.items():
+        seated = [by_name[name] for name, where in admitted(actions) if where == host_id]
+        assert 1 <= len(seated) <= max_seats
+        assert all(j.key == start.key for j in seated)
+        resident = seated[0].host_bytes - seated[0].seat_bytes
+        assert resident + sum(j.seat_bytes for j in seated) <= 12 * GB
+    assert plan(world, NOW) == actions
+
+
+@given(st.lists(jobs, max_size=20, unique_by=lambda j: j.submitted), st.integers(1, 3))
+def test_every_waiting_job_is_either_admitted_or_told_why_it_waits(waiting, devices):
+    actions = plan(snapshot(*waiting, devices=devices), NOW)
+    told = {action.job.id for action in actions if isinstance(action, Admit | Wait)}
+    assert told == {j.ref.id for j in waiting}
