@@ -237,6 +237,6 @@ def _write_adapter(seat: ScriptedSeat) -> AdapterManifest:
     spec, folder = seat.order.spec, f"{seat.order.spec.output_uri}/a{seat.order.attempt}/adapter"
     header = json.dumps({"lora_A.weight": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}}).encode()
     config = {"peft_type": "LORA", "r": spec.method.rank, "base_model_name_or_path": spec.base.id}
-    weights = _write(folder, "adapter_model.safetensors", len(header).to_bytes(8, "little") + header + bytes(16))
-    files = (weights, _write(folder, "adapter_config.json", json.dumps(config).encode()))
+    weights = _write(folder, "peft/adapter_model.safetensors", len(header).to_bytes(8, "little") + header + bytes(16))
+    files = (weights, _write(folder, "peft/adapter_config.json", json.dumps(config).encode()))
     return AdapterManifest(uri=folder, files=files, adapter_sha256=weights.sha256, base_digest=BASE_DIGEST)

@@ -1,0 +1,124 @@
+"""The publishing loop over both databases, with a registry that a test may break."""
+
+from pathlib import Path
+
+import fsspec
+import pytest
+from sqlalchemy import select
+
+from orchestrator.db.database import Database
+from orchestrator.db.tables import FileRow
+from orchestrator.jobs.states import Desired, JobState
+from orchestrator.loops.publish import Publish
+from orchestrator.registry.errors import RegistryRefused, RegistryUnavailable
+from orchestrator.registry.port import Publication, Registered
+from tests.builders.world import World
+from tests.integration.test_loops import running, want
+
+
+class ListedRegistry:
+    """Keeps publications by job id, as the real one does; fails as often as it is told to."""
+
+    def __init__(self) -> None:
+        self.versions: dict[str, Registered] = {}
+        self.failures: list[Exception] = []
+        self.folders: list[list[str]] = []
+
+    def publish(self, publication: Publication, adapter_folder: Path) -> Registered:
+        self.folders.append(sorted(str(p.relative_to(adapter_folder)) for p in adapter_folder.rglob("*") if p.is_file()))
+        version = str(len(self.versions) + 1)
+        known = self.versions.setdefault(publication.job_id, Registered(publication.name, version, "run", "m-1"))
+        if self.failures:
+            raise self.failures.pop(0)
+        return known
+
+
+@pytest.fixture
+def world(db: Database, tmp_path: Path) -> World:
+    return World(db, tmp_path)
+
+
+@pytest.fixture
+def registry() -> ListedRegistry:
+    return ListedRegistry()
+
+
+@pytest.fixture
+def publish(world: World, registry: ListedRegistry) -> Publish:
+    return Publish(world.db, registry, world.catalogue, world.folder.as_uri(), "http://orchard")
+
+
+def trained(world: World) -> str:
+    job_id = running(world)
+    host = world.host_of(job_id)
+    host.evaluate(job_id, 2.0)
+    host.step(job_id, times=6)
+    host.evaluate(job_id, 0.5)
+    host.finish(job_id)
+    world.tick()
+    return job_id
+
+
+def test_a_trained_job_is_published_and_succeeds(world: World, publish: Publish, registry: ListedRegistry):
+    job_id = trained(world)
+    assert publish.run_once(world.now) == {"published": 1}
+    job = world.job(job_id)
+    assert job.state == JobState.SUCCEEDED
+    assert job.fine_tuned_model.startswith("ft:tiny:")
+    assert (job.registry_name, job.registry_version) == ("tiny", "1")
+    assert registry.folders == [["peft/adapter_config.json", "peft/adapter_model.safetensors"]]
+    assert world.messages(job_id)[-2:] == [
+        f"New fine-tuned model created: {job.fine_tuned_model}",
+        "The job has successfully completed",
+    ]
+
+
+def test_the_result_file_is_plain_csv_with_a_line_per_step(world: World, publish: Publish):
+    job_id = trained(world)
+    publish.run_once(world.now)
+    with world.db.read() as session:
+        file = session.scalars(select(FileRow).where(FileRow.id == world.job(job_id).result_file_id)).one()
+    lines = fsspec.open(file.uri, "rb").open().read().decode().splitlines()
+    assert file.purpose == "fine-tune-results"
+    assert lines[0] == "step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy"
+    assert lines[1] == "0,,,2.0,0.5"
+    assert len(lines) == 8
+
+
+def test_a_registry_that_is_down_delays_and_loses_nothing(world: World, publish: Publish, registry: ListedRegistry):
+    job_id = trained(world)
+    registry.failures = [RegistryUnavailable(), RegistryUnavailable()]
+    assert publish.run_once(world.now) == {"delayed": 1}
+    assert publish.run_once(world.now) == {}
+    world.tick(seconds=20)
+    assert publish.run_once(world.now) == {"delayed": 1}
+    world.tick(seconds=20)
+    assert publish.run_once(world.now) == {"published": 1}
+    assert world.job(job_id).registry_version == "1"
+    assert sum("registry cannot be reached" in message for message in world.messages(job_id)) == 1
+
+
+def test_a_refusal_fails_the_job_with_its_reason(world: World, publish: Publish, registry: ListedRegistry):
+    job_id = trained(world)
+    registry.failures = [RegistryRefused("name taken")]
+    publish.run_once(world.now)
+    assert (world.job(job_id).state, world.job(job_id).error_code) == (JobState.FAILED, "registry_refused")
+
+
+def test_an_adapter_changed_in_storage_is_never_published(world: World, publish: Publish, registry: ListedRegistry):
+    job_id = trained(world)
+    weights = world.folder / job_id / "a1" / "adapter" / "peft" / "adapter_model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    publish.run_once(world.now)
+    assert world.job(job_id).error_code == "adapter_refused"
+    assert registry.versions == {}
+
+
+def test_a_wish_to_cancel_that_comes_after_training_changes_nothing(world: World, publish: Publish):
+    job_id = trained(world)
+    want(world, job_id, Desired.CANCEL)
+    world.tick(2)
+    publish.run_once(world.now)
+    assert world.job(job_id).state == JobState.SUCCEEDED
