@@ -14,7 +14,7 @@ import orchestrator.db.tables  # noqa: F401  # both fill Base.metadata
 from orchestrator.db.columns import Base
 from orchestrator.db.database import Database
 from tests.builders.mlflow_server import mlflow_server  # noqa: F401  # a fixture for every tier
-from tests.builders.ray_cluster import ray_head  # noqa: F401  # likewise
+from tests.builders.ray_cluster import ray_address  # noqa: F401  # likewise
 
 _TEMPLATE = "orchard_template"
 _numbers = itertools.count(1)

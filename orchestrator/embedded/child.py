@@ -45,6 +45,7 @@ class Child:
 
     @property
     def pid(self) -> int:
+        """Process id; also the id of its session and process group."""
         return self._process.pid
 
     @property
