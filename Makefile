@@ -1,0 +1,49 @@
+# Everything sets itself up: a machine with Python >= 3.11 and make is enough.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up test check format clean
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+setup: $(READY) ## Make the virtual environment and install everything, pinned
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Orchard needs Python 3.11 or newer; set PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	@echo "Installing (a few minutes the first time) ..."
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[worker,embedded,demo,s3,dev]'
+	@touch $@
+
+demo: $(READY) ## Train six adapters of three tenants on one quantized base, through the API, and show the result
+	$(BIN)/python -m api.demo
+
+up: $(READY) ## Run the whole stack in the foreground; prints URLs and an admin key
+	$(BIN)/orchard up
+
+test: $(READY) ## Run every check and every test, on SQLite and PostgreSQL
+	$(MAKE) --no-print-directory lint
+	$(BIN)/python -m pytest
+
+check: $(READY) ## The fast part: format, lint, types, imports, unit tests
+	$(MAKE) --no-print-directory lint
+	$(BIN)/python -m pytest -m 'not slow' -q
+
+.PHONY: lint
+lint: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY) ## Format and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## Remove the environment, caches and the embedded stack's data
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .orchard
