@@ -31,8 +31,10 @@ def fetch_verified(manifest: AdapterManifest, into: Path) -> None:
             _fetch(filesystem, root, file, into)
     except FileNotFoundError as error:
         raise AdapterRefused(f"The adapter lacks a file that its manifest names: {error}.") from error
-    except OSError as error:
-        raise StorageUnavailable(f"The adapter could not be read from {manifest.uri}: {error}.") from error
+    except AdapterRefused:
+        raise
+    except Exception as error:  # every storage back end brings its own exception types
+        raise StorageUnavailable(f"The adapter at {manifest.uri} could not be read: {type(error).__name__}") from error
 
 
 def _check_manifest(manifest: AdapterManifest) -> None:
