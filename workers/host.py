@@ -72,19 +72,22 @@ class TrainingHost:
         self._wake.set()
 
     def detach(self, job_id: str, attempt: int, reason: ExitClass) -> None:
-        """See `Host.detach`. The first reason stands."""
+        """See `Host.detach`. The first reason stands; while the base still loads, the attempt ends here and now."""
         with self._lock:
             seated = self._attempts.get((job_id, attempt))
-            if seated is not None and seated.leaving is None:
-                seated.leaving = reason
+            if seated is None:
+                return
+            seated.leaving = seated.leaving or reason
+            if self._engine is None:
+                self._forget(seated.ended(seated.leaving))
         self._wake.set()
 
     def poll(self, cursor: int) -> HostReport:
         """See `Host.poll`. Adds one heartbeat for each attempt."""
         with self._lock:
             attempts = list(self._attempts.values())
-        for attempt in attempts:
-            self._log.append(attempt.heartbeat())
+            for attempt in attempts:
+                self._log.append(attempt.heartbeat())
         base, failure = self._base, self._failure
         return HostReport(
             host_id=self._spec.id,
@@ -156,10 +159,16 @@ class TrainingHost:
         self._failure, self._phase = error, HostPhase.FAILED
 
     def _report(self, report: Report) -> None:
-        self._log.append(report)
         if isinstance(report, Outcome):
             with self._lock:
-                self._attempts.pop((report.job_id, report.attempt), None)
+                self._forget(report)
+        else:
+            self._log.append(report)
+
+    def _forget(self, outcome: Outcome) -> None:
+        """Free the seat and say so, in one go: no heartbeat may follow an outcome. The caller holds the lock."""
+        self._attempts.pop((outcome.job_id, outcome.attempt), None)
+        self._log.append(outcome)
 
     def _memory_bytes(self) -> int:
         if self._spec.device.startswith("cuda"):

@@ -89,11 +89,17 @@ def encode_row(tokenizer: Any, template: str | None, row: Row) -> Tokens:
     if isinstance(row, ChatRow):
         return encode_chat(tokenizer, template, row)
     if isinstance(row, PromptCompletionRow):
-        prompt: Sequence[int] = tokenizer(row.prompt)["input_ids"]
+        prompt = _begin(tokenizer, row.prompt)
         completion = [*tokenizer(row.completion, add_special_tokens=False)["input_ids"], *_end(tokenizer)]
         return [*prompt, *completion], [False] * len(prompt) + [True] * len(completion)
-    ids = [*tokenizer(row.text)["input_ids"], *_end(tokenizer)]
+    ids = [*_begin(tokenizer, row.text), *_end(tokenizer)]
     return ids, [True] * len(ids)
+
+
+def _begin(tokenizer: Any, text: str) -> list[int]:
+    """Tokens of `text` with the tokenizer's own beginning, but without the end some tokenizers append."""
+    ids = list(tokenizer(text)["input_ids"])
+    return ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id else ids
 
 
 def _end(tokenizer: Any) -> list[int]:

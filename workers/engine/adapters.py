@@ -21,6 +21,7 @@ class AdapterRack:
         self._model = base.model
         self._peft: Any = None
         self._made = 0
+        self._active: str | None = None
         self._linears = _adaptable(base.model)
 
     def add(self, method: LoraMethod, seed: int) -> Adapter:
@@ -37,6 +38,7 @@ class AdapterRack:
             self._peft = get_peft_model(self._model, config, adapter_name=name)
         else:
             self._peft.add_adapter(name, config)
+        self._active = None
         weights = _weights(self._peft, name)
         _initialise(weights, seed)
         return Adapter(name, weights)
@@ -45,11 +47,14 @@ class AdapterRack:
         """Take the adapter out of the base's linears."""
         for weight in adapter.weights.values():
             weight.grad = None
+        self._active = None
         self._peft.delete_adapter(adapter.name)
 
     def activate(self, adapter: Adapter, *, training: bool) -> None:
         """Let `adapter`, and no other, act in the next forward passes."""
-        self._peft.set_adapter(adapter.name)
+        if self._active != adapter.name:  # walks every module of the base
+            self._peft.set_adapter(adapter.name)
+            self._active = adapter.name
         self._peft.train(training)
 
 

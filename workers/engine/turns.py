@@ -104,19 +104,12 @@ def require_finite(value: float, what: str, lines: Sequence[int]) -> None:
 
 @contextmanager
 def memory_guarded() -> Iterator[None]:
-    """Turns every form of running out of memory into OutOfMemory, and gives back what was cached."""
+    """Turns every form of running out of memory into OutOfMemory. The allocator frees the tensors with the frames."""
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:
-        _release()
         raise OutOfMemory("the step did not fit into device memory; lower micro_batch_size or max_seq_len") from error
     except RuntimeError as error:
         if "can't allocate memory" not in str(error):
             raise
-        _release()
         raise OutOfMemory("the step did not fit into host memory; lower micro_batch_size or max_seq_len") from error
-
-
-def _release() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

@@ -1,0 +1,39 @@
+"""Drive a host without its thread, and read what it said."""
+
+from typing import TypeVar
+
+from workers.contract.reports import Outcome, Report, SeatReport, StepReport
+from workers.contract.spec import CheckpointRef
+from workers.host import TrainingHost
+
+ReportT = TypeVar("ReportT", bound=SeatReport)
+
+
+def drain(host: TrainingHost, limit: int = 500) -> list[Report]:
+    """Work until nothing is left to do; every report still kept, in order."""
+    for _ in range(limit):
+        if not host.run_once():
+            return [numbered.report for numbered in host.poll(0).reports]
+    raise AssertionError(f"the host was still busy after {limit} units of work")
+
+
+def of_job(reports: list[Report], kind: type[ReportT], job_id: str) -> list[ReportT]:
+    """The reports of one kind about one job."""
+    return [report for report in reports if isinstance(report, kind) and report.job_id == job_id]
+
+
+def outcome_of(reports: list[Report], job_id: str) -> Outcome:
+    """The job's only outcome."""
+    (outcome,) = of_job(reports, Outcome, job_id)
+    return outcome
+
+
+def losses(reports: list[Report], job_id: str) -> list[float | None]:
+    """Training losses of the job, step by step."""
+    return [step.train_loss for step in of_job(reports, StepReport, job_id) if step.step > 0]
+
+
+def as_ref(manifest: SeatReport) -> CheckpointRef:
+    """What the control plane hands to the next attempt."""
+    fields = manifest.model_dump(include={"uri", "step", "manifest_sha256"})
+    return CheckpointRef(**fields)

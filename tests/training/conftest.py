@@ -1,0 +1,14 @@
+"""One tiny base for the whole session: it is read-only, so tests may share it."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.builders.tiny_base import make_tiny_base
+from workers.contract.base import BaseSpec
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> BaseSpec:
+    folder: Path = tmp_path_factory.mktemp("tiny-base")
+    return make_tiny_base(folder)
