@@ -78,6 +78,10 @@ class HostRow(Base):
     state: Mapped[str] = mapped_column(String(16), index=True)
     cursor: Mapped[int] = mapped_column(BigInt, default=0, doc="last report applied")
     base_digest: Mapped[str | None] = mapped_column(String(64))
+    base_loads: Mapped[int] = mapped_column(default=0, doc="times its process loaded the base; 1 for a sound host")
+    load_seconds: Mapped[float | None]
+    resident_bytes: Mapped[int | None] = mapped_column(BigInt, doc="memory its process held when last asked")
+    pid: Mapped[int | None]
     error: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime]
     ready_at: Mapped[datetime | None]
