@@ -1,0 +1,181 @@
+"""A thin client of the HTTP API: one method per call, answers as models, failures as `CliError`."""
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+import httpx2
+
+from api.cli.failures import refusal, unreachable
+from api.cli.models import Event, File, Job, Key, Model, Tenant
+
+Body = dict[str, Any]
+RETRIED = frozenset({408, 429, 502, 503, 504})
+PAGE = 100
+
+
+class OrchardClient:
+    """Talks to one server with one key. Every method raises CliError."""
+
+    def __init__(self, url: str, key: str | None, transport: httpx2.BaseTransport | None = None) -> None:
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self.url = url
+        timeout = httpx2.Timeout(60, connect=5)
+        self._http = httpx2.Client(base_url=url, headers=headers, timeout=timeout, transport=transport)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._http.close()
+
+    def upload(self, path: Path) -> File:
+        """Store a JSONL file; the server checks every line of it."""
+        with path.open("rb") as file:
+            answer = self._send("POST", "/v1/files", data={"purpose": "fine-tune"}, files={"file": (path.name, file)})
+        return File.model_validate(answer)
+
+    def delete_file(self, file_id: str) -> None:
+        """Remove an uploaded file."""
+        self._send("DELETE", f"/v1/files/{_part(file_id)}")
+
+    def create_job(self, body: Body, idempotency_key: str | None = None) -> Job:
+        """Create a job. The same `idempotency_key` twice is one job, so the call is retried when the network fails."""
+        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
+        return Job.model_validate(self._send("POST", "/v1/fine_tuning/jobs", json=body, headers=headers))
+
+    def estimate(self, body: Body) -> Body:
+        """What `body` would become: resolved numbers, steps and memory. Nothing is created."""
+        return self._send("POST", "/v1/x/estimate", json=body)
+
+    def job(self, job_id: str) -> Job:
+        """One job."""
+        return Job.model_validate(self._send("GET", f"/v1/fine_tuning/jobs/{_part(job_id)}"))
+
+    def jobs(self, limit: int) -> list[Job]:
+        """The newest jobs, newest first."""
+        return [Job.model_validate(item) for item in self._pages("/v1/fine_tuning/jobs", limit)]
+
+    def cancel(self, job_id: str) -> Job:
+        """Ask for a job to stop."""
+        return Job.model_validate(self._send("POST", f"/v1/fine_tuning/jobs/{_part(job_id)}/cancel"))
+
+    def events(self, job_id: str, limit: int) -> list[Event]:
+        """The newest events of a job, newest first."""
+        path = f"/v1/fine_tuning/jobs/{_part(job_id)}/events"
+        return [Event.model_validate(item) for item in self._pages(path, limit)]
+
+    def stream_events(self, job_id: str) -> Iterator[Event]:
+        """Events as they happen, oldest first, until the server closes the stream."""
+        path = f"/v1/fine_tuning/jobs/{_part(job_id)}/events"
+        with (
+            self._network(),
+            self._http.sse(path, params={"stream": "true"}, timeout=httpx2.Timeout(60, read=None)) as source,
+        ):
+            if source.response.is_error:
+                source.response.read()
+                raise refusal(source.response)
+            for message in source:
+                if message.data.startswith("{"):
+                    yield Event.model_validate(message.json())
+
+    def models(self) -> list[Model]:
+        """Bases and the tenant's adapters."""
+        return [Model.model_validate(item) for item in self._pages("/v1/models", limit=10_000)]
+
+    @contextmanager
+    def adapter(self, job_id: str) -> Iterator[Iterator[bytes]]:
+        """The bytes of a job's adapter, a tar archive."""
+        path = f"/v1/fine_tuning/jobs/{_part(job_id)}/adapter"
+        with self._network(), self._http.stream("GET", path, timeout=httpx2.Timeout(60, read=300)) as response:
+            if response.is_error:
+                response.read()
+                raise refusal(response)
+            yield response.iter_bytes()
+
+    def whoami(self) -> Body:
+        """Whose key this is."""
+        return self._send("GET", "/v1/x/whoami")
+
+    def is_ready(self) -> bool:
+        """Whether the server can do its work: database, storage and the rest."""
+        with self._network():
+            return not self._http.get("/readyz").is_error
+
+    def tenants(self) -> list[Tenant]:
+        """All tenants (operator)."""
+        return [Tenant.model_validate(item) for item in self._pages("/v1/admin/tenants", limit=10_000)]
+
+    def create_tenant(self, slug: str, name: str, allowed_bases: list[str] | None = None) -> Tenant:
+        """A new tenant (operator). None for `allowed_bases`: all of them."""
+        body: Body = {"slug": slug, "name": name}
+        if allowed_bases is not None:
+            body["allowed_bases"] = allowed_bases
+        return Tenant.model_validate(self._send("POST", "/v1/admin/tenants", json=body))
+
+    def keys(self, tenant: str) -> list[Key]:
+        """The keys of a tenant, without their secrets (operator)."""
+        return [Key.model_validate(item) for item in self._pages(f"/v1/admin/tenants/{_part(tenant)}/keys", 10_000)]
+
+    def create_key(self, tenant: str, name: str) -> Key:
+        """A new key of a tenant; its secret is in this answer and nowhere else (operator)."""
+        return Key.model_validate(self._send("POST", f"/v1/admin/tenants/{_part(tenant)}/keys", json={"name": name}))
+
+    def revoke_key(self, tenant: str, key_id: str) -> None:
+        """End a key (operator)."""
+        self._send("DELETE", f"/v1/admin/tenants/{_part(tenant)}/keys/{_part(key_id)}")
+
+    def hosts(self) -> list[Body]:
+        """Hosts and what they hold (operator)."""
+        return list(self._pages("/v1/admin/hosts", limit=10_000))
+
+    def _pages(self, path: str, limit: int) -> Iterator[Body]:
+        after: str | None = None
+        left = limit
+        while left > 0:
+            params = {"limit": min(left, PAGE)} | ({"after": after} if after else {})
+            page = self._send("GET", path, params=params)
+            items: list[Body] = page.get("data", [])[:left]
+            yield from items
+            left -= len(items)
+            if not items or not page.get("has_more"):
+                return
+            after = items[-1]["id"]
+
+    def _send(self, method: str, path: str, **arguments: Any) -> Body:
+        import stamina
+
+        repeatable = method == "GET" or "Idempotency-Key" in arguments.get("headers", {})
+        with self._network():
+            for attempt in stamina.retry_context(on=_is_transient, attempts=4 if repeatable else 1, wait_initial=0.2):
+                with attempt:
+                    response = self._http.request(method, path, **arguments)
+                    if response.status_code in RETRIED and response.headers.get("x-should-retry") != "false":
+                        response.raise_for_status()
+        if response.is_error:
+            raise refusal(response)
+        answer: Body = response.json() if response.content else {}
+        return answer
+
+    @contextmanager
+    def _network(self) -> Iterator[None]:
+        try:
+            yield
+        except httpx2.HTTPStatusError as error:
+            raise refusal(error.response) from error
+        except (httpx2.TransportError, httpx2.InvalidURL, httpx2.SSEError) as error:
+            raise unreachable(self.url, error) from error
+
+
+def _is_transient(error: Exception) -> bool:
+    return isinstance(error, httpx2.TransportError | httpx2.HTTPStatusError)
+
+
+def _part(text: str) -> str:
+    return quote(text, safe="")

@@ -1,0 +1,73 @@
+"""`orchard jobs`, `show`, `watch`, `logs`, `cancel`."""
+
+from typing import Annotated
+
+import typer
+
+from api.cli.output import Format, FormatOption, console, say, show_list, show_one
+from api.cli.session import session_of
+
+JobId = Annotated[str, typer.Argument(metavar="ID", help="Job id, ftjob-…")]
+COLUMNS = {
+    "ID": "id",
+    "STATUS": "status",
+    "STATE": "x_orchard.state",
+    "BASE": "model",
+    "STEP": "x_orchard.step",
+    "OF": "x_orchard.total_steps",
+    "EVAL BEFORE": "x_orchard.eval_loss_before",
+    "EVAL AFTER": "x_orchard.eval_loss_after",
+    "WAITS FOR": "x_orchard.queue_reason",
+}
+
+
+def jobs(
+    context: typer.Context,
+    limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 20,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """List jobs, newest first."""
+    with session_of(context).tenant() as client:
+        show_list(client.jobs(limit), COLUMNS, output)
+
+
+def show(context: typer.Context, job_id: JobId, output: FormatOption = Format.TABLE) -> None:
+    """Show one job with its resolved numbers."""
+    with session_of(context).tenant() as client:
+        show_one(client.job(job_id), output)
+
+
+def watch(context: typer.Context, job_id: JobId, output: FormatOption = Format.TABLE) -> None:
+    """Follow a job to its end; the exit code tells how it ended."""
+    from api.cli.watch import raise_for_outcome, watch_job
+
+    with session_of(context).tenant() as client:
+        job = watch_job(client, job_id)
+        show_one(job, output)
+    raise_for_outcome(job)
+
+
+def logs(
+    context: typer.Context,
+    job_id: JobId,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job ends.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="How many of the newest events.")] = 200,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Print a job's events, oldest first. JSON is one object per line."""
+    from api.cli.follow import follow_events, print_event
+
+    out = console()
+    with session_of(context).tenant() as client:
+        events = follow_events(client, job_id) if follow else iter(client.events(job_id, limit)[::-1])
+        for event in events:
+            print_event(event, output, out)
+
+
+def cancel(context: typer.Context, job_id: JobId, output: FormatOption = Format.TABLE) -> None:
+    """Stop a job. What it has trained so far stays as checkpoints."""
+    with session_of(context).tenant() as client:
+        job = client.cancel(job_id)
+    say(f"{job.id} is asked to stop; it is {job.status}")
+    if output is not Format.TABLE:
+        show_one(job, output)

@@ -1,0 +1,48 @@
+"""Events as they happen, across broken connections, and how one is printed."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime
+
+import yaml
+from rich.console import Console
+from rich.text import Text
+
+from api.cli.client import OrchardClient
+from api.cli.errors import CliError
+from api.cli.models import Event
+from api.cli.output import Format
+
+STYLES = {"warn": "yellow", "error": "red"}
+RECONNECT_S = 1.0
+
+
+def follow_events(client: OrchardClient, job_id: str, pause: Callable[[float], None] = time.sleep) -> Iterator[Event]:
+    """Each event once, oldest first, until the job is over. A broken stream is opened again. Raises CliError."""
+    seen: set[str] = set()
+    while True:
+        over = client.job(job_id).is_over
+        try:
+            for event in client.stream_events(job_id):
+                if event.id not in seen:
+                    seen.add(event.id)
+                    yield event
+        except CliError as error:
+            if error.code != "unreachable":
+                raise
+        if over:
+            return
+        pause(RECONNECT_S)
+
+
+def print_event(event: Event, output: Format, out: Console) -> None:
+    """One line, one JSON object on a line, or one YAML document."""
+    match output:
+        case Format.TABLE:
+            at = datetime.fromtimestamp(event.created_at).astimezone().strftime("%H:%M:%S")
+            out.print(Text(f"{at} {event.level:5} {event.message}", style=STYLES.get(event.level, "")), soft_wrap=True)
+        case Format.JSON:
+            out.out(json.dumps(event.model_dump(mode="json"), ensure_ascii=False), highlight=False)
+        case Format.YAML:
+            out.out("---\n" + yaml.safe_dump(event.model_dump(mode="json"), sort_keys=False).rstrip(), highlight=False)

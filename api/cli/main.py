@@ -1,0 +1,72 @@
+"""The entry point of `orchard`: root flags, the table of commands, and how failures end the process."""
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from api.cli.commands import account, admin, doctor, jobs, models, submit
+from api.cli.errors import CliError
+from api.cli.exit_codes import EPILOG
+from api.cli.output import say
+from api.cli.session import Session
+
+
+class OrchardGroup(TyperGroup):
+    """Shows a CliError as its one line and ends with its exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except CliError as error:
+            say(error.line())
+            raise typer.Exit(int(error.exit_code)) from None
+
+
+app = typer.Typer(
+    cls=OrchardGroup,
+    no_args_is_help=True,
+    epilog=EPILOG,
+    pretty_exceptions_show_locals=False,  # a traceback must never print a key
+    help="Fine-tune adapters on shared, resident bases: submit jobs, watch them, fetch the result.",
+)
+
+
+@app.callback()
+def root(
+    context: typer.Context,
+    url: Annotated[str | None, typer.Option(help="Address of the server; or ORCHARD_URL.")] = None,
+    api_key: Annotated[str | None, typer.Option(help="Key; better ORCHARD_API_KEY, which `ps` does not show.")] = None,
+    profile: Annotated[str | None, typer.Option(help="Profile to use; or ORCHARD_PROFILE.")] = None,
+) -> None:
+    """Settle the root flags."""
+    session = context.obj if isinstance(context.obj, Session) else Session()
+    session.url, session.api_key, session.profile = url, api_key, profile
+    context.obj = session
+
+
+for panel, commands in {
+    "Jobs": (submit.submit, jobs.jobs, jobs.show, jobs.watch, jobs.logs, jobs.cancel),
+    "Models": (models.bases, models.adapters, models.download),
+    "This machine": (doctor.doctor, account.login, account.whoami, submit.schema),
+    "Operator": (admin.hosts,),
+}.items():
+    for command in commands:
+        app.command(rich_help_panel=panel)(command)
+app.add_typer(admin.tenants, name="tenants", rich_help_panel="Operator")
+app.add_typer(admin.keys, name="keys", rich_help_panel="Operator")
+
+
+def main() -> None:
+    """Run `orchard`. A reader that closes the pipe early is no error."""
+    try:
+        app()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    main()

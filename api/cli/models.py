@@ -1,0 +1,104 @@
+"""What the client reads out of answers. Unknown fields are kept, so that a newer server still works."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+TERMINAL = frozenset({"succeeded", "failed", "cancelled"})
+
+
+class Answer(BaseModel):
+    """An object of the API."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+
+class File(Answer):
+    """An uploaded file."""
+
+    id: str
+    filename: str
+    bytes: int
+    status: str
+    status_details: str | None = None
+
+
+class JobError(Answer):
+    """Why a job failed."""
+
+    code: str
+    message: str
+    param: str | None = None
+
+
+class Registry(Answer):
+    """Where the registry keeps an adapter."""
+
+    name: str
+    version: str | int
+
+
+class Progress(Answer):
+    """The `x_orchard` part of a job that the CLI shows; the resolved numbers are kept as extra fields."""
+
+    state: str | None = None
+    queue_reason: str | None = None
+    attempt: int | None = None
+    step: int | None = None
+    total_steps: int | None = None
+    eval_loss_before: float | None = None
+    eval_loss_after: float | None = None
+    registry: Registry | None = None
+
+
+class Job(Answer):
+    """A fine-tuning job."""
+
+    id: str
+    status: str
+    model: str
+    created_at: int
+    finished_at: int | None = None
+    fine_tuned_model: str | None = None
+    error: JobError | None = None
+    x_orchard: Progress = Progress()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the status can change no more."""
+        return self.status in TERMINAL
+
+
+class Event(Answer):
+    """One line of a job's history."""
+
+    id: str
+    created_at: int
+    level: str
+    message: str
+    type: str = "message"
+    data: dict[str, Any] | None = None
+
+
+class Model(Answer):
+    """A base or an adapter, as `/v1/models` lists it."""
+
+    id: str
+    created: int
+    owned_by: str
+
+
+class Tenant(Answer):
+    """A tenant, as the operator sees it."""
+
+    id: str
+    slug: str
+    name: str
+
+
+class Key(Answer):
+    """An API key. `key`, the secret itself, is present only in the answer that creates it."""
+
+    id: str
+    name: str | None = None
+    key: str | None = None

@@ -1,0 +1,106 @@
+"""How commands speak: data on stdout as table, JSON or YAML; words for people on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+
+class Format(StrEnum):
+    """What `-o` takes."""
+
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
+
+
+FormatOption = Annotated[Format, typer.Option("-o", "--output", help="How to print the answer.")]
+
+Columns = Mapping[str, str]
+"""Heading to dotted path inside the item, for example {"STATE": "x_orchard.state"}."""
+
+
+def say(message: str) -> None:
+    """Words for a person, on stderr."""
+    Console(stderr=True, soft_wrap=True, highlight=False).print(Text(message))
+
+
+def show_list(items: Sequence[BaseModel | Mapping[str, Any]], columns: Columns, output: Format) -> None:
+    """A list of objects."""
+    values = [_plain(item) for item in items]
+    if output is not Format.TABLE:
+        _dump(values, output)
+        return
+    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    for value in values:
+        table.add_row(*(Text(_cell(value, path)) for path in columns.values()))
+    console().print(table)
+
+
+def show_one(item: BaseModel | Mapping[str, Any], output: Format) -> None:
+    """One object; as a table its nested fields are flattened to dotted names."""
+    value = _plain(item)
+    if output is not Format.TABLE:
+        _dump(value, output)
+        return
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for name, content in _flatten(value):
+        table.add_row(Text(name, style="bold"), Text(content))
+    console().print(table)
+
+
+def console() -> Console:
+    """Standard output. A pipe gets wide lines, so that no cell is cut."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 240)
+
+
+def _plain(item: BaseModel | Mapping[str, Any]) -> dict[str, Any]:
+    return dict(item) if isinstance(item, Mapping) else item.model_dump(mode="json")
+
+
+def _dump(value: Any, output: Format) -> None:
+    if output is Format.JSON:
+        sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+        return
+    import yaml
+
+    yaml.safe_dump(value, sys.stdout, sort_keys=False, allow_unicode=True)
+
+
+def _cell(value: Any, path: str) -> str:
+    for part in path.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return _text(value)
+
+
+def _text(value: Any) -> str:
+    match value:
+        case None:
+            return "-"
+        case float():
+            return f"{value:.4g}"
+        case list():
+            return ", ".join(_text(item) for item in value) or "-"
+        case _:
+            return str(value)
+
+
+def _flatten(value: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for name, content in value.items():
+        if isinstance(content, dict) and content:
+            rows += _flatten(content, f"{prefix}{name}.")
+        else:
+            rows.append((prefix + name, "-" if content == {} else _text(content)))
+    return rows

@@ -1,0 +1,71 @@
+"""Turn a job file into a job: upload its files, then create, or only estimate."""
+
+from pathlib import Path
+from typing import Any
+
+from api.cli.client import OrchardClient
+from api.cli.errors import CliError
+from api.cli.exit_codes import ExitCode
+from api.cli.job_file import JobFile, request_body
+from api.cli.models import Job
+from api.cli.output import say
+
+UPLOADED_PREFIX = "file-"
+
+
+def submit(client: OrchardClient, job: JobFile, folder: Path, idempotency_key: str | None) -> Job:
+    """Upload what is local and create the job. Paths are relative to `folder`. Raises CliError."""
+    uploads = _Uploads(client, folder)
+    return client.create_job(uploads.body(job), idempotency_key)
+
+
+def dry_run(client: OrchardClient, job: JobFile, folder: Path) -> dict[str, Any]:
+    """What the job would become. Files are uploaded for the count of rows and removed again. Raises CliError."""
+    uploads = _Uploads(client, folder)
+    try:
+        return client.estimate(uploads.body(job))
+    finally:
+        for file_id in uploads.made:
+            client.delete_file(file_id)
+
+
+class _Uploads:
+    """Uploads local files and remembers which ids it made."""
+
+    def __init__(self, client: OrchardClient, folder: Path) -> None:
+        self._client = client
+        self._folder = folder
+        self.made: list[str] = []
+
+    def body(self, job: JobFile) -> dict[str, Any]:
+        """The create request, its files uploaded. All paths are checked before anything is sent."""
+        names = [name for name in (job.training_file, job.validation_file) if name is not None]
+        for name in names:
+            self._check(name)
+        ids = [self._file_id(name) for name in names]
+        return request_body(job, ids[0], ids[1] if len(ids) > 1 else None)
+
+    def _check(self, name: str) -> None:
+        path = self._folder / name
+        if not path.is_file() and not name.startswith(UPLOADED_PREFIX):
+            raise CliError(
+                f"{path} does not exist",
+                code="file_not_found",
+                hint="paths are relative to the job file, or to this folder without one",
+                exit_code=ExitCode.USAGE,
+            )
+
+    def _file_id(self, name: str) -> str:
+        path = self._folder / name
+        if not path.is_file():
+            return name
+        file = self._client.upload(path)
+        self.made.append(file.id)
+        say(f"Uploaded {path.name} as {file.id} ({file.bytes} bytes)")
+        if file.status == "error":
+            raise CliError(
+                f"{path.name} has bad lines: {file.status_details}",
+                code="invalid_training_file",
+                hint="correct the lines named above; each must be one JSON object of one format",
+            )
+        return file.id

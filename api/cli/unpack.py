@@ -1,0 +1,55 @@
+"""Unpack an adapter's tar archive while it downloads, without trusting what it holds."""
+
+import io
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from api.cli.errors import CliError
+
+
+def unpack(chunks: Iterator[bytes], target: Path) -> list[Path]:
+    """Unpack the stream into the new or empty folder `target` and return the files, relative to it.
+
+    Members that leave the folder, links out of it and devices are refused (PEP 706, filter "data"). Nothing is left
+    behind when the stream breaks. Raises CliError.
+    """
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise CliError(f"{target} exists and is not empty", code="target_exists", hint="name a new folder")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        with tarfile.open(fileobj=_Stream(chunks), mode="r|*") as archive:
+            archive.extractall(staging, filter="data")
+        if target.exists():
+            target.rmdir()
+        staging.replace(target)
+    except (tarfile.TarError, EOFError) as error:
+        raise CliError(f"the adapter's archive is not usable: {error}", code="bad_archive", hint="try again") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    target.chmod(0o755)
+    return sorted(path.relative_to(target) for path in target.rglob("*") if path.is_file())
+
+
+class _Stream(io.RawIOBase):
+    """Chunks read as a file."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._left = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        while size < 0 or len(self._left) < size:
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                break
+            self._left += chunk
+        size = len(self._left) if size < 0 else size
+        taken, self._left = self._left[:size], self._left[size:]
+        return taken

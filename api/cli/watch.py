@@ -1,0 +1,64 @@
+"""Follow a job to its end: a live bar on a terminal, plain lines in a pipe."""
+
+import sys
+import time
+from collections.abc import Callable
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from api.cli.client import OrchardClient
+from api.cli.errors import CliError
+from api.cli.exit_codes import ExitCode
+from api.cli.models import Event, Job
+
+INTERVAL_S = 1.0
+
+
+def watch_job(client: OrchardClient, job_id: str, pause: Callable[[float], None] = time.sleep) -> Job:
+    """Show the job until it is over, and return it as it ended. Raises CliError."""
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("loss {task.fields[loss]}"),
+        TimeRemainingColumn(),
+    )
+    seen: set[str] = set()
+    with Progress(*columns, console=console, disable=not sys.stderr.isatty()) as progress:
+        bar = progress.add_task(job_id, total=None, loss="-")
+        while True:
+            job = client.job(job_id)
+            for event in _news(client, job_id, seen):
+                if loss := (event.data or {}).get("train_loss"):
+                    progress.update(bar, loss=f"{loss:.4f}")
+                if event.type == "message" or progress.disable:
+                    console.print(f"{event.level:5} {event.message}", markup=False)
+            progress.update(bar, completed=job.x_orchard.step or 0, total=job.x_orchard.total_steps)
+            progress.update(bar, description=_headline(job))
+            if job.is_over:
+                return job
+            pause(INTERVAL_S)
+
+
+def raise_for_outcome(job: Job) -> None:
+    """Raises CliError with exit code 3 when the job did not succeed."""
+    if job.status == "succeeded":
+        return
+    reason = f": {job.error.message}" if job.error else ""
+    code = job.error.code if job.error else job.status
+    hint = f"orchard logs {job.id}"
+    raise CliError(f"job {job.id} {job.status}{reason}", code=code, hint=hint, exit_code=ExitCode.JOB_FAILED)
+
+
+def _news(client: OrchardClient, job_id: str, seen: set[str]) -> list[Event]:
+    """Events not seen before, oldest first."""
+    fresh = [event for event in client.events(job_id, limit=100) if event.id not in seen]
+    seen.update(event.id for event in fresh)
+    return fresh[::-1]
+
+
+def _headline(job: Job) -> str:
+    waiting = f" ({job.x_orchard.queue_reason})" if job.x_orchard.queue_reason else ""
+    return f"{job.id} {job.status}{waiting}"

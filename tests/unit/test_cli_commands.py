@@ -1,0 +1,277 @@
+import json
+import subprocess
+import sys
+
+import httpx2
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from api.cli.main import app
+from api.cli.session import Session
+from tests.builders.fake_api import FakeApi, error, make_event, make_job, page
+
+JOBS = "/v1/fine_tuning/jobs"
+KEY = "sk-secret-of-acme"
+
+
+@pytest.fixture(autouse=True)
+def _own_settings(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ORCHARD_CONFIG", str(tmp_path / "config.toml"))
+    monkeypatch.setenv("ORCHARD_API_KEY", KEY)
+    for name in ("ORCHARD_URL", "ORCHARD_ADMIN_KEY", "ORCHARD_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("api.cli.watch.INTERVAL_S", 0)
+    monkeypatch.setattr("api.cli.follow.RECONNECT_S", 0)
+
+
+@pytest.fixture
+def api():
+    return FakeApi()
+
+
+@pytest.fixture
+def orchard(api):
+    def run(*args: str, **kwargs):
+        return CliRunner().invoke(app, list(args), obj=Session(transport=api.transport), **kwargs)
+
+    return run
+
+
+def stored(name: str = "train.jsonl", status: str = "processed", details: str | None = None):
+    return {"id": "file-1", "filename": name, "bytes": 9, "status": status, "status_details": details}
+
+
+def test_submit_uploads_creates_and_sends_an_idempotency_key(orchard, api, tmp_path):
+    (tmp_path / "train.jsonl").write_text("{}\n")
+    api.routes = {"POST /v1/files": stored(), f"POST {JOBS}": make_job(status="queued")}
+    result = orchard("submit", "--file", "train.jsonl", "--model", "tiny", "--rank", "4", "-o", "json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["id"] == "ftjob-1"
+    [body] = api.sent(f"POST {JOBS}")
+    assert (body["training_file"], body["model"], body["x_orchard"]["rank"]) == ("file-1", "tiny", 4)
+    assert api.requests[-1].headers["idempotency-key"]
+    assert b'name="purpose"\r\n\r\nfine-tune' in api.requests[0].content
+
+
+def test_paths_in_a_job_file_are_relative_to_it(orchard, api, tmp_path):
+    folder = tmp_path / "jobs"
+    folder.mkdir()
+    (folder / "train.jsonl").write_text("{}\n")
+    job = {"apiVersion": "orchard/v1", "kind": "FineTuneJob", "model": "tiny", "training_file": "train.jsonl"}
+    (folder / "job.yaml").write_text(yaml.safe_dump(job))
+    api.routes = {"POST /v1/files": stored(), f"POST {JOBS}": make_job(status="queued")}
+    assert orchard("submit", "jobs/job.yaml").exit_code == 0
+
+
+def test_a_missing_data_file_is_a_usage_error_and_nothing_is_sent(orchard, api):
+    result = orchard("submit", "--file", "gone.jsonl", "--model", "tiny")
+    assert (result.exit_code, api.requests) == (2, [])
+    assert "gone.jsonl" in result.stderr
+
+
+def test_a_file_with_bad_lines_is_reported_and_no_job_is_made(orchard, api, tmp_path):
+    (tmp_path / "train.jsonl").write_text("{\n")
+    api.routes = {"POST /v1/files": stored(status="error", details="line 1: no JSON")}
+    result = orchard("submit", "--file", "train.jsonl", "--model", "tiny")
+    assert result.exit_code == 1
+    assert "line 1: no JSON" in result.stderr
+    assert api.sent(f"POST {JOBS}") == []
+
+
+def test_a_dry_run_shows_the_estimate_and_leaves_nothing_behind(orchard, api, tmp_path):
+    (tmp_path / "train.jsonl").write_text("{}\n")
+    api.routes = {
+        "POST /v1/files": stored(),
+        "POST /v1/x/estimate": {"total_steps": 12, "memory_bytes": 5},
+        "DELETE /v1/files/file-1": {"deleted": True},
+    }
+    result = orchard("submit", "--file", "train.jsonl", "--model", "tiny", "--dry-run", "-o", "json")
+    assert json.loads(result.stdout)["total_steps"] == 12
+    assert api.requests[-1].method == "DELETE"
+    assert api.sent(f"POST {JOBS}") == []
+
+
+def test_a_create_that_the_network_breaks_is_repeated_with_the_same_key(orchard, api):
+    api.routes = {f"POST {JOBS}": [httpx2.Response(503), make_job(status="queued")]}
+    assert orchard("submit", "--file", "file-1", "--model", "tiny").exit_code == 0
+    first, second = (request.headers["idempotency-key"] for request in api.requests)
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "exit_code"),
+    [(401, "invalid_api_key", 4), (403, "admin_only", 4), (404, "fine_tune_not_found", 1), (400, "bad_rank", 1)],
+)
+def test_a_refusal_is_one_line_with_its_code_and_a_stable_exit_code(orchard, api, status, code, exit_code):
+    api.routes = {f"GET {JOBS}/ftjob-1": error(status, code, "what went wrong")}
+    result = orchard("show", "ftjob-1")
+    assert (result.exit_code, result.stdout) == (exit_code, "")
+    assert result.stderr.startswith(f"Error ({code}): what went wrong")
+    assert result.stderr.count("\n") == 1
+    assert KEY not in result.output
+
+
+def test_quota_has_its_own_exit_code_and_is_not_tried_again(orchard, api):
+    refused = error(429, "insufficient_quota", "4 of 4 jobs are live", **{"x-should-retry": "false"})
+    api.routes = {f"POST {JOBS}": refused}
+    assert orchard("submit", "--file", "file-1", "--model", "tiny").exit_code == 5
+    assert len(api.requests) == 1
+
+
+def test_a_server_that_answers_no_json_is_reported_with_its_request_id(orchard, api):
+    api.routes = {f"GET {JOBS}/ftjob-1": httpx2.Response(500, text="<html>", headers={"x-request-id": "req-7"})}
+    result = orchard("show", "ftjob-1")
+    assert result.exit_code == 1
+    assert "req-7" in result.stderr
+
+
+def test_without_a_key_the_command_says_how_to_get_one(orchard, monkeypatch):
+    monkeypatch.delenv("ORCHARD_API_KEY")
+    result = orchard("jobs")
+    assert result.exit_code == 4
+    assert "orchard login" in result.stderr
+
+
+def test_an_unreachable_server_is_one_line():
+    result = CliRunner().invoke(app, ["--url", "http://127.0.0.1:9", "jobs"])
+    assert result.exit_code == 1
+    assert "unreachable" in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_jobs_follow_the_pages_up_to_the_limit(orchard, api):
+    pages = [page(make_job("ftjob-1"), make_job("ftjob-2"), has_more=True), page(make_job("ftjob-3"), has_more=True)]
+    api.routes = {f"GET {JOBS}": pages}
+    result = orchard("jobs", "--limit", "3", "-o", "yaml")
+    assert [job["id"] for job in yaml.safe_load(result.stdout)] == ["ftjob-1", "ftjob-2", "ftjob-3"]
+    assert [request.url.params.get("after") for request in api.requests] == [None, "ftjob-2"]
+
+
+def test_the_table_shows_why_a_job_waits(orchard, api):
+    waiting = make_job(status="queued", x_orchard={"state": "QUEUED", "queue_reason": "no [free] seat"})
+    api.routes = {f"GET {JOBS}": page(waiting)}
+    assert "no [free] seat" in orchard("jobs").stdout
+
+
+@pytest.mark.parametrize(("status", "exit_code"), [("succeeded", 0), ("failed", 3), ("cancelled", 3)])
+def test_watch_prints_each_event_once_and_ends_as_the_job_ended(orchard, api, status, exit_code):
+    step = make_event(2, "Step 1/8: training loss=0.50", type="metrics", data={"train_loss": 0.5})
+    api.routes = {
+        f"GET {JOBS}/ftjob-1": [make_job(status="running"), make_job(status="running"), make_job(status=status)],
+        f"GET {JOBS}/ftjob-1/events": [page(make_event(1, "started")), page(step, make_event(1, "started"))],
+    }
+    result = orchard("watch", "ftjob-1", "-o", "json")
+    assert result.exit_code == exit_code
+    assert json.loads(result.stdout)["status"] == status
+    assert result.stderr.count("started") == 1
+    assert result.stderr.index("started") < result.stderr.index("Step 1/8")
+
+
+def test_logs_are_oldest_first(orchard, api):
+    api.routes = {f"GET {JOBS}/ftjob-1/events": page(make_event(2, "second"), make_event(1, "first"))}
+    lines = orchard("logs", "ftjob-1").stdout.splitlines()
+    assert [line.split()[-1] for line in lines] == ["first", "second"]
+
+
+def test_logs_follow_reconnects_and_prints_each_event_once(orchard, api):
+    def stream(*numbers: int) -> httpx2.Response:
+        text = "".join(f"data: {json.dumps(make_event(n, f'event {n}'))}\n\n" for n in numbers)
+        return httpx2.Response(200, text=": hello\n\n" + text, headers={"content-type": "text/event-stream"})
+
+    api.routes = {
+        f"GET {JOBS}/ftjob-1": [make_job(status="running"), make_job()],
+        f"GET {JOBS}/ftjob-1/events": [stream(1, 2), stream(1, 2, 3)],
+    }
+    result = orchard("logs", "ftjob-1", "-f", "-o", "json")
+    assert [json.loads(line)["id"] for line in result.stdout.splitlines()] == [f"ftevent-{n}" for n in (1, 2, 3)]
+
+
+def test_following_another_tenants_job_ends_with_not_found(orchard, api):
+    assert orchard("logs", "ftjob-9", "-f").exit_code == 1
+
+
+def test_bases_and_adapters_are_told_apart(orchard, api):
+    models = page(
+        {"id": "tiny", "created": 1, "owned_by": "orchard"}, {"id": "ft:tiny:a::1", "created": 1, "owned_by": "a"}
+    )
+    registry = {"registry": {"name": "acme.triage", "version": "3"}}
+    jobs = page(make_job("ftjob-2", status="running"), make_job("ftjob-1", x_orchard=registry))
+    api.routes = {"GET /v1/models": models, f"GET {JOBS}": jobs}
+    assert [base["id"] for base in json.loads(orchard("bases", "-o", "json").stdout)] == ["tiny"]
+    assert [job["id"] for job in json.loads(orchard("adapters", "-o", "json").stdout)] == ["ftjob-1"]
+    assert "acme.triage" in orchard("adapters").stdout
+
+
+def test_an_adapter_is_found_by_its_name(orchard, api, tmp_path):
+    from tests.unit.test_cli_unpack import archive
+
+    api.routes = {
+        f"GET {JOBS}": page(make_job("ftjob-1")),
+        f"GET {JOBS}/ftjob-1/adapter": httpx2.Response(200, content=archive(("peft/adapter_config.json", b"{}"))),
+    }
+    result = orchard("download", "ft:tiny:acme::ftjob-1", "out", "-o", "json")
+    assert json.loads(result.stdout)["files"] == ["peft/adapter_config.json"]
+    assert (tmp_path / "out/peft/adapter_config.json").read_text() == "{}"
+    assert orchard("download", "ft:tiny:acme::other", "out2").exit_code == 1
+
+
+def test_admin_commands_use_the_admin_key_and_show_a_new_key_once(orchard, api, monkeypatch):
+    monkeypatch.setenv("ORCHARD_ADMIN_KEY", "sk-admin")
+    listed = {"id": "key-1", "name": "ci", "prefix": "sk-abc"}
+    api.routes = {
+        "POST /v1/admin/tenants/acme/keys": listed | {"key": "sk-new"},
+        "GET /v1/admin/tenants/acme/keys": page(listed),
+        "DELETE /v1/admin/tenants/acme/keys/key-1": {"deleted": True},
+    }
+    assert "sk-new" in orchard("keys", "create", "acme", "--name", "ci").stdout
+    assert "sk-new" not in orchard("keys", "list", "acme").output
+    assert orchard("keys", "revoke", "acme", "key-1").exit_code == 0
+    assert {request.headers["authorization"] for request in api.requests} == {"Bearer sk-admin"}
+
+
+def test_an_id_with_slashes_stays_one_path_segment(orchard, api):
+    orchard("cancel", "../../admin")
+    assert api.requests[0].url.raw_path == b"/v1/fine_tuning/jobs/..%2F..%2Fadmin/cancel"
+
+
+def test_login_keeps_a_key_only_when_the_server_knows_it(orchard, api, monkeypatch, tmp_path):
+    monkeypatch.delenv("ORCHARD_API_KEY")
+    api.routes = {"GET /v1/x/whoami": [error(401, "invalid_api_key", "no"), {"tenant": "acme"}]}
+    assert orchard("login", input="sk-wrong\n").exit_code == 4
+    assert not (tmp_path / "config.toml").exists()
+    result = orchard("login", "--url", "http://lab", input="sk-right\n")
+    assert result.exit_code == 0
+    assert "sk-right" not in result.output
+    assert json.loads(orchard("whoami", "-o", "json").stdout) == {"tenant": "acme"}
+    assert str(api.requests[-1].url) == "http://lab/v1/x/whoami"
+
+
+def test_doctor_names_what_is_wrong_and_what_to_do(orchard, api, tmp_path):
+    (tmp_path / "config.toml").write_text("")
+    (tmp_path / "config.toml").chmod(0o644)
+    api.routes = {"GET /readyz": {}, "GET /v1/x/whoami": error(401, "invalid_api_key", "Incorrect API key")}
+    result = orchard("doctor", "-o", "json")
+    verdicts = {check["name"]: check["verdict"] for check in json.loads(result.stdout)}
+    assert (verdicts["profile file"], verdicts["server"], verdicts["key"]) == ("bad", "ok", "bad")
+    assert "chmod 600" in result.stdout
+    assert result.exit_code == 1
+
+
+def test_wrong_usage_ends_with_2_and_help_lists_the_exit_codes(orchard):
+    assert orchard("submit", "--no-such-flag").exit_code == 2
+    assert orchard("submit").exit_code == 2
+    text = " ".join(orchard("--help").stdout.split())
+    assert "3 the job failed" in text
+
+
+def test_help_loads_no_server_parts_and_no_http():
+    code = (
+        "import sys; from api.cli.main import app\n"
+        "try: app(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'ray', 'mlflow', 'torch', 'sqlalchemy', 'fastapi', 'httpx2', 'pydantic'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True).returncode == 0

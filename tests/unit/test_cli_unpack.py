@@ -1,0 +1,58 @@
+import io
+import tarfile
+
+import pytest
+
+from api.cli.errors import CliError
+from api.cli.unpack import unpack
+
+
+def archive(*members: tuple[str, bytes], link: tuple[str, str] | None = None) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name, content in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+        if link:
+            info = tarfile.TarInfo(link[0])
+            info.type, info.linkname = tarfile.SYMTYPE, link[1]
+            tar.addfile(info)
+    return buffer.getvalue()
+
+
+def chunks(data: bytes, size: int = 700):
+    return (data[start : start + size] for start in range(0, len(data), size))
+
+
+def test_the_files_arrive_whole_whatever_the_chunks(tmp_path):
+    weights = bytes(range(256)) * 40
+    files = unpack(chunks(archive(("peft/adapter_model.safetensors", weights), ("MLmodel", b"x"))), tmp_path / "out")
+    assert [str(path) for path in files] == ["MLmodel", "peft/adapter_model.safetensors"]
+    assert (tmp_path / "out/peft/adapter_model.safetensors").read_bytes() == weights
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        archive(("good", b"1"), ("../escaped", b"2")),
+        archive(("good", b"1"), link=("way-out", "../../escaped")),
+        archive(("good", b"12345" * 500))[:900],
+        b"this is no archive at all" * 60,
+    ],
+    ids=["member outside", "link outside", "cut off", "no archive"],
+)
+def test_a_bad_archive_is_refused_and_leaves_nothing_behind(tmp_path, data):
+    with pytest.raises(CliError) as caught:
+        unpack(chunks(data), tmp_path / "inner" / "out")
+    assert caught.value.code == "bad_archive"
+    assert list((tmp_path / "inner").iterdir()) == []
+    assert not (tmp_path / "escaped").exists()
+
+
+def test_a_folder_with_files_in_it_is_not_overwritten(tmp_path):
+    (tmp_path / "mine").write_text("keep")
+    with pytest.raises(CliError) as caught:
+        unpack(chunks(archive(("mine", b"2"))), tmp_path)
+    assert caught.value.code == "target_exists"
+    assert (tmp_path / "mine").read_text() == "keep"
