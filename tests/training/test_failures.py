@@ -1,0 +1,198 @@
+"""A seat that fails ends alone, under the code that says why."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from bitsandbytes.functional import has_avx512bf16
+
+from tests.builders.driving import drain, losses, of_job, outcome_of
+from tests.builders.specs import chat_row, make_dataset, make_host_spec, make_job_spec, make_order, sum_rows
+from workers.bases import load
+from workers.contract.base import BaseSpec, Quantization
+from workers.contract.errors import BaseDigestMismatch, ErrorCode, NonFiniteLoss
+from workers.contract.reports import ExitClass, HostPhase, Prepared
+from workers.contract.spec import Overlength
+from workers.engine import turns
+from workers.engine.seat import Seat
+from workers.host import TrainingHost
+
+
+def poison(monkeypatch: pytest.MonkeyPatch, job_id: str, at_step: int, harm: Any) -> None:
+    """Let `harm(seat)` happen right before the given step of one job."""
+    healthy = turns.TurnStepper._train
+
+    def train(self: turns.TurnStepper, seat: Seat) -> Any:
+        if seat.spec.job_id == job_id and seat.step == at_step:
+            harm(seat)
+        return healthy(self, seat)
+
+    monkeypatch.setattr(turns.TurnStepper, "_train", train)
+
+
+def break_weights(seat: Seat) -> None:
+    with torch.no_grad():
+        next(iter(seat.adapter.weights.values())).fill_(float("nan"))
+
+
+def out_of_memory(seat: Seat) -> None:
+    raise torch.OutOfMemoryError("no memory")
+
+
+def out_of_host_memory(seat: Seat) -> None:
+    raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
+
+
+def disconnect(seat: Seat) -> None:
+    """A trainable tensor that no forward pass reaches."""
+    seat.adapter.weights["lonely.lora_A.weight"] = torch.nn.Parameter(torch.zeros(2))  # type: ignore[index]
+
+
+def surprise(seat: Seat) -> None:
+    raise KeyError("secret row content")
+
+
+@pytest.mark.parametrize(
+    ("harm", "at_step", "exit_class", "code"),
+    [
+        (break_weights, 2, ExitClass.USER, ErrorCode.NON_FINITE_LOSS),
+        (out_of_memory, 1, ExitClass.INFRA, ErrorCode.OUT_OF_MEMORY),
+        (out_of_host_memory, 1, ExitClass.INFRA, ErrorCode.OUT_OF_MEMORY),
+        (disconnect, 0, ExitClass.INFRA, ErrorCode.NO_GRADIENT),
+        (surprise, 1, ExitClass.INFRA, ErrorCode.INTERNAL),
+    ],
+)
+def test_one_seat_fails_and_its_neighbour_computes_what_it_always_did(
+    tmp_path: Path,
+    tiny_base: BaseSpec,
+    monkeypatch: pytest.MonkeyPatch,
+    harm: Any,
+    at_step: int,
+    exit_class: ExitClass,
+    code: ErrorCode,
+) -> None:
+    host = TrainingHost(make_host_spec(tmp_path, tiny_base))
+    host.attach(make_order(make_job_spec(tmp_path, tiny_base, job_id="healthy")))
+    alone = losses(drain(host), "healthy")
+    poison(monkeypatch, "sick", at_step, harm)
+    host = TrainingHost(make_host_spec(tmp_path, tiny_base))
+    host.attach(make_order(make_job_spec(tmp_path, tiny_base, job_id="sick", seed=1)))
+    host.attach(make_order(make_job_spec(tmp_path, tiny_base, job_id="healthy")))
+    reports = drain(host)
+    host.stop()
+    outcome = outcome_of(reports, "sick")
+    assert (outcome.exit_class, outcome.error_code, outcome.step) == (exit_class, code, at_step)
+    assert "secret" not in outcome.message
+    assert outcome_of(reports, "healthy").exit_class is ExitClass.OK
+    assert losses(reports, "healthy") == alone
+
+
+@pytest.mark.skipif(not has_avx512bf16(), reason="bitsandbytes repacks weights only on CPUs with AVX512-BF16")
+def test_a_base_that_an_evaluation_repacked_is_noticed_at_the_first_step(
+    tmp_path: Path, tiny_base: BaseSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load, "_keep_trainable", lambda model: None)
+    validation = make_dataset(tmp_path / "validation.jsonl", sum_rows(4, start=40))
+    nf4 = Quantization.NF4
+    host = TrainingHost(make_host_spec(tmp_path, tiny_base, quantization=nf4))
+    host.attach(make_order(make_job_spec(tmp_path, tiny_base, validation=validation, quantization=nf4)))
+    outcome = outcome_of(drain(host), "ftjob-1")
+    assert (outcome.error_code, outcome.step) == (ErrorCode.NO_GRADIENT, 0)
+    with pytest.raises(BaseDigestMismatch):
+        host.stop()
+
+
+def test_a_loss_that_diverges_names_the_step_and_the_lines(tmp_path: Path, tiny_base: BaseSpec) -> None:
+    with pytest.raises(NonFiniteLoss, match=r"step 3 is inf \(rows of line 2, 7\)"):
+        turns.require_finite(float("inf"), "the training loss of step 3", [7, 2])
+
+
+def test_every_row_that_is_too_long_is_listed(tmp_path: Path, tiny_base: BaseSpec) -> None:
+    rows = sum_rows(6)
+    rows[1] = chat_row("why?", "x" * 200)
+    rows[4] = chat_row("y" * 200, "no")
+    data = make_dataset(tmp_path / "long.jsonl", rows)
+    host = TrainingHost(make_host_spec(tmp_path, tiny_base))
+    host.attach(make_order(make_job_spec(tmp_path, tiny_base, training=data, max_seq_len=64)))
+    outcome = outcome_of(drain(host), "ftjob-1")
+    assert (outcome.exit_class, outcome.error_code) == (ExitClass.USER, ErrorCode.INVALID_TRAINING_FILE)
+    assert [(detail["line"], detail["code"]) for detail in outcome.details] == [(2, "too_long"), (5, "too_long")]
+    assert "max_seq_len is 64" in outcome.message
+
+
+def test_truncating_and_dropping_are_counted_and_rows_left_without_loss_are_errors(
+    tmp_path: Path, tiny_base: BaseSpec
+) -> None:
+    rows = sum_rows(6)
+    rows[1] = chat_row("why?", "x" * 200)
+    long_answer = make_dataset(tmp_path / "answer.jsonl", rows)
+    rows[4] = chat_row("y" * 200, "no")
+    long_question = make_dataset(tmp_path / "question.jsonl", rows)
+    host = TrainingHost(make_host_spec(tmp_path, tiny_base))
+    for job_id, policy, data in (
+        ("truncate", Overlength.TRUNCATE, long_answer),
+        ("drop", Overlength.DROP, long_question),
+        ("nothing-left", Overlength.TRUNCATE, long_question),
+    ):
+        spec = make_job_spec(tmp_path, tiny_base, job_id=job_id, training=data, overlength=policy, max_seq_len=64)
+        host.attach(make_order(spec))
+    reports = drain(host)
+    (truncated,) = of_job(reports, Prepared, "truncate")
+    assert (truncated.training_rows, truncated.truncated_rows, truncated.dropped_rows) == (6, 1, 0)
+    (dropped,) = of_job(reports, Prepared, "drop")
+    assert (dropped.training_rows, dropped.truncated_rows, dropped.dropped_rows) == (4, 0, 2)
+    outcome = outcome_of(reports, "nothing-left")
+    assert [(detail["line"], detail["code"]) for detail in outcome.details] == [(5, "no_trainable_tokens")]
+
+
+def test_bad_validation_rows_have_their_own_code(tmp_path: Path, tiny_base: BaseSpec) -> None:
+    bad = make_dataset(tmp_path / "validation.jsonl", [chat_row("a", "b" * 300)])
+    host = TrainingHost(make_host_spec(tmp_path, tiny_base))
+    host.attach(make_order(make_job_spec(tmp_path, tiny_base, validation=bad)))
+    assert outcome_of(drain(host), "ftjob-1").error_code is ErrorCode.INVALID_VALIDATION_FILE
+
+
+def test_a_file_changed_after_validation_is_not_trained_on(tmp_path: Path, tiny_base: BaseSpec) -> None:
+    data = make_dataset(tmp_path / "rows.jsonl")
+    (tmp_path / "rows.jsonl").write_text('{"messages": []}\n')
+    host = TrainingHost(make_host_spec(tmp_path, tiny_base))
+    host.attach(make_order(make_job_spec(tmp_path, tiny_base, training=data)))
+    outcome = outcome_of(drain(host), "ftjob-1")
+    assert outcome.error_code is ErrorCode.INVALID_TRAINING_FILE
+    assert "changed" in outcome.message
+
+
+def test_a_missing_file_is_a_storage_failure(tmp_path: Path, tiny_base: BaseSpec) -> None:
+    data = make_dataset(tmp_path / "rows.jsonl")
+    (tmp_path / "rows.jsonl").unlink()
+    host = TrainingHost(make_host_spec(tmp_path, tiny_base))
+    host.attach(make_order(make_job_spec(tmp_path, tiny_base, training=data)))
+    outcome = outcome_of(drain(host), "ftjob-1")
+    assert (outcome.exit_class, outcome.error_code) == (ExitClass.INFRA, ErrorCode.STORAGE_UNAVAILABLE)
+
+
+def test_unknown_target_modules_are_named_with_those_there_are(tmp_path: Path, tiny_base: BaseSpec) -> None:
+    host = TrainingHost(make_host_spec(tmp_path, tiny_base))
+    host.attach(make_order(make_job_spec(tmp_path, tiny_base, job_id="wrong", targets=("q_proj", "c_attn", "lm_head"))))
+    host.attach(make_order(make_job_spec(tmp_path, tiny_base, job_id="right")))
+    reports = drain(host)
+    outcome = outcome_of(reports, "wrong")
+    assert outcome.error_code is ErrorCode.INVALID_TARGET_MODULES
+    assert "c_attn, lm_head" in outcome.message
+    assert "down_proj" in outcome.message
+    assert outcome_of(reports, "right").exit_class is ExitClass.OK
+
+
+def test_a_base_that_does_not_load_fails_the_host_and_everyone_waiting(tmp_path: Path, tiny_base: BaseSpec) -> None:
+    gone = tiny_base.model_copy(update={"source": f"file:{tmp_path / 'gone'}"})
+    host = TrainingHost(make_host_spec(tmp_path, gone))
+    host.attach(make_order(make_job_spec(tmp_path, gone, job_id="before")))
+    host.run_once()
+    host.attach(make_order(make_job_spec(tmp_path, gone, job_id="after")))
+    reports = drain(host)
+    state = host.poll(0)
+    assert (state.phase, state.error_code, state.base_loads) == (HostPhase.FAILED, ErrorCode.BASE_UNAVAILABLE, 0)
+    for job_id in ("before", "after"):
+        outcome = outcome_of(reports, job_id)
+        assert (outcome.exit_class, outcome.error_code) == (ExitClass.INFRA, ErrorCode.BASE_UNAVAILABLE)
