@@ -1,6 +1,7 @@
 """The embedded stack: the whole of Orchard as processes of one machine, started, watched and stopped together.
 
-May import: the standard library, psutil, `orchestrator.db.migrate`. It starts the other rooms as processes only.
+May import: the standard library, psutil, structlog, `orchestrator.db.migrate`. The other rooms run as
+processes; nothing of them is imported.
 
 Invariants
 - One stack per home folder: a second one is refused while the first lives, and cleans up after one that crashed.

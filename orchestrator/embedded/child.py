@@ -1,5 +1,6 @@
 """A child process of the stack: what it is (`ChildSpec`) and the running one (`Child`)."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -23,7 +24,7 @@ class ChildSpec:
     """Added to the environment of the stack itself."""
     ready_timeout_s: float = 60.0
     stop_grace_s: float = 10.0
-    """Between SIGTERM and SIGKILL."""
+    """Between SIGTERM and SIGKILL; 0: SIGKILL at once."""
 
 
 class Child:
@@ -54,17 +55,19 @@ class Child:
         return self._process.poll()
 
     def terminate(self) -> None:
-        """Ask it to end. Returns at once."""
+        """Ask it to end, or end it at once if it has no grace. Returns at once."""
         if self.exit_code is None:
-            self._process.send_signal(signal.SIGTERM)
+            self._process.send_signal(signal.SIGTERM if self.spec.stop_grace_s else signal.SIGKILL)
 
     def wait(self) -> None:
-        """Wait out the grace, then kill the child and what is left of its process group."""
+        """Wait out the grace, then kill the child and whatever is left of its process group."""
         try:
-            self._process.wait(self.spec.stop_grace_s)
+            self._process.wait(self.spec.stop_grace_s or None)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
 
     def last_lines(self, count: int = 15) -> str:
         """The end of its log, for an error message."""

@@ -1,0 +1,49 @@
+"""The other children of the stack: the MLflow server, the API and the orchestrator."""
+
+import http.client
+import sys
+from pathlib import Path
+
+from orchestrator.embedded.child import ChildSpec
+from orchestrator.embedded.ports import LOOPBACK
+
+
+def mlflow_server(home: Path, port: int) -> ChildSpec:
+    """The tracking server and model registry: SQLite and artifacts below `home/mlflow`, one worker, no pickles."""
+    folder = home / "mlflow"
+    folder.mkdir(parents=True, exist_ok=True)
+    argv = (
+        *(sys.executable, "-m", "mlflow", "server", "--enable-workspaces", "--serve-artifacts", "--workers=1"),
+        *(f"--host={LOOPBACK}", f"--port={port}"),
+        *(f"--backend-store-uri=sqlite:///{folder / 'mlflow.sqlite'}",),
+        *(f"--artifacts-destination={(folder / 'artifacts').as_uri()}",),
+    )
+    env = {
+        "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # else it starts a job runner with processes of its own
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+    return ChildSpec("mlflow", argv, lambda: answers(LOOPBACK, port, "/health"), env, ready_timeout_s=120)
+
+
+def api_server(env: dict[str, str], host: str, port: int) -> ChildSpec:
+    """`python -m api.serve`, which reads `ORCHARD_*`."""
+    probed = LOOPBACK if host in ("0.0.0.0", "::") else host  # noqa: S104  # asked for by the operator
+    return ChildSpec("api", (sys.executable, "-m", "api.serve"), lambda: answers(probed, port, "/healthz"), env)
+
+
+def orchestrator_loop(env: dict[str, str]) -> ChildSpec:
+    """`python -m orchestrator`. It serves nothing: running is ready."""
+    return ChildSpec("orchestrator", (sys.executable, "-m", "orchestrator"), lambda: True, env)
+
+
+def answers(host: str, port: int, path: str) -> bool:
+    """Whether a GET of `path` gives 200."""
+    connection = http.client.HTTPConnection(host, port, timeout=5)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
