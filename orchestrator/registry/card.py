@@ -1,28 +1,52 @@
 """The page of an adapter in the registry: what it is and how to load it. Pure: publication in, Markdown out."""
 
+from pathlib import PurePath
+
 from orchestrator.registry.port import Publication
 from orchestrator.registry.provenance import datasets
 from workers.contract.base import BaseSpec, Quantization
 
 
-def how_to_load(name: str, base: BaseSpec, quantization: Quantization, alias: str = "candidate") -> str:
-    """Python that loads the adapter in its three ways; `BASE` is where the reader keeps the base's weights."""
-    revision = f", revision={base.revision!r}" if base.revision else ""
-    trained = "" if quantization is Quantization.NONE else f"  # trained on {quantization}; 16 bit works as well"
+def how_to_load(
+    name: str, base: BaseSpec, quantization: Quantization, base_path: str | None = None, alias: str = "candidate"
+) -> str:
+    """Python that loads the adapter with PEFT and as a transformers pipeline.
+
+    `base_path` is a folder of the base's plain weights that the reader can see, when there is one.
+    """
+    trained = "" if quantization is Quantization.NONE else f"  # trained on {quantization}; load it as you can"
     return f"""\
 import mlflow
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-BASE = {base.location!r}  # or your own copy of {base.id}
+{_base_folder(base, base_path)}
 folder = mlflow.artifacts.download_artifacts("models:/{name}@{alias}")
-base = AutoModelForCausalLM.from_pretrained(BASE{revision}){trained}
+base = AutoModelForCausalLM.from_pretrained(BASE){trained}
 model = PeftModel.from_pretrained(base, f"{{folder}}/peft")
 tokenizer = AutoTokenizer.from_pretrained(f"{{folder}}/components/tokenizer")
 
-# or, as a transformers pipeline, with the base in a local folder:
+# or, as a pipeline:
 pipeline = mlflow.transformers.load_model("models:/{name}@{alias}", base_model_path=BASE)
 """
+
+
+def _base_folder(base: BaseSpec, base_path: str | None) -> str:
+    """Python that sets `BASE` to a local folder of plain weights."""
+    if base_path is not None or base.scheme == "file":
+        return f"BASE = {(base_path or base.location)!r}  # or your own copy of {base.id}"
+    if base.scheme == "hf":
+        return (
+            "from huggingface_hub import snapshot_download\n\n"
+            f"BASE = snapshot_download({base.location!r}, revision={base.revision!r})"
+        )
+    file = PurePath(base.location)
+    return (
+        "from transformers import GgufConfig\n\n"
+        f"BASE = {file.stem!r}  # plain weights, unpacked once: adapters do not go onto GGUF\n"
+        f"unpacked = {{'gguf_file': {file.name!r}, 'quantization_config': GgufConfig(dequantize=True)}}\n"
+        f"AutoModelForCausalLM.from_pretrained({str(file.parent)!r}, **unpacked).save_pretrained(BASE)"
+    )
 
 
 def model_card(publication: Publication) -> str:
@@ -50,7 +74,7 @@ def model_card(publication: Publication) -> str:
         "## How to load it",
         "",
         "```python",
-        how_to_load(publication.name, spec.base, spec.quantization).rstrip(),
+        how_to_load(publication.name, spec.base, spec.quantization, publication.base_path).rstrip(),
         "```",
     ]
     return "\n".join(lines) + "\n"

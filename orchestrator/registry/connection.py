@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.registry.errors import RegistryError, RegistryRefused, RegistryUnavailable
@@ -22,20 +23,37 @@ _DEFAULTS: Final = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
-_CREDENTIALS: Final = re.compile(r"//[^/@\s]+@")
+_CREDENTIALS_REFUSED: Final = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+_USER_INFO: Final = re.compile(r"//[^/@\s]+@")
 
 
 def connect(tracking_uri: str) -> "MlflowClient":
-    """A client whose server answered just now. Raises within seconds when it does not."""
+    """A client whose server answered just now. Raises RegistryUnavailable within seconds when it does not.
+
+    A server that answers, but not as MLflow with workspaces, counts as unavailable: the operator can put it right.
+    """
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
+
+    with translated_errors():
+        _probe(tracking_uri)
+        return MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+
+
+def _probe(tracking_uri: str) -> None:
     from mlflow.utils.credentials import get_default_host_creds
     from mlflow.utils.rest_utils import http_request
+    from mlflow.utils.server_info import SERVER_INFO_ENDPOINT, SERVER_INFO_WORKSPACES_ENABLED
 
     credentials = get_default_host_creds(tracking_uri)
-    http_request(credentials, "/health", "GET", timeout=PROBE_TIMEOUT_S, max_retries=0).raise_for_status()
-    return MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+    answer = http_request(credentials, SERVER_INFO_ENDPOINT, "GET", timeout=PROBE_TIMEOUT_S, max_retries=0)
+    if answer.status_code in _CREDENTIALS_REFUSED:
+        answer.raise_for_status()
+    if answer.status_code != HTTPStatus.OK:
+        raise RegistryUnavailable(f"The tracking URI answers {answer.status_code} where MLflow would describe itself.")
+    if not answer.json().get(SERVER_INFO_WORKSPACES_ENABLED):
+        raise RegistryUnavailable("MLflow keeps no tenants apart; start it with `mlflow server --enable-workspaces`.")
 
 
 @contextmanager
@@ -71,8 +89,8 @@ def already_exists(error: Exception) -> bool:
 
 
 def _translated(status: int | None, error: Exception) -> RegistryError:
-    text = _CREDENTIALS.sub("//", str(error))
-    if status in (401, 403):
+    text = _USER_INFO.sub("//", str(error))
+    if status in _CREDENTIALS_REFUSED:
         return RegistryUnavailable(f"MLflow refused our credentials; check MLFLOW_TRACKING_USERNAME. It said: {text}")
     if status is None or status in (408, 429) or status >= 500:
         return RegistryUnavailable(f"MLflow is not available: {text}")

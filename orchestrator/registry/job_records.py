@@ -3,22 +3,21 @@
 Every step finds what an earlier try made before it makes anything; the run is finished last.
 """
 
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.registry.card import model_card
+from orchestrator.registry.entities import curves, dataset_inputs, evaluations, last_step, params
 from orchestrator.registry.errors import AdapterRefused
 from orchestrator.registry.mlmodel import PEFT_FOLDER, TOKENIZER_FOLDER, adapter_mlmodel
-from orchestrator.registry.port import MetricPoint, Publication, Registered
-from orchestrator.registry.provenance import ADAPTER_SHA256, JOB_ID, adapter_tags, datasets, hyperparameters
+from orchestrator.registry.port import Publication, Registered
+from orchestrator.registry.provenance import ADAPTER_SHA256, JOB_ID, adapter_tags, hyperparameters
 from orchestrator.registry.tenant_space import TenantSpace, finalize_with, logged_model_name
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import DatasetInput, LoggedModel, Metric, Run
+    from mlflow.entities import LoggedModel, Run
     from mlflow.entities.model_registry import ModelVersion
 
 CANDIDATE: Final = "candidate"
@@ -59,7 +58,7 @@ class JobRecords:
                 tags=adapter_tags(publication),
             )
         if run.info.status != "FINISHED":
-            self.client.log_batch(run.info.run_id, params=list(_params(publication)))
+            self.client.log_batch(run.info.run_id, params=params(publication))
         return run
 
     def _ensure_inputs(self, run: "Run") -> None:
@@ -68,7 +67,7 @@ class JobRecords:
         known_models = {given.model_id for given in run.inputs.model_inputs} if run.inputs else set()
         known_data = {given.dataset.digest for given in run.inputs.dataset_inputs} if run.inputs else set()
         models = [LoggedModelInput(self.space.base_model_id)] if self.space.base_model_id not in known_models else []
-        inputs = [given for given in _dataset_inputs(self.publication) if given.dataset.digest not in known_data]
+        inputs = [given for given in dataset_inputs(self.publication) if given.dataset.digest not in known_data]
         if models or inputs:
             self.client.log_inputs(run.info.run_id, models=models, datasets=inputs)
 
@@ -103,14 +102,14 @@ class JobRecords:
         known = {made.model_id for made in run.outputs.model_outputs} if run.outputs else set()
         if model.model_id not in known:
             self.client.log_outputs(
-                run.info.run_id, [LoggedModelOutput(model.model_id, step=_last_step(self.publication))]
+                run.info.run_id, [LoggedModelOutput(model.model_id, step=last_step(self.publication))]
             )
 
     def _log_metrics(self, run: "Run", model: "LoggedModel") -> None:
         """Curves on the run, evaluation losses on run and model. MLflow drops points that it has already."""
         metrics = [
-            *_curves(self.publication.metrics, run.info.start_time),
-            *_evaluations(self.publication, run, model),
+            *curves(self.publication.metrics, run.info.start_time),
+            *evaluations(self.publication, run, model),
         ]
         for start in range(0, len(metrics), METRICS_PER_BATCH):
             self.client.log_batch(run.info.run_id, metrics=metrics[start : start + METRICS_PER_BATCH])
@@ -152,48 +151,3 @@ def check_layout(folder: Path) -> None:
     ):
         if not (folder / expected).exists():
             raise AdapterRefused(f"The adapter has no {expected}; the worker must save it before it reports success.")
-
-
-def _params(publication: Publication) -> Iterator[object]:
-    from mlflow.entities import Param
-
-    return (Param(key, value) for key, value in hyperparameters(publication).items())
-
-
-def _dataset_inputs(publication: Publication) -> Iterator["DatasetInput"]:
-    """Names and digests; the rows stay where they are."""
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-
-    for use, data in datasets(publication).items():
-        source = json.dumps({"file_id": data.file_id, "sha256": data.sha256})
-        profile = json.dumps({"num_rows": data.rows, "format": data.format})
-        dataset = Dataset(data.file_id, data.sha256[:36], "orchard", source, profile=profile)
-        yield DatasetInput(dataset, [InputTag("mlflow.data.context", use)])
-
-
-def _curves(points: tuple[MetricPoint, ...], start_ms: int) -> Iterator["Metric"]:
-    from mlflow.entities import Metric
-
-    for point in points:
-        yield Metric(point.name, point.value, point.timestamp_ms or start_ms, point.step)
-
-
-def _evaluations(publication: Publication, run: "Run", model: "LoggedModel") -> Iterator["Metric"]:
-    """The two losses that say whether training helped, tied to the adapter and the data they were measured on."""
-    from mlflow.entities import Metric
-
-    uses = datasets(publication)
-    data = uses.get("validation", uses["training"])
-    about = {"model_id": model.model_id, "dataset_name": data.file_id, "dataset_digest": data.sha256[:36]}
-    last = _last_step(publication)
-    losses = (
-        ("eval_loss_before", publication.eval_loss_before, 0),
-        ("eval_loss_after", publication.eval_loss_after, last),
-    )
-    for name, value, step in losses:
-        if value is not None:
-            yield Metric(name, value, run.info.start_time, step, run_id=run.info.run_id, **about)
-
-
-def _last_step(publication: Publication) -> int:
-    return max((point.step for point in publication.metrics), default=0)

@@ -34,12 +34,12 @@ def free_port() -> int:
 
 
 @contextmanager
-def running_mlflow(folder: Path) -> Iterator[MlflowServer]:
+def running_mlflow(folder: Path, workspaces: bool = True) -> Iterator[MlflowServer]:
     """Start a server whose data lies in `folder`; stop it and its workers at the end."""
     server = MlflowServer(uri=f"http://127.0.0.1:{free_port()}", log=folder / "mlflow.log")
     with server.log.open("wb") as log:
         process = subprocess.Popen(
-            _command(server.uri, folder),
+            _command(server.uri, folder, workspaces),
             stdout=log,
             stderr=subprocess.STDOUT,
             env=os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
@@ -59,13 +59,13 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowSe
         yield server
 
 
-def _command(uri: str, folder: Path) -> list[str]:
+def _command(uri: str, folder: Path, workspaces: bool) -> list[str]:
     host, port = uri.removeprefix("http://").split(":")
     return [
         *(sys.executable, "-m", "mlflow", "server", "--host", host, "--port", port, "--workers", "1"),
         *("--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"),
         *("--artifacts-destination", (folder / "artifacts").as_uri()),
-        *("--serve-artifacts", "--enable-workspaces"),
+        *("--serve-artifacts", "--enable-workspaces" if workspaces else "--disable-workspaces"),
     ]
 
 

@@ -1,5 +1,6 @@
 """Publishing against a real MLflow server: what is there afterwards, and what a kill leaves behind."""
 
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from orchestrator.registry.connection import connect
 from orchestrator.registry.errors import AdapterRefused, RegistryRefused, RegistryUnavailable
 from orchestrator.registry.mlflow_registry import MlflowRegistry
 from orchestrator.registry.port import Publication, Registered
-from tests.builders.mlflow_server import MlflowServer, free_port
+from tests.builders.mlflow_server import MlflowServer, free_port, running_mlflow
 from tests.builders.publications import BASE_DIGEST, CURVE, make_publication
 from tests.builders.specs import make_job_spec
 
@@ -253,6 +254,25 @@ def test_a_server_that_is_down_is_unavailable_and_worth_another_try(tmp_path: Pa
         registry.publish(publication, tmp_path / "adapter")
     assert caught.value.retryable
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_server_that_takes_the_call_and_never_answers_is_unavailable(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        registry = MlflowRegistry(f"http://127.0.0.1:{silent.getsockname()[1]}")
+        with pytest.raises(RegistryUnavailable):
+            registry.publish(make_publication(tmp_path, "tenant-silent"), tmp_path / "adapter")
+
+
+def test_an_address_where_something_else_answers_is_unavailable(mlflow_server: MlflowServer, tmp_path: Path) -> None:
+    registry = MlflowRegistry(f"{mlflow_server.uri}/elsewhere")
+    with pytest.raises(RegistryUnavailable, match="404"):
+        registry.publish(make_publication(tmp_path, "tenant-elsewhere"), tmp_path / "adapter")
+
+
+def test_a_server_without_workspaces_is_unavailable_and_the_message_says_how_to_start_it(tmp_path: Path) -> None:
+    with running_mlflow(tmp_path, workspaces=False) as server, pytest.raises(RegistryUnavailable) as caught:
+        publish(server, make_publication(tmp_path, "tenant-shared"), tmp_path)
+    assert "--enable-workspaces" in str(caught.value)
 
 
 def test_a_name_that_mlflow_does_not_take_is_refused_for_good(mlflow_server: MlflowServer, tmp_path: Path) -> None:

@@ -77,14 +77,22 @@ def test_no_hyperparameter_is_forgotten(tmp_path: Path) -> None:
     assert {f"method.{name}" for name in type(publication.spec.method).model_fields} <= written.keys()
 
 
-def test_the_page_holds_python_that_compiles(tmp_path: Path) -> None:
-    base = make_base_spec("org/x", "hf:org/x", revision="abc123")
+@pytest.mark.parametrize(
+    ("source", "tells"),
+    [
+        ("hf:org/x", "snapshot_download('org/x', revision='abc123')"),
+        ("file:/models/x", "BASE = '/models/x'"),
+        ("gguf:/models/x.gguf", "from_pretrained('/models', **unpacked)"),
+    ],
+)
+def test_the_page_holds_python_that_compiles_for_every_kind_of_base(tmp_path: Path, source: str, tells: str) -> None:
+    base = make_base_spec("org/x", source, revision="abc123")
     card = model_card(make_publication(tmp_path, "acme", make_job_spec(tmp_path, base)))
     code = card.split("```python\n")[1].split("```")[0]
     compile(code, "card", "exec")
-    assert "'org/x', revision='abc123'" in code.replace("BASE, ", "'org/x', ")
-    assert "2.5000" in card
-    assert "0.5000" in card
+    assert tells in code
+    assert "loss before | 2.5000" in card
+    assert "loss after | 0.5000" in card
 
 
 def test_only_an_adapter_with_a_chat_template_claims_to_chat(tmp_path: Path) -> None:
