@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import bitsandbytes
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from workers.bases.digests import ResidentWeights
@@ -59,7 +60,7 @@ def load_base(spec: HostSpec) -> LoadedBase:
     try:
         model = _load_model(source.folder, spec)
         tokenizer = AutoTokenizer.from_pretrained(source.folder, trust_remote_code=False, local_files_only=True)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise BaseUnavailable(f"base {spec.base.id} could not be loaded: {error}") from error
     model.requires_grad_(False)
     _keep_trainable(model)

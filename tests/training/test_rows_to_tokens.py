@@ -1,0 +1,135 @@
+"""Which tokens carry loss, per format and chat template."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.builders.specs import make_dataset
+from tests.builders.tiny_base import CHATML, CHATML_WITH_GENERATION, make_tokenizer
+from workers.contract.errors import DataError, ValidationDataError
+from workers.contract.rows import ChatRow, DatasetFormat, PromptCompletionRow, Row, TextRow
+from workers.contract.spec import DataSpec
+from workers.data.batches import collate, epoch_order, evaluation_batches
+from workers.data.chat import TemplateMismatch
+from workers.data.encode import EncodedRow, encode_row, encode_training, encode_validation
+
+TWO_TURNS = [
+    {"role": "system", "content": "be short"},
+    {"role": "user", "content": "one?"},
+    {"role": "assistant", "content": "1"},
+    {"role": "user", "content": "two?"},
+    {"role": "assistant", "content": "2"},
+]
+REWRITING = (
+    "{% for m in messages %}[{{ m['role'] }}{% if loop.last %}!{% endif %}]{{ m['content'] }}{% endfor %}"
+    "{% if add_generation_prompt %}[assistant!]{% endif %}"
+)
+
+
+def learned(tokenizer: Any, row: Row, template: str | None = None) -> str:
+    """The text that carries loss, with a gap where it is interrupted."""
+    ids, mask = encode_row(tokenizer, template, row)
+    spans, open_span = [], False
+    for token, counts in zip(ids, mask, strict=True):
+        if counts and open_span:
+            spans[-1].append(token)
+        elif counts:
+            spans.append([token])
+        open_span = counts
+    return "~".join(tokenizer.decode(span) for span in spans)
+
+
+@pytest.mark.parametrize("template", [CHATML, CHATML_WITH_GENERATION])
+def test_chat_learns_every_assistant_turn_with_its_end(template: str) -> None:
+    row = ChatRow.model_validate({"messages": TWO_TURNS})
+    assert learned(make_tokenizer(template), row) == "1<|im_end|>\n~2<|im_end|>\n"
+
+
+@pytest.mark.parametrize("template", [CHATML, CHATML_WITH_GENERATION])
+def test_a_message_of_weight_zero_carries_no_loss(template: str) -> None:
+    messages = [dict(message) for message in TWO_TURNS]
+    messages[2]["weight"] = 0  # type: ignore[assignment]
+    row = ChatRow.model_validate({"messages": messages})
+    assert learned(make_tokenizer(template), row) == "2<|im_end|>\n"
+
+
+def test_the_catalogues_template_overrides_the_tokenizers() -> None:
+    override = "{% for m in messages %}<{{ m['role'][0] }}>{{ m['content'] }}</>{% endfor %}" + (
+        "{% if add_generation_prompt %}<a>{% endif %}"
+    )
+    row = ChatRow.model_validate({"messages": TWO_TURNS})
+    assert learned(make_tokenizer(CHATML), row, override) == "1</>~2</>"
+
+
+def test_rendered_tokens_equal_those_of_the_stock_template_call() -> None:
+    tokenizer = make_tokenizer(CHATML)
+    ids, _ = encode_row(tokenizer, None, ChatRow.model_validate({"messages": TWO_TURNS}))
+    assert ids == tokenizer.apply_chat_template(TWO_TURNS, return_dict=True)["input_ids"]
+
+
+def test_tools_and_calls_reach_the_template() -> None:
+    template = (
+        "{% for t in tools or [] %}tool {{ t['function']['name'] }};{% endfor %}"
+        "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}"
+        "{% for c in m['tool_calls'] or [] %}{{ c['function']['name'] }}({{ c['function']['arguments']['n'] }})"
+        "{% endfor %}</>{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+    )
+    call = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"n": 4}'}}
+    row = ChatRow.model_validate(
+        {
+            "messages": [{"role": "user", "content": "go"}, {"role": "assistant", "tool_calls": [call]}],
+            "tools": [{"type": "function", "function": {"name": "add"}}],
+        }
+    )
+    tokenizer = make_tokenizer(template)
+    ids, _ = encode_row(tokenizer, None, row)
+    assert tokenizer.decode(ids) == "tool add;<user>go</><assistant>add(4)</>"
+    assert learned(tokenizer, row) == "add(4)</>"
+
+
+def test_a_template_that_rewrites_earlier_turns_is_refused_not_guessed(tmp_path: Path) -> None:
+    tokenizer = make_tokenizer(REWRITING)
+    with pytest.raises(TemplateMismatch, match="generation"):
+        encode_row(tokenizer, None, ChatRow.model_validate({"messages": TWO_TURNS}))
+    data = make_dataset(tmp_path / "rows.jsonl", [{"messages": TWO_TURNS}, {"messages": TWO_TURNS}])
+    with pytest.raises(DataError) as caught:
+        encode_training(tokenizer, None, DataSpec(training=data))
+    assert [(issue.line, issue.code) for issue in caught.value.issues] == [(1, "chat_template"), (2, "chat_template")]
+
+
+def test_prompt_completion_learns_the_completion_and_text_learns_all() -> None:
+    tokenizer = make_tokenizer()
+    assert learned(tokenizer, PromptCompletionRow(prompt="2+2=", completion="4")) == "4</s>"
+    assert learned(tokenizer, TextRow(text="all of it")) == "all of it</s>"
+
+
+def test_every_unreadable_line_is_reported_with_its_number(tmp_path: Path) -> None:
+    data = make_dataset(tmp_path / "rows.jsonl", [{"text": "fine"}, {"txt": "typo"}, {"text": ""}], DatasetFormat.TEXT)
+    with pytest.raises(ValidationDataError) as caught:
+        encode_validation(make_tokenizer(), None, DataSpec(training=data, validation=data))
+    assert {issue.line for issue in caught.value.issues} == {2, 3}
+
+
+def test_batches_pad_on_the_right_and_never_supervise_pads_or_the_first_token() -> None:
+    rows = [EncodedRow(1, [5, 6, 7], [True, True, True]), EncodedRow(2, [8], [True])]
+    batch = collate(rows, pad_id=0)
+    assert batch.input_ids.tolist() == [[5, 6, 7], [8, 0, 0]]
+    assert batch.attention_mask.tolist() == [[1, 1, 1], [1, 0, 0]]
+    assert batch.loss_mask.tolist() == [[False, True, True], [False, False, False]]
+    assert (batch.tokens, batch.supervised, batch.lines) == (4, 2, (1, 2))
+
+
+def test_the_order_of_rows_depends_on_seed_and_epoch_alone() -> None:
+    order = epoch_order(20, seed=3, epoch=1)
+    assert order == epoch_order(20, seed=3, epoch=1)
+    assert sorted(order) == list(range(20))
+    assert order != epoch_order(20, seed=3, epoch=2)
+    assert order != epoch_order(20, seed=4, epoch=1)
+
+
+def test_evaluation_sees_every_row_once() -> None:
+    rows = [EncodedRow(line, [1] * (line % 4 + 2), [True] * (line % 4 + 2)) for line in range(1, 12)]
+    batches = evaluation_batches(rows, 4, pad_id=0)
+    assert sorted(line for batch in batches for line in batch.lines) == list(range(1, 12))
+    assert sum(batch.supervised for batch in batches) == sum(row.supervised for row in rows)
