@@ -28,6 +28,7 @@ def adapter_mlmodel(publication: Publication, *, model_id: str, run_id: str, cre
     document["flavors"] = {"transformers": _transformers_flavor(publication), "peft": _peft_flavor(publication)}
     document["metadata"] = _metadata(publication)
     if _chats(publication):
+        document["flavors"]["python_function"] = {"loader_module": "mlflow.transformers"}
         document["signature"] = _chat_signature()
         document["metadata"]["task"] = CHAT_TASK
     return _yaml(document)

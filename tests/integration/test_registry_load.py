@@ -90,6 +90,15 @@ def test_the_recorded_base_folder_is_used_when_none_is_given(published: tuple[Pu
 
 
 @pytest.mark.usefixtures("consumer")
+def test_as_a_python_function_it_answers_chats_in_openais_shape(published: tuple[Publication, Registered]) -> None:
+    _, registered = published
+    function = mlflow.pyfunc.load_model(registered.model_uri)
+    (answer,) = function.predict({"messages": [{"role": "user", "content": PROMPT}], "max_tokens": 2})
+    assert answer["choices"][0]["message"]["role"] == "assistant"
+    assert answer["usage"]["completion_tokens"] == 2
+
+
+@pytest.mark.usefixtures("consumer")
 def test_the_snippet_on_the_page_runs_as_it_stands(published: tuple[Publication, Registered]) -> None:
     _, registered = published
     version = mlflow.MlflowClient().get_model_version(registered.name, registered.version)
