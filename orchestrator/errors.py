@@ -1,0 +1,85 @@
+"""The error tree of the services: what a caller asked for and cannot have.
+
+Each class says which kind of refusal it is; `api.errors` maps kinds to HTTP, once. To add one: a subclass whose
+docstring is its default message. `code` is a stable word for programs, `param` names the request field to change.
+"""
+
+from enum import StrEnum
+from typing import ClassVar
+
+
+class Kind(StrEnum):
+    """Whose move it is after the refusal."""
+
+    INVALID = "invalid"
+    """Change the request."""
+    UNAUTHENTICATED = "unauthenticated"
+    """Present a valid key."""
+    FORBIDDEN = "forbidden"
+    """Present another key."""
+    NOT_FOUND = "not_found"
+    """There is no such thing, or it is another tenant's."""
+    TOO_LARGE = "too_large"
+    """Send less."""
+    UNPROCESSABLE = "unprocessable"
+    """The request contradicts an earlier one."""
+    QUOTA = "quota"
+    """Wait until something of the tenant's own ends; repeating at once is useless."""
+
+
+class ServiceError(Exception):
+    """The request was refused."""
+
+    kind: ClassVar[Kind] = Kind.INVALID
+    default_code: ClassVar[str | None] = None
+
+    def __init__(self, message: str | None = None, *, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message or (self.__doc__ or "").strip())
+        self.param = param
+        self.code = code or self.default_code
+
+
+class InvalidRequest(ServiceError):
+    """A field of the request cannot be accepted."""
+
+
+class Unauthenticated(ServiceError):
+    """No valid API key was given."""
+
+    kind = Kind.UNAUTHENTICATED
+    default_code = "invalid_api_key"
+
+
+class Forbidden(ServiceError):
+    """This key may not do that."""
+
+    kind = Kind.FORBIDDEN
+    default_code = "insufficient_permissions"
+
+
+class NotFound(ServiceError):
+    """There is no such thing."""
+
+    kind = Kind.NOT_FOUND
+    default_code = "not_found"
+
+
+class TooLarge(ServiceError):
+    """The upload is larger than the service accepts."""
+
+    kind = Kind.TOO_LARGE
+    default_code = "file_too_large"
+
+
+class IdempotencyMismatch(ServiceError):
+    """The Idempotency-Key was used before with another body. Use a new key for a new request."""
+
+    kind = Kind.UNPROCESSABLE
+    default_code = "idempotency_key_reused"
+
+
+class QuotaExceeded(ServiceError):
+    """The tenant has used up its quota."""
+
+    kind = Kind.QUOTA
+    default_code = "insufficient_quota"

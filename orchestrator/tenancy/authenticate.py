@@ -1,0 +1,57 @@
+"""From the secret in a request to the principal it speaks for."""
+
+import secrets
+from datetime import datetime, timedelta
+
+from sqlalchemy import select, update
+
+from orchestrator.db.database import Database
+from orchestrator.db.tables import ApiKeyRow, TenantRow
+from orchestrator.errors import Unauthenticated
+from orchestrator.tenancy.keys import KEY_PREFIX, digest_of
+from orchestrator.tenancy.views import Principal, Role, Tenant
+
+TOUCH_EVERY_S = 60  # `last_used_at` is this coarse: a write for every read request would be a poor trade
+
+
+def authenticate(db: Database, secret: str | None, organization: str | None, now: datetime) -> Principal:
+    """Return whom `secret` speaks for.
+
+    `organization` is the client's own claim of its tenant (id or slug), if it makes one.
+    Raises: Unauthenticated for a missing, wrong or revoked key, or one of another tenant than claimed.
+    """
+    if not secret:
+        raise Unauthenticated(
+            "You didn't provide an API key. Send it in an Authorization header using Bearer auth "
+            "(i.e. Authorization: Bearer YOUR_KEY)."
+        )
+    digest = digest_of(secret)
+    query = select(ApiKeyRow, TenantRow).outerjoin(TenantRow, TenantRow.id == ApiKeyRow.tenant_id)
+    with db.read() as session:
+        found = session.execute(query.where(ApiKeyRow.digest == digest)).one_or_none()
+    if found is None or not secrets.compare_digest(found[0].digest, digest):
+        raise Unauthenticated(f"Incorrect API key provided: {masked(secret)}. Ask your administrator for a key.")
+    key, tenant = found
+    if key.revoked_at is not None:
+        raise Unauthenticated(f"The API key {masked(secret)} was revoked. Ask your administrator for a new one.")
+    if organization and tenant is not None and organization not in {tenant.id, tenant.slug}:
+        raise Unauthenticated(
+            "OpenAI-Organization header should match organization for API key.", code="mismatched_organization"
+        )
+    _touch(db, key, now)
+    return Principal(key.id, key.prefix, Role(key.role), None if tenant is None else Tenant.of(tenant))
+
+
+def masked(secret: str) -> str:
+    """A key that can be shown in an error: enough to recognise it, too little to use it."""
+    if len(secret) < 24:
+        return "***"
+    start = KEY_PREFIX if secret.startswith(KEY_PREFIX) else secret[:3]
+    return f"{start}***{secret[-4:]}"
+
+
+def _touch(db: Database, key: ApiKeyRow, now: datetime) -> None:
+    if key.last_used_at is not None and now - key.last_used_at < timedelta(seconds=TOUCH_EVERY_S):
+        return
+    with db.write() as session:
+        session.execute(update(ApiKeyRow).where(ApiKeyRow.id == key.id).values(last_used_at=now))

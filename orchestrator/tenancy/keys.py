@@ -1,0 +1,72 @@
+"""Making, listing and revoking API keys."""
+
+import hashlib
+import secrets
+from datetime import datetime
+
+from sqlalchemy import select, update
+
+from orchestrator.db.database import Database
+from orchestrator.db.tables import ApiKeyRow
+from orchestrator.errors import NotFound
+from orchestrator.ids import new_id
+from orchestrator.tenancy.tenants import get_tenant
+from orchestrator.tenancy.views import KeyView, Role
+
+KEY_PREFIX = "sk-orchard-"
+SECRET_BYTES = 32
+SHOWN_CHARS = len(KEY_PREFIX) + 4
+
+
+def digest_of(secret: str) -> str:
+    """What is stored of a key: the hex SHA-256 of the whole string."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def create_admin_key(db: Database, name: str, now: datetime) -> tuple[KeyView, str]:
+    """Make a key that administers tenants. Returns its view and the secret, which exists nowhere else."""
+    return _create(db, None, Role.ADMIN, name, now)
+
+
+def create_tenant_key(db: Database, tenant: str, name: str, now: datetime) -> tuple[KeyView, str]:
+    """Make a key of the tenant (id or slug). Raises: NotFound."""
+    return _create(db, get_tenant(db, tenant).id, Role.TENANT, name, now)
+
+
+def list_keys(db: Database, tenant: str) -> list[KeyView]:
+    """Every key of the tenant, newest first, revoked ones too. Raises: NotFound."""
+    tenant_id = get_tenant(db, tenant).id
+    query = select(ApiKeyRow).where(ApiKeyRow.tenant_id == tenant_id)
+    with db.read() as session:
+        rows = session.scalars(query.order_by(ApiKeyRow.created_at.desc(), ApiKeyRow.id)).all()
+    return [KeyView.of(row) for row in rows]
+
+
+def revoke_key(db: Database, tenant: str, key_id: str, now: datetime) -> KeyView:
+    """Refuse the key from now on. Repeating changes nothing. Raises: NotFound."""
+    tenant_id = get_tenant(db, tenant).id
+    mine = (ApiKeyRow.id == key_id, ApiKeyRow.tenant_id == tenant_id)
+    with db.write() as session:
+        session.execute(update(ApiKeyRow).where(*mine, ApiKeyRow.revoked_at.is_(None)).values(revoked_at=now))
+        row = session.scalar(select(ApiKeyRow).where(*mine))
+    if row is None:
+        raise NotFound(f"No such API key: {key_id}", param="key_id")
+    return KeyView.of(row)
+
+
+def _create(db: Database, tenant_id: str | None, role: Role, name: str, now: datetime) -> tuple[KeyView, str]:
+    secret = KEY_PREFIX + secrets.token_urlsafe(SECRET_BYTES)
+    row = ApiKeyRow(
+        id=new_id("key-"),
+        tenant_id=tenant_id,
+        role=role,
+        name=name,
+        prefix=secret[:SHOWN_CHARS],
+        digest=digest_of(secret),
+        created_at=now,
+        last_used_at=None,
+        revoked_at=None,
+    )
+    with db.write() as session:
+        session.add(row)
+    return KeyView.of(row), secret

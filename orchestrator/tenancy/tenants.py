@@ -1,0 +1,66 @@
+"""Creating and finding tenants."""
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import or_, select
+from sqlalchemy.exc import IntegrityError
+
+from orchestrator.catalogue.entries import Catalogue
+from orchestrator.db.database import Database
+from orchestrator.db.tables import TenantRow
+from orchestrator.errors import InvalidRequest, NotFound
+from orchestrator.ids import new_id
+from orchestrator.tenancy.views import Tenant, TenantView
+from orchestrator.text import Line
+
+
+class NewTenant(BaseModel):
+    """What an admin says about a tenant."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    slug: Annotated[
+        str,
+        Field(
+            pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$",
+            min_length=2,
+            max_length=63,
+            description="short name: in model names and in the registry",
+        ),
+    ]
+    name: Annotated[Line, Field(min_length=1, max_length=200)]
+    allowed_bases: list[str] | None = Field(None, description="base ids; null: every base of the catalogue")
+
+
+def create_tenant(db: Database, catalogue: Catalogue, new: NewTenant, now: datetime) -> TenantView:
+    """Add a tenant. Raises: InvalidRequest if the slug is taken or a base is not in the catalogue."""
+    for base_id in new.allowed_bases or ():
+        if catalogue.base(base_id) is None:
+            known = ", ".join(base.id for base in catalogue.bases)
+            raise InvalidRequest(f"No base '{base_id}' in the catalogue; it has: {known}.", param="allowed_bases")
+    row = TenantRow(id=new_id("tenant-"), slug=new.slug, name=new.name, allowed_bases=new.allowed_bases, created_at=now)
+    try:
+        with db.write() as session:
+            session.add(row)
+    except IntegrityError:
+        raise InvalidRequest(f"A tenant '{new.slug}' exists already.", param="slug", code="slug_taken") from None
+    return TenantView.of(row)
+
+
+def list_tenants(db: Database) -> list[TenantView]:
+    """Every tenant, newest first."""
+    with db.read() as session:
+        rows = session.scalars(select(TenantRow).order_by(TenantRow.created_at.desc(), TenantRow.slug)).all()
+    return [TenantView.of(row) for row in rows]
+
+
+def get_tenant(db: Database, id_or_slug: str) -> Tenant:
+    """The tenant of that id or slug. Raises: NotFound."""
+    query = select(TenantRow).where(or_(TenantRow.id == id_or_slug, TenantRow.slug == id_or_slug))
+    with db.read() as session:
+        row = session.scalars(query.order_by(TenantRow.id != id_or_slug)).first()
+    if row is None:
+        raise NotFound(f"No such tenant: {id_or_slug}", param="tenant_id")
+    return Tenant.of(row)

@@ -1,0 +1,103 @@
+"""What leaves the room: tenants, keys and principals without any secret."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from orchestrator.db.tables import ApiKeyRow, TenantRow
+
+
+class Role(StrEnum):
+    """What a key is for."""
+
+    TENANT = "tenant"
+    """Files, jobs and models of one tenant."""
+    ADMIN = "admin"
+    """Tenants, keys and hosts."""
+
+
+@dataclass(frozen=True)
+class Tenant:
+    """Whom a request speaks for."""
+
+    id: str
+    slug: str
+    name: str
+    allowed_bases: tuple[str, ...] | None
+
+    @classmethod
+    def of(cls, row: TenantRow) -> "Tenant":
+        """The tenant of a row."""
+        bases = None if row.allowed_bases is None else tuple(row.allowed_bases)
+        return cls(row.id, row.slug, row.name, bases)
+
+    def may_use(self, base_id: str) -> bool:
+        """Whether this tenant is offered the base."""
+        return self.allowed_bases is None or base_id in self.allowed_bases
+
+
+@dataclass(frozen=True)
+class Principal:
+    """An authenticated key. `tenant` is None for an admin key."""
+
+    key_id: str
+    key_prefix: str
+    role: Role
+    tenant: Tenant | None
+
+
+class TenantView(BaseModel):
+    """A tenant, as admins see it."""
+
+    id: str
+    object: Literal["tenant"] = "tenant"
+    slug: str
+    name: str
+    allowed_bases: list[str] | None = Field(description="null: every base of the catalogue")
+    created_at: int = Field(description="Unix seconds")
+
+    @classmethod
+    def of(cls, row: TenantRow) -> "TenantView":
+        """The view of a row."""
+        return cls(
+            id=row.id,
+            slug=row.slug,
+            name=row.name,
+            allowed_bases=row.allowed_bases,
+            created_at=int(row.created_at.timestamp()),
+        )
+
+
+class KeyView(BaseModel):
+    """An API key without its secret."""
+
+    id: str
+    object: Literal["api_key"] = "api_key"
+    name: str
+    role: Role
+    tenant_id: str | None
+    redacted_value: str = Field(description="the first characters, for telling keys apart")
+    created_at: int = Field(description="Unix seconds")
+    last_used_at: int | None
+    revoked_at: int | None
+
+    @classmethod
+    def of(cls, row: ApiKeyRow) -> "KeyView":
+        """The view of a row."""
+        return cls(
+            id=row.id,
+            name=row.name,
+            role=Role(row.role),
+            tenant_id=row.tenant_id,
+            redacted_value=f"{row.prefix}…",
+            created_at=int(row.created_at.timestamp()),
+            last_used_at=_seconds(row.last_used_at),
+            revoked_at=_seconds(row.revoked_at),
+        )
+
+
+def _seconds(stamp: datetime | None) -> int | None:
+    return None if stamp is None else int(stamp.timestamp())
