@@ -1,0 +1,51 @@
+"""Deleting files, by wish or by expiry. A file that a live job reads stays."""
+
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, exists, or_, select, update
+
+from orchestrator.db.database import Database
+from orchestrator.db.job_tables import JobRow
+from orchestrator.db.tables import FileRow
+from orchestrator.errors import InvalidRequest
+from orchestrator.files.queries import visible_file
+from orchestrator.files.storage import remove
+from orchestrator.files.views import DeletedView
+from orchestrator.tenancy.hold import hold_tenant
+
+
+def delete_file(db: Database, tenant_id: str, file_id: str, now: datetime) -> DeletedView:
+    """Delete a file and its bytes. Raises: NotFound; InvalidRequest while a job that is not over uses it."""
+    with db.write() as session:
+        hold_tenant(session, tenant_id)
+        row = visible_file(session, tenant_id, file_id, now)
+        using = session.scalars(select(JobRow.id).where(_used_by_live_job(row.id)).order_by(JobRow.seq)).first()
+        if using is not None:
+            raise InvalidRequest(
+                f"File {file_id} is in use by {using}. Cancel that job or wait for its end.",
+                param="file_id",
+                code="file_in_use",
+            )
+        row.deleted_at = now
+    remove(row.uri.rpartition("/")[0])
+    return DeletedView(id=file_id, object="file")
+
+
+def remove_expired(db: Database, now: datetime, limit: int = 100) -> int:
+    """Delete files past their `expires_at`, at most `limit`. Returns how many. For a housekeeping loop."""
+    used = exists().where(
+        or_(JobRow.training_file_id == FileRow.id, JobRow.validation_file_id == FileRow.id),
+        JobRow.finished_at.is_(None),
+    )
+    due = select(FileRow.id).where(FileRow.expires_at <= now, FileRow.deleted_at.is_(None), ~used).limit(limit)
+    with db.write() as session:
+        gone = update(FileRow).where(FileRow.id.in_(due), FileRow.deleted_at.is_(None)).values(deleted_at=now)
+        uris = session.scalars(gone.returning(FileRow.uri).execution_options(synchronize_session=False)).all()
+    for uri in uris:
+        remove(uri.rpartition("/")[0])
+    return len(uris)
+
+
+def _used_by_live_job(file_id: str) -> ColumnElement[bool]:
+    used = or_(JobRow.training_file_id == file_id, JobRow.validation_file_id == file_id)
+    return used & JobRow.finished_at.is_(None)

@@ -1,0 +1,72 @@
+"""Reading files: only the tenant's own, and only while they are neither deleted nor expired."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, and_, or_, select
+from sqlalchemy.orm import Session
+
+from orchestrator.db.database import Database
+from orchestrator.db.tables import FileRow
+from orchestrator.errors import NotFound
+from orchestrator.files.storage import read_chunks
+from orchestrator.files.validate import describe
+from orchestrator.files.views import FileView
+from orchestrator.paging import Page, Window, page
+from workers.contract.rows import RowIssue
+
+
+@dataclass(frozen=True)
+class FileContent:
+    """The bytes of a file, to be streamed."""
+
+    filename: str
+    size_bytes: int
+    chunks: Iterator[bytes]
+
+
+def get_file(db: Database, tenant_id: str, file_id: str, now: datetime) -> FileView:
+    """One file. Raises: NotFound."""
+    with db.read() as session:
+        return FileView.of(visible_file(session, tenant_id, file_id, now))
+
+
+def list_files(db: Database, tenant_id: str, purpose: str | None, window: Window, now: datetime) -> Page[FileView]:
+    """The tenant's files. Raises: InvalidRequest if the cursor names none of them."""
+    query = select(FileRow) if purpose is None else select(FileRow).where(FileRow.purpose == purpose)
+    with db.read() as session:
+        found = page(session, query, FileRow, visible(tenant_id, now), window)
+        return found.map(lambda row: FileView.of(row[0]))
+
+
+def open_content(db: Database, tenant_id: str, file_id: str, now: datetime) -> FileContent:
+    """The stored bytes. Raises: NotFound."""
+    with db.read() as session:
+        row = visible_file(session, tenant_id, file_id, now)
+    return FileContent(row.filename, row.bytes, read_chunks(row.uri))
+
+
+def report(db: Database, tenant_id: str, file_id: str, now: datetime) -> str:
+    """What is wrong with the file, one complaint a line, for people. Raises: NotFound."""
+    with db.read() as session:
+        row = visible_file(session, tenant_id, file_id, now)
+    issues = [RowIssue.model_validate(issue) for issue in row.issues or ()]
+    head = f"{row.id} {row.filename}: {row.rows} good rows, {row.issue_count} problem(s)"
+    hidden = row.issue_count - len(issues)
+    tail = [f"… and {hidden} more, not stored"] if hidden else []
+    return "\n".join([head, *(f"{describe(issue)} [{issue.code}]" for issue in issues), *tail]) + "\n"
+
+
+def visible(tenant_id: str, now: datetime) -> ColumnElement[bool]:
+    """The condition under which a tenant sees a file."""
+    alive = or_(FileRow.expires_at.is_(None), FileRow.expires_at > now)
+    return and_(FileRow.tenant_id == tenant_id, FileRow.deleted_at.is_(None), alive)
+
+
+def visible_file(session: Session, tenant_id: str, file_id: str, now: datetime, param: str = "file_id") -> FileRow:
+    """The row, for use inside the orchestrator. `param`: the request field that named it. Raises: NotFound."""
+    row = session.scalar(select(FileRow).where(FileRow.id == file_id, visible(tenant_id, now)))
+    if row is None:
+        raise NotFound(f"No such File object: {file_id}", param=param)
+    return row

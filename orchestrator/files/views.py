@@ -1,0 +1,67 @@
+"""OpenAI's `File`, with our findings under `x_orchard`."""
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from orchestrator.db.tables import FileRow
+from workers.contract.rows import DatasetFormat, RowIssue
+
+SHOWN_ISSUES = 100
+
+
+class FileDetails(BaseModel):
+    """What validation found."""
+
+    format: DatasetFormat | None = Field(description="format of the rows; null if none could be told")
+    rows: int | None = Field(description="good rows")
+    sha256: str
+    issue_count: int = Field(description="complaints about rows, all of them")
+    issues: list[RowIssue] = Field(description=f"the first {SHOWN_ISSUES} complaints")
+    report: str | None = Field(description="path of the readable report, if there are complaints")
+
+
+class FileView(BaseModel):
+    """A file object."""
+
+    id: str
+    object: Literal["file"] = "file"
+    bytes: int
+    created_at: int = Field(description="Unix seconds")
+    expires_at: int | None
+    filename: str
+    purpose: str
+    status: Literal["uploaded", "processed", "error"]
+    status_details: str | None
+    x_orchard: FileDetails
+
+    @classmethod
+    def of(cls, row: FileRow) -> "FileView":
+        """The view of a row."""
+        issues = [RowIssue.model_validate(issue) for issue in (row.issues or [])[:SHOWN_ISSUES]]
+        return cls(
+            id=row.id,
+            bytes=row.bytes,
+            created_at=int(row.created_at.timestamp()),
+            expires_at=None if row.expires_at is None else int(row.expires_at.timestamp()),
+            filename=row.filename,
+            purpose=row.purpose,
+            status=row.status,
+            status_details=row.status_details,
+            x_orchard=FileDetails(
+                format=None if row.format is None else DatasetFormat(row.format),
+                rows=row.rows,
+                sha256=row.sha256,
+                issue_count=row.issue_count,
+                issues=issues,
+                report=f"/v1/x/files/{row.id}/report" if row.issue_count else None,
+            ),
+        )
+
+
+class DeletedView(BaseModel):
+    """The answer to a deletion."""
+
+    id: str
+    object: Literal["file", "model"]
+    deleted: Literal[True] = True
