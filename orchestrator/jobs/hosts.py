@@ -1,0 +1,67 @@
+"""Hosts, as an admin sees them."""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, Field
+from sqlalchemy import select
+
+from orchestrator.db.database import Database
+from orchestrator.db.job_tables import AttemptRow
+from orchestrator.db.tables import HostRow
+
+ENDED_SHOWN = 20
+
+
+class HostView(BaseModel):
+    """One host and the jobs that have a seat on it."""
+
+    id: str
+    object: Literal["host"] = "host"
+    base: str
+    quantization: str
+    compute_dtype: str
+    flavor: str
+    state: str
+    memory_bytes: int = Field(description="claimed from the flavor for base and seats")
+    base_digest: str | None
+    error: str | None
+    jobs: list[str]
+    created_at: int = Field(description="Unix seconds")
+    ready_at: int | None
+    last_seen_at: int | None
+    ended_at: int | None
+
+
+def list_hosts(db: Database) -> list[HostView]:
+    """Every living host, then the newest of those that ended."""
+    living = select(HostRow).where(HostRow.ended_at.is_(None)).order_by(HostRow.created_at.desc())
+    ended = select(HostRow).where(HostRow.ended_at.is_not(None)).order_by(HostRow.ended_at.desc()).limit(ENDED_SHOWN)
+    seats = select(AttemptRow.host_id, AttemptRow.job_id).where(AttemptRow.ended_at.is_(None))
+    with db.read() as session:
+        rows = [*session.scalars(living), *session.scalars(ended)]
+        seated = session.execute(seats.order_by(AttemptRow.started_at)).all()
+    return [_view(row, [job for host, job in seated if host == row.id]) for row in rows]
+
+
+def _view(row: HostRow, jobs: list[str]) -> HostView:
+    return HostView(
+        id=row.id,
+        base=row.base_id,
+        quantization=row.quantization,
+        compute_dtype=row.compute_dtype,
+        flavor=row.flavor,
+        state=row.state,
+        memory_bytes=row.memory_bytes,
+        base_digest=row.base_digest,
+        error=row.error,
+        jobs=jobs,
+        created_at=int(row.created_at.timestamp()),
+        ready_at=_seconds(row.ready_at),
+        last_seen_at=_seconds(row.last_seen_at),
+        ended_at=_seconds(row.ended_at),
+    )
+
+
+def _seconds(stamp: datetime | None) -> int | None:
+    return None if stamp is None else int(stamp.timestamp())

@@ -1,0 +1,134 @@
+"""The body of a submission: OpenAI's fields, and ours under `x_orchard`. Everything ours is optional.
+
+A field left out, null or "auto" is resolved by `orchestrator.jobs.resolve`. Unknown fields are refused: a typo is an
+error and not a silent default.
+"""
+
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+
+from orchestrator.text import Line, Text
+from workers.contract.base import Quantization
+from workers.contract.spec import MAX_LEARNING_RATE, MAX_RANK, MAX_SEQ_LEN, LrSchedule, Overlength
+
+T = TypeVar("T")
+MAX_METADATA_PAIRS = 16
+
+
+class Request(BaseModel):
+    """Base of every part of the body."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _auto_is_none(value: Any) -> Any:
+    return None if value == "auto" else value
+
+
+def _auto(schema: dict[str, Any]) -> tuple[BeforeValidator, WithJsonSchema]:
+    return BeforeValidator(_auto_is_none), WithJsonSchema({"anyOf": [schema, {"const": "auto"}, {"type": "null"}]})
+
+
+_EPOCHS = _auto({"type": "integer", "minimum": 1, "maximum": 50})
+_BATCH = _auto({"type": "integer", "minimum": 1, "maximum": 256})
+_MULTIPLIER = _auto({"type": "number", "exclusiveMinimum": 0})
+
+
+class Hyperparameters(Request):
+    """OpenAI's three; each a number or "auto"."""
+
+    n_epochs: Annotated[Annotated[int, Field(ge=1, le=50)] | None, *_EPOCHS] = None
+    batch_size: Annotated[Annotated[int, Field(ge=1, le=256)] | None, *_BATCH] = None
+    learning_rate_multiplier: Annotated[Annotated[float, Field(gt=0, allow_inf_nan=False)] | None, *_MULTIPLIER] = None
+
+
+class Supervised(Request):
+    """The settings of `method.supervised`."""
+
+    hyperparameters: Hyperparameters = Hyperparameters()
+
+
+class TrainingMethod(Request):
+    """OpenAI's `method`. Supervised fine-tuning is what is offered."""
+
+    type: Literal["supervised"]
+    supervised: Supervised = Supervised()
+
+
+class Options(Request):
+    """Orchard's own part of a submission."""
+
+    method: Literal["lora"] = "lora"
+    rank: int = Field(8, ge=1, le=MAX_RANK, description="of the low-rank update")
+    alpha: float | None = Field(None, gt=0, le=4096, description="null: twice the rank")
+    dropout: float = Field(0.0, ge=0, lt=1)
+    target_modules: tuple[str, ...] | None = Field(
+        None, min_length=1, max_length=64, description="linears to adapt; null: all that the base offers"
+    )
+    rslora: bool = Field(False, description="scale by alpha / sqrt(rank)")
+    quantization: Quantization | None = Field(None, description="of the frozen base; null: the base's default")
+    max_seq_len: int | None = Field(None, ge=8, le=MAX_SEQ_LEN, description="tokens; null: the base's limit")
+    overlength: Overlength = Field(Overlength.ERROR, description="what happens to rows longer than max_seq_len")
+    learning_rate: float | None = Field(
+        None, gt=0, le=MAX_LEARNING_RATE, description="absolute; null: 2e-4 x learning_rate_multiplier"
+    )
+    lr_schedule: LrSchedule = LrSchedule.LINEAR
+    warmup_ratio: float = Field(0.03, ge=0, lt=1)
+    weight_decay: float = Field(0.0, ge=0, le=1)
+    max_grad_norm: float = Field(1.0, ge=0, le=1e6, description="0: no clipping")
+    micro_batch_size: int | None = Field(None, ge=1, le=256, description="rows per forward pass; divides batch_size")
+    checkpoint_interval_steps: int = Field(50, ge=1, le=1_000_000)
+    eval_interval_steps: int = Field(50, ge=1, le=1_000_000)
+    priority: int = Field(0, ge=-100, le=100, description="among the tenant's jobs and others; higher goes first")
+    max_runtime_s: int = Field(86_400, ge=60, le=2_592_000)
+
+
+def _few_pairs(pairs: dict[str, str] | None) -> dict[str, str] | None:
+    if pairs is not None and len(pairs) > MAX_METADATA_PAIRS:
+        raise ValueError(f"has {len(pairs)} pairs; at most {MAX_METADATA_PAIRS} are allowed")
+    return pairs
+
+
+def _no_integrations(value: list[Any] | None) -> None:
+    if value:
+        raise ValueError("integrations are not offered; leave the field out. Every adapter is in MLflow anyway")
+
+
+MetadataKey = Annotated[Text, Field(min_length=1, max_length=64)]
+MetadataValue = Annotated[Text, Field(max_length=512)]
+FileId = Annotated[Line, Field(min_length=1, max_length=64)]
+
+
+class JobRequest(Request):
+    """`POST /v1/fine_tuning/jobs`."""
+
+    model: Annotated[Line, Field(min_length=1, max_length=255, description="id of a base")]
+    training_file: FileId
+    validation_file: FileId | None = None
+    method: TrainingMethod | None = None
+    hyperparameters: Hyperparameters | None = Field(None, description="OpenAI's older place for these; use `method`")
+    suffix: str | None = Field(
+        None,
+        min_length=1,
+        max_length=64,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
+        description="becomes part of the tuned model's name: letters, digits, `-`, `_`, `.`",
+    )
+    seed: int | None = Field(None, ge=0, le=2**31 - 1)
+    metadata: Annotated[dict[MetadataKey, MetadataValue] | None, AfterValidator(_few_pairs)] = None
+    integrations: Annotated[list[Any] | None, AfterValidator(_no_integrations)] = None
+    x_orchard: Options = Options()
+
+    @model_validator(mode="after")
+    def _one_place_for_hyperparameters(self) -> "JobRequest":
+        if self.method is not None and self.hyperparameters not in {None, self.method.supervised.hyperparameters}:
+            raise ValueError("hyperparameters contradicts method.supervised.hyperparameters; leave the former out")
+        return self
+
+    @property
+    def wanted(self) -> Hyperparameters:
+        """The hyperparameters, from whichever place they came."""
+        if self.method is not None:
+            return self.method.supervised.hyperparameters
+        return self.hyperparameters or Hyperparameters()

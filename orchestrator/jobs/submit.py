@@ -1,0 +1,158 @@
+"""Submission: check, resolve, and write the job with its first event in one transaction."""
+
+import hashlib
+import json
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from orchestrator.catalogue.entries import Catalogue
+from orchestrator.db.database import Database
+from orchestrator.db.job_tables import IdempotencyRow, JobRow
+from orchestrator.errors import IdempotencyMismatch, InvalidRequest, QuotaExceeded
+from orchestrator.files.queries import visible_file
+from orchestrator.files.storage import job_uri
+from orchestrator.ids import new_id
+from orchestrator.jobs.events import EventDraft, record
+from orchestrator.jobs.request import JobRequest
+from orchestrator.jobs.resolve import Identity, check_fits, offered_base, resolve
+from orchestrator.jobs.states import DEADLINE_S, Desired, JobState
+from orchestrator.jobs.views import hyperparameters_of
+from orchestrator.tenancy.hold import hold_tenant
+from orchestrator.tenancy.views import Tenant
+from workers.contract.memory import seat_bytes
+from workers.contract.rows import DatasetFormat
+from workers.contract.spec import DatasetRef, JobSpec
+
+MAX_KEY_CHARS = 255
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What submission needs to know of the installation."""
+
+    db: Database
+    catalogue: Catalogue
+    storage_uri: str
+    max_live_jobs: int
+
+
+def submit(desk: Desk, tenant: Tenant, request: JobRequest, key: str | None, now: datetime) -> str:
+    """Create a job and return its id. `key` is the caller's Idempotency-Key: repeating it with the same body gives
+    the job it made the first time.
+
+    Raises: InvalidRequest, NotFound (files), QuotaExceeded, IdempotencyMismatch.
+    """
+    if key is not None and not 1 <= len(key) <= MAX_KEY_CHARS:
+        raise InvalidRequest(f"Idempotency-Key must have 1 to {MAX_KEY_CHARS} characters.", param="Idempotency-Key")
+    body = _digest(request)
+    if key is not None and (earlier := _earlier(desk.db, tenant, key, body)):
+        return earlier
+    spec = draft_spec(desk, tenant, request, now)
+    check_fits(spec, desk.catalogue)
+    try:
+        with desk.db.write() as session:
+            _insert(session, desk, request, spec, now)
+            if key is not None:
+                session.add(
+                    IdempotencyRow(tenant_id=tenant.id, key=key, body_sha256=body, job_id=spec.job_id, created_at=now)
+                )
+    except IntegrityError:
+        if key is not None and (winner := _earlier(desk.db, tenant, key, body)):
+            return winner  # the same key arrived twice at once; the other transaction was first
+        raise
+    return spec.job_id
+
+
+def draft_spec(desk: Desk, tenant: Tenant, request: JobRequest, now: datetime) -> JobSpec:
+    """The spec a submission would have, nothing written. Raises: InvalidRequest, NotFound (files)."""
+    base = offered_base(desk.catalogue, tenant, request.model)
+    with desk.db.read() as session:
+        training = _dataset(session, tenant, request.training_file, "training_file", now)
+        validation = None
+        if request.validation_file is not None:
+            validation = _dataset(session, tenant, request.validation_file, "validation_file", now)
+    job_id = new_id("ftjob-")
+    who = Identity(
+        job_id=job_id,
+        tenant_id=tenant.id,
+        output_uri=job_uri(desk.storage_uri, tenant.id, job_id),
+        seed=secrets.randbelow(2**31) if request.seed is None else request.seed,
+    )
+    return resolve(request, base, training, validation, who)
+
+
+def _dataset(session: Session, tenant: Tenant, file_id: str, param: str, now: datetime) -> DatasetRef:
+    row = visible_file(session, tenant.id, file_id, now, param)
+    if row.purpose != "fine-tune":
+        raise InvalidRequest(f"File {file_id} has purpose '{row.purpose}'; 'fine-tune' is needed.", param=param)
+    if row.status != "processed" or row.format is None or not row.rows:
+        code = f"invalid_{param}"
+        detail = row.status_details or "The file has no rows."
+        message = f"File {file_id} cannot be trained on. {detail} Correct the file and upload it again."
+        raise InvalidRequest(message, param=param, code=code)
+    return DatasetRef(file_id=row.id, uri=row.uri, sha256=row.sha256, rows=row.rows, format=DatasetFormat(row.format))
+
+
+def _insert(session: Session, desk: Desk, request: JobRequest, spec: JobSpec, now: datetime) -> None:
+    hold_tenant(session, spec.tenant_id)
+    live = select(func.count()).where(JobRow.tenant_id == spec.tenant_id, JobRow.finished_at.is_(None))
+    if (count := session.scalar(live) or 0) >= desk.max_live_jobs:
+        raise QuotaExceeded(
+            f"You have {count} jobs queued or running; at most {desk.max_live_jobs} are allowed. "
+            "Wait for one to end, or cancel one."
+        )
+    for param, data in (("training_file", spec.data.training), ("validation_file", spec.data.validation)):
+        if data is not None:  # a deletion may have come between
+            visible_file(session, spec.tenant_id, data.file_id, now, param)
+    session.add(_row(request, spec, now))
+    session.flush()
+    record(session, spec.tenant_id, spec.job_id, EventDraft(f"Created fine-tuning job: {spec.job_id}"), now)
+
+
+def _row(request: JobRequest, spec: JobSpec, now: datetime) -> JobRow:
+    """The job as it enters the state machine; every later state is written by `transition`."""
+    validation = spec.data.validation
+    return JobRow(
+        id=spec.job_id,
+        tenant_id=spec.tenant_id,
+        base_id=spec.base.id,
+        quantization=spec.quantization,
+        compute_dtype=spec.compute_dtype,
+        spec=spec.model_dump(mode="json"),
+        method={"type": "supervised", "supervised": {"hyperparameters": hyperparameters_of(spec).model_dump()}},
+        suffix=request.suffix,
+        seed=spec.seed,
+        priority=request.x_orchard.priority,
+        labels=request.metadata or None,
+        training_file_id=spec.data.training.file_id,
+        validation_file_id=None if validation is None else validation.file_id,
+        memory_bytes=seat_bytes(spec),
+        state=JobState.VALIDATING,
+        desired=Desired.RUN,
+        state_since=now,
+        state_deadline=now + timedelta(seconds=DEADLINE_S[JobState.VALIDATING]),
+        total_steps=spec.training.total_steps(spec.data.training.rows),
+        created_at=now,
+    )
+
+
+def _earlier(db: Database, tenant: Tenant, key: str, body: str) -> str | None:
+    """The job that `key` made before, if any. Raises: IdempotencyMismatch."""
+    query = select(IdempotencyRow).where(IdempotencyRow.tenant_id == tenant.id, IdempotencyRow.key == key)
+    with db.read() as session:
+        row = session.scalar(query)
+    if row is None:
+        return None
+    if row.body_sha256 != body:
+        raise IdempotencyMismatch(param="Idempotency-Key")
+    return row.job_id
+
+
+def _digest(request: JobRequest) -> str:
+    canonical = json.dumps(request.model_dump(mode="json"), sort_keys=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()
