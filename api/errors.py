@@ -1,0 +1,139 @@
+"""Every error in OpenAI's shape, by one table from kinds of refusal to HTTP."""
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from orchestrator.errors import Kind, ServiceError
+
+STATUS: Final[Mapping[Kind, HTTPStatus]] = {
+    Kind.INVALID: HTTPStatus.BAD_REQUEST,
+    Kind.UNAUTHENTICATED: HTTPStatus.UNAUTHORIZED,
+    Kind.FORBIDDEN: HTTPStatus.FORBIDDEN,
+    Kind.NOT_FOUND: HTTPStatus.NOT_FOUND,
+    Kind.TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    Kind.UNPROCESSABLE: HTTPStatus.UNPROCESSABLE_ENTITY,
+    Kind.QUOTA: HTTPStatus.TOO_MANY_REQUESTS,
+}
+HEADERS: Final[Mapping[Kind, Mapping[str, str]]] = {
+    Kind.UNAUTHENTICATED: {"www-authenticate": "Bearer"},
+    Kind.QUOTA: {"x-should-retry": "false"},  # OpenAI's clients repeat a 429 otherwise
+}
+TYPE: Final[Mapping[Kind, str]] = {Kind.QUOTA: "insufficient_quota"}
+INVALID_REQUEST: Final = "invalid_request_error"
+_ECHOED_CHARS = 60
+_CODES: Final = {"missing": "missing_required_parameter", "extra_forbidden": "unknown_parameter"}
+
+
+class ErrorDetail(BaseModel):
+    """What went wrong, and what to do."""
+
+    message: str
+    type: str
+    param: str | None = None
+    code: str | None = None
+
+
+class ErrorBody(BaseModel):
+    """The body of every error."""
+
+    error: ErrorDetail
+
+
+def error_response(
+    status: int,
+    message: str,
+    *,
+    type: str = INVALID_REQUEST,
+    param: str | None = None,
+    code: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """An error as OpenAI's clients read it."""
+    body = ErrorBody(error=ErrorDetail(message=message, type=type, param=param, code=code))
+    return JSONResponse(body.model_dump(), status, dict(headers or {}))
+
+
+def documented(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
+    """The error responses of a route, for the OpenAPI document."""
+    listed: dict[int | str, dict[str, Any]] = {
+        int(status): {"model": ErrorBody, "description": status.phrase}
+        for status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, *statuses)
+    }
+    return listed | {"default": {"model": ErrorBody, "description": "Any other error, in the same shape"}}
+
+
+def install(app: FastAPI) -> None:
+    """Make the application answer every error it knows in this shape."""
+    app.add_exception_handler(ServiceError, _refused)
+    app.add_exception_handler(RequestValidationError, _malformed)
+    app.add_exception_handler(HTTPException, _http)
+
+
+async def _refused(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ServiceError)  # noqa: S101  # starlette dispatches by type
+    return error_response(
+        STATUS[error.kind],
+        str(error),
+        type=TYPE.get(error.kind, INVALID_REQUEST),
+        param=error.param,
+        code=error.code,
+        headers=HEADERS.get(error.kind),
+    )
+
+
+async def _malformed(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    first, *others = error.errors()
+    param = _param(first)
+    message = _message(first, param)
+    if names := sorted({name for other in others if (name := _param(other)) not in {None, param}}):
+        message += f" Also wrong: {', '.join(str(name) for name in names)}."
+    code = _CODES.get(first["type"], "invalid_value")
+    return error_response(HTTPStatus.BAD_REQUEST, message, param=param, code=code)
+
+
+async def _http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    route = f"{request.method} {request.url.path}"
+    codes = {404: "unknown_url", 405: "method_not_supported", 413: "request_too_large"}
+    messages = {404: f"Unknown request URL: {route}.", 405: f"Not allowed: {route}."}
+    message = messages.get(error.status_code, error.detail)
+    return error_response(error.status_code, message, code=codes.get(error.status_code), headers=error.headers)
+
+
+def _param(detail: Mapping[str, Any]) -> str | None:
+    """`("body", "x_orchard", "rank")` -> `x_orchard.rank`."""
+    if detail["type"] == "json_invalid":
+        return None
+    _, *path = detail["loc"]
+    return ".".join(str(part) for part in path) or None
+
+
+def _message(detail: Mapping[str, Any], param: str | None) -> str:
+    match detail["type"]:
+        case "json_invalid":
+            reason = detail.get("ctx", {}).get("error", "it is no JSON")
+            return f"We could not parse the JSON body of your request: {reason} (at character {detail['loc'][-1]})."
+        case "missing" if param is None:
+            return "The request has no body. Send a JSON object with Content-Type: application/json."
+        case "missing":
+            return f"Missing required parameter: '{param}'."
+        case "extra_forbidden":
+            return f"Unrecognized request argument supplied: {param}."
+    reason = str(detail["msg"]).removeprefix("Value error, ")
+    return f"Invalid value{f' for {param!r}' if param else ''}: {reason}{_echo(detail.get('input'))}."
+
+
+def _echo(value: object) -> str:
+    """The refused value, if it is short enough to help."""
+    if value is None or (isinstance(value, Mapping | Sequence) and not isinstance(value, str)):
+        return ""
+    text = repr(value)
+    return f" (got {text})" if len(text) <= _ECHOED_CHARS else ""

@@ -1,0 +1,71 @@
+"""`/v1/admin`: tenants, their keys, and hosts. Needs an admin key. Tenants go by id or slug."""
+
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.auth import AdminDep
+from api.errors import documented
+from api.listing import Listing, whole
+from api.services import ServicesDep
+from orchestrator.jobs.hosts import HostView, list_hosts
+from orchestrator.tenancy import keys, tenants
+from orchestrator.tenancy.tenants import NewTenant
+from orchestrator.tenancy.views import KeyView, TenantView
+from orchestrator.text import Line
+
+router = APIRouter(prefix="/v1/admin", tags=["admin"])
+_ERRORS = documented(HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
+
+
+class NewKey(BaseModel):
+    """What an admin says about a key."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[Line, Field(min_length=1, max_length=200)] = "default"
+
+
+class IssuedKey(KeyView):
+    """A key with its secret, this once."""
+
+    value: str = Field(description="the key itself; it is never shown again")
+
+
+@router.post("/tenants", responses=_ERRORS)
+def create_tenant(body: NewTenant, _: AdminDep, services: ServicesDep) -> TenantView:
+    """Add a tenant."""
+    return tenants.create_tenant(services.db, services.catalogue, body, services.clock())
+
+
+@router.get("/tenants", responses=_ERRORS)
+def list_tenants(_: AdminDep, services: ServicesDep) -> Listing[TenantView]:
+    """Every tenant."""
+    return whole(tenants.list_tenants(services.db))
+
+
+@router.post("/tenants/{tenant_id}/keys", responses=_ERRORS)
+def create_key(tenant_id: str, body: NewKey, _: AdminDep, services: ServicesDep) -> IssuedKey:
+    """Make a key of the tenant. Its value is in this answer and nowhere else."""
+    view, secret = keys.create_tenant_key(services.db, tenant_id, body.name, services.clock())
+    return IssuedKey(**view.model_dump(), value=secret)
+
+
+@router.get("/tenants/{tenant_id}/keys", responses=_ERRORS)
+def list_keys(tenant_id: str, _: AdminDep, services: ServicesDep) -> Listing[KeyView]:
+    """The tenant's keys, without their values."""
+    return whole(keys.list_keys(services.db, tenant_id))
+
+
+@router.delete("/tenants/{tenant_id}/keys/{key_id}", responses=_ERRORS)
+def revoke_key(tenant_id: str, key_id: str, _: AdminDep, services: ServicesDep) -> KeyView:
+    """Refuse a key from now on."""
+    return keys.revoke_key(services.db, tenant_id, key_id, services.clock())
+
+
+@router.get("/hosts", responses=_ERRORS)
+def hosts(_: AdminDep, services: ServicesDep) -> Listing[HostView]:
+    """Living hosts and the jobs on them, then hosts that ended lately."""
+    return whole(list_hosts(services.db))

@@ -1,0 +1,52 @@
+"""`/v1/x`: what OpenAI's API has no place for."""
+
+from http import HTTPStatus
+from typing import Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from api.auth import PrincipalDep, TenantDep
+from api.errors import documented
+from api.services import ServicesDep
+from orchestrator.jobs.estimate import EstimateView, estimate
+from orchestrator.jobs.request import JobRequest
+from orchestrator.tenancy.views import Role
+
+router = APIRouter(prefix="/v1/x", tags=["orchard"])
+
+
+class TenantRef(BaseModel):
+    """The tenant of a key."""
+
+    id: str
+    slug: str
+    name: str
+
+
+class WhoAmI(BaseModel):
+    """Whom the key speaks for."""
+
+    object: Literal["principal"] = "principal"
+    role: Role
+    key_id: str
+    redacted_key: str
+    tenant: TenantRef | None
+
+
+@router.get("/whoami", responses=documented())
+def whoami(principal: PrincipalDep) -> WhoAmI:
+    """Whom this key speaks for."""
+    tenant = principal.tenant
+    return WhoAmI(
+        role=principal.role,
+        key_id=principal.key_id,
+        redacted_key=f"{principal.key_prefix}…",
+        tenant=None if tenant is None else TenantRef(id=tenant.id, slug=tenant.slug, name=tenant.name),
+    )
+
+
+@router.post("/estimate", responses=documented(HTTPStatus.NOT_FOUND))
+def estimate_job(body: JobRequest, tenant: TenantDep, services: ServicesDep) -> EstimateView:
+    """A submission as it would be resolved, with its memory; nothing is created."""
+    return estimate(services.desk, tenant, body, services.clock())

@@ -1,0 +1,123 @@
+"""`/v1/files`."""
+
+from http import HTTPStatus
+from typing import Annotated, Any, Literal
+from urllib.parse import quote
+
+from fastapi import APIRouter, Query, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import PlainTextResponse, StreamingResponse
+from pydantic import ValidationError
+from starlette.datastructures import FormData, UploadFile
+
+from api.auth import TenantDep
+from api.errors import documented
+from api.listing import Listing, listing
+from api.services import ServicesDep
+from orchestrator.files import delete, queries
+from orchestrator.files.upload import NewFile, upload
+from orchestrator.files.views import DeletedView, FileView
+from orchestrator.paging import Window
+
+router = APIRouter(tags=["files"])
+_FORM = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file", "purpose"],
+                    "properties": {
+                        "file": {"type": "string", "format": "binary", "description": "JSONL, one object a line"},
+                        "purpose": {"type": "string", "enum": ["fine-tune"]},
+                        "expires_after[anchor]": {"type": "string", "enum": ["created_at"]},
+                        "expires_after[seconds]": {"type": "integer", "minimum": 3600, "maximum": 2592000},
+                    },
+                }
+            }
+        },
+    }
+}
+_BYTES: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
+}
+
+
+@router.post("/v1/files", responses=documented(HTTPStatus.REQUEST_ENTITY_TOO_LARGE), openapi_extra=_FORM)
+async def create_file(request: Request, tenant: TenantDep, services: ServicesDep) -> FileView:
+    """Upload a data set. Every line is checked; a file with bad lines gets status `error` and a report.
+
+    The body is read here and not by a parameter, so that nobody uploads before the key is checked.
+    """
+    async with request.form(max_files=1, max_fields=8, max_part_size=4_096) as form:
+        file = form.get("file")
+        if not isinstance(file, UploadFile):
+            raise RequestValidationError([{"type": "missing", "loc": ("body", "file"), "msg": "", "input": None}])
+        new = _new_file(file, form)
+        return await run_in_threadpool(upload, services.db, tenant.id, services.shelf, new, file.file, services.clock())
+
+
+@router.get("/v1/files", responses=documented())
+def list_files(
+    tenant: TenantDep,
+    services: ServicesDep,
+    purpose: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 10_000,
+    order: Literal["asc", "desc"] = "desc",
+    after: str | None = None,
+) -> Listing[FileView]:
+    """The tenant's files."""
+    window = Window(limit, after, ascending=order == "asc")
+    return listing(queries.list_files(services.db, tenant.id, purpose, window, services.clock()))
+
+
+@router.get("/v1/files/{file_id}", responses=documented(HTTPStatus.NOT_FOUND))
+def retrieve_file(file_id: str, tenant: TenantDep, services: ServicesDep) -> FileView:
+    """One file."""
+    return queries.get_file(services.db, tenant.id, file_id, services.clock())
+
+
+@router.delete("/v1/files/{file_id}", responses=documented(HTTPStatus.NOT_FOUND))
+def delete_file(file_id: str, tenant: TenantDep, services: ServicesDep) -> DeletedView:
+    """Delete a file and its bytes; refused while a job uses it."""
+    return delete.delete_file(services.db, tenant.id, file_id, services.clock())
+
+
+@router.get(
+    "/v1/files/{file_id}/content",
+    response_class=StreamingResponse,
+    responses=documented(HTTPStatus.NOT_FOUND) | _BYTES,
+)
+def file_content(file_id: str, tenant: TenantDep, services: ServicesDep) -> StreamingResponse:
+    """The bytes as they were uploaded."""
+    content = queries.open_content(services.db, tenant.id, file_id, services.clock())
+    headers = {
+        "content-length": str(content.size_bytes),
+        "content-disposition": f"attachment; filename*=UTF-8''{quote(content.filename)}",
+    }
+    return StreamingResponse(content.chunks, media_type="application/octet-stream", headers=headers)
+
+
+@router.get(
+    "/v1/x/files/{file_id}/report",
+    response_class=PlainTextResponse,
+    responses=documented(HTTPStatus.NOT_FOUND),
+)
+def file_report(file_id: str, tenant: TenantDep, services: ServicesDep) -> PlainTextResponse:
+    """What is wrong with a file, one complaint a line."""
+    return PlainTextResponse(queries.report(services.db, tenant.id, file_id, services.clock()))
+
+
+def _new_file(file: UploadFile, form: FormData) -> NewFile:
+    expiry = {
+        name: form[f"expires_after[{name}]"] for name in ("anchor", "seconds") if f"expires_after[{name}]" in form
+    }
+    fields: dict[str, Any] = {"filename": file.filename or "", "expires_after": expiry or None}
+    if "purpose" in form:
+        fields["purpose"] = form["purpose"]
+    try:
+        return NewFile.model_validate(fields)
+    except ValidationError as error:
+        raise RequestValidationError([{**e, "loc": ("body", *e["loc"])} for e in error.errors()]) from None

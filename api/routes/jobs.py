@@ -1,0 +1,133 @@
+"""`/v1/fine_tuning/jobs`."""
+
+import re
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request
+from fastapi.responses import StreamingResponse
+from fastapi.sse import EventSourceResponse
+
+from api.auth import TenantDep
+from api.errors import documented
+from api.listing import Listing, listing
+from api.routes.event_stream import stream_events
+from api.services import ServicesDep
+from orchestrator.errors import InvalidRequest
+from orchestrator.jobs import queries
+from orchestrator.jobs.adapter import open_adapter
+from orchestrator.jobs.cancel import cancel
+from orchestrator.jobs.request import JobRequest
+from orchestrator.jobs.submit import submit
+from orchestrator.jobs.views import CheckpointView, EventView, JobView
+from orchestrator.paging import Window
+
+router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"])
+Limit = Annotated[int, Query(ge=1, le=1_000)]
+_METADATA = re.compile(r"metadata\[(.*)\]", re.DOTALL)
+_DEEP_OBJECT = {
+    "parameters": [
+        {
+            "name": "metadata",
+            "in": "query",
+            "style": "deepObject",
+            "explode": True,
+            "description": "`metadata[k]=v` for jobs with that pair; `metadata=null` for jobs without any",
+            "schema": {"type": "object", "additionalProperties": {"type": "string"}},
+        }
+    ]
+}
+_STREAM: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "A page, or the stream"}
+}
+_TAR: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/x-tar": {"schema": {"type": "string", "format": "binary"}}}}
+}
+
+
+@router.post(
+    "", responses=documented(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.TOO_MANY_REQUESTS)
+)
+def create_job(
+    body: JobRequest,
+    tenant: TenantDep,
+    services: ServicesDep,
+    idempotency_key: Annotated[str | None, Header(description="repeat it to get the job it made")] = None,
+) -> JobView:
+    """Submit a job."""
+    now = services.clock()
+    job_id = submit(services.desk, tenant, body, idempotency_key, now)
+    return queries.get_job(services.db, tenant.id, job_id, now)
+
+
+@router.get("", responses=documented(), openapi_extra=_DEEP_OBJECT)
+def list_jobs(
+    request: Request, tenant: TenantDep, services: ServicesDep, after: str | None = None, limit: Limit = 20
+) -> Listing[JobView]:
+    """The tenant's jobs, newest first."""
+    wanted = _metadata(request)
+    return listing(queries.list_jobs(services.db, tenant.id, Window(limit, after), wanted, services.clock()))
+
+
+@router.get("/{job_id}", responses=documented(HTTPStatus.NOT_FOUND))
+def retrieve_job(job_id: str, tenant: TenantDep, services: ServicesDep) -> JobView:
+    """One job."""
+    return queries.get_job(services.db, tenant.id, job_id, services.clock())
+
+
+@router.post("/{job_id}/cancel", responses=documented(HTTPStatus.NOT_FOUND))
+def cancel_job(job_id: str, tenant: TenantDep, services: ServicesDep) -> JobView:
+    """Ask for the end of a job. It gives its seat up at the next step; repeating changes nothing."""
+    return cancel(services.db, tenant.id, job_id, services.clock())
+
+
+@router.get(
+    "/{job_id}/events",
+    response_model=Listing[EventView],
+    responses=documented(HTTPStatus.NOT_FOUND) | _STREAM,
+)
+def list_events(
+    job_id: str,
+    tenant: TenantDep,
+    services: ServicesDep,
+    after: str | None = None,
+    limit: Limit = 20,
+    stream: Annotated[bool, Query(description="server-sent events, oldest first, until the job is over")] = False,
+    last_event_id: Annotated[str | None, Header(description="with `stream`: go on after this event")] = None,
+) -> Listing[EventView] | EventSourceResponse:
+    """What happened to the job, newest first; or, with `stream=true`, as it happens."""
+    if stream:
+        return stream_events(services, tenant.id, job_id, last_event_id or after)
+    return listing(queries.list_events(services.db, tenant.id, job_id, Window(limit, after)))
+
+
+@router.get("/{job_id}/checkpoints", responses=documented(HTTPStatus.NOT_FOUND))
+def list_checkpoints(
+    job_id: str, tenant: TenantDep, services: ServicesDep, after: str | None = None, limit: Limit = 10
+) -> Listing[CheckpointView]:
+    """The job's checkpoints, newest first."""
+    return listing(queries.list_checkpoints(services.db, tenant, job_id, Window(limit, after)))
+
+
+@router.get("/{job_id}/adapter", response_class=StreamingResponse, responses=documented(HTTPStatus.NOT_FOUND) | _TAR)
+def download_adapter(job_id: str, tenant: TenantDep, services: ServicesDep) -> StreamingResponse:
+    """The finished adapter as a tar: a PEFT folder with its tokenizer."""
+    archive = open_adapter(services.db, tenant.id, job_id)
+    headers = {
+        "content-length": str(archive.size_bytes),
+        "content-disposition": f'attachment; filename="{archive.filename}"',
+    }
+    return StreamingResponse(archive.chunks, media_type="application/x-tar", headers=headers)
+
+
+def _metadata(request: Request) -> dict[str, str] | None:
+    """OpenAI's deep-object filter. `metadata=null` means: jobs without metadata, and is None here."""
+    pairs: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():
+        if name == "metadata" and value == "null":
+            return None
+        if match := _METADATA.fullmatch(name):
+            pairs[match[1]] = value
+        elif name == "metadata":
+            raise InvalidRequest("Filter by metadata[key]=value, or metadata=null.", param="metadata")
+    return pairs

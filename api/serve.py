@@ -1,0 +1,31 @@
+"""The API's process: `python -m api.serve`."""
+
+import sys
+
+import uvicorn
+from pydantic import ValidationError
+
+from api.app import create_app
+from api.services import Services
+from orchestrator.catalogue.entries import CatalogueError, load_catalogue
+from orchestrator.db.database import Database
+from orchestrator.settings import Settings
+
+
+def main() -> None:
+    """Read the settings and serve until told to stop."""
+    try:
+        settings = Settings()
+        catalogue = load_catalogue(settings.catalogue)
+    except ValidationError as error:
+        names = ", ".join(f"ORCHARD_{str(detail['loc'][0]).upper()}" for detail in error.errors())
+        sys.exit(f"missing or wrong settings: {names}")
+    except CatalogueError as error:
+        sys.exit(str(error))
+    db = Database(settings.database_url.get_secret_value())
+    app = create_app(Services.of(settings, db, catalogue))
+    uvicorn.run(app, host=settings.host, port=settings.port, access_log=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""What the endpoints stand on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+
+from orchestrator.catalogue.entries import Catalogue
+from orchestrator.db.database import Database
+from orchestrator.files.upload import Shelf
+from orchestrator.jobs.submit import Desk
+from orchestrator.settings import Settings
+
+
+def utc_now() -> datetime:
+    """The wall clock."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Services:
+    """Everything an endpoint may use, made once for a process."""
+
+    db: Database
+    catalogue: Catalogue
+    storage_uri: str
+    max_file_bytes: int = 512_000_000
+    max_live_jobs: int = 1_000
+    event_poll_s: float = 0.5
+    clock: Callable[[], datetime] = utc_now
+
+    @classmethod
+    def of(cls, settings: Settings, db: Database, catalogue: Catalogue) -> "Services":
+        """The services of an installation."""
+        return cls(
+            db=db,
+            catalogue=catalogue,
+            storage_uri=settings.storage_uri,
+            max_file_bytes=settings.max_file_bytes,
+            max_live_jobs=settings.max_live_jobs,
+        )
+
+    @property
+    def shelf(self) -> Shelf:
+        """Where uploads go."""
+        return Shelf(self.storage_uri, self.max_file_bytes)
+
+    @property
+    def desk(self) -> Desk:
+        """Where jobs are submitted."""
+        return Desk(self.db, self.catalogue, self.storage_uri, self.max_live_jobs)
+
+
+def _services(request: Request) -> Services:
+    return cast(Services, request.app.state.services)
+
+
+ServicesDep = Annotated[Services, Depends(_services)]
