@@ -9,11 +9,13 @@ from api.app import create_app
 from api.services import Services
 from orchestrator.catalogue.entries import CatalogueError, load_catalogue
 from orchestrator.db.database import Database
+from orchestrator.logs import configure_logs
 from orchestrator.settings import Settings
 
 
 def main() -> None:
     """Read the settings and serve until told to stop."""
+    configure_logs()
     try:
         settings = Settings()
         catalogue = load_catalogue(settings.catalogue)

@@ -5,19 +5,32 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import URL, create_engine, make_url, text
+from sqlalchemy import URL, create_engine, event, make_url, text
 
 import orchestrator.db.job_tables
 import orchestrator.db.tables  # noqa: F401  # both fill Base.metadata
 from orchestrator.db.columns import Base
 from orchestrator.db.database import Database
+from orchestrator.logs import configure_logs
+
+if TYPE_CHECKING:
+    from fastapi.testclient import TestClient
+
+    from tests.builders.live_api import Api
 from tests.builders.mlflow_server import mlflow_server  # noqa: F401  # a fixture for every tier
 from tests.builders.ray_cluster import ray_address  # noqa: F401  # likewise
 
 _TEMPLATE = "orchard_template"
 _numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _logs() -> None:
+    """Logs as the processes write them; structlog's own default spends seconds on a traceback."""
+    configure_logs()
 
 
 @pytest.fixture(scope="session")
@@ -44,15 +57,23 @@ def postgres_template(postgres: URL) -> URL:
     return postgres
 
 
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database file that holds the tables; copying it is quicker than making them anew."""
+    path = tmp_path_factory.mktemp("sqlite") / "template.sqlite"
+    engine = create_engine(f"sqlite:///{path}")
+    Base.metadata.create_all(engine)
+    engine.dispose()
+    return path
+
+
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of a fresh database with every table, once on each engine."""
     if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path / 'orchard.sqlite'}"
-        engine = create_engine(url)
-        Base.metadata.create_all(engine)
-        engine.dispose()
-        yield url
+        path = tmp_path / "orchard.sqlite"
+        shutil.copyfile(request.getfixturevalue("sqlite_template"), path)
+        yield f"sqlite:///{path}"
         return
     server: URL = request.getfixturevalue("postgres_template")
     name = f"orchard_{next(_numbers)}"
@@ -65,6 +86,8 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
 def db(database_url: str) -> Iterator[Database]:
     """An open `Database` over `database_url`."""
     database = Database(database_url)
+    if database.engine.dialect.name == "sqlite":
+        event.listen(database.engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous=OFF"))
     yield database
     database.dispose()
 
@@ -84,3 +107,22 @@ def sqlite_db(tmp_path: Path) -> Iterator[Database]:
     Base.metadata.create_all(database.engine)
     yield database
     database.dispose()
+
+
+@pytest.fixture
+def api(db: Database, tmp_path: Path) -> "Api":
+    """The services over `db`, a tenant with its key, and an admin key. Nothing listens."""
+    from tests.builders.live_api import make_api
+
+    return make_api(db, tmp_path)
+
+
+@pytest.fixture
+def web(api: "Api") -> Iterator["TestClient"]:
+    """A client of the application in this process, with the tenant's key."""
+    from fastapi.testclient import TestClient
+
+    from api.app import create_app
+
+    with TestClient(create_app(api.services), headers=api.headers) as client:
+        yield client
