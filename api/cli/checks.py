@@ -112,8 +112,9 @@ def check_key(session: Session, connection: Connection, field: str, name: str) -
             who = client.whoami()
     except CliError as error:
         return _failed(name, error)
-    told = ", ".join(f"{key} {value}" for key, value in who.items() if isinstance(value, str) and key != "object")
-    return Check(name, Verdict.OK, f"{told} (from {connection.origin[field]})")
+    tenant = who.get("tenant") or {}
+    whose = f"tenant {tenant.get('slug')}" if tenant else f"role {who.get('role')}"
+    return Check(name, Verdict.OK, f"{whose} (from {connection.origin[field]})")
 
 
 def _failed(name: str, error: CliError) -> Check:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import httpx2
 
 from api.cli.failures import refusal, unreachable
-from api.cli.models import Event, File, Job, Key, Model, Tenant
+from api.cli.models import Event, File, IssuedKey, Job, Key, Model, Tenant
 
 Body = dict[str, Any]
 RETRIED = frozenset({408, 429, 502, 503, 504})
@@ -40,6 +40,14 @@ class OrchardClient:
         with path.open("rb") as file:
             answer = self._send("POST", "/v1/files", data={"purpose": "fine-tune"}, files={"file": (path.name, file)})
         return File.model_validate(answer)
+
+    def file_report(self, file_id: str) -> str:
+        """What is wrong with a file, one complaint a line."""
+        with self._network():
+            response = self._http.get(f"/v1/x/files/{_part(file_id)}/report")
+        if response.is_error:
+            raise refusal(response)
+        return response.text
 
     def delete_file(self, file_id: str) -> None:
         """Remove an uploaded file."""
@@ -72,7 +80,10 @@ class OrchardClient:
         return [Event.model_validate(item) for item in self._pages(path, limit)]
 
     def stream_events(self, job_id: str) -> Iterator[Event]:
-        """Events as they happen, oldest first, until the server closes the stream."""
+        """Every event, oldest first, and new ones as they happen, until the job is over.
+
+        Raises CliError `unreachable` when the stream breaks off before that.
+        """
         path = f"/v1/fine_tuning/jobs/{_part(job_id)}/events"
         with (
             self._network(),
@@ -82,8 +93,10 @@ class OrchardClient:
                 source.response.read()
                 raise refusal(source.response)
             for message in source:
-                if message.data.startswith("{"):
-                    yield Event.model_validate(message.json())
+                if message.event == "end":
+                    return
+                yield Event.model_validate(message.json())
+            raise unreachable(self.url, ConnectionError("the stream of events broke off"))
 
     def models(self) -> list[Model]:
         """Bases and the tenant's adapters."""
@@ -123,9 +136,10 @@ class OrchardClient:
         """The keys of a tenant, without their secrets (operator)."""
         return [Key.model_validate(item) for item in self._pages(f"/v1/admin/tenants/{_part(tenant)}/keys", 10_000)]
 
-    def create_key(self, tenant: str, name: str) -> Key:
+    def create_key(self, tenant: str, name: str) -> IssuedKey:
         """A new key of a tenant; its secret is in this answer and nowhere else (operator)."""
-        return Key.model_validate(self._send("POST", f"/v1/admin/tenants/{_part(tenant)}/keys", json={"name": name}))
+        path = f"/v1/admin/tenants/{_part(tenant)}/keys"
+        return IssuedKey.model_validate(self._send("POST", path, json={"name": name}))
 
     def revoke_key(self, tenant: str, key_id: str) -> None:
         """End a key (operator)."""

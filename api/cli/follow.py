@@ -22,17 +22,15 @@ def follow_events(client: OrchardClient, job_id: str, pause: Callable[[float], N
     """Each event once, oldest first, until the job is over. A broken stream is opened again. Raises CliError."""
     seen: set[str] = set()
     while True:
-        over = client.job(job_id).is_over
         try:
             for event in client.stream_events(job_id):
                 if event.id not in seen:
                     seen.add(event.id)
                     yield event
+            return
         except CliError as error:
             if error.code != "unreachable":
                 raise
-        if over:
-            return
         pause(RECONNECT_S)
 
 

@@ -1,4 +1,4 @@
-"""The job file: `apiVersion: orchard/v1`, `kind: FineTuneJob`. Sections and bounds follow workers.contract.spec.
+"""The job file: `apiVersion: orchard/v1`, `kind: FineTuneJob`. Sections follow the contract, bounds the request.
 
 Whatever is left out the server decides; `orchard submit --dry-run` shows what it decided.
 """
@@ -11,7 +11,7 @@ from workers.contract.base import Quantization
 from workers.contract.spec import MAX_LEARNING_RATE, MAX_RANK, MAX_SEQ_LEN, LrSchedule, Overlength
 
 Batch = Annotated[int, Field(ge=1, le=256)]
-Steps = Annotated[int, Field(ge=1)]
+Steps = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
 class Section(BaseModel):
@@ -50,7 +50,7 @@ class TrainingSection(Section):
     lr_schedule: LrSchedule | None = None
     warmup_ratio: float | None = Field(None, ge=0, lt=1)
     weight_decay: float | None = Field(None, ge=0, le=1)
-    max_grad_norm: float | None = Field(None, ge=0)
+    max_grad_norm: float | None = Field(None, ge=0, le=1e6)
     checkpoint_interval_steps: Steps | None = None
     eval_interval_steps: Steps | None = None
 
@@ -58,7 +58,7 @@ class TrainingSection(Section):
 class LimitsSection(Section):
     """Bounds on the job."""
 
-    max_runtime_s: int | None = Field(None, ge=60)
+    max_runtime_s: int | None = Field(None, ge=60, le=2_592_000)
 
 
 class JobFile(Section):
@@ -68,7 +68,13 @@ class JobFile(Section):
 
     apiVersion: Literal["orchard/v1"]
     kind: Literal["FineTuneJob"]
-    name: str | None = Field(None, min_length=1, max_length=64, description="suffix of the adapter's name")
+    name: str | None = Field(
+        None,
+        min_length=1,
+        max_length=64,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
+        description="suffix of the adapter's name: letters, digits, `-`, `_`, `.`",
+    )
     model: str = Field(min_length=1, description="a base of `orchard bases`")
     training_file: str = Field(min_length=1, description="JSONL file, relative to this file, or the id of an upload")
     validation_file: str | None = Field(None, min_length=1, description="rows that are not in the training file")
@@ -79,7 +85,7 @@ class JobFile(Section):
     data: DataSection = DataSection()
     training: TrainingSection = TrainingSection()
     limits: LimitsSection = LimitsSection()
-    priority: int | None = Field(None, description="larger goes first among the tenant's own jobs")
+    priority: int | None = Field(None, ge=-100, le=100, description="higher goes first")
 
 
 def request_body(job: JobFile, training_file: str, validation_file: str | None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from api.cli.commands import account, admin, doctor, jobs, models, submit
+from api.cli.commands import account, admin, doctor, jobs, models, submit, up
 from api.cli.errors import CliError
 from api.cli.exit_codes import EPILOG
 from api.cli.output import say
@@ -51,7 +51,7 @@ def root(
 for panel, commands in {
     "Jobs": (submit.submit, jobs.jobs, jobs.show, jobs.watch, jobs.logs, jobs.cancel),
     "Models": (models.bases, models.adapters, models.download),
-    "This machine": (doctor.doctor, account.login, account.whoami, submit.schema),
+    "This machine": (up.up, doctor.doctor, account.login, account.whoami, submit.schema),
     "Operator": (admin.hosts,),
 }.items():
     for command in commands:

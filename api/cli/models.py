@@ -79,6 +79,12 @@ class Event(Answer):
     type: str = "message"
     data: dict[str, Any] | None = None
 
+    @property
+    def train_loss(self) -> float | None:
+        """The loss of the step this event tells of, if it does."""
+        loss = (self.data or {}).get("train_loss")
+        return None if loss is None else float(loss)
+
 
 class Model(Answer):
     """A base or an adapter, as `/v1/models` lists it."""
@@ -97,8 +103,13 @@ class Tenant(Answer):
 
 
 class Key(Answer):
-    """An API key. `key`, the secret itself, is present only in the answer that creates it."""
+    """An API key. Its secret is not part of it."""
 
     id: str
-    name: str | None = None
-    key: str | None = None
+    name: str
+
+
+class IssuedKey(Key):
+    """A key with its secret, shown once."""
+
+    value: str

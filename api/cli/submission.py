@@ -63,6 +63,7 @@ class _Uploads:
         self.made.append(file.id)
         say(f"Uploaded {path.name} as {file.id} ({file.bytes} bytes)")
         if file.status == "error":
+            say(self._client.file_report(file.id).rstrip())
             raise CliError(
                 f"{path.name} has bad lines: {file.status_details}",
                 code="invalid_training_file",

@@ -31,8 +31,8 @@ def watch_job(client: OrchardClient, job_id: str, pause: Callable[[float], None]
         while True:
             job = client.job(job_id)
             for event in _news(client, job_id, seen):
-                if loss := (event.data or {}).get("train_loss"):
-                    progress.update(bar, loss=f"{loss:.4f}")
+                if event.train_loss is not None:
+                    progress.update(bar, loss=f"{event.train_loss:.4f}")
                 if event.type == "message" or progress.disable:
                     console.print(f"{event.level:5} {event.message}", markup=False)
             progress.update(bar, completed=job.x_orchard.step or 0, total=job.x_orchard.total_steps)

@@ -73,7 +73,10 @@ def test_a_missing_data_file_is_a_usage_error_and_nothing_is_sent(orchard, api):
 
 def test_a_file_with_bad_lines_is_reported_and_no_job_is_made(orchard, api, tmp_path):
     (tmp_path / "train.jsonl").write_text("{\n")
-    api.routes = {"POST /v1/files": stored(status="error", details="line 1: no JSON")}
+    api.routes = {
+        "POST /v1/files": stored(status="error", details="1 bad line"),
+        "GET /v1/x/files/file-1/report": httpx2.Response(200, text="line 1: no JSON\n"),
+    }
     result = orchard("submit", "--file", "train.jsonl", "--model", "tiny")
     assert result.exit_code == 1
     assert "line 1: no JSON" in result.stderr
@@ -178,10 +181,10 @@ def test_logs_are_oldest_first(orchard, api):
 def test_logs_follow_reconnects_and_prints_each_event_once(orchard, api):
     def stream(*numbers: int) -> httpx2.Response:
         text = "".join(f"data: {json.dumps(make_event(n, f'event {n}'))}\n\n" for n in numbers)
+        text += 'event: end\ndata: {"status":"succeeded"}\n\n' if 3 in numbers else ""
         return httpx2.Response(200, text=": hello\n\n" + text, headers={"content-type": "text/event-stream"})
 
     api.routes = {
-        f"GET {JOBS}/ftjob-1": [make_job(status="running"), make_job()],
         f"GET {JOBS}/ftjob-1/events": [stream(1, 2), stream(1, 2, 3)],
     }
     result = orchard("logs", "ftjob-1", "-f", "-o", "json")
@@ -221,7 +224,7 @@ def test_admin_commands_use_the_admin_key_and_show_a_new_key_once(orchard, api, 
     monkeypatch.setenv("ORCHARD_ADMIN_KEY", "sk-admin")
     listed = {"id": "key-1", "name": "ci", "prefix": "sk-abc"}
     api.routes = {
-        "POST /v1/admin/tenants/acme/keys": listed | {"key": "sk-new"},
+        "POST /v1/admin/tenants/acme/keys": listed | {"value": "sk-new"},
         "GET /v1/admin/tenants/acme/keys": page(listed),
         "DELETE /v1/admin/tenants/acme/keys/key-1": {"deleted": True},
     }

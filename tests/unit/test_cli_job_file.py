@@ -8,7 +8,7 @@ import api.cli
 from api.cli.errors import CliError
 from api.cli.job_file import JobFile, json_schema, request_body
 from api.cli.job_yaml import read_job
-from workers.contract.spec import DataSpec, Limits, LoraMethod, TrainingSpec
+from orchestrator.jobs.request import JobRequest
 
 MINIMAL = "apiVersion: orchard/v1\nkind: FineTuneJob\nmodel: tiny\ntraining_file: train.jsonl\n"
 
@@ -32,21 +32,37 @@ def test_the_schema_accepts_a_full_job_and_refuses_a_typo():
         jsonschema.validate(job | {"method": {"rnk": 4}}, json_schema())
 
 
-@pytest.mark.parametrize(
-    ("section", "contract"),
-    [
-        ("MethodSection", LoraMethod),
-        ("DataSection", DataSpec),
-        ("TrainingSection", TrainingSpec),
-        ("LimitsSection", Limits),
-    ],
-)
-def test_the_bounds_of_the_job_file_are_those_of_the_contract(section, contract):
-    bounds = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minItems", "maxItems")
-    theirs = contract.model_json_schema()["properties"]
-    for name, ours in json_schema()["$defs"][section]["properties"].items():
-        given = ours["anyOf"][0] if "anyOf" in ours else ours
-        assert {b: given[b] for b in bounds if b in given} == {b: theirs[name][b] for b in bounds if b in theirs[name]}
+def bounds_of(field):
+    """Whatever limits a field: of the first alternative, when null or "auto" are others."""
+    field = field["anyOf"][0] if "anyOf" in field else field
+    bounds = ("type", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minItems", "maxItems", "pattern")
+    return {name: field[name] for name in (*bounds, "minLength", "maxLength", "$ref") if name in field}
+
+
+def test_the_bounds_of_the_job_file_are_those_of_the_request():
+    ours, request = json_schema(), JobRequest.model_json_schema()
+    sections = [ours["properties"], *(part["properties"] for part in ours["$defs"].values() if "properties" in part)]
+    flat = {name: field for section in sections for name, field in section.items()} | {
+        "suffix": ours["properties"]["name"]
+    }
+    options, numbers = (request["$defs"][name]["properties"] for name in ("Options", "Hyperparameters"))
+    theirs = options | numbers | {name: request["properties"][name] for name in ("suffix", "seed")}
+    shared = (flat.keys() & theirs.keys()) - {"method"}
+    assert len(shared) >= 20
+    assert {name: bounds_of(flat[name]) for name in shared} == {name: bounds_of(theirs[name]) for name in shared}
+
+
+def test_a_full_job_file_makes_a_request_that_the_server_takes(tmp_path):
+    text = (
+        MINIMAL + "name: triage\nseed: 3\nmetadata: {team: a}\nquantization: nf4\npriority: 2\n"
+        "method: {type: lora, rank: 4, alpha: 8, dropout: 0.1, target_modules: [q_proj], rslora: true}\n"
+        "data: {max_seq_len: 64, overlength: drop}\n"
+        "training: {n_epochs: 2, batch_size: 4, micro_batch_size: 2, learning_rate: 0.001, lr_schedule: cosine}\n"
+        "limits: {max_runtime_s: 60}\n"
+    )
+    request = JobRequest.model_validate(request_body(read_job(write(tmp_path, text), {}), "file-a", "file-b"))
+    assert (request.wanted.n_epochs, request.x_orchard.rank, request.x_orchard.overlength) == (2, 4, "drop")
+    assert (request.suffix, request.x_orchard.max_runtime_s, request.validation_file) == ("triage", 60, "file-b")
 
 
 def test_a_job_becomes_the_create_request_with_only_what_was_given(tmp_path):

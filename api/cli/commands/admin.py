@@ -36,7 +36,7 @@ def create_tenant(
 @keys.command("list")
 def list_keys(context: typer.Context, tenant: Tenant, output: FormatOption = Format.TABLE) -> None:
     """List the keys of a tenant, without their secrets."""
-    columns = {"ID": "id", "NAME": "name", "PREFIX": "prefix", "CREATED": "created_at", "REVOKED": "revoked_at"}
+    columns = {"ID": "id", "NAME": "name", "KEY": "redacted_value", "CREATED": "created_at", "REVOKED": "revoked_at"}
     with session_of(context).admin() as client:
         show_list(client.keys(tenant), columns, output)
 
@@ -67,6 +67,13 @@ def revoke_key(
 
 def hosts(context: typer.Context, output: FormatOption = Format.TABLE) -> None:
     """List hosts: what is resident, where, and how many seats are taken (operator)."""
-    columns = {"ID": "id", "BASE": "base", "QUANTIZATION": "quantization", "FLAVOR": "flavor", "STATE": "state"}
+    columns = {
+        "ID": "id",
+        "BASE": "base",
+        "QUANTIZATION": "quantization",
+        "FLAVOR": "flavor",
+        "STATE": "state",
+        "JOBS": "jobs",
+    }
     with session_of(context).admin() as client:
         show_list(client.hosts(), columns, output)

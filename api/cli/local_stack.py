@@ -1,0 +1,62 @@
+"""`orchard up`: the embedded stack in the foreground, and keys for whoever started it."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from api.cli.client import OrchardClient
+from api.cli.errors import CliError
+from api.cli.exit_codes import ExitCode
+from api.cli.profiles import Profile, profile_path, read_profiles, save_profile
+from orchestrator.catalogue.entries import CatalogueError, load_catalogue
+from orchestrator.db.database import Database
+from orchestrator.embedded.child import ChildFailed
+from orchestrator.embedded.foreground import run_foreground
+from orchestrator.embedded.stack import EmbeddedStack, PortTaken, StackOptions, StackRunning
+from orchestrator.tenancy.keys import create_admin_key
+
+TENANT = "local"
+FIRST_RUN = "admin_key_made"  # in the home: the admin key has been shown once
+
+
+def run_stack(options: StackOptions, profile: str, say: Callable[[str], None]) -> None:
+    """Run until Ctrl-C. Raises CliError."""
+    try:
+        load_catalogue(options.catalogue)
+    except CatalogueError as error:
+        hint = "name a file with --catalogue; make demo writes one to .orchard/demo/catalogue.yaml"
+        raise CliError(str(error), code="catalogue", hint=hint, exit_code=ExitCode.USAGE) from error
+    try:
+        run_foreground(EmbeddedStack(options), lambda stack: _announce(stack, profile, say))
+    except (StackRunning, PortTaken, ChildFailed) as error:
+        hint = f"look into {options.home / 'logs'}; orchard doctor checks the rest"
+        raise CliError(str(error), code="stack", hint=hint) from error
+
+
+def make_admin_key(stack: EmbeddedStack, name: str) -> str:
+    """A new admin key, made in the stack's own database: the one way in that needs no key."""
+    _, secret = create_admin_key(Database(stack.database_url), name, datetime.now(UTC))
+    return secret
+
+
+def _announce(stack: EmbeddedStack, profile: str, say: Callable[[str], None]) -> None:
+    say(f"API     {stack.api_url}  (documentation: {stack.api_url}/docs)")
+    say(f"MLflow  {stack.mlflow_url}")
+    say(f"Logs    {stack.home / 'logs'}")
+    _, profiles = read_profiles(profile_path())
+    marker = stack.home / "run" / FIRST_RUN
+    if marker.exists():
+        known = profiles.get(profile, Profile())
+        save_profile(profile_path(), profile, Profile(stack.api_url, known.api_key, known.admin_key))
+    else:
+        admin_key = make_admin_key(stack, "orchard up")
+        say(f"Admin key, shown this once: {admin_key}")
+        save_profile(profile_path(), profile, Profile(stack.api_url, _tenant_key(stack.api_url, admin_key), admin_key))
+        marker.touch()
+    say(f"Profile {profile} in {profile_path()} knows this stack. Ctrl-C stops everything.")
+
+
+def _tenant_key(url: str, admin_key: str) -> str:
+    with OrchardClient(url, admin_key) as client:
+        if all(tenant.slug != TENANT for tenant in client.tenants()):
+            client.create_tenant(TENANT, "This machine")
+        return client.create_key(TENANT, "orchard up").value
