@@ -16,6 +16,9 @@ class HostActor:
 
     def __init__(self, host_spec_json: str) -> None:
         spec = HostSpec.model_validate_json(host_spec_json)
+        # OpenMP reads this once, when torch loads it. Threads that spin while waiting halve the speed of a host that
+        # shares its cores with anything else, and gain nothing on one that does not.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         host_module = importlib.import_module("workers.host")
         self._host: Any = host_module.TrainingHost(spec)
         self._host.start()

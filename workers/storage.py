@@ -82,10 +82,9 @@ def digest_folder(folder: Path) -> tuple[FileDigest, ...]:
 
 
 def rename_folder(source: Path, target: Path) -> None:
-    """Fsync every file of `source`, then move it to `target` in one step, replacing an older folder there."""
-    for name in relative_files(source):
-        _fsync(source / name)
-    _fsync(source)
+    """Fsync all of `source`, then move it to `target` in one step, replacing an older folder there."""
+    for path in (*source.rglob("*"), source):
+        _fsync(path)
     if target.exists():
         grave = target.with_name(f".{target.name}.old-{uuid.uuid4().hex}")
         target.rename(grave)

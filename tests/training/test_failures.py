@@ -8,9 +8,17 @@ import torch
 from bitsandbytes.functional import has_avx512bf16
 
 from tests.builders.driving import drain, losses, of_job, outcome_of
-from tests.builders.specs import chat_row, make_dataset, make_host_spec, make_job_spec, make_order, sum_rows
+from tests.builders.specs import (
+    chat_row,
+    make_base_spec,
+    make_dataset,
+    make_host_spec,
+    make_job_spec,
+    make_order,
+    sum_rows,
+)
 from workers.bases import load
-from workers.contract.base import BaseSpec, Quantization
+from workers.contract.base import BaseSpec, ComputeDtype, Quantization
 from workers.contract.errors import BaseDigestMismatch, ErrorCode, NonFiniteLoss
 from workers.contract.reports import ExitClass, HostPhase, Prepared
 from workers.contract.spec import Overlength
@@ -196,3 +204,18 @@ def test_a_base_that_does_not_load_fails_the_host_and_everyone_waiting(tmp_path:
     for job_id in ("before", "after"):
         outcome = outcome_of(reports, job_id)
         assert (outcome.exit_class, outcome.error_code) == (ExitClass.INFRA, ErrorCode.BASE_UNAVAILABLE)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"quantization": Quantization.NF4}, {"compute_dtype": ComputeDtype.BF16}, {"base": make_base_spec("other")}],
+)
+def test_a_job_placed_on_the_wrong_host_is_not_trained(
+    tmp_path: Path, tiny_base: BaseSpec, changes: dict[str, Any]
+) -> None:
+    spec = make_job_spec(tmp_path, tiny_base).model_copy(update=changes)
+    host = TrainingHost(make_host_spec(tmp_path, tiny_base))
+    host.attach(make_order(spec))
+    outcome = outcome_of(drain(host), "ftjob-1")
+    assert (outcome.exit_class, outcome.error_code) == (ExitClass.INFRA, ErrorCode.BASE_UNAVAILABLE)
+    assert "host-1 holds tiny none fp32" in outcome.message

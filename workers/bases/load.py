@@ -15,7 +15,7 @@ from workers.bases.digests import ResidentWeights
 from workers.bases.sources import locate
 from workers.contract.base import ComputeDtype, Quantization
 from workers.contract.errors import BaseDigestMismatch, BaseUnavailable
-from workers.contract.spec import HostSpec
+from workers.contract.spec import HostSpec, JobSpec
 
 # One warning for each linear and pass that int8 quantizes inputs in fp16; it does so by design (arXiv 2208.07339).
 logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
@@ -27,6 +27,7 @@ TORCH_DTYPES: Final = {ComputeDtype.BF16: torch.bfloat16, ComputeDtype.FP32: tor
 class LoadedBase:
     """A resident base. Adapters are injected into `model`; the weights themselves are never written."""
 
+    spec: HostSpec
     model: nn.Module
     tokenizer: Any
     folder: Path
@@ -35,6 +36,13 @@ class LoadedBase:
     load_seconds: float
     weights: ResidentWeights
     digest_at_load: str
+
+    def require_suits(self, job: JobSpec) -> None:
+        """Raises BaseUnavailable when the job asks for another base, or this one in another precision."""
+        held = (self.spec.base.id, self.spec.quantization.value, self.spec.compute_dtype.value)
+        wanted = (job.base.id, job.quantization.value, job.compute_dtype.value)
+        if held != wanted or job.base.weight_digest not in {None, self.digest}:
+            raise BaseUnavailable(f"host {self.spec.id} holds {' '.join(held)}, the job needs {' '.join(wanted)}")
 
     def resident_digest(self) -> str:
         """sha256 over the weights as they are in memory now."""
@@ -66,6 +74,7 @@ def load_base(spec: HostSpec) -> LoadedBase:
     _keep_trainable(model)
     weights = ResidentWeights(model)
     return LoadedBase(
+        spec=spec,
         model=model,
         tokenizer=tokenizer,
         folder=source.folder,

@@ -15,9 +15,10 @@ from workers.engine.stepper import Stepper
 def prepare(attempt: Attempt, base: LoadedBase, stepper: Stepper, report: Callable[[Report], None]) -> None:
     """Give `attempt` its seat and report `Prepared`.
 
-    Raises: StorageUnavailable, DataError, ValidationDataError, InvalidTargetModules.
+    Raises: BaseUnavailable, StorageUnavailable, DataError, ValidationDataError, InvalidTargetModules.
     """
     order, spec = attempt.order, attempt.order.spec
+    base.require_suits(spec)
     template = spec.base.chat_template
     training = encode_training(base.tokenizer, template, spec.data)
     validation = encode_validation(base.tokenizer, template, spec.data)

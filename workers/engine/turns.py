@@ -32,7 +32,8 @@ class TurnStepper:
 
     def open(self, spec: JobSpec) -> Adapter:
         """See `Stepper.open`."""
-        return self._rack.add(spec.method, spec.seed)
+        with memory_guarded():
+            return self._rack.add(spec.method, spec.seed)
 
     def close(self, adapter: Adapter) -> None:
         """See `Stepper.close`."""
