@@ -90,7 +90,7 @@ class DatasetValidator:
         try:
             ROW_MODELS[found].model_validate(row)
         except ValidationError as error:
-            yield from row_issues(number, error)
+            yield from _without_echoes(row_issues(number, error))
 
     def _mixed(self, found: DatasetFormat) -> str:
         return (
@@ -126,6 +126,16 @@ def describe(issue: RowIssue) -> str:
     """One complaint as a sentence."""
     where = f"Line {issue.line}" + (f", {issue.field}" if issue.field else "")
     return f"{where}: {issue.message}"
+
+
+def _without_echoes(issues: list[RowIssue]) -> list[RowIssue]:
+    """pydantic leaves bad items out of a list and then calls the list too short; the items were reported already."""
+    fields = [issue.field or "" for issue in issues]
+    return [
+        issue
+        for issue in issues
+        if issue.code != "too_short" or not any(field.startswith(f"{issue.field}.") for field in fields)
+    ]
 
 
 def _issue(line: RawLine, code: str, message: str) -> RowIssue:

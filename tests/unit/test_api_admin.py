@@ -1,0 +1,84 @@
+"""Tenants, keys, hosts and probes."""
+
+from datetime import timedelta
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import select
+
+from orchestrator.db.tables import ApiKeyRow
+from orchestrator.jobs.states import JobState
+from orchestrator.tenancy.authenticate import authenticate
+from orchestrator.tenancy.keys import KEY_PREFIX, digest_of
+from tests.builders.live_api import Api
+from tests.builders.rows import NOW, make_host, make_job
+
+
+def test_an_admin_makes_a_tenant_and_a_key_that_works(web: TestClient, api: Api) -> None:
+    web.headers.update(api.admin_headers)
+    tenant = web.post("/v1/admin/tenants", json={"slug": "new", "name": "New", "allowed_bases": ["tiny"]}).json()
+    issued = web.post("/v1/admin/tenants/new/keys", json={"name": "laptop"}).json()
+
+    assert issued["value"].startswith(KEY_PREFIX)
+    assert issued["tenant_id"] == tenant["id"]
+    header = {"authorization": f"Bearer {issued['value']}"}
+    me = web.get("/v1/x/whoami", headers=header).json()
+    assert (me["role"], me["tenant"]["slug"], me["key_id"]) == ("tenant", "new", issued["id"])
+    assert [m["id"] for m in web.get("/v1/models", headers=header).json()["data"]] == ["tiny"]
+
+    listed = web.get(f"/v1/admin/tenants/{tenant['id']}/keys")
+    assert issued["value"] not in listed.text
+    assert issued["value"].startswith(listed.json()["data"][0]["redacted_value"].removesuffix("…"))
+    revoked = web.delete(f"/v1/admin/tenants/new/keys/{issued['id']}").json()
+    assert revoked["revoked_at"] is not None
+    assert web.get("/v1/models", headers=header).status_code == 401
+    assert {t["slug"] for t in web.get("/v1/admin/tenants").json()["data"]} == {"acme", "new"}
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"slug": "acme", "name": "x"}, "slug"),
+        ({"slug": "No/Path", "name": "x"}, "slug"),
+        ({"slug": "ok", "name": "x\n"}, "name"),
+        ({"slug": "ok", "name": "x", "allowed_bases": ["nope"]}, "allowed_bases"),
+    ],
+)
+def test_a_bad_tenant_is_refused(web: TestClient, api: Api, body: dict[str, object], param: str) -> None:
+    answer = web.post("/v1/admin/tenants", json=body, headers=api.admin_headers)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+
+
+def test_unknown_tenants_and_keys_are_404(web: TestClient, api: Api) -> None:
+    for method, path in (("GET", "nope/keys"), ("DELETE", "nope/keys/key-0"), ("DELETE", "acme/keys/key-0")):
+        assert web.request(method, f"/v1/admin/tenants/{path}", headers=api.admin_headers).status_code == 404
+
+
+def test_only_the_digest_of_a_key_is_stored_and_its_use_is_noted_now_and_then(api: Api) -> None:
+    db = api.services.db
+    for seconds in (0, 59, 60):
+        authenticate(db, api.key, None, NOW + timedelta(seconds=seconds))
+        with db.read() as session:
+            row = session.scalars(select(ApiKeyRow).where(ApiKeyRow.digest == digest_of(api.key))).one()
+        assert api.key not in {row.prefix, row.digest, row.name}
+        assert row.last_used_at == NOW + timedelta(seconds=seconds // 60 * 60)
+
+
+def test_hosts_are_shown_with_the_jobs_on_them(web: TestClient, api: Api) -> None:
+    host = make_host(api.services.db)
+    job = make_job(api.services.db, JobState.RUNNING, host=host)
+    make_host(api.services.db, "lost", ended_at=NOW)
+
+    shown = web.get("/v1/admin/hosts", headers=api.admin_headers).json()["data"]
+    assert [(h["state"], h["jobs"]) for h in shown] == [("ready", [job.id]), ("lost", [])]
+
+
+def test_the_probes_tell_a_living_process_from_a_ready_one(web: TestClient) -> None:
+    assert web.get("/healthz").json() == {"status": "ok"}
+    answer = web.get("/readyz")  # the tables were made without Alembic
+    assert (answer.status_code, answer.json()) == (503, {"ready": False, "database": True, "schema_current": False})
+
+
+def test_a_migrated_database_is_ready(web: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.db.readiness.is_current", lambda _: True)
+    assert web.get("/readyz").json()["ready"] is True

@@ -1,0 +1,129 @@
+"""Submission against a real database: one transaction, idempotency under a race, quotas."""
+
+import threading
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import func, select
+
+from orchestrator.db.database import Database
+from orchestrator.db.job_tables import EventRow, IdempotencyRow, JobRow
+from orchestrator.db.tables import FileRow
+from orchestrator.errors import IdempotencyMismatch, NotFound, QuotaExceeded
+from orchestrator.files.delete import remove_expired
+from orchestrator.jobs.request import JobRequest
+from orchestrator.jobs.resolve import batch_sizes
+from orchestrator.jobs.states import JobState
+from orchestrator.jobs.submit import Desk, submit
+from orchestrator.tenancy.views import Tenant
+from tests.builders.live_api import make_catalogue
+from tests.builders.rows import NOW, make_file, make_job, make_tenant
+from workers.contract.spec import JobSpec
+
+
+@pytest.fixture
+def desk(db: Database) -> Desk:
+    return Desk(db, make_catalogue(), "file:///nowhere", max_live_jobs=3)
+
+
+def prepared(desk: Desk, **changes: object) -> tuple[Tenant, JobRequest]:
+    row = make_tenant(desk.db)
+    file = make_file(desk.db, row)
+    return Tenant.of(row), JobRequest(model="tiny", training_file=file.id, **changes)
+
+
+def count(db: Database, table: type) -> int:
+    with db.read() as session:
+        return session.scalar(select(func.count()).select_from(table)) or 0
+
+
+def test_a_job_enters_with_its_first_event_and_a_deadline(desk: Desk) -> None:
+    tenant, request = prepared(desk, metadata={})
+    job_id = submit(desk, tenant, request, None, NOW)
+
+    with desk.db.read() as session:
+        job, event = session.scalars(select(JobRow)).one(), session.scalars(select(EventRow)).one()
+    spec = JobSpec.model_validate(job.spec)
+    assert (job.id, job.state, job.desired, job.labels) == (job_id, JobState.VALIDATING, "run", None)
+    assert job.state_deadline == NOW + timedelta(seconds=600)
+    assert spec.output_uri == f"file:///nowhere/tenants/{tenant.id}/jobs/{job_id}"
+    assert event.message == f"Created fine-tuning job: {job_id}"
+
+
+def test_the_same_key_at_the_same_time_makes_one_job(desk: Desk) -> None:
+    tenant, request = prepared(desk)
+    together, ids = threading.Barrier(4), []
+
+    def post() -> None:
+        together.wait()
+        ids.append(submit(desk, tenant, request, "once", NOW))
+
+    threads = [threading.Thread(target=post) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(ids) == 4
+    assert len(set(ids)) == 1
+    assert (count(desk.db, JobRow), count(desk.db, EventRow), count(desk.db, IdempotencyRow)) == (1, 1, 1)
+
+
+def test_a_key_belongs_to_its_tenant_and_its_body(desk: Desk) -> None:
+    tenant, request = prepared(desk)
+    other, others_request = prepared(desk)
+
+    first = submit(desk, tenant, request, "k", NOW)
+    assert submit(desk, other, others_request, "k", NOW) != first
+    with pytest.raises(IdempotencyMismatch, match="another body"):
+        submit(desk, tenant, request.model_copy(update={"seed": 1}), "k", NOW)
+
+
+def test_a_repeated_key_is_answered_even_when_nothing_more_is_allowed(desk: Desk) -> None:
+    tenant, request = prepared(desk)
+    full = replace(desk, max_live_jobs=1)
+    assert submit(full, tenant, request, "k", NOW) == submit(full, tenant, request, "k", NOW)
+
+
+def test_the_quota_counts_live_jobs_of_the_tenant_only(desk: Desk) -> None:
+    tenant, request = prepared(desk)
+    for state in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED):
+        make_job(desk.db, state)
+    make_job(desk.db, JobState.RUNNING)
+    for _ in range(3):
+        submit(desk, tenant, request, None, NOW)
+    with pytest.raises(QuotaExceeded, match="3 jobs queued or running; at most 3"):
+        submit(desk, tenant, request, None, NOW)
+
+
+def test_an_expired_file_is_gone_and_swept_unless_a_job_uses_it(desk: Desk) -> None:
+    row = make_tenant(desk.db)
+    used, unused = (make_file(desk.db, row, expires_at=NOW + timedelta(hours=1)) for _ in range(2))
+    submit(desk, Tenant.of(row), JobRequest(model="tiny", training_file=used.id), None, NOW)
+
+    later = NOW + timedelta(hours=2)
+    with pytest.raises(NotFound, match=used.id):
+        submit(desk, Tenant.of(row), JobRequest(model="tiny", training_file=used.id), None, later)
+    assert remove_expired(desk.db, later) == 1
+    with desk.db.read() as session:
+        assert session.scalars(select(FileRow.id).where(FileRow.deleted_at.is_not(None))).all() == [unused.id]
+
+
+@pytest.mark.parametrize(
+    ("batch", "micro", "rows", "sizes"),
+    [
+        (None, None, 1, (4, 4)),
+        (None, None, 5_000, (10, 2)),
+        (None, None, 10**6, (256, 4)),
+        (None, 3, 5_000, (9, 3)),
+        (None, 200, 10**6, (200, 200)),
+        (7, None, 100, (7, 1)),
+        (6, None, 100, (6, 3)),
+        (16, 8, 100, (16, 8)),
+    ],
+)
+def test_auto_batch_sizes_always_divide(
+    batch: int | None, micro: int | None, rows: int, sizes: tuple[int, int]
+) -> None:
+    assert batch_sizes(batch, micro, rows) == sizes
