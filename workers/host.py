@@ -96,6 +96,7 @@ class TrainingHost:
             error_code=failure.code if failure else None,
             error=str(failure) if failure else None,
             base_digest=base.digest if base else None,
+            base_folder=str(base.folder) if base else None,
             base_loads=self._base_loads,
             load_seconds=base.load_seconds if base else None,
             memory_bytes=self._memory_bytes(),

@@ -72,7 +72,7 @@ class JobRow(Base):
     eval_loss_before: Mapped[float | None]
     eval_loss_after: Mapped[float | None]
     adapter: Mapped[dict[str, Any] | None] = mapped_column(doc="AdapterManifest")
-    fine_tuned_model: Mapped[str | None] = mapped_column(String(255), unique=True)
+    fine_tuned_model: Mapped[str | None] = mapped_column(String(300), unique=True)
     model_deleted_at: Mapped[datetime | None] = mapped_column(doc="when the tenant deleted the tuned model")
     registry_name: Mapped[str | None] = mapped_column(String(128))
     registry_version: Mapped[str | None] = mapped_column(String(16))

@@ -78,6 +78,7 @@ class HostRow(Base):
     state: Mapped[str] = mapped_column(String(16), index=True)
     cursor: Mapped[int] = mapped_column(BigInt, default=0, doc="last report applied")
     base_digest: Mapped[str | None] = mapped_column(String(64))
+    base_folder: Mapped[str | None] = mapped_column(Text, doc="where its machine has the base in Hugging Face layout")
     base_loads: Mapped[int] = mapped_column(default=0, doc="times its process loaded the base; 1 for a sound host")
     load_seconds: Mapped[float | None]
     resident_bytes: Mapped[int | None] = mapped_column(BigInt, doc="memory its process held when last asked")

@@ -48,6 +48,8 @@ class StackOptions:
     port: int = 8000
     mlflow_port: int = 5000
     gpus: int = 0
+    database_url: str | None = None
+    """None: SQLite in the home."""
 
 
 class EmbeddedStack:
@@ -67,7 +69,7 @@ class EmbeddedStack:
         self.mlflow_url = f"http://{LOOPBACK}:{self.mlflow_port}"
         self.ray_address = f"{LOOPBACK}:{self._ray_ports.head}"
         self.token = self.home / "run" / "ray_token"
-        self.database_url = f"sqlite:///{self.home / 'orchard.sqlite'}"
+        self.database_url = options.database_url or f"sqlite:///{self.home / 'orchard.sqlite'}"
         self.supervisor = Supervisor(self.home)
         self._lock: IO[str] | None = None
 

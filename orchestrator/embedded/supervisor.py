@@ -56,7 +56,7 @@ class Supervisor:
         for watched in self._watched.values():
             child = watched.child
             deadline = self._clock() + child.spec.ready_timeout_s
-            while not child.spec.ready():
+            while child.exit_code is not None or not child.spec.ready():
                 if child.exit_code is not None:
                     raise ChildFailed(_why(child, f"ended with code {child.exit_code} while starting"))
                 if self._clock() > deadline:

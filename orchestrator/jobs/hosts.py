@@ -25,6 +25,10 @@ class HostView(BaseModel):
     state: str
     memory_bytes: int = Field(description="claimed from the flavor for base and seats")
     base_digest: str | None
+    base_loads: int = Field(description="times its process loaded the base; 1 for a sound host")
+    load_seconds: float | None
+    resident_bytes: int | None = Field(description="memory its process held when last asked")
+    pid: int | None
     error: str | None
     jobs: list[str]
     created_at: int = Field(description="Unix seconds")
@@ -54,6 +58,10 @@ def _view(row: HostRow, jobs: list[str]) -> HostView:
         state=row.state,
         memory_bytes=row.memory_bytes,
         base_digest=row.base_digest,
+        base_loads=row.base_loads,
+        load_seconds=row.load_seconds,
+        resident_bytes=row.resident_bytes,
+        pid=row.pid,
         error=row.error,
         jobs=jobs,
         created_at=int(row.created_at.timestamp()),

@@ -140,6 +140,7 @@ def _take_in(session: Session, host: HostRow, report: HostReport, now: datetime,
         return "stopping"
     fresh.cursor, fresh.last_seen_at = cursor, now
     fresh.base_digest = report.base_digest or fresh.base_digest
+    fresh.base_folder = report.base_folder or fresh.base_folder
     fresh.base_loads, fresh.load_seconds = report.base_loads, report.load_seconds
     fresh.resident_bytes, fresh.pid = report.memory_bytes, report.pid
     if report.phase is HostPhase.READY and fresh.state == HostState.STARTING:

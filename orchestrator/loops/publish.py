@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Final
 
 import structlog
-from sqlalchemy import or_, select
+from sqlalchemy import Select, or_, select
 from sqlalchemy.orm import Session
 
 from orchestrator.catalogue.entries import Catalogue
 from orchestrator.db.database import Database
-from orchestrator.db.job_tables import EventRow, JobRow
-from orchestrator.db.tables import FileRow, TenantRow
+from orchestrator.db.job_tables import AttemptRow, EventRow, JobRow
+from orchestrator.db.tables import FileRow, HostRow, TenantRow
 from orchestrator.jobs.ends import failed
 from orchestrator.jobs.events import EventDraft, record
 from orchestrator.jobs.results import ResultFile, result_csv, write_result_file
@@ -57,6 +57,8 @@ class Publish:
                 counts[self._publish(row, now)] += 1
             except (RegistryError, StorageUnavailable) as error:
                 counts[self._not_published(row, error, now)] += 1
+                if error.retryable:
+                    break  # the next one would wait for the same time-out
         return counts
 
     def _publish(self, row: JobRow, now: datetime) -> str:
@@ -96,6 +98,7 @@ class Publish:
     def _publication(self, session: Session, row: JobRow) -> Publication:
         tenant = session.get_one(TenantRow, row.tenant_id)
         base = self.catalogue.base(row.base_id)
+        holder = session.scalar(_base_folder(row))
         return Publication(
             spec=JobSpec.model_validate(row.spec),
             attempt=row.attempt,
@@ -104,6 +107,7 @@ class Publish:
             fine_tuned_model=fine_tuned_model_name(row.base_id, tenant.slug, row.suffix, row.id),
             manifest=AdapterManifest.model_validate(row.adapter),
             orchard_version=version("orchard"),
+            base_path=holder,
             base_licence=base.licence if base else None,
             eval_loss_before=row.eval_loss_before,
             eval_loss_after=row.eval_loss_after,
@@ -124,6 +128,12 @@ class Publish:
                 record(session, row.tenant_id, row.id, EventDraft(message, level="warn"), now)
             amend(session, JobRef.of(row), not_before=now + timedelta(seconds=RETRY_S))
         return "delayed"
+
+
+def _base_folder(row: JobRow) -> Select[str | None]:
+    """Where the host of the job's last attempt had the base, for consumers on machines that mount it there too."""
+    attempt = (AttemptRow.job_id == row.id, AttemptRow.number == row.attempt)
+    return select(HostRow.base_folder).join(AttemptRow, AttemptRow.host_id == HostRow.id).where(*attempt)
 
 
 def _metric_events(session: Session, job_id: str) -> list[EventRow]:

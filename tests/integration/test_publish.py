@@ -25,7 +25,8 @@ class ListedRegistry:
         self.folders: list[list[str]] = []
 
     def publish(self, publication: Publication, adapter_folder: Path) -> Registered:
-        self.folders.append(sorted(str(p.relative_to(adapter_folder)) for p in adapter_folder.rglob("*") if p.is_file()))
+        files = (path for path in adapter_folder.rglob("*") if path.is_file())
+        self.folders.append(sorted(str(path.relative_to(adapter_folder)) for path in files))
         version = str(len(self.versions) + 1)
         known = self.versions.setdefault(publication.job_id, Registered(publication.name, version, "run", "m-1"))
         if self.failures:

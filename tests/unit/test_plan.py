@@ -32,7 +32,8 @@ def host(name: str, base: str = "llama", *, seats: int = 0, free_gb: float = 8, 
 
 def snapshot(*waiting: WaitingJob, hosts=(), devices: int = 1, memory_gb: int = 12, max_seats: int = 4, retiring=None):
     flavor = Flavor(name="cpu", memory_bytes=memory_gb * GB, count=devices, max_seats=max_seats)
-    return Snapshot(tuple(waiting), tuple(hosts), (flavor,), retiring or {}, tuple(f"new-{n}" for n in range(devices)), 600)
+    spare_ids = tuple(f"new-{n}" for n in range(devices))
+    return Snapshot(tuple(waiting), tuple(hosts), (flavor,), retiring or {}, spare_ids, host_idle_s=600)
 
 
 def admitted(actions) -> list[tuple[str, str]]:

@@ -156,6 +156,7 @@ class HostReport(Frozen):
     error_code: ErrorCode | None = None
     error: str | None = None
     base_digest: str | None = None
+    base_folder: str | None = Field(None, description="local folder of the base in Hugging Face layout")
     base_loads: int = Field(0, description="times this process loaded base weights; stays 1")
     load_seconds: float | None = None
     memory_bytes: int | None = Field(None, description="resident memory of the process, or allocated device memory")
