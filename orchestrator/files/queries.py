@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from orchestrator.db.database import Database
 from orchestrator.db.tables import FileRow
 from orchestrator.errors import NotFound
-from orchestrator.files.storage import read_chunks
+from orchestrator.files.storage import open_chunks
 from orchestrator.files.validate import describe
 from orchestrator.files.views import FileView
 from orchestrator.paging import Page, Window, page
@@ -44,7 +44,7 @@ def open_content(db: Database, tenant_id: str, file_id: str, now: datetime) -> F
     """The stored bytes. Raises: NotFound."""
     with db.read() as session:
         row = visible_file(session, tenant_id, file_id, now)
-    return FileContent(row.filename, row.bytes, read_chunks(row.uri))
+    return FileContent(row.filename, row.bytes, open_chunks(row.uri))
 
 
 def report(db: Database, tenant_id: str, file_id: str, now: datetime) -> str:

@@ -1,6 +1,8 @@
 """Bytes of files in storage, through fsspec (`file://`, `s3://`, …). Nothing here touches the database."""
 
+import os
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import IO
 
 import fsspec
@@ -26,9 +28,21 @@ def open_write(uri: str) -> IO[bytes]:
     return stream
 
 
-def read_chunks(uri: str) -> Iterator[bytes]:
-    """The content of `uri`. Raises: FileNotFoundError."""
-    with fsspec.open(uri, "rb") as stream:
+def settle(stream: IO[bytes]) -> None:
+    """Push what was written to the disk, where there is one: a row must not outlive its bytes in a power cut."""
+    stream.flush()
+    with suppress(AttributeError, OSError):  # remote stores have no descriptor; they are durable once closed
+        os.fsync(stream.fileno())
+
+
+def open_chunks(uri: str) -> Iterator[bytes]:
+    """The content of `uri`, opened now and read as it is asked for. Raises: FileNotFoundError."""
+    stream: IO[bytes] = fsspec.open(uri, "rb").open()
+    return _chunks(stream)
+
+
+def _chunks(stream: IO[bytes]) -> Iterator[bytes]:
+    with stream:
         while chunk := stream.read(CHUNK_BYTES):
             yield chunk
 

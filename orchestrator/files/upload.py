@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from orchestrator.db.database import Database
 from orchestrator.db.tables import FileRow
 from orchestrator.errors import TooLarge
-from orchestrator.files.storage import CHUNK_BYTES, file_uri, open_write, remove
+from orchestrator.files.storage import CHUNK_BYTES, file_uri, open_write, remove, settle
 from orchestrator.files.validate import DatasetValidator, Findings
 from orchestrator.files.views import FileView
 from orchestrator.ids import new_id
@@ -97,4 +97,5 @@ def _store(uri: str, stream: IO[bytes], max_bytes: int) -> tuple[int, str, Findi
             target.write(chunk)
             digest.update(chunk)
             validator.feed(chunk)
+        settle(target)
     return size, digest.hexdigest(), validator.finish()
