@@ -122,13 +122,16 @@ class JobRequest(Request):
 
     @model_validator(mode="after")
     def _one_place_for_hyperparameters(self) -> "JobRequest":
-        if self.method is not None and self.hyperparameters not in {None, self.method.supervised.hyperparameters}:
+        if len({place for place in self._places if place != Hyperparameters()}) > 1:
             raise ValueError("hyperparameters contradicts method.supervised.hyperparameters; leave the former out")
         return self
 
     @property
     def wanted(self) -> Hyperparameters:
         """The hyperparameters, from whichever place they came."""
-        if self.method is not None:
-            return self.method.supervised.hyperparameters
-        return self.hyperparameters or Hyperparameters()
+        return next((place for place in self._places if place != Hyperparameters()), Hyperparameters())
+
+    @property
+    def _places(self) -> tuple[Hyperparameters, ...]:
+        given = (None if self.method is None else self.method.supervised.hyperparameters, self.hyperparameters)
+        return tuple(place for place in given if place is not None)

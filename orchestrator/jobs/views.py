@@ -188,7 +188,7 @@ def hyperparameters_of(spec: JobSpec) -> ResolvedHyperparameters:
     return ResolvedHyperparameters(
         n_epochs=spec.training.n_epochs,
         batch_size=spec.training.batch_size,
-        learning_rate_multiplier=spec.training.learning_rate / BASE_LEARNING_RATE,
+        learning_rate_multiplier=round(spec.training.learning_rate / BASE_LEARNING_RATE, 9),
     )
 
 

@@ -1,0 +1,53 @@
+"""The dry run answers with what a submission would become, and makes nothing."""
+
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+ROWS = b'{"prompt": "q", "completion": "a"}\n' * 12
+
+
+@pytest.fixture
+def body(web: TestClient) -> dict[str, Any]:
+    file = web.post("/v1/files", files={"file": ("t.jsonl", ROWS)}, data={"purpose": "fine-tune"}).json()
+    return {"model": "tiny", "training_file": file["id"]}
+
+
+def test_the_estimate_is_what_the_job_then_gets(web: TestClient, body: dict[str, Any]) -> None:
+    asked = body | {"x_orchard": {"rank": 4, "quantization": "nf4"}, "hyperparameters": {"n_epochs": 2}}
+
+    estimate = web.post("/v1/x/estimate", json=asked).json()
+    assert web.get("/v1/fine_tuning/jobs").json()["data"] == []
+    job = web.post("/v1/fine_tuning/jobs", json=asked).json()
+
+    assert estimate["fits"] is True
+    assert estimate["flavors"] == [{"flavor": "cpu", "memory_bytes": 4_000_000_000, "fits": True}]
+    assert estimate["memory"]["total_bytes"] == sum(
+        estimate["memory"][part] for part in ("base_bytes", "seat_bytes", "process_bytes")
+    )
+    assert estimate["total_steps"] == job["x_orchard"]["total_steps"] == 6
+    assert estimate["memory"]["seat_bytes"] == job["x_orchard"]["memory_bytes"]
+    assert estimate["hyperparameters"] == job["hyperparameters"]
+    assert estimate["x_orchard"].items() <= job["x_orchard"].items()
+
+
+@pytest.mark.parametrize(
+    ("places", "epochs"),
+    [
+        ({"hyperparameters": {"n_epochs": 7}}, 7),
+        ({"hyperparameters": {"n_epochs": 7}, "method": {"type": "supervised"}}, 7),
+        ({"method": {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 7}}}}, 7),
+        ({"hyperparameters": {"n_epochs": "auto"}}, 3),
+        ({"method": None, "hyperparameters": None, "suffix": None, "seed": None, "validation_file": None}, 3),
+    ],
+)
+def test_hyperparameters_are_read_from_either_place(
+    web: TestClient, body: dict[str, Any], places: dict[str, Any], epochs: int
+) -> None:
+    assert web.post("/v1/x/estimate", json=body | places).json()["hyperparameters"]["n_epochs"] == epochs
+
+
+def test_an_absolute_learning_rate_is_shown_as_a_multiplier(web: TestClient, body: dict[str, Any]) -> None:
+    shown = web.post("/v1/x/estimate", json=body | {"x_orchard": {"learning_rate": 6e-4}}).json()
+    assert (shown["x_orchard"]["learning_rate"], shown["hyperparameters"]["learning_rate_multiplier"]) == (6e-4, 3.0)
