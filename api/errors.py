@@ -123,6 +123,8 @@ def _message(detail: Mapping[str, Any], param: str | None) -> str:
             return f"We could not parse the JSON body of your request: {reason} (at character {detail['loc'][-1]})."
         case "missing" if param is None:
             return "The request has no body. Send a JSON object with Content-Type: application/json."
+        case "model_attributes_type" | "dict_type" if param is None:
+            return "The body must be a JSON object, sent with Content-Type: application/json."
         case "missing":
             return f"Missing required parameter: '{param}'."
         case "extra_forbidden":

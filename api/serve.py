@@ -12,6 +12,8 @@ from orchestrator.db.database import Database
 from orchestrator.logs import configure_logs
 from orchestrator.settings import Settings
 
+SHUTDOWN_S = 10  # event streams have no end of their own
+
 
 def main() -> None:
     """Read the settings and serve until told to stop."""
@@ -26,7 +28,13 @@ def main() -> None:
         sys.exit(str(error))
     db = Database(settings.database_url.get_secret_value())
     app = create_app(Services.of(settings, db, catalogue))
-    uvicorn.run(app, host=settings.host, port=settings.port, access_log=False)
+    uvicorn.run(
+        app,
+        host=settings.host,
+        port=settings.port,
+        access_log=False,
+        timeout_graceful_shutdown=SHUTDOWN_S,
+    )
 
 
 if __name__ == "__main__":

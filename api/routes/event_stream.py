@@ -1,11 +1,11 @@
 """A job's events as server-sent events, from the start or after `Last-Event-ID`, until the job is over."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from functools import partial
 from time import monotonic
 
-import anyio
-from anyio import to_thread
+from fastapi.concurrency import run_in_threadpool
 from fastapi.sse import EventSourceResponse, format_sse_event
 
 from api.services import Services
@@ -36,6 +36,6 @@ async def _frames(
             yield format_sse_event(comment="ping")
             sent_at = monotonic()
         if not new.events:
-            await anyio.sleep(poll_s)
-        new = await to_thread.run_sync(fetch, after)
+            await asyncio.sleep(poll_s)
+        new = await run_in_threadpool(fetch, after)
     yield format_sse_event(data_str=f'{{"status":"{new.status}"}}', event="end")

@@ -11,6 +11,7 @@ from tests.builders.specs import sum_rows
 
 JOBS = "/v1/fine_tuning/jobs"
 ROWS = "".join(json.dumps(row) + "\n" for row in sum_rows(12)).encode()
+ONE_ENGINE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # these never reach the database
 HYPER = "method.supervised.hyperparameters"
 
 
@@ -65,6 +66,7 @@ def hyper(**values: Any) -> dict[str, Any]:
         ({"nonsense": 1}, "nonsense", ("Unrecognized request argument supplied: nonsense",)),
     ],
 )
+@ONE_ENGINE
 def test_a_job_that_cannot_be_is_refused_with_its_reason(
     web: TestClient, changes: dict[str, Any], param: str | None, words: tuple[str, ...]
 ) -> None:

@@ -13,6 +13,12 @@ JOBS = "/v1/fine_tuning/jobs"
 JSON = {"content-type": "application/json"}
 
 
+def test_a_json_body_under_another_content_type_is_told_which_to_send(web: TestClient) -> None:
+    answer = web.post(JOBS, content=b'{"model": "tiny"}', headers={"content-type": "text/plain"})
+    assert answer.status_code == 400
+    assert "Content-Type: application/json" in answer.json()["error"]["message"]
+
+
 def test_every_kind_of_refusal_has_a_status() -> None:
     assert set(STATUS) == set(Kind)
 
@@ -23,7 +29,7 @@ def test_every_kind_of_refusal_has_a_status() -> None:
         ("GET", "/v1/nothing", None, 404, "unknown_url", "Unknown request URL: GET /v1/nothing"),
         ("PUT", "/v1/files", None, 405, "method_not_supported", "Not allowed: PUT /v1/files"),
         ("POST", JOBS, b"{not json", 400, "invalid_value", "could not parse the JSON body"),
-        ("POST", JOBS, b"[]", 400, "invalid_value", "valid dictionary"),
+        ("POST", JOBS, b"[]", 400, "invalid_value", "must be a JSON object"),
         ("POST", JOBS, b"", 400, "missing_required_parameter", "has no body"),
         ("POST", JOBS, b"\xff\xfe", 400, None, ""),
         ("POST", JOBS, b"[" * 100_000, 400, None, ""),

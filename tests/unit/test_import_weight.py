@@ -28,3 +28,13 @@ def test_the_contract_needs_pydantic_alone() -> None:
 
 def test_the_orchestrator_package_itself_is_free() -> None:
     assert loaded_by("orchestrator") & (HEAVY | {"sqlalchemy", "fastapi"}) == set()
+
+
+@pytest.mark.slow
+def test_workers_load_no_database_and_no_control_plane() -> None:
+    import pkgutil
+
+    import workers
+
+    modules = [module.name for module in pkgutil.walk_packages(workers.__path__, "workers.")]
+    assert loaded_by(*modules) & {"sqlalchemy", "fastapi", "mlflow", "api", "orchestrator", "migrations"} == set()

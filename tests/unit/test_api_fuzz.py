@@ -1,0 +1,79 @@
+"""Whatever arrives, the answer is never a 5xx."""
+
+import json
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from orchestrator.files.validate import DatasetValidator
+from orchestrator.jobs.request import Hyperparameters, JobRequest, Options
+from tests.builders.live_api import Api
+
+quickly = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+scalars = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), st.just("auto"))
+json_values = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+)
+rows = st.dictionaries(st.sampled_from(["messages", "prompt", "completion", "text", "\0"]), json_values, max_size=3)
+
+
+def some_of(fields: Any) -> st.SearchStrategy[dict[str, Any]]:
+    return st.dictionaries(st.sampled_from(sorted(fields)), json_values, max_size=3)
+
+
+bodies = st.builds(
+    lambda top, ours, hyper: {**top, "x_orchard": ours, "hyperparameters": hyper},
+    some_of(JobRequest.model_fields),
+    some_of(Options.model_fields),
+    some_of(Hyperparameters.model_fields),
+)
+
+
+@pytest.fixture
+def training_file(web: TestClient) -> str:
+    content = b'{"text": "a row"}\n' * 12
+    answer = web.post("/v1/files", files={"file": ("t.jsonl", content)}, data={"purpose": "fine-tune"})
+    return answer.json()["id"]
+
+
+@quickly
+@given(body=bodies)
+def test_any_submission_is_taken_or_refused(web: TestClient, training_file: str, body: dict[str, Any]) -> None:
+    content = json.dumps({"model": "tiny", "training_file": training_file} | body).encode()
+    answer = web.post("/v1/fine_tuning/jobs", content=content, headers={"content-type": "application/json"})
+    assert answer.status_code in {200, 400, 404}, answer.text
+
+
+@quickly
+@given(
+    content=st.binary(max_size=200) | st.lists(rows, max_size=4).map(lambda r: "\n".join(map(json.dumps, r)).encode())
+)
+def test_any_bytes_are_a_file_with_a_verdict(web: TestClient, content: bytes) -> None:
+    answer = web.post("/v1/files", files={"file": ("t.jsonl", content)}, data={"purpose": "fine-tune"})
+    assert answer.status_code == 200, answer.text
+    file = answer.json()
+    assert (file["status"] == "error") == (file["x_orchard"]["issue_count"] > 0)
+    assert (file["status"] == "processed") <= (file["x_orchard"]["rows"] > 0)
+
+
+@settings(quickly, max_examples=20)
+@given(query=st.text(max_size=20), cursor=st.text(max_size=20))
+def test_any_query_is_answered(web: TestClient, api: Api, query: str, cursor: str) -> None:
+    for params in ({query: cursor}, {"after": cursor}, {"metadata[" + query + "]": cursor}, {"limit": cursor}):
+        for path in ("/v1/fine_tuning/jobs", "/v1/files", "/v1/models"):
+            assert web.get(path, params=params).status_code in {200, 400}
+
+
+@settings(max_examples=200, deadline=None)
+@given(content=st.binary(max_size=300), cuts=st.lists(st.integers(0, 300), max_size=5))
+def test_chunks_never_change_the_verdict(content: bytes, cuts: list[int]) -> None:
+    whole, cut = DatasetValidator(), DatasetValidator()
+    whole.feed(content)
+    edges = [0, *sorted(cuts), len(content)]
+    for start, end in pairwise(edges):
+        cut.feed(content[start:end])
+    assert whole.finish() == cut.finish()
