@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders.s3_server import s3_bucket  # noqa: F401  # a fixture
 from tests.builders.tiny_base import make_tiny_base
 from workers.contract.base import BaseSpec
 

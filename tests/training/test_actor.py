@@ -4,23 +4,27 @@ from pathlib import Path
 
 from tests.builders.driving import losses, outcome_of
 from tests.builders.specs import make_host_spec, make_job_spec, make_order
+from tests.builders.waiting import wait_until
 from workers.actor import HostActor
 from workers.contract.base import BaseSpec
-from workers.contract.reports import ExitClass, HostReport, Outcome
+from workers.contract.reports import ExitClass, HostReport, Outcome, Report
 
 
 def test_a_job_given_as_json_is_trained(tmp_path: Path, tiny_base: BaseSpec) -> None:
     actor = HostActor(make_host_spec(tmp_path, tiny_base).model_dump_json())
     actor.attach(make_order(make_job_spec(tmp_path, tiny_base)).model_dump_json())
-    reports, cursor = [], 0
-    for _ in range(2000):
+    reports: list[Report] = []
+    cursor = 0
+
+    def ended() -> bool:
+        nonlocal cursor
         answer = HostReport.model_validate_json(actor.poll(cursor))
-        reports += [numbered.report for numbered in answer.reports]
+        assert answer.pid == actor.pid()
+        reports.extend(numbered.report for numbered in answer.reports)
         cursor = max((numbered.seq for numbered in answer.reports), default=cursor)
-        if any(isinstance(report, Outcome) for report in reports):
-            break
-        actor._host._wake.wait(0.02)
+        return any(isinstance(report, Outcome) for report in reports)
+
+    wait_until(ended, "the outcome of the job", timeout_s=60.0)
     actor.stop()
     assert outcome_of(reports, "ftjob-1").exit_class is ExitClass.OK
     assert len(losses(reports, "ftjob-1")) == 6
-    assert answer.pid == actor.pid()

@@ -1,11 +1,8 @@
 """The same seat with its files on S3."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
-import pytest
-from moto.server import ThreadedMotoServer
 
 from tests.builders.driving import as_ref, drain, losses, of_job, outcome_of
 from tests.builders.specs import make_dataset, make_host_spec, make_job_spec, make_order
@@ -15,28 +12,12 @@ from workers.host import TrainingHost
 from workers.storage import child, read_bytes
 
 
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    server = ThreadedMotoServer(port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    store = fsspec.filesystem("s3", skip_instance_cache=False)
-    store.mkdir("orchard")
-    yield "s3://orchard"
-    type(store).clear_instance_cache()
-    server.stop()
-
-
-def test_a_seat_reads_saves_resumes_and_publishes_on_s3(tmp_path: Path, tiny_base: BaseSpec, bucket: str) -> None:
+def test_a_seat_reads_saves_resumes_and_publishes_on_s3(tmp_path: Path, tiny_base: BaseSpec, s3_bucket: str) -> None:
     local = make_dataset(tmp_path / "rows.jsonl")
-    uri = f"{bucket}/files/rows.jsonl"
+    uri = f"{s3_bucket}/files/rows.jsonl"
     fsspec.filesystem("s3").put_file(str(tmp_path / "rows.jsonl"), uri)
     spec = make_job_spec(tmp_path, tiny_base, training=local.model_copy(update={"uri": uri}))
-    spec = spec.model_copy(update={"output_uri": f"{bucket}/jobs/j1"})
+    spec = spec.model_copy(update={"output_uri": f"{s3_bucket}/jobs/j1"})
     host = TrainingHost(make_host_spec(tmp_path, tiny_base))
     host.attach(make_order(spec))
     first = drain(host)

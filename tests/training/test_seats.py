@@ -6,6 +6,7 @@ import pytest
 
 from tests.builders.driving import drain, losses, of_job, outcome_of
 from tests.builders.specs import make_dataset, make_host_spec, make_job_spec, make_order, sum_rows
+from tests.builders.waiting import wait_until
 from workers.contract.base import BaseSpec, ComputeDtype, Quantization
 from workers.contract.errors import ErrorCode, HostFull
 from workers.contract.reports import (
@@ -217,9 +218,6 @@ def test_the_thread_does_the_same_work(tmp_path: Path, tiny_base: BaseSpec) -> N
     host = TrainingHost(make_host_spec(tmp_path, tiny_base))
     host.start()
     host.attach(make_order(spec))
-    for _ in range(600):
-        if host.poll(0).seats == ():
-            break
-        host._wake.wait(0.1)
+    wait_until(lambda: host.poll(0).seats == (), "the end of the job", timeout_s=60.0)
     host.stop()
     assert losses([n.report for n in host.poll(0).reports], spec.job_id) == alone
