@@ -5,11 +5,11 @@ import shutil
 import stat
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 from api.cli.errors import CliError
+from api.cli.findings import Check, Verdict
+from api.cli.local_checks import check_local_stack
 from api.cli.profiles import Connection, profile_path
 from api.cli.session import Session
 
@@ -19,30 +19,13 @@ SERVER_PARTS = ("fastapi", "sqlalchemy", "ray", "mlflow")
 WORKER_PARTS = ("torch", "transformers", "peft", "bitsandbytes", "safetensors")
 
 
-class Verdict(StrEnum):
-    """How a check ended. A note is no failure: the thing is needed for some uses only."""
-
-    OK = "ok"
-    NOTE = "note"
-    BAD = "bad"
-
-
-@dataclass(frozen=True)
-class Check:
-    """One finding."""
-
-    name: str
-    verdict: Verdict
-    found: str
-    todo: str = ""
-
-
-def all_checks(session: Session) -> Iterator[Check]:
+def all_checks(session: Session, home: Path) -> Iterator[Check]:
     """Every check, cheapest first. A check that fails does not end the rest."""
     yield check_python()
     yield check_parts("server parts", SERVER_PARTS, "pip install 'orchard[embedded]'")
     yield check_parts("worker parts", WORKER_PARTS, "pip install 'orchard[worker]'")
     yield check_disk(Path.cwd())
+    yield from check_local_stack(home)
     yield check_profile_file(profile_path())
     try:
         connection = session.connection()
@@ -99,7 +82,12 @@ def check_server(session: Session) -> Check:
     except CliError as error:
         return _failed("server", error)
     if not ready:
-        return Check("server", Verdict.BAD, f"{where} is up but not ready", "look at its log; its database may be down")
+        return Check(
+            "server",
+            Verdict.BAD,
+            f"{where} is up but not ready",
+            "look at its log; its database is down or not migrated",
+        )
     return Check("server", Verdict.OK, where)
 
 

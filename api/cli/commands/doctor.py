@@ -1,9 +1,12 @@
 """`orchard doctor`."""
 
 from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
+from api.cli.commands.up import HOME
 from api.cli.errors import CliError
 from api.cli.output import Format, FormatOption, show_list
 from api.cli.session import session_of
@@ -11,11 +14,16 @@ from api.cli.session import session_of
 COLUMNS = {"CHECK": "name", "": "verdict", "FOUND": "found", "TO DO": "todo"}
 
 
-def doctor(context: typer.Context, output: FormatOption = Format.TABLE) -> None:
+def doctor(
+    context: typer.Context,
+    home: Annotated[Path, typer.Option(help="Home of a stack on this machine.")] = HOME,
+    output: FormatOption = Format.TABLE,
+) -> None:
     """Check this machine, the profile, the server and the key, and say what to do."""
-    from api.cli.checks import Verdict, all_checks
+    from api.cli.checks import all_checks
+    from api.cli.findings import Verdict
 
-    checks = list(all_checks(session_of(context)))
+    checks = list(all_checks(session_of(context), home))
     show_list([asdict(check) for check in checks], COLUMNS, output)
     bad = [check.name for check in checks if check.verdict is Verdict.BAD]
     if bad:
