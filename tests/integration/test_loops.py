@@ -207,7 +207,7 @@ def test_a_job_waits_with_a_reason_and_starts_when_the_device_is_free(db: Databa
     world.tick(6)
     assert world.job(second).queue_reason is None
     assert world.job(second).state in (JobState.ADMITTED, JobState.STARTING)
-    assert [host.state for host in world.hosts()][0] == "gone"
+    assert world.hosts()[0].state == "gone"
 
 
 def test_a_host_nobody_wants_is_ended(world: World):
