@@ -52,7 +52,7 @@ class DataError(UserError):
 
     code = ErrorCode.INVALID_TRAINING_FILE
 
-    def __init__(self, message: str, issues: Sequence[RowIssue] = ()) -> None:
+    def __init__(self, message: str | None = None, issues: Sequence[RowIssue] = ()) -> None:
         super().__init__(message)
         self.issues = tuple(issues)
 
