@@ -10,9 +10,10 @@ from pathlib import Path
 from api.cli.errors import CliError
 
 
-def unpack(chunks: Iterator[bytes], target: Path) -> list[Path]:
+def unpack(chunks: Iterator[bytes], target: Path, top: str) -> list[Path]:
     """Unpack the stream into the new or empty folder `target` and return the files, relative to it.
 
+    The archive's one top folder, `top`, is left out of the paths.
     Members that leave the folder, links out of it and devices are refused (PEP 706, filter "data"). Nothing is left
     behind when the stream breaks. Raises CliError.
     """
@@ -25,12 +26,11 @@ def unpack(chunks: Iterator[bytes], target: Path) -> list[Path]:
             archive.extractall(staging, filter="data")
         if target.exists():
             target.rmdir()
-        staging.replace(target)
-    except (tarfile.TarError, EOFError) as error:
+        (staging / top).replace(target)
+    except (tarfile.TarError, EOFError, FileNotFoundError) as error:
         raise CliError(f"the adapter's archive is not usable: {error}", code="bad_archive", hint="try again") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    target.chmod(0o755)
     return sorted(path.relative_to(target) for path in target.rglob("*") if path.is_file())
 
 

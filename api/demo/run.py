@@ -81,7 +81,7 @@ def _running(stack: EmbeddedStack) -> Iterator[EmbeddedStack]:
 def _fetch(url: str, job: Followed, adapters: Path) -> None:
     if job.job.status == "succeeded":
         with OrchardClient(url, job.client.api_key) as client, client.adapter(job.job.id) as chunks:
-            unpack(chunks, adapters / job.job.id)
+            unpack(chunks, adapters / job.job.id, job.job.id)
 
 
 def _examples(base: BaseSpec, cache_dir: Path, jobs: Sequence[Followed], adapters: Path) -> list[Example]:

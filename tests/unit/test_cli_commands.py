@@ -212,7 +212,9 @@ def test_an_adapter_is_found_by_its_name(orchard, api, tmp_path):
 
     api.routes = {
         f"GET {JOBS}": page(make_job("ftjob-1")),
-        f"GET {JOBS}/ftjob-1/adapter": httpx2.Response(200, content=archive(("peft/adapter_config.json", b"{}"))),
+        f"GET {JOBS}/ftjob-1/adapter": httpx2.Response(
+            200, content=archive(("ftjob-1/peft/adapter_config.json", b"{}"))
+        ),
     }
     result = orchard("download", "ft:tiny:acme::ftjob-1", "out", "-o", "json")
     assert json.loads(result.stdout)["files"] == ["peft/adapter_config.json"]

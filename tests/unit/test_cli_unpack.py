@@ -27,7 +27,11 @@ def chunks(data: bytes, size: int = 700):
 
 def test_the_files_arrive_whole_whatever_the_chunks(tmp_path):
     weights = bytes(range(256)) * 40
-    files = unpack(chunks(archive(("peft/adapter_model.safetensors", weights), ("MLmodel", b"x"))), tmp_path / "out")
+    files = unpack(
+        chunks(archive(("ftjob-1/peft/adapter_model.safetensors", weights), ("ftjob-1/MLmodel", b"x"))),
+        tmp_path / "out",
+        "ftjob-1",
+    )
     assert [str(path) for path in files] == ["MLmodel", "peft/adapter_model.safetensors"]
     assert (tmp_path / "out/peft/adapter_model.safetensors").read_bytes() == weights
 
@@ -35,16 +39,17 @@ def test_the_files_arrive_whole_whatever_the_chunks(tmp_path):
 @pytest.mark.parametrize(
     "data",
     [
-        archive(("good", b"1"), ("../escaped", b"2")),
-        archive(("good", b"1"), link=("way-out", "../../escaped")),
-        archive(("good", b"12345" * 500))[:900],
+        archive(("ftjob-1/good", b"1"), ("../escaped", b"2")),
+        archive(("ftjob-1/good", b"1"), link=("way-out", "../../escaped")),
+        archive(("ftjob-1/good", b"12345" * 500))[:900],
         b"this is no archive at all" * 60,
+        archive(("other/file", b"1")),
     ],
-    ids=["member outside", "link outside", "cut off", "no archive"],
+    ids=["member outside", "link outside", "cut off", "no archive", "another job's"],
 )
 def test_a_bad_archive_is_refused_and_leaves_nothing_behind(tmp_path, data):
     with pytest.raises(CliError) as caught:
-        unpack(chunks(data), tmp_path / "inner" / "out")
+        unpack(chunks(data), tmp_path / "inner" / "out", "ftjob-1")
     assert caught.value.code == "bad_archive"
     assert list((tmp_path / "inner").iterdir()) == []
     assert not (tmp_path / "escaped").exists()
@@ -53,6 +58,6 @@ def test_a_bad_archive_is_refused_and_leaves_nothing_behind(tmp_path, data):
 def test_a_folder_with_files_in_it_is_not_overwritten(tmp_path):
     (tmp_path / "mine").write_text("keep")
     with pytest.raises(CliError) as caught:
-        unpack(chunks(archive(("mine", b"2"))), tmp_path)
+        unpack(chunks(archive(("ftjob-1/mine", b"2"))), tmp_path, "ftjob-1")
     assert caught.value.code == "target_exists"
     assert (tmp_path / "mine").read_text() == "keep"

@@ -49,7 +49,7 @@ def download(
     with session_of(context).tenant() as client:
         job_id = job_of(client, adapter)
         with client.adapter(job_id) as chunks:
-            files = unpack(chunks, folder)
+            files = unpack(chunks, folder, job_id)
     say(f"{len(files)} files in {folder}; load with PeftModel.from_pretrained(base, {str(folder / 'peft')!r})")
     if output is not Format.TABLE:
         show_one({"job": job_id, "folder": str(folder), "files": [str(path) for path in files]}, output)
