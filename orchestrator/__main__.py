@@ -9,7 +9,9 @@ import structlog
 from orchestrator.catalogue.entries import Catalogue, load_catalogue
 from orchestrator.cluster.port import Cluster
 from orchestrator.db.database import Database
+from orchestrator.logs import configure_logs
 from orchestrator.loops.control import Sequenced, Step, run_until
+from orchestrator.loops.expire import ExpireFiles
 from orchestrator.loops.hosts import TendHosts
 from orchestrator.loops.publish import Publish
 from orchestrator.loops.schedule import Schedule
@@ -18,6 +20,8 @@ from orchestrator.loops.sweep import Sweep
 from orchestrator.loops.validate import Validate
 from orchestrator.scheduling.apply import Applier
 from orchestrator.settings import Settings
+
+HOUSEKEEPING_S = 60.0
 
 log = structlog.get_logger()
 
@@ -38,10 +42,11 @@ def control_steps(db: Database, cluster: Cluster, catalogue: Catalogue, settings
 
 
 def main() -> None:
-    """Read the settings, start the two loops, wait for a signal."""
+    """Read the settings, start the loops, wait for a signal."""
     from orchestrator.cluster.ray import RayCluster
     from orchestrator.registry.mlflow_registry import MlflowRegistry
 
+    configure_logs()
     settings = Settings()
     db = Database(settings.database_url.get_secret_value())
     catalogue = load_catalogue(settings.catalogue)
@@ -52,10 +57,13 @@ def main() -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    loops: list[tuple[str, Step]] = [("control", control), ("publish", Sequenced((publish,)))]
+    loops: list[tuple[str, Step, float]] = [
+        ("control", control, settings.loop_interval_s),
+        ("publish", Sequenced((publish,)), settings.loop_interval_s),
+        ("housekeeping", Sequenced((ExpireFiles(db),)), HOUSEKEEPING_S),
+    ]
     threads = [
-        threading.Thread(target=run_until, args=(stop, step, settings.loop_interval_s), name=name)
-        for name, step in loops
+        threading.Thread(target=run_until, args=(stop, step, interval_s), name=name) for name, step, interval_s in loops
     ]
     log.info("orchestrator started", pid=os.getpid(), bases=[base.id for base in catalogue.bases])
     for thread in threads:

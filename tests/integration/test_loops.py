@@ -7,7 +7,11 @@ from sqlalchemy import update
 
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import JobRow
+from orchestrator.db.tables import FileRow
+from orchestrator.jobs.events import EventDraft
 from orchestrator.jobs.states import Desired, JobState
+from orchestrator.jobs.transition import JobRef, transition
+from orchestrator.loops.expire import ExpireFiles
 from tests.builders.rows import make_job, make_tenant
 from tests.builders.specs import make_dataset, sum_rows
 from tests.builders.world import World, make_catalogue
@@ -242,3 +246,13 @@ def test_disjoint_files_pass_validation(world: World):
     job_id = submit(world, state=JobState.VALIDATING, spec_changes={"training": training, "validation": validation})
     world.tick()
     assert "Files validated, moving job to queued state" in world.messages(job_id)
+
+
+def test_an_expired_file_is_removed_once_no_live_job_reads_it(world: World):
+    job = make_job(world.db, JobState.RUNNING)
+    with world.db.write() as session:
+        session.execute(update(FileRow).values(expires_at=world.now, uri=(world.folder / "f" / "content").as_uri()))
+    assert ExpireFiles(world.db).run_once(world.now) == {}
+    with world.db.write() as session:
+        transition(session, JobRef.of(job), JobState.CANCELLED, EventDraft("over"), now=world.now)
+    assert ExpireFiles(world.db).run_once(world.now) == {"expired": 1}
