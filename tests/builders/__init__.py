@@ -1,1 +1,1 @@
-"""Builders with defaults: tiny real things that tests of every room share."""
+"""Builders: parts with sensible defaults, so that a test names only what it is about."""
