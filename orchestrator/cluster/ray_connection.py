@@ -9,6 +9,7 @@ import contextlib
 import ipaddress
 import os
 import socket
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import ModuleType
 from typing import Final
 
@@ -34,6 +35,8 @@ class RayConnection:
         self.namespace = namespace
         self._head = (host, int(port))
         self._connected = False
+        self._asking = ThreadPoolExecutor(1)
+        self._question: Future[list[str]] | None = None
         self.generation = 0
         """Grows with every new connection: handles of an older one are void."""
 
@@ -61,6 +64,8 @@ class RayConnection:
             import ray
 
             self._connected = False
+            self._question = None
+            self._asking.shutdown(wait=False)
             ray.shutdown()
 
     def _head_listens(self) -> bool:
@@ -69,13 +74,19 @@ class RayConnection:
         return False
 
     def _same_head(self) -> bool:
+        """False: another head is there now. Asks in a thread, for Ray would wait a minute and then exit."""
         import ray
 
+        if self._question is None:
+            self._question = self._asking.submit(ray.util.list_named_actors)
         try:
-            ray.util.list_named_actors()
+            self._question.result(PROBE_TIMEOUT_S)
+        except TimeoutError as error:  # it hangs, or died since its port was probed; the question stays open
+            raise HostUnreachable(f"the Ray head at {self.address} listens but does not answer") from error
         except (ray.exceptions.RayError, RuntimeError) as error:
             log.warning("ray_head_changed", address=self.address, error=str(error)[:200])
             return False
+        self._question = None
         return True
 
     def _connect(self) -> None:
@@ -88,6 +99,7 @@ class RayConnection:
             ray.shutdown()
             raise HostUnreachable(f"the Ray head at {self.address} refused the connection: {error}") from error
         self._connected = True
+        self._asking = ThreadPoolExecutor(1, thread_name_prefix="ray-head")
         self.generation += 1
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
 from orchestrator.embedded.child import Child
@@ -20,26 +21,55 @@ from orchestrator.embedded.ray_head import (
 from tests.builders.waiting import wait_until
 
 
+class RayHead:
+    """One head below `home`, on ports of its own, that may be killed and started again."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._ports = RayPorts(*free_ports(3))
+        # Ray reads its token once in a process, so every head of this test run shares the first one's.
+        self._token = write_token(Path(os.environ.get("RAY_AUTH_TOKEN_PATH", home / "ray_token")))
+        self.address = f"127.0.0.1:{self._ports.head}"
+        self._child: Child | None = None
+
+    def start(self) -> None:
+        """Start it, wait until it serves, and give this process what a driver needs."""
+        os.environ.update(ray_environment(self._token))
+        spec = ray_head(make_temp_dir(self._home), self._token, self._ports)
+        child = self._child = Child(spec, self._home / "ray.log")
+        wait_until(lambda: child.exit_code is not None or spec.ready(), "the Ray head serves", timeout_s=60)
+        assert child.exit_code is None, child.last_lines()
+
+    def kill(self) -> None:
+        if self._child is not None:
+            self._child.terminate()
+            self._child.wait()
+        remove_temp_dir(self._home)
+
+    def suspend(self) -> None:
+        """The head's GCS hangs: it listens, and answers nothing."""
+        self._gcs().suspend()
+
+    def resume(self) -> None:
+        self._gcs().resume()
+
+    def _gcs(self) -> psutil.Process:
+        assert self._child is not None
+        return next(each for each in psutil.Process(self._child.pid).children() if "gcs_server" in each.exe())
+
+
 @contextmanager
-def running_ray_head(home: Path) -> Iterator[str]:
-    """Start a head below `home`, put what drivers need into this process's environment, yield its address."""
-    ports = RayPorts(*free_ports(3))
-    token = write_token(home / "ray_token")
-    spec = ray_head(make_temp_dir(home), token, ports)
-    os.environ.update(ray_environment(token))
-    head = Child(spec, home / "ray.log")
+def running_ray_head(home: Path) -> Iterator[RayHead]:
+    head = RayHead(home)
     try:
-        wait_until(lambda: head.exit_code is not None or spec.ready(), "the Ray head serves", timeout_s=60)
-        assert head.exit_code is None, head.last_lines()
-        yield f"127.0.0.1:{ports.head}"
+        head.start()
+        yield head
     finally:
-        head.terminate()
-        head.wait()
-        remove_temp_dir(home)
+        head.kill()
 
 
 @pytest.fixture(scope="session")
 def ray_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of a real Ray head. One for the whole run: Ray reads its token once in a process."""
-    with running_ray_head(tmp_path_factory.mktemp("ray")) as address:
-        yield address
+    """Address of a real Ray head, one for the whole run."""
+    with running_ray_head(tmp_path_factory.mktemp("ray")) as head:
+        yield head.address

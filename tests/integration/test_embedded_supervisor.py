@@ -1,0 +1,119 @@
+"""The supervisor with small real processes: starting, restarting with a growing pause, ending all of them."""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from orchestrator.embedded.child import ChildFailed, ChildSpec
+from orchestrator.embedded.family import MARK, Roll
+from orchestrator.embedded.supervisor import LONGEST_PAUSE_S, STEADY_S, Counts, Supervisor
+from tests.builders.waiting import wait_until
+
+SLEEP = "import time; time.sleep(600)"
+
+
+@pytest.fixture
+def supervisor(tmp_path: Path) -> Iterator[Supervisor]:
+    supervisor = Supervisor(tmp_path, clock=lambda: 0.0)
+    yield supervisor
+    supervisor.stop()
+
+
+def python(name: str, code: str = SLEEP, **fields: object) -> ChildSpec:
+    return ChildSpec(name, (sys.executable, "-c", code), lambda: True, **fields)  # type: ignore[arg-type]
+
+
+def lives(pid: int) -> bool:
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+def kill(supervisor: Supervisor, name: str) -> None:
+    pid = supervisor.pid(name)
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not lives(pid), f"{name} is dead")
+
+
+def test_a_dead_child_is_started_again_after_its_pause(supervisor: Supervisor) -> None:
+    supervisor.start([python("a"), python("b")])
+    first, neighbour = supervisor.pid("a"), supervisor.pid("b")
+    assert supervisor.run_once(0.0) == Counts(0, 0)
+    kill(supervisor, "a")
+    assert supervisor.run_once(1.0) == Counts(died=1, restarted=0)
+    assert supervisor.run_once(1.9) == Counts(0, 0)
+    assert supervisor.run_once(2.0) == Counts(died=0, restarted=1)
+    assert supervisor.pid("a") != first
+    assert supervisor.pid("b") == neighbour
+    assert lives(supervisor.pid("a"))
+
+
+def test_the_pause_doubles_to_a_bound_and_a_steady_child_begins_anew(supervisor: Supervisor) -> None:
+    supervisor.start([python("a")])
+    now, pauses = 0.0, []
+    for _ in range(7):
+        kill(supervisor, "a")
+        supervisor.run_once(now)
+        pause = next(p for p in (1.0, 2.0, 4.0, 8.0, 16.0, LONGEST_PAUSE_S) if supervisor.run_once(now + p).restarted)
+        pauses.append(pause)
+        now += pause
+    assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0, LONGEST_PAUSE_S, LONGEST_PAUSE_S]
+    kill(supervisor, "a")
+    now += STEADY_S + 1
+    supervisor.run_once(now)
+    assert supervisor.run_once(now + 1.0).restarted == 1
+
+
+def test_a_child_that_ends_while_starting_is_named_with_its_last_words(supervisor: Supervisor) -> None:
+    spec = ChildSpec("api", (sys.executable, "-c", "raise SystemExit('no such catalogue')"), lambda: False)
+    supervisor.start([spec])
+    with pytest.raises(ChildFailed, match=r"(?s)api ended with code 1 while starting.*no such catalogue"):
+        supervisor.wait_ready()
+
+
+def test_stop_ends_a_child_that_ignores_sigterm_and_its_own_children(supervisor: Supervisor, tmp_path: Path) -> None:
+    code = (
+        "import signal, subprocess, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        f"p = subprocess.Popen([sys.executable, '-c', {SLEEP!r}]); print(p.pid, flush=True); time.sleep(600)"
+    )
+    supervisor.start([python("stubborn", code, stop_grace_s=0.2)])
+    log = tmp_path / "logs" / "stubborn.log"
+    grandchild = int(wait_until(lambda: log.read_text().strip(), "the grandchild is there"))
+    child = supervisor.pid("stubborn")
+    supervisor.stop()
+    wait_until(lambda: not lives(child) and not lives(grandchild), "both are gone")
+
+
+def test_what_a_crashed_stack_left_is_found_by_mark_and_by_group_and_nothing_else(tmp_path: Path) -> None:
+    home, other = tmp_path / "home", tmp_path / "other"
+    marked, unmarked, foreign = Supervisor(home), Supervisor(other), Supervisor(other)
+    marked.start([python("marked", env={MARK: str(home)})])
+    unmarked.start([python("grouped")])
+    foreign.start([python("foreign", env={MARK: str(other)})])
+    Roll(home).write({"grouped": unmarked.pid("grouped")})  # the mark of `marked` must do without the roll
+    try:
+        assert Roll(home).kill_family() == 2
+        assert not lives(marked.pid("marked"))
+        assert not lives(unmarked.pid("grouped"))
+        assert lives(foreign.pid("foreign"))
+        assert Roll(home).kill_family() == 0
+    finally:
+        for supervisor in (marked, unmarked, foreign):
+            supervisor.stop()
+
+
+def test_a_pid_that_another_program_has_now_is_left_alone(tmp_path: Path) -> None:
+    stranger = Supervisor(tmp_path / "stranger")
+    stranger.start([python("stranger")])
+    roll = Roll(tmp_path)
+    roll.write({"ray": stranger.pid("stranger")})
+    text = roll.path.read_text().replace('"created": ', '"created": 1')
+    roll.path.write_text(text)
+    try:
+        assert roll.kill_family() == 0
+        assert lives(stranger.pid("stranger"))
+    finally:
+        stranger.stop()
