@@ -15,7 +15,7 @@ class Settings(BaseSettings):
     storage_uri: str = Field(description="fsspec root of files, checkpoints and adapters: file:///… or s3://…")
     catalogue: Path = Field(description="YAML file of bases and flavors")
     mlflow_uri: str = Field("http://127.0.0.1:5000", description="tracking server")
-    ray_address: str = Field("auto", description="Ray cluster that runs the hosts")
+    ray_address: str = Field("127.0.0.1:6379", description="`host:port` of the head of the Ray cluster")
     cache_dir: Path = Field(description="folder on the hosts' machines for converted weights")
     host: str = Field("127.0.0.1", description="address the API listens on")
     port: int = Field(8000, ge=0, le=65_535)
