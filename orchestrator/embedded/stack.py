@@ -75,7 +75,7 @@ class EmbeddedStack:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Settings of the control plane, and what a Ray driver needs. Secret only where the database's URL holds one."""
+        """Settings of the control plane, and what a Ray driver needs. A secret only if the database URL holds one."""
         return {
             MARK: str(self.home),
             "ORCHARD_DATABASE_URL": self.database_url,
