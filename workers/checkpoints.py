@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from workers.contract.errors import StorageUnavailable
+from workers.contract.errors import StorageMissing
 from workers.contract.reports import CheckpointManifest, CheckpointRejected
 from workers.contract.spec import CheckpointRef, SeatOrder
 from workers.storage import UnsafePath, child, digest_folder, fetch_file, file_sha256, publish_folder, read_bytes
@@ -86,11 +86,14 @@ def newest_verified(
     shapes: Mapping[str, tuple[int, ...]],
     report: Callable[[CheckpointRejected], None],
 ) -> Snapshot | None:
-    """The first of `order.resume_from` that verifies; each one passed over is reported. None: start at step 0."""
+    """The first of `order.resume_from` that verifies; each one passed over is reported. None: start at step 0.
+
+    Raises StorageUnavailable: storage that cannot be read now says nothing about the checkpoints in it.
+    """
     for ref in order.resume_from:
         try:
             return load_checkpoint(ref, order, base_digest, shapes)
-        except (CheckpointCorrupt, StorageUnavailable) as error:
+        except (CheckpointCorrupt, StorageMissing) as error:
             report(
                 CheckpointRejected(
                     job_id=order.spec.job_id,

@@ -1,7 +1,8 @@
 """Files by URI through fsspec (`file://`, `s3://`, …): streamed reads, atomic folder publishing, digests.
 
 A worker may touch only what lies below the prefixes of its `JobSpec`, so every path is built by `child`, which
-refuses anything that could climb out. Every failure of a back end surfaces as `StorageUnavailable`.
+refuses anything that could climb out. Every failure of a back end surfaces as `StorageUnavailable`,
+a file that is not there as its subclass `StorageMissing`.
 """
 
 import hashlib
@@ -15,7 +16,7 @@ from typing import Any
 
 import fsspec
 
-from workers.contract.errors import StorageUnavailable
+from workers.contract.errors import StorageMissing, StorageUnavailable
 from workers.contract.reports import FileDigest
 
 _CHUNK_BYTES = 1 << 20
@@ -122,5 +123,7 @@ def _protocols(filesystem: Any) -> tuple[str, ...]:
 def _translated(uri: str) -> Iterator[None]:
     try:
         yield
+    except FileNotFoundError as error:
+        raise StorageMissing(f"{uri} does not exist") from error
     except Exception as error:  # every back end brings its own exception types
         raise StorageUnavailable(f"{uri} could not be read or written: {type(error).__name__}") from error

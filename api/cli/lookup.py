@@ -1,14 +1,14 @@
-"""From the name of an adapter to the job that made it."""
+"""From what a person calls a job (its id, its adapter or its name) to the job's id."""
 
 from api.cli.client import OrchardClient
 from api.cli.errors import CliError
 
 
-def job_of(client: OrchardClient, adapter: str) -> str:
-    """The id of the job that made `adapter`, which may be that id already. Raises CliError."""
-    if adapter.startswith("ftjob-"):
-        return adapter
+def job_of(client: OrchardClient, name: str) -> str:
+    """The id of the newest job with that id, adapter `ft:…` or name. Raises CliError."""
+    if name.startswith("ftjob-"):
+        return name
     for job in client.jobs(limit=100_000):
-        if job.fine_tuned_model == adapter:
+        if name in (job.fine_tuned_model, job.user_provided_suffix):
             return job.id
-    raise CliError(f"none of your jobs made an adapter {adapter!r}", code="model_not_found", hint="orchard adapters")
+    raise CliError(f"none of your jobs is called {name!r}", code="job_not_found", hint="orchard jobs")

@@ -60,6 +60,7 @@ class Job(Answer):
     created_at: int
     finished_at: int | None = None
     fine_tuned_model: str | None = None
+    user_provided_suffix: str | None = None
     error: JobError | None = None
     x_orchard: Progress = Progress()
 

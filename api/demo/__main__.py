@@ -22,7 +22,7 @@ from orchestrator.logs import configure_logs
 def main() -> None:
     """Run the demo; whatever ends it, what it started is stopped."""
     parser = argparse.ArgumentParser(prog="python -m api.demo", description="Three tenants fine-tune one real base.")
-    parser.add_argument("--home", type=Path, default=Path(".orchard/demo"), help="folder of the demo's stack")
+    parser.add_argument("--home", type=Path, default=Path(".orchard"), help="folder of the demo's stack")
     options = parser.parse_args()
     configure_logs()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))

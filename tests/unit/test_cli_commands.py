@@ -236,9 +236,16 @@ def test_admin_commands_use_the_admin_key_and_show_a_new_key_once(orchard, api, 
     assert {request.headers["authorization"] for request in api.requests} == {"Bearer sk-admin"}
 
 
+def test_a_job_is_found_by_its_name_and_the_newest_wins(orchard, api):
+    newest, older = (make_job(f"ftjob-{n}", user_provided_suffix="triage") for n in (2, 1))
+    api.routes = {f"GET {JOBS}": page(newest, older), f"GET {JOBS}/ftjob-2": newest}
+    assert json.loads(orchard("show", "triage", "-o", "json").stdout)["id"] == "ftjob-2"
+    assert orchard("show", "nobody").exit_code == 1
+
+
 def test_an_id_with_slashes_stays_one_path_segment(orchard, api):
-    orchard("cancel", "../../admin")
-    assert api.requests[0].url.raw_path == b"/v1/fine_tuning/jobs/..%2F..%2Fadmin/cancel"
+    orchard("cancel", "ftjob-/../admin")
+    assert api.requests[0].url.raw_path == b"/v1/fine_tuning/jobs/ftjob-%2F..%2Fadmin/cancel"
 
 
 def test_login_keeps_a_key_only_when_the_server_knows_it(orchard, api, monkeypatch, tmp_path):

@@ -126,6 +126,12 @@ class StorageUnavailable(InfraError):
     code = ErrorCode.STORAGE_UNAVAILABLE
 
 
+class StorageMissing(StorageUnavailable):
+    """A file that should lie in storage does not; waiting will not bring it back."""
+
+    retryable = False
+
+
 class HostFull(InfraError):
     """The host has no free seat."""
 

@@ -7,9 +7,10 @@ import typer
 from api.cli.output import Format, FormatOption, console, say, show_list, show_one
 from api.cli.session import session_of
 
-JobId = Annotated[str, typer.Argument(metavar="ID", help="Job id, ftjob-…")]
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id ftjob-…, adapter ft:…, or name: the newest so called.")]
 COLUMNS = {
     "ID": "id",
+    "NAME": "user_provided_suffix",
     "STATUS": "status",
     "STATE": "x_orchard.state",
     "BASE": "model",
@@ -33,16 +34,19 @@ def jobs(
 
 def show(context: typer.Context, job_id: JobId, output: FormatOption = Format.TABLE) -> None:
     """Show one job with its resolved numbers."""
+    from api.cli.lookup import job_of
+
     with session_of(context).tenant() as client:
-        show_one(client.job(job_id), output)
+        show_one(client.job(job_of(client, job_id)), output)
 
 
 def watch(context: typer.Context, job_id: JobId, output: FormatOption = Format.TABLE) -> None:
     """Follow a job to its end; the exit code tells how it ended."""
+    from api.cli.lookup import job_of
     from api.cli.watch import raise_for_outcome, watch_job
 
     with session_of(context).tenant() as client:
-        job = watch_job(client, job_id)
+        job = watch_job(client, job_of(client, job_id))
         show_one(job, output)
     raise_for_outcome(job)
 
@@ -56,9 +60,11 @@ def logs(
 ) -> None:
     """Print a job's events, oldest first. JSON is one object per line."""
     from api.cli.follow import follow_events, print_event
+    from api.cli.lookup import job_of
 
     out = console()
     with session_of(context).tenant() as client:
+        job_id = job_of(client, job_id)
         events = follow_events(client, job_id) if follow else iter(client.events(job_id, limit)[::-1])
         for event in events:
             print_event(event, output, out)
@@ -66,8 +72,10 @@ def logs(
 
 def cancel(context: typer.Context, job_id: JobId, output: FormatOption = Format.TABLE) -> None:
     """Stop a job. What it has trained so far stays as checkpoints."""
+    from api.cli.lookup import job_of
+
     with session_of(context).tenant() as client:
-        job = client.cancel(job_id)
+        job = client.cancel(job_of(client, job_id))
     say(f"{job.id} is asked to stop; it is {job.status}")
     if output is not Format.TABLE:
         show_one(job, output)

@@ -38,7 +38,9 @@ def adapters(
 
 def download(
     context: typer.Context,
-    adapter: Annotated[str, typer.Argument(metavar="ID|MODEL", help="Job id or name of the adapter, ft:…")],
+    adapter: Annotated[
+        str, typer.Argument(metavar="JOB", help="Id ftjob-…, adapter ft:…, or name: the newest so called.")
+    ],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="New or empty folder.")],
     output: FormatOption = Format.TABLE,
 ) -> None:
