@@ -41,7 +41,7 @@ def poison(monkeypatch: pytest.MonkeyPatch, job_id: str, at_step: int, harm: Any
 
 def break_weights(seat: Seat) -> None:
     with torch.no_grad():
-        next(iter(seat.adapter.weights.values())).fill_(float("nan"))
+        next(iter(seat.adapter.weights().values())).fill_(float("nan"))
 
 
 def out_of_memory(seat: Seat) -> None:
@@ -54,7 +54,7 @@ def out_of_host_memory(seat: Seat) -> None:
 
 def disconnect(seat: Seat) -> None:
     """A trainable tensor that no forward pass reaches."""
-    seat.adapter.weights["lonely.lora_A.weight"] = torch.nn.Parameter(torch.zeros(2))  # type: ignore[index]
+    seat.adapter.weights()["lonely.lora_A.weight"] = torch.nn.Parameter(torch.zeros(2))  # type: ignore[index]
 
 
 def surprise(seat: Seat) -> None:

@@ -38,10 +38,10 @@ def test_loss_and_gradient_of_the_frozen_head_match_autograd(monkeypatch: pytest
     expected = torch.nn.functional.cross_entropy(hidden @ weight.T, targets, reduction="sum")
     (wanted,) = torch.autograd.grad(expected, hidden)
     nll, correct = FrozenHeadNll.apply(hidden, weight, targets)
-    (got,) = torch.autograd.grad(nll / 7, hidden)
-    assert float(nll) == pytest.approx(float(expected), rel=1e-6)
+    (got,) = torch.autograd.grad(nll.sum() / 7, hidden)
+    assert float(nll.sum()) == pytest.approx(float(expected), rel=1e-6)
     torch.testing.assert_close(got * 7, wanted, rtol=1e-5, atol=1e-6)
-    assert int(correct) == int(((hidden @ weight.T).argmax(-1) == targets).sum())
+    assert int(correct.sum()) == int(((hidden @ weight.T).argmax(-1) == targets).sum())
 
 
 def test_supervised_positions_alone_give_the_loss_of_the_full_forward(tiny_base: BaseSpec) -> None:
@@ -49,7 +49,7 @@ def test_supervised_positions_alone_give_the_loss_of_the_full_forward(tiny_base:
     batch = batch_of(model.config.vocab_size)
     scorer = Scorer(model)
     assert scorer._head_is_plain
-    assert float(scorer.score(batch).nll.detach()) == pytest.approx(float(reference(model, batch)), rel=1e-6)
+    assert float(scorer.score(batch).nll.sum().detach()) == pytest.approx(float(reference(model, batch)), rel=1e-6)
 
 
 def test_a_base_that_caps_its_logits_is_scored_by_its_own_forward() -> None:
@@ -69,4 +69,4 @@ def test_a_base_that_caps_its_logits_is_scored_by_its_own_forward() -> None:
     batch = batch_of(97)
     scorer = Scorer(model)
     assert not scorer._head_is_plain
-    assert float(scorer.score(batch).nll.detach()) == pytest.approx(float(reference(model, batch)), rel=1e-6)
+    assert float(scorer.score(batch).nll.sum().detach()) == pytest.approx(float(reference(model, batch)), rel=1e-6)

@@ -1,17 +1,62 @@
-"""LoRA adapters on the resident base, made and addressed through stock PEFT."""
+"""LoRA adapters on the resident base, made and addressed through stock PEFT, each with an AdamW of its own."""
 
-import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
-from torch import nn
+from peft import PeftModel, get_peft_model
+from torch import Tensor, nn
 
 from workers.bases import LoadedBase
-from workers.contract.errors import InvalidTargetModules
-from workers.contract.spec import LoraMethod
-from workers.engine.seat import Adapter
-from workers.engine.seeds import derive_seed
+from workers.contract.errors import NoGradient
+from workers.contract.spec import JobSpec
+from workers.engine.adapter import EXP_AVG, EXP_AVG_SQ
+from workers.engine.lora import adaptable_linears, initialise, lora_config, require_targets
+from workers.engine.optimizer import make_adamw
+
+
+class PeftAdapter:
+    """An `Adapter` whose weights are PEFT's own parameters."""
+
+    def __init__(self, name: str, parameters: Mapping[str, nn.Parameter], spec: JobSpec) -> None:
+        self.name = name
+        self.by_name = parameters
+        self.parameters = [parameters[key] for key in sorted(parameters)]
+        self.optimizer = make_adamw(self.parameters, spec.training)
+        self._gradients_seen = False
+
+    def weights(self) -> Mapping[str, Tensor]:
+        """See `Adapter.weights`."""
+        return self.by_name
+
+    def moments(self) -> Mapping[str, Tensor]:
+        """See `Adapter.moments`."""
+        states = {name: self.optimizer.state.get(self.by_name[name]) for name in sorted(self.by_name)}
+        return {
+            f"{name}:{part}": state[part] for name, state in states.items() if state for part in (EXP_AVG, EXP_AVG_SQ)
+        }
+
+    def load(self, weights: Mapping[str, Tensor], moments: Mapping[str, Tensor], updates: int) -> None:
+        """See `Adapter.load`."""
+        with torch.no_grad():
+            for name, weight in self.by_name.items():
+                weight.copy_(weights[name])
+        state = {
+            index: {part: moments[f"{name}:{part}"].clone() for part in (EXP_AVG, EXP_AVG_SQ)}
+            | {"step": torch.tensor(float(updates))}
+            for index, name in enumerate(sorted(self.by_name))
+            if moments
+        }
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+    def require_gradients(self) -> None:
+        """On the first step: every trainable tensor has a gradient. Raises NoGradient."""
+        if not self._gradients_seen:
+            missing = [name for name, weight in self.by_name.items() if weight.grad is None]
+            if missing:
+                raise NoGradient(f"{len(missing)} of {len(self.by_name)} tensors got none, first {missing[0]}")
+            self._gradients_seen = True
 
 
 class AdapterRack:
@@ -22,35 +67,30 @@ class AdapterRack:
         self._peft: Any = None
         self._made = 0
         self._active: str | None = None
-        self._linears = _adaptable(base.model)
+        self._linears = adaptable_linears(base.model)
 
-    def add(self, method: LoraMethod, seed: int) -> Adapter:
-        """A fresh adapter: A from `seed` alone, B zero. Raises InvalidTargetModules."""
-        unknown = sorted(set(method.target_modules) - self._linears)
-        if unknown:
-            raise InvalidTargetModules(
-                f"the base has no linear named {', '.join(unknown)}; it has {', '.join(sorted(self._linears))}"
-            )
+    def add(self, spec: JobSpec) -> PeftAdapter:
+        """A fresh adapter: A from the job's seed alone, B zero. Raises InvalidTargetModules."""
+        require_targets(spec.method, self._linears)
         self._made += 1
         name = f"seat{self._made}"
-        config = lora_config(method)
+        config = lora_config(spec.method)
         if self._peft is None:
             self._peft = get_peft_model(self._model, config, adapter_name=name)
         else:
             self._peft.add_adapter(name, config)
         self._active = None
         weights = _weights(self._peft, name)
-        _initialise(weights, seed)
-        return Adapter(name, weights)
+        initialise(weights, spec.seed)
+        return PeftAdapter(name, weights, spec)
 
-    def remove(self, adapter: Adapter) -> None:
+    def remove(self, adapter: PeftAdapter) -> None:
         """Take the adapter out of the base's linears."""
-        for weight in adapter.weights.values():
-            weight.grad = None
+        adapter.optimizer.zero_grad(set_to_none=True)
         self._active = None
         self._peft.delete_adapter(adapter.name)
 
-    def activate(self, adapter: Adapter, *, training: bool) -> None:
+    def activate(self, adapter: PeftAdapter, *, training: bool) -> None:
         """Let `adapter`, and no other, act in the next forward passes."""
         if self._active != adapter.name:  # walks every module of the base
             self._peft.set_adapter(adapter.name)
@@ -58,42 +98,7 @@ class AdapterRack:
         self._peft.train(training)
 
 
-def lora_config(method: LoraMethod) -> LoraConfig:
-    """PEFT's name for `method`."""
-    alpha = int(method.alpha) if float(method.alpha).is_integer() else method.alpha
-    return LoraConfig(
-        task_type="CAUSAL_LM",
-        r=method.rank,
-        lora_alpha=alpha,
-        lora_dropout=method.dropout,
-        target_modules=list(method.target_modules),
-        use_rslora=method.rslora,
-        bias="none",
-    )
-
-
-def _adaptable(model: nn.Module) -> frozenset[str]:
-    """Last name parts of the linears an adapter may sit on: all but the output head, which the loss needs frozen."""
-    head = model.get_output_embeddings()  # type: ignore[operator]  # every causal language model has it
-    linears = ((name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear))
-    return frozenset(name.rpartition(".")[2] for name, module in linears if module is not head)
-
-
 def _weights(model: PeftModel, adapter_name: str) -> dict[str, nn.Parameter]:
     marker = f".{adapter_name}."
     named = ((name, weight) for name, weight in model.named_parameters() if "lora_" in name and marker in name)
     return {name.replace(marker, "."): weight for name, weight in named}
-
-
-def _initialise(weights: dict[str, nn.Parameter], seed: int) -> None:
-    """Kaiming-uniform A and zero B, as PEFT does it, but from the job's own generator: order and slot do not matter."""
-    generator = torch.Generator().manual_seed(derive_seed(seed, "adapter"))
-    with torch.no_grad():
-        for name in sorted(weights):
-            weight = weights[name]
-            if ".lora_A." in name:
-                fresh = torch.empty(weight.shape)
-                nn.init.kaiming_uniform_(fresh, a=math.sqrt(5), generator=generator)
-                weight.copy_(fresh)
-            else:
-                weight.zero_()

@@ -11,7 +11,7 @@ from workers.bases import LoadedBase
 from workers.contract.base import BaseSpec
 from workers.contract.reports import AdapterManifest
 from workers.contract.spec import JobSpec
-from workers.engine.adapters import lora_config
+from workers.engine.lora import lora_config
 from workers.engine.seat import Seat
 from workers.storage import child, digest_folder, publish_folder
 
@@ -50,7 +50,7 @@ def _write_peft(seat: Seat, folder: Path) -> None:
     config.base_model_name_or_path = seat.spec.base.location
     config.revision = seat.spec.base.revision
     config.save_pretrained(folder)
-    weights = {name: weight.detach().cpu().contiguous() for name, weight in seat.adapter.weights.items()}
+    weights = {name: weight.detach().cpu().contiguous() for name, weight in seat.adapter.weights().items()}
     save_file(weights, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     (folder / "README.md").write_text(_card(seat.spec, seat.step))
 

@@ -20,31 +20,31 @@ PROBE_TOKENS: Final = 8
 
 @dataclass(frozen=True)
 class Scores:
-    """Sums over the supervised tokens of one micro-batch."""
+    """One entry for each of the N supervised tokens of a micro-batch, row by row."""
 
     nll: Tensor
-    """[] fp32, nats; carries the gradient."""
+    """[N] fp32, nats; carries the gradient."""
     correct: Tensor
-    """[] int64: tokens whose likeliest prediction was right."""
+    """[N] bool: whether the likeliest prediction was right."""
 
 
 class FrozenHeadNll(torch.autograd.Function):
-    """Sum of -log softmax(hidden @ weight.T)[target], with the gradient for `hidden` only."""
+    """-log softmax(hidden @ weight.T)[target] of every token, with the gradient for `hidden` only."""
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """`hidden` [N, H], `weight` [V, H], `targets` [N] -> (nll [], correct [])."""
-        nll = torch.zeros((), device=hidden.device)
-        correct = torch.zeros((), dtype=torch.long, device=hidden.device)
+        """`hidden` [N, H], `weight` [V, H], `targets` [N] -> (nll [N], correct [N])."""
+        nll = torch.empty(hidden.shape[0], device=hidden.device)
+        correct = torch.empty(hidden.shape[0], dtype=torch.bool, device=hidden.device)
         gradient = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         size = max(1, CHUNK_LOGITS // weight.shape[0])
         for start in range(0, hidden.shape[0], size):
             part, wanted = hidden[start : start + size], targets[start : start + size]
             logits = (part @ weight.T).float()
-            correct += (logits.argmax(-1) == wanted).sum()
+            correct[start : start + size] = logits.argmax(-1) == wanted
             chosen = logits.gather(1, wanted[:, None]).squeeze(1)
             normalizer = logits.logsumexp(-1)
-            nll += (normalizer - chosen).sum()
+            nll[start : start + size] = normalizer - chosen
             if gradient is not None:
                 probabilities = logits.sub_(normalizer[:, None]).exp_()
                 probabilities[torch.arange(len(wanted), device=wanted.device), wanted] -= 1
@@ -55,9 +55,9 @@ class FrozenHeadNll(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, None, None]:
-        """Scale the stored gradient by the one arriving for `nll`."""
+        """Scale each token's stored gradient by the one arriving for its `nll`."""
         (gradient,) = ctx.saved_tensors
-        return (None if gradient is None else gradient * upstream[0].to(gradient.dtype)), None, None
+        return (None if gradient is None else gradient * upstream[0][:, None].to(gradient.dtype)), None, None
 
 
 class Scorer:
@@ -78,7 +78,7 @@ class Scorer:
             return Scores(nll, correct)
         output = self._model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False)
         logits = output.logits[:, :-1][wanted].float()
-        return Scores(cross_entropy(logits, targets, reduction="sum"), (logits.argmax(-1) == targets).sum())
+        return Scores(cross_entropy(logits, targets, reduction="none"), logits.argmax(-1) == targets)
 
     def _hidden(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         decoder = self._model.get_decoder()

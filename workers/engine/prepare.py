@@ -26,7 +26,7 @@ def prepare(attempt: Attempt, base: LoadedBase, stepper: Stepper, report: Callab
     plan = BatchPlan(training.rows, spec.training, spec.seed, pad_id)
     seat = Seat(order, stepper.open(spec), plan, validation.rows)
     attempt.seat = seat
-    shapes = {name: tuple(weight.shape) for name, weight in seat.adapter.weights.items()}
+    shapes = {name: tuple(weight.shape) for name, weight in seat.adapter.weights().items()}
     snapshot = newest_verified(order, base.digest, shapes, report)
     if snapshot is not None:
         seat.restore(snapshot)
@@ -40,6 +40,6 @@ def prepare(attempt: Attempt, base: LoadedBase, stepper: Stepper, report: Callab
             supervised_tokens=training.supervised_tokens,
             truncated_rows=training.truncated + validation.truncated,
             dropped_rows=training.dropped + validation.dropped,
-            trainable_parameters=sum(weight.numel() for weight in seat.adapter.parameters),
+            trainable_parameters=sum(weight.numel() for weight in seat.adapter.weights().values()),
         )
     )

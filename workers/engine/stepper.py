@@ -6,7 +6,8 @@ from typing import Protocol
 
 from workers.contract.errors import WorkerError
 from workers.contract.spec import JobSpec
-from workers.engine.seat import Adapter, Seat
+from workers.engine.adapter import Adapter
+from workers.engine.seat import Seat
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,10 @@ class Stepper(Protocol):
         """Forget the adapter and free its memory."""
 
     def step(self, due: Sequence[Seat]) -> list[Stepped]:
-        """Run one optimizer step of each seat it chooses among those due, at least one.
+        """Work for some of the seats that are due, at least one, and return those that finished an optimizer step.
 
-        A seat that succeeds has `step`, `trained_tokens` and `train_loss` moved on; one that fails is left untouched.
+        A seat that needs several micro-batches for a step may take several calls for it. One that succeeds has `step`,
+        `trained_tokens` and `train_loss` moved on; one that fails is left as it was before the step.
         """
 
     def evaluate(self, seat: Seat) -> Evaluation:

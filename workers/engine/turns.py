@@ -11,9 +11,11 @@ from workers.bases import LoadedBase
 from workers.contract.errors import NonFiniteLoss, OutOfMemory, WorkerError
 from workers.contract.spec import JobSpec
 from workers.data.batches import evaluation_batches
-from workers.engine.adapters import AdapterRack
+from workers.engine.adapter import Adapter
+from workers.engine.adapters import AdapterRack, PeftAdapter
 from workers.engine.loss import Scorer
-from workers.engine.seat import Adapter, Seat
+from workers.engine.optimizer import update
+from workers.engine.seat import Seat
 from workers.engine.seeds import derive_seed
 from workers.engine.stepper import Evaluation, Stepped, StepResult
 
@@ -27,18 +29,21 @@ class TurnStepper:
         self._base = base
         self._scorer = Scorer(base.model)
         self._rack = AdapterRack(base)
+        self._adapters: dict[str, PeftAdapter] = {}
         self._turn = 0
         self._last_turn: dict[str, int] = {}
 
     def open(self, spec: JobSpec) -> Adapter:
         """See `Stepper.open`."""
         with memory_guarded():
-            return self._rack.add(spec.method, spec.seed)
+            adapter = self._rack.add(spec)
+        self._adapters[adapter.name] = adapter
+        return adapter
 
     def close(self, adapter: Adapter) -> None:
         """See `Stepper.close`."""
         self._last_turn.pop(adapter.name, None)
-        self._rack.remove(adapter)
+        self._rack.remove(self._adapters.pop(adapter.name))
 
     def step(self, due: Sequence[Seat]) -> list[Stepped]:
         """See `Stepper.step`: chooses exactly one seat."""
@@ -54,24 +59,26 @@ class TurnStepper:
             log.exception("step %s of job %s failed", seat.step + 1, seat.spec.job_id)
             return [Stepped(seat, WorkerError(f"unexpected {type(error).__name__} in step {seat.step + 1}"))]
         finally:
-            seat.clear_gradients()
+            self._adapters[seat.adapter.name].optimizer.zero_grad(set_to_none=True)
 
     def _train(self, seat: Seat) -> StepResult:
         started = time.perf_counter()
-        self._rack.activate(seat.adapter, training=True)
+        adapter = self._adapters[seat.adapter.name]
+        self._rack.activate(adapter, training=True)
         batches = [batch.to(self._base.device) for batch in seat.plan.micro_batches(seat.step)]
         supervised = sum(batch.supervised for batch in batches)
         loss, correct = 0.0, 0
         for index, batch in enumerate(batches):
             torch.manual_seed(derive_seed(seat.spec.seed, "dropout", seat.step, index))
             scores = self._scorer.score(batch)
-            (scores.nll / supervised).backward()  # type: ignore[no-untyped-call]  # torch ships no type for it
-            loss += float(scores.nll.detach()) / supervised
-            correct += int(scores.correct)
+            nll = scores.nll.sum()
+            (nll / supervised).backward()  # type: ignore[no-untyped-call]  # torch ships no type for it
+            loss += float(nll.detach()) / supervised
+            correct += int(scores.correct.sum())
         require_finite(loss, f"the training loss of step {seat.step + 1}", [line for b in batches for line in b.lines])
-        seat.check_gradients()
+        adapter.require_gradients()
         rate = seat.next_learning_rate
-        norm = seat.apply_gradients()
+        norm = update(adapter.optimizer, seat.spec.training, rate, seat.step + 1)
         tokens = sum(batch.tokens for batch in batches)
         seat.step += 1
         seat.trained_tokens += tokens
@@ -82,14 +89,14 @@ class TurnStepper:
     @torch.no_grad()
     def evaluate(self, seat: Seat) -> Evaluation:
         """See `Stepper.evaluate`."""
-        self._rack.activate(seat.adapter, training=False)
+        self._rack.activate(self._adapters[seat.adapter.name], training=False)
         nll, correct, supervised = 0.0, 0, 0
         size = seat.spec.training.micro_batch_size
         with memory_guarded():
             for batch in evaluation_batches(seat.validation, size, seat.plan.pad_id):
                 scores = self._scorer.score(batch.to(self._base.device))
-                nll += float(scores.nll)
-                correct += int(scores.correct)
+                nll += float(scores.nll.sum())
+                correct += int(scores.correct.sum())
                 supervised += batch.supervised
         loss = nll / supervised
         require_finite(loss, f"the validation loss after step {seat.step}", ())

@@ -1,0 +1,35 @@
+"""AdamW (arXiv 1711.05101) of one job, and the update that both steppers share: clip, rate, step."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from workers.contract.errors import NonFiniteLoss
+from workers.contract.spec import TrainingSpec
+
+
+def make_adamw(parameters: Sequence[nn.Parameter], training: TrainingSpec) -> torch.optim.AdamW:
+    """The job's optimizer. Fused: one pass over weight, gradient and moments instead of a dozen."""
+    return torch.optim.AdamW(
+        parameters,
+        lr=training.learning_rate,
+        betas=(training.beta1, training.beta2),
+        eps=training.epsilon,
+        weight_decay=training.weight_decay,
+        fused=True,
+    )
+
+
+def update(optimizer: torch.optim.AdamW, training: TrainingSpec, rate: float, step: int) -> float:
+    """Clip by the job's own norm and take update number `step` at `rate`. Returns the norm before clipping.
+
+    Raises NonFiniteLoss, before any weight is touched, when the norm is not finite.
+    """
+    (group,) = optimizer.param_groups
+    norm = float(nn.utils.clip_grad_norm_(group["params"], training.max_grad_norm or float("inf")))
+    if norm - norm != 0:
+        raise NonFiniteLoss(f"the gradient of step {step} is {norm}; lower the learning rate")
+    group["lr"] = rate
+    optimizer.step()
+    return norm
