@@ -47,7 +47,7 @@ def test_an_adapter_found_in_mlflow_loads_with_mlflow_and_with_peft(
     job = wait_for_end(client, submit(client, upload(client), suffix="counter", n_epochs=4, quantization="none").id)
     registry = details(job)["registry"]
     monkeypatch.setenv("MLFLOW_WORKSPACE", "dora")
-    mlflow.set_tracking_uri(stack.stack.mlflow_url)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", stack.stack.mlflow_url)
     uri = f"models:/{registry['name']}/{registry['version']}"
 
     pipe = mlflow.transformers.load_model(uri, base_model_path=str(stack.base_folder), return_type="components")
