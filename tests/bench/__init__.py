@@ -1,0 +1,5 @@
+"""How fast the engine is, beside what people use today: `python -m tests.bench.engine`, `python -m tests.bench.attach`.
+
+Peers train the same jobs on the same base bytes, dtype and adapters, without dropout; they see the same tokens in the
+same order; they alternate within one run. Only real tokens are counted, never pads.
+"""

@@ -1,0 +1,49 @@
+"""Stock PEFT as its users write it, started from the same adapter weights as the product's seats."""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from peft import LoraConfig
+from torch import Tensor, nn
+
+from workers.contract.spec import LoraMethod
+from workers.data.batches import MicroBatch
+from workers.engine.seeds import derive_seed
+
+
+def peft_config(method: LoraMethod) -> LoraConfig:
+    """The same adapter in PEFT's words."""
+    return LoraConfig(
+        task_type="CAUSAL_LM",
+        r=method.rank,
+        lora_alpha=method.alpha,
+        lora_dropout=method.dropout,
+        target_modules=list(method.target_modules),
+        use_rslora=method.rslora,
+    )
+
+
+def adapter_weights(model: nn.Module, adapter: str) -> dict[str, nn.Parameter]:
+    """The adapter's trainable tensors, by name without the adapter's own."""
+    marker = f".{adapter}."
+    found = ((name, weight) for name, weight in model.named_parameters() if "lora_" in name and marker in name)
+    return dict(sorted((name.replace(marker, "."), weight) for name, weight in found))
+
+
+@torch.no_grad()
+def seed_adapter(weights: Mapping[str, nn.Parameter], seed: int) -> None:
+    """PEFT's initialisation (Kaiming-uniform A, zero B), drawn from the stream a seat with this seed draws from."""
+    generator = torch.Generator().manual_seed(derive_seed(seed, "adapter"))
+    for name, weight in weights.items():
+        if ".lora_A." in name:
+            fresh = torch.empty(weight.shape)
+            nn.init.kaiming_uniform_(fresh, a=math.sqrt(5), generator=generator)
+            weight.copy_(fresh)
+        else:
+            weight.zero_()
+
+
+def labels_of(batch: MicroBatch) -> Tensor:
+    """[B, T]: the tokens that carry loss, -100 elsewhere, as HF's loss wants them."""
+    return batch.input_ids.masked_fill(~batch.loss_mask, -100)
