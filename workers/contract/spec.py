@@ -86,6 +86,7 @@ class TrainingSpec(Frozen):
     max_grad_norm: float = Field(1.0, ge=0, description="clip the job's gradient to this norm; 0 = no clipping")
     checkpoint_interval_steps: int = Field(50, ge=1)
     eval_interval_steps: int = Field(50, ge=1)
+    deterministic: bool = Field(False, description="never share a pass, so that a repeat gives the same bits")
 
     @model_validator(mode="after")
     def _micro_batch_divides_batch(self) -> "TrainingSpec":

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -71,11 +72,12 @@ class BatchPlan:
         return [collate([self.rows[index] for index in group], self.pad_id) for group in groups]
 
 
-def epoch_order(rows: int, seed: int, epoch: int) -> list[int]:
-    """A permutation of `range(rows)` that depends on nothing but its arguments."""
+@lru_cache(maxsize=64)
+def epoch_order(rows: int, seed: int, epoch: int) -> tuple[int, ...]:
+    """A permutation of `range(rows)` that depends on nothing but its arguments. Kept, since each step asks for it."""
     order = list(range(rows))
     random.Random(f"order:{seed}:{epoch}").shuffle(order)  # noqa: S311 - an order of rows is no secret
-    return order
+    return tuple(order)
 
 
 def evaluation_batches(rows: Sequence[EncodedRow], size: int, pad_id: int) -> list[MicroBatch]:

@@ -5,13 +5,15 @@ from typing import Any
 
 import torch
 from peft import PeftModel, get_peft_model
+from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from workers.bases import LoadedBase
 from workers.contract.errors import NoGradient
 from workers.contract.spec import JobSpec
 from workers.engine.adapter import EXP_AVG, EXP_AVG_SQ
-from workers.engine.lora import adaptable_linears, initialise, lora_config, require_targets
+from workers.engine.dropout import DropoutKey, KeyedDropout
+from workers.engine.lora import PREFIX, adaptable_linears, initialise, lora_config, require_targets
 from workers.engine.optimizer import make_adamw
 
 
@@ -23,7 +25,17 @@ class PeftAdapter:
         self.by_name = parameters
         self.parameters = [parameters[key] for key in sorted(parameters)]
         self.optimizer = make_adamw(self.parameters, spec.training)
+        self._dropouts: list[KeyedDropout] = []
         self._gradients_seen = False
+
+    def use(self, dropouts: list[KeyedDropout]) -> None:
+        """Take the dropout modules that act on this adapter."""
+        self._dropouts = dropouts
+
+    def drop(self, key: DropoutKey) -> None:
+        """Choose the masks of the next micro-batch."""
+        for dropout in self._dropouts:
+            dropout.key = key
 
     def weights(self) -> Mapping[str, Tensor]:
         """See `Adapter.weights`."""
@@ -82,7 +94,10 @@ class AdapterRack:
         self._active = None
         weights = _weights(self._peft, name)
         initialise(weights, spec.seed)
-        return PeftAdapter(name, weights, spec)
+        adapter = PeftAdapter(name, weights, spec)
+        if spec.method.dropout:
+            adapter.use(_key_dropouts(self._peft, name))
+        return adapter
 
     def remove(self, adapter: PeftAdapter) -> None:
         """Take the adapter out of the base's linears."""
@@ -96,6 +111,17 @@ class AdapterRack:
             self._peft.set_adapter(adapter.name)
             self._active = adapter.name
         self._peft.train(training)
+
+
+def _key_dropouts(model: PeftModel, adapter_name: str) -> list[KeyedDropout]:
+    """Put keyed dropout in the place of PEFT's, which draws from a stream that all jobs share."""
+    placed = []
+    for path, module in model.named_modules():
+        if isinstance(module, LoraLayer) and adapter_name in module.lora_dropout:
+            dropout = KeyedDropout(path.removeprefix(PREFIX))
+            module.lora_dropout[adapter_name] = dropout
+            placed.append(dropout)
+    return placed
 
 
 def _weights(model: PeftModel, adapter_name: str) -> dict[str, nn.Parameter]:

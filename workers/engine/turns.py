@@ -2,21 +2,21 @@
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 
 from workers.bases import LoadedBase
-from workers.contract.errors import NonFiniteLoss, OutOfMemory, WorkerError
+from workers.contract.errors import WorkerError
 from workers.contract.spec import JobSpec
 from workers.data.batches import evaluation_batches
 from workers.engine.adapter import Adapter
 from workers.engine.adapters import AdapterRack, PeftAdapter
+from workers.engine.dropout import DropoutKey
+from workers.engine.guards import memory_guarded, require_finite
 from workers.engine.loss import Scorer
 from workers.engine.optimizer import update
 from workers.engine.seat import Seat
-from workers.engine.seeds import derive_seed
 from workers.engine.stepper import Evaluation, Stepped, StepResult
 
 log = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ class TurnStepper:
         supervised = sum(batch.supervised for batch in batches)
         loss, correct = 0.0, 0
         for index, batch in enumerate(batches):
-            torch.manual_seed(derive_seed(seat.spec.seed, "dropout", seat.step, index))
+            adapter.drop(DropoutKey(seat.spec.seed, seat.step, index, seat.spec.method.dropout))
             scores = self._scorer.score(batch)
             nll = scores.nll.sum()
             (nll / supervised).backward()  # type: ignore[no-untyped-call]  # torch ships no type for it
@@ -101,23 +101,3 @@ class TurnStepper:
         loss = nll / supervised
         require_finite(loss, f"the validation loss after step {seat.step}", ())
         return Evaluation(loss, correct / supervised)
-
-
-def require_finite(value: float, what: str, lines: Sequence[int]) -> None:
-    """Raises NonFiniteLoss, naming the lines of the rows involved, when `value` is NaN or infinite."""
-    if value - value != 0:
-        rows = f" (rows of line {', '.join(map(str, sorted(lines)))})" if lines else ""
-        raise NonFiniteLoss(f"{what} is {value}{rows}; lower the learning rate or look at these rows")
-
-
-@contextmanager
-def memory_guarded() -> Iterator[None]:
-    """Turns every form of running out of memory into OutOfMemory. The allocator frees the tensors with the frames."""
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise OutOfMemory("the step did not fit into device memory; lower micro_batch_size or max_seq_len") from error
-    except RuntimeError as error:
-        if "can't allocate memory" not in str(error):
-            raise
-        raise OutOfMemory("the step did not fit into host memory; lower micro_batch_size or max_seq_len") from error

@@ -1,0 +1,42 @@
+"""Who shares the next pass: a pure choice from what each seat would bring."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+MAX_PAD_SHARE: Final = 0.25  # of the positions of a fused pass; a wider mix of lengths is split over passes
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A seat's next micro-batch of `rows` x `width`, and what the seat and its tenant have been served so far."""
+
+    rows: int
+    width: int
+    tokens: int
+    tenant_served: float
+    seat_served: float
+    alone: bool = False
+    """Whether it must not share a pass."""
+
+
+def compose(candidates: Sequence[Candidate], budget_tokens: int) -> list[int]:
+    """Indices of the candidates to run together; at least one.
+
+    The seat served least, of the tenant served least, goes first, whatever its size. Others join, nearest in length
+    first, while all positions fit the budget and no more than `MAX_PAD_SHARE` of them are padding.
+    """
+    order = sorted(range(len(candidates)), key=lambda i: (candidates[i].tenant_served, candidates[i].seat_served, i))
+    head = candidates[order[0]]
+    chosen = [order[0]]
+    if head.alone:
+        return chosen
+    rows, width, tokens = head.rows, head.width, head.tokens
+    for index in sorted(order[1:], key=lambda i: abs(candidates[i].width - head.width)):
+        other = candidates[index]
+        positions = (rows + other.rows) * max(width, other.width)
+        if other.alone or positions > budget_tokens or tokens + other.tokens < (1 - MAX_PAD_SHARE) * positions:
+            continue
+        rows, width, tokens = rows + other.rows, max(width, other.width), tokens + other.tokens
+        chosen.append(index)
+    return chosen

@@ -1,0 +1,69 @@
+"""Hooks the adapters onto the base's linears: no module is replaced, so any architecture and quantization will do."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from workers.bases import LoadedBase
+from workers.contract.spec import JobSpec
+from workers.engine.fused.delta import StackedDelta
+from workers.engine.fused.routing import Routing
+from workers.engine.fused.stack import Layout, Stack, StackedAdapter
+from workers.engine.lora import adaptable_linears, features_of, initialise, targets_of
+
+
+class AdaptedLinears:
+    """The stacks of one base, and a forward hook on every linear that any of them adapts."""
+
+    def __init__(self, base: LoadedBase) -> None:
+        self._linears = adaptable_linears(base.model)
+        self._device = base.device
+        self._stacks: dict[tuple[int, tuple[str, ...]], Stack] = {}
+        self._hooks: dict[str, Any] = {}
+        self._routing: Routing | None = None
+        self._made = 0
+        self._anchor = torch.zeros((), device=base.device, requires_grad=True)
+
+    def open(self, spec: JobSpec) -> StackedAdapter:
+        """A fresh adapter in the stack of its rank and targets. Raises InvalidTargetModules."""
+        targets = targets_of(spec.method, self._linears)
+        key = (spec.method.rank, tuple(targets))
+        if key not in self._stacks:
+            layout = Layout.of(spec.method.rank, {path: features_of(self._linears[path]) for path in targets})
+            self._stacks[key] = Stack(layout, self._device)
+        self._made += 1
+        adapter = self._stacks[key].take(f"seat{self._made}", spec.training)
+        initialise(adapter.weights(), spec.seed)
+        for path in targets:
+            if path not in self._hooks:
+                self._hooks[path] = self._linears[path].register_forward_hook(self._hook(path))
+        return adapter
+
+    def close(self, adapter: StackedAdapter) -> None:
+        """Free the adapter's slot; a stack without any is dropped, and so are hooks that serve no stack."""
+        adapter.stack.give_back(adapter.slot)
+        self._stacks = {key: stack for key, stack in self._stacks.items() if stack.used}
+        served = {path for stack in self._stacks.values() for path in stack.layout.places}
+        for path in set(self._hooks) - served:
+            self._hooks.pop(path).remove()
+
+    @contextmanager
+    def routed(self, routing: Routing) -> Iterator[None]:
+        """Let the adapters of `routing` act. It must span the backward pass too: recomputation runs the hooks again."""
+        self._routing = routing
+        try:
+            yield
+        finally:
+            self._routing = None
+
+    def _hook(self, path: str) -> Any:
+        def add_delta(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+            if self._routing is None or not self._routing.at(path):
+                return output
+            changed: Tensor = StackedDelta.apply(output, inputs[0], self._anchor, self._routing, path)  # type: ignore[no-untyped-call]
+            return changed
+
+        return add_delta

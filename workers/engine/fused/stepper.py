@@ -1,0 +1,204 @@
+"""`FusedStepper`: one forward and backward pass of the base for many seats, one optimizer step for each."""
+
+import logging
+import time
+from collections.abc import Sequence
+
+import bitsandbytes
+import torch
+from torch import nn
+
+from workers.bases import LoadedBase
+from workers.contract.errors import NoGradient, OutOfMemory, WorkerError
+from workers.contract.spec import JobSpec
+from workers.data.batches import MicroBatch, evaluation_batches
+from workers.engine.adapter import Adapter
+from workers.engine.fused.compose import Candidate, compose
+from workers.engine.fused.knee import SMALLEST, measure_knee
+from workers.engine.fused.linears import AdaptedLinears
+from workers.engine.fused.routing import Routing, fuse, route
+from workers.engine.fused.shares import Shares
+from workers.engine.fused.stack import StackedAdapter
+from workers.engine.fused.window import Window, evaluation_pick
+from workers.engine.guards import memory_guarded, require_finite
+from workers.engine.loss import Scorer
+from workers.engine.optimizer import update
+from workers.engine.seat import Seat
+from workers.engine.stepper import Evaluation, Stepped, StepResult
+
+log = logging.getLogger(__name__)
+
+
+class FusedStepper:
+    """Implements `Stepper`. `budget_tokens` bounds the positions of a pass; None: the knee, measured now."""
+
+    def __init__(self, base: LoadedBase, budget_tokens: int | None = None) -> None:
+        self._base = base
+        _still(base.model)
+        self._scorer = Scorer(base.model)
+        self._linears = AdaptedLinears(base)
+        self._adapters: dict[str, StackedAdapter] = {}
+        self._windows: dict[str, Window] = {}
+        self._shares = Shares()
+        self._alone: set[str] = set()
+        self._proven: set[str] = set()
+        self.budget_tokens = budget_tokens or measure_knee(self._pass_of)
+
+    def open(self, spec: JobSpec) -> Adapter:
+        """See `Stepper.open`."""
+        adapter = self._linears.open(spec)
+        self._adapters[adapter.name] = adapter
+        self._shares.enter(adapter.name, spec.tenant_id)
+        return adapter
+
+    def close(self, adapter: Adapter) -> None:
+        """See `Stepper.close`."""
+        self._windows.pop(adapter.name, None)
+        self._shares.leave(adapter.name)
+        self._alone.discard(adapter.name)
+        self._linears.close(self._adapters.pop(adapter.name))
+
+    def step(self, due: Sequence[Seat]) -> list[Stepped]:
+        """See `Stepper.step`: one fused pass, then an optimizer step for every seat whose window it filled."""
+        windows = [self._window(seat) for seat in due]
+        chosen = [windows[index] for index in compose([self._candidate(w) for w in windows], self.budget_tokens)]
+        try:
+            with memory_guarded():
+                self._run(chosen)
+        except Exception as error:  # noqa: BLE001  # whatever it was, it must end no more than one seat
+            return self._undo(chosen, error)
+        return [self._update(window) for window in chosen if window.full]
+
+    @torch.no_grad()
+    def evaluate(self, seat: Seat) -> Evaluation:
+        """See `Stepper.evaluate`. Rows of like length share a pass, as many as the budget allows."""
+        adapter = self._adapters[seat.adapter.name]
+        widest = max(len(row.input_ids) for row in seat.validation)
+        size = max(1, self.budget_tokens // widest)
+        nll, correct, supervised = 0.0, 0, 0
+        with memory_guarded():
+            for batch in evaluation_batches(seat.validation, size, seat.plan.pad_id):
+                routing = route([evaluation_pick(adapter, batch, seat.spec)])
+                with self._linears.routed(routing):
+                    scores = self._scorer.score(batch.to(self._base.device))
+                nll += float(scores.nll.double().sum())
+                correct += int(scores.correct.sum())
+                supervised += batch.supervised
+        loss = nll / supervised
+        require_finite(loss, f"the validation loss after step {seat.step}", ())
+        return Evaluation(loss, correct / supervised)
+
+    def _run(self, windows: Sequence[Window]) -> None:
+        """Forward, backward and bookkeeping of one fused pass. Gradients of seats add up in their stacks' rows."""
+        started = time.perf_counter()
+        routing = route([window.pick() for window in windows])
+        by_adapter = {window.adapter.name: window for window in windows}
+        ordered = [by_adapter[pick.adapter.name] for pick in routing.picks]
+        counts = [pick.batch.supervised for pick in routing.picks]
+        batch = fuse(routing, windows[0].seat.plan.pad_id).to(self._base.device)
+        nll, correct = self._forward_backward(routing, batch, [1 / window.supervised for window in ordered], counts)
+        seconds = time.perf_counter() - started
+        total = sum(pick.batch.tokens for pick in routing.picks)
+        for window, seat_nll, seat_correct in zip(ordered, nll, correct, strict=True):
+            tokens = window.next_batch.tokens
+            window.add(seat_nll, seat_correct, seconds * tokens / total)
+            self._shares.serve(window.adapter.name, tokens)
+
+    def _forward_backward(
+        self, routing: Routing, batch: MicroBatch, weights: Sequence[float], counts: Sequence[int]
+    ) -> tuple[list[float], list[int]]:
+        """Per seat the sums of nll and of right tokens. Each token weighs 1 / the supervised tokens of its window."""
+        with self._linears.routed(routing):
+            scores = self._scorer.score(batch)
+            token_weights = torch.tensor(weights, device=scores.nll.device).repeat_interleave(
+                torch.tensor(counts, device=scores.nll.device)
+            )
+            scores.nll.backward(token_weights)  # type: ignore[no-untyped-call]  # torch ships no type for it
+        nll = torch.split(scores.nll.detach(), list(counts))
+        correct = torch.split(scores.correct, list(counts))
+        return [float(part.sum()) for part in nll], [int(part.sum()) for part in correct]
+
+    def _update(self, window: Window) -> Stepped:
+        """The optimizer step of one seat whose window is full."""
+        seat, adapter = window.seat, window.adapter
+        del self._windows[adapter.name]
+        self._alone.discard(adapter.name)
+        try:
+            loss = window.nll / window.supervised
+            lines = [line for batch in window.batches for line in batch.lines]
+            require_finite(loss, f"the training loss of step {seat.step + 1}", lines)
+            self._require_gradients(adapter)
+            rate = seat.next_learning_rate
+            norm = update(adapter.optimizer, seat.spec.training, rate, seat.step + 1)
+        except WorkerError as error:
+            return Stepped(seat, error)
+        seat.step += 1
+        seat.trained_tokens += window.tokens
+        seat.train_loss = loss
+        accuracy = window.correct / window.supervised
+        result = StepResult(loss, accuracy, norm, rate, window.tokens, window.supervised, window.seconds)
+        return Stepped(seat, result)
+
+    def _undo(self, windows: Sequence[Window], error: Exception) -> list[Stepped]:
+        """Forget the windows of a pass that failed. One seat alone is guilty; several are tried again one by one."""
+        for window in windows:
+            del self._windows[window.adapter.name]
+        if isinstance(error, OutOfMemory):
+            positions = sum(len(w.next_batch.lines) for w in windows) * max(
+                w.next_batch.input_ids.shape[1] for w in windows
+            )
+            self.budget_tokens = max(min(self.budget_tokens, positions) // 2, SMALLEST)
+            log.warning("out of memory over %s positions; the budget is now %s", positions, self.budget_tokens)
+        if len(windows) > 1:
+            self._alone |= {window.adapter.name for window in windows}
+            return []
+        seat = windows[0].seat
+        if isinstance(error, WorkerError):
+            return [Stepped(seat, error)]
+        log.error("step %s of job %s failed", seat.step + 1, seat.spec.job_id, exc_info=error)
+        return [Stepped(seat, WorkerError(f"unexpected {type(error).__name__} in step {seat.step + 1}"))]
+
+    def _window(self, seat: Seat) -> Window:
+        name = seat.adapter.name
+        if name not in self._windows:
+            self._windows[name] = Window(seat, self._adapters[name])
+        return self._windows[name]
+
+    def _candidate(self, window: Window) -> Candidate:
+        rows, width = window.next_batch.input_ids.shape
+        name = window.adapter.name
+        tenant, seat = self._shares.served(name)
+        alone = window.seat.spec.training.deterministic or name in self._alone
+        return Candidate(rows, width, window.next_batch.tokens, tenant, seat, alone)
+
+    def _require_gradients(self, adapter: StackedAdapter) -> None:
+        """On a seat's first step: B received a gradient in most linears, or the base does not back-propagate.
+
+        B starts at zero, so A has none yet. Raises NoGradient.
+        """
+        if adapter.name in self._proven:
+            return
+        ends = {name: grad for name, grad in adapter.gradients().items() if ".lora_B." in name}
+        dead = [name for name, gradient in ends.items() if not bool(gradient.any())]
+        if 2 * len(dead) > len(ends):
+            raise NoGradient(f"{len(dead)} of {len(ends)} adapted linears got none, first {dead[0]}")
+        self._proven.add(adapter.name)
+
+    def _pass_of(self, tokens: int) -> None:
+        """A forward and backward pass of the bare base over one row of `tokens`, for measuring."""
+        embed: nn.Module = self._base.model.get_input_embeddings()  # type: ignore[operator]
+        ids = torch.zeros((1, tokens), dtype=torch.long, device=self._base.device)
+        inputs = embed(ids).detach().requires_grad_()
+        decoder = self._base.model.get_decoder()  # type: ignore[operator]
+        hidden = decoder(inputs_embeds=inputs, use_cache=False).last_hidden_state
+        hidden.sum().backward()
+        if self._base.device.type == "cuda":
+            torch.cuda.synchronize()
+
+
+def _still(model: nn.Module) -> None:
+    """No dropout of the base's own: it is frozen. bitsandbytes' linears train, for only then have they a backward."""
+    model.eval()
+    for module in model.modules():
+        if isinstance(module, bitsandbytes.nn.Linear4bit | bitsandbytes.nn.Linear8bitLt):
+            module.train()

@@ -1,0 +1,28 @@
+"""Guards around a step: what a failure is called."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+
+from workers.contract.errors import NonFiniteLoss, OutOfMemory
+
+
+def require_finite(value: float, what: str, lines: Sequence[int]) -> None:
+    """Raises NonFiniteLoss, naming the lines of the rows involved, when `value` is NaN or infinite."""
+    if value - value != 0:
+        rows = f" (rows of line {', '.join(map(str, sorted(lines)))})" if lines else ""
+        raise NonFiniteLoss(f"{what} is {value}{rows}; lower the learning rate or look at these rows")
+
+
+@contextmanager
+def memory_guarded() -> Iterator[None]:
+    """Turns every form of running out of memory into OutOfMemory. The allocator frees the tensors with the frames."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise OutOfMemory("the step did not fit into device memory; lower micro_batch_size or max_seq_len") from error
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):
+            raise
+        raise OutOfMemory("the step did not fit into host memory; lower micro_batch_size or max_seq_len") from error
