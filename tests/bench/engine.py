@@ -11,7 +11,7 @@ import torch
 from tests.bench.machine import describe_machine, gemm_peak
 from tests.bench.options import Subject, add_subject, chosen_subjects
 from tests.bench.peers import Peer, make_peer, names
-from tests.bench.profile import profile_phases
+from tests.bench.phases import profile_phases
 from tests.bench.ratios import FLOPS_PER_WEIGHT, multiplied_weights, peer_figures, ratios
 from tests.bench.rounds import alternate
 from tests.bench.table import as_table

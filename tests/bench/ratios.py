@@ -13,6 +13,26 @@ from tests.bench.workloads import Job
 
 FLOPS_PER_WEIGHT: Final = 4  # 2 forward and 2 for the gradient of the inputs; frozen weights need none themselves
 
+Seconds = Callable[[Run], float]
+
+
+def _steps_only(run: Run) -> float:
+    return run.train_s
+
+
+def _makespan(run: Run) -> float:
+    return run.makespan_s
+
+
+COMPARED: Final[tuple[tuple[str, str, Seconds], ...]] = (
+    ("R1_vs_sequential", "sequential", _steps_only),
+    ("R1_makespan", "sequential", _makespan),
+    ("R2_vs_process_cold", "process", _makespan),
+    ("R2_vs_process_warm", "process", _steps_only),
+    ("R3_vs_separate_steps", "turns", _steps_only),
+    ("vs_mixed", "mixed", _steps_only),
+)
+
 
 def peer_figures(name: str, rounds: Sequence[Round], jobs: Sequence[Job]) -> dict[str, Any]:
     """One peer's seconds, tokens per second and pads."""
@@ -33,29 +53,27 @@ def peer_figures(name: str, rounds: Sequence[Round], jobs: Sequence[Job]) -> dic
 
 def ratios(subject: str, rounds: Sequence[Round], jobs: Sequence[Job], limit_tokens_per_s: float) -> dict[str, Any]:
     """`subject` beside the other peers of the run; above 1 the subject is faster."""
-    others = {"R1_vs_sequential": "sequential", "R2_vs_process_cold": "process", "R3_vs_turns": "turns"}
-    others |= {"vs_mixed": "mixed"}
     tokens = sum(job.tokens for job in jobs)
     found: dict[str, Any] = {}
-    for label, other in others.items():
+    for label, other, seconds in COMPARED:
         if other != subject and other in rounds[0]:
-            found[label] = _faster(subject, other, rounds, lambda run: run.train_s)
-            found[f"{label}_makespan"] = _faster(subject, other, rounds, lambda run: run.makespan_s)
+            found[label] = _faster(subject, other, rounds, seconds)
     found["R4_share_of_limit"] = spread([tokens / round_[subject].train_s / limit_tokens_per_s for round_ in rounds])
     found["R8_pad_fraction"] = peer_figures(subject, rounds, jobs).get("pad_fraction")
     found["R10_deviation"] = {
-        other: deviation(rounds[-1][subject], rounds[-1][other]) for other in rounds[0] if other != subject
+        other: deviation(rounds[-1][subject], run)
+        for other, run in rounds[-1].items()
+        if other != subject and run.losses
     }
     return found
 
 
 def deviation(one: Run, other: Run) -> dict[str, float]:
     """Largest relative difference of any job's first and last loss."""
-    shared = [job for job in one.losses if other.losses.get(job)]
 
     def largest(step: int) -> float:
-        pairs = [(one.losses[job][step], other.losses[job][step]) for job in shared]
-        return max((abs(a - b) / abs(b) for a, b in pairs), default=float("nan"))
+        pairs = [(losses[step], other.losses[job][step]) for job, losses in one.losses.items()]
+        return max(abs(a - b) / abs(b) for a, b in pairs)
 
     return {"first_step": largest(0), "last_step": largest(-1)}
 
@@ -67,5 +85,5 @@ def multiplied_weights(model: nn.Module) -> int:
     return sum(named.values())
 
 
-def _faster(subject: str, other: str, rounds: Sequence[Round], seconds: Callable[[Run], float]) -> dict[str, float]:
+def _faster(subject: str, other: str, rounds: Sequence[Round], seconds: Seconds) -> dict[str, float]:
     return spread([seconds(round_[other]) / seconds(round_[subject]) for round_ in rounds])

@@ -8,8 +8,9 @@ import torch
 from peft import get_peft_model
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
+from torch.profiler import record_function
 
-from tests.bench.peers.peer import Run, SlotCounter
+from tests.bench.peers.peer import TRAINING, Run, SlotCounter
 from tests.bench.peers.sequential import make_optimizer, take_step
 from tests.bench.peers.stock import adapter_weights, labels_of, peft_config, seed_adapter
 from tests.bench.workloads import Job
@@ -59,6 +60,7 @@ class MixedPeer:
         self._peft.train()
         self._peft.base_model.training = False
 
+    @record_function(TRAINING)
     def _train(
         self,
         jobs: Sequence[Job],

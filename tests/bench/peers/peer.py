@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import torch
 from torch import nn
 
 from tests.bench.workloads import Job
 from workers.bases import LoadedBase
+
+TRAINING: Final = "training steps"
+"""The profiler's name for the part of a run that counts; only this part is profiled."""
 
 
 @dataclass(frozen=True)

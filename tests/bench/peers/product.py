@@ -3,7 +3,9 @@
 import time
 from collections.abc import Callable, Sequence
 
-from tests.bench.peers.peer import Run, SlotCounter
+from torch.profiler import record_function
+
+from tests.bench.peers.peer import TRAINING, Run, SlotCounter
 from tests.bench.workloads import Job
 from workers.bases import LoadedBase, load_base
 from workers.contract.errors import WorkerError
@@ -45,6 +47,7 @@ class ProductPeer:
         closed = time.perf_counter()
         return Run((attached - started) + (closed - trained), trained - attached, self._slots.take(), losses)
 
+    @record_function(TRAINING)
     def _train(self, seats: Sequence[Seat]) -> dict[str, list[float]]:
         losses: dict[str, list[float]] = {seat.spec.job_id: [] for seat in seats}
         while due := [seat for seat in seats if not seat.finished]:

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from peft import PeftModel, get_peft_model
 from torch import nn
+from torch.profiler import record_function
 
-from tests.bench.peers.peer import Run, SlotCounter
+from tests.bench.peers.peer import TRAINING, Run, SlotCounter
 from tests.bench.peers.stock import adapter_weights, labels_of, peft_config, seed_adapter
 from tests.bench.workloads import Job
 from workers.bases import LoadedBase, load_base
@@ -59,6 +60,7 @@ class SequentialPeer:
         if self._peft is not None:
             self._peft.delete_adapter(job.id)
 
+    @record_function(TRAINING)
     def _train(self, job: Job, weights: list[nn.Parameter], optimizer: torch.optim.Optimizer) -> list[float]:
         plan, losses = job.plan(self._pad_id), []
         for step in range(job.steps):
