@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import torch
 
+from tests.bench.exclusive import alone
 from tests.bench.machine import describe_machine
 from tests.bench.options import add_subject, chosen_subjects
 from tests.bench.peers.product import fused_stepper, open_seat
@@ -149,4 +150,5 @@ def _table(report: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    with alone():
+        main()

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from tests.bench.exclusive import alone
 from tests.bench.machine import describe_machine, gemm_peak
 from tests.bench.options import Subject, add_subject, chosen_subjects
 from tests.bench.peers import Peer, make_peer, names
@@ -85,4 +86,5 @@ def _tell(line: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with alone():
+        main()
