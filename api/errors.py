@@ -28,6 +28,7 @@ HEADERS: Final[Mapping[Kind, Mapping[str, str]]] = {
 TYPE: Final[Mapping[Kind, str]] = {Kind.QUOTA: "insufficient_quota"}
 INVALID_REQUEST: Final = "invalid_request_error"
 _ECHOED_CHARS = 60
+_UNPARSED: Final = "There was an error parsing the body"  # what FastAPI says when its parser gives up
 _CODES: Final = {"missing": "missing_required_parameter", "extra_forbidden": "unknown_parameter"}
 
 
@@ -102,9 +103,13 @@ async def _malformed(_: Request, error: Exception) -> JSONResponse:
 async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101
     route = f"{request.method} {request.url.path}"
-    codes = {404: "unknown_url", 405: "method_not_supported", 413: "request_too_large"}
+    codes = {400: "invalid_value", 404: "unknown_url", 405: "method_not_supported", 413: "request_too_large"}
     messages = {404: f"Unknown request URL: {route}.", 405: f"Not allowed: {route}."}
     message = messages.get(error.status_code, error.detail)
+    if message == _UNPARSED:
+        message = (
+            "We could not parse the JSON body of your request: send UTF-8, with no deep nesting and no huge numbers."
+        )
     return error_response(error.status_code, message, code=codes.get(error.status_code), headers=error.headers)
 
 
@@ -113,7 +118,8 @@ def _param(detail: Mapping[str, Any]) -> str | None:
     if detail["type"] == "json_invalid":
         return None
     _, *path = detail["loc"]
-    return ".".join(str(part) for part in path) or None
+    name = ".".join(str(part) for part in path)
+    return name.encode(errors="backslashreplace").decode() or None  # a key of the tenant's may hold what UTF-8 cannot
 
 
 def _message(detail: Mapping[str, Any], param: str | None) -> str:
@@ -129,8 +135,18 @@ def _message(detail: Mapping[str, Any], param: str | None) -> str:
             return f"Missing required parameter: '{param}'."
         case "extra_forbidden":
             return f"Unrecognized request argument supplied: {param}."
-    reason = str(detail["msg"]).removeprefix("Value error, ")
-    return f"Invalid value{f' for {param!r}' if param else ''}: {reason}{_echo(detail.get('input'))}."
+    return f"Invalid value{f' for {param!r}' if param else ''}: {_reason(detail)}{_echo(detail.get('input'))}."
+
+
+def _reason(detail: Mapping[str, Any]) -> str:
+    match detail:
+        case {"type": "model_attributes_type" | "dict_type"}:
+            return "Input should be a JSON object"
+        case {"type": "too_long", "input": str(text), "ctx": {"max_length": bound}}:  # pydantic speaks of items
+            return f"String should have at most {bound} characters, not {len(text)}"
+        case {"type": "too_short", "input": str(), "ctx": {"min_length": bound}}:
+            return f"String should have at least {bound} character(s)"
+    return str(detail["msg"]).removeprefix("Value error, ")
 
 
 def _echo(value: object) -> str:

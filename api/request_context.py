@@ -34,7 +34,8 @@ class RequestContext:
         limit = self._upload_bytes if scope["path"] == self._upload_path else JSON_BODY_BYTES
         try:
             if "\0" in scope["path"] or b"%00" in scope["query_string"]:
-                refusal = error_response(HTTPStatus.BAD_REQUEST, "The URL must not contain the character U+0000.")
+                message = "The URL must not contain the character U+0000."
+                refusal = error_response(HTTPStatus.BAD_REQUEST, message, code="invalid_value")
                 await refusal(scope, receive, exchange.send)
             else:
                 await self._app(scope, _bounded(receive, limit), exchange.send)

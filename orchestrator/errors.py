@@ -42,6 +42,8 @@ class ServiceError(Exception):
 class InvalidRequest(ServiceError):
     """A field of the request cannot be accepted."""
 
+    default_code = "invalid_value"
+
 
 class Unauthenticated(ServiceError):
     """No valid API key was given."""

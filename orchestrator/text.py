@@ -1,25 +1,41 @@
 """Strings from outside that end up in the database, in names and in logs."""
 
+import re
 import unicodedata
 from typing import Annotated
 
 from pydantic import AfterValidator
 
+_SURROGATE = "Cs"  # half of a pair: JSON can spell it, UTF-8 cannot
+_CONTROLS = frozenset({"Cc", "Zl", "Zp", _SURROGATE})
 
-def _no_nul(value: str) -> str:
-    if "\0" in value:
-        raise ValueError("must not contain the character U+0000")
+
+def _storable(value: str) -> str:
+    if bad := next((c for c in value if c == "\0" or unicodedata.category(c) == _SURROGATE), None):
+        raise ValueError(f"must not contain the character U+{ord(bad):04X}")
     return value
 
 
 def _no_control(value: str) -> str:
-    if bad := next((c for c in value if unicodedata.category(c) in {"Cc", "Zl", "Zp"}), None):
+    if bad := next((c for c in value if unicodedata.category(c) in _CONTROLS), None):
         raise ValueError(f"must not contain the control character U+{ord(bad):04X}")
     return value
 
 
-Text = Annotated[str, AfterValidator(_no_nul)]
-"""Any text that PostgreSQL can store: it refuses U+0000."""
+def spelled(pattern: str, words: str) -> AfterValidator:
+    """The whole text follows the regular expression `pattern`; `words` says the same to people."""
+    expression = re.compile(pattern)
+
+    def check(value: str) -> str:
+        if not expression.fullmatch(value):
+            raise ValueError(f"must be {words}")
+        return value
+
+    return AfterValidator(check)
+
+
+Text = Annotated[str, AfterValidator(_storable)]
+"""Any text that PostgreSQL and an answer in UTF-8 can hold: neither U+0000 nor half a surrogate pair."""
 
 Line = Annotated[str, AfterValidator(_no_control)]
 """Text of one line without control characters."""

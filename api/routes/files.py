@@ -15,6 +15,7 @@ from api.auth import TenantDep
 from api.errors import documented
 from api.listing import Listing, listing
 from api.services import ServicesDep
+from orchestrator.errors import InvalidRequest
 from orchestrator.files import delete, queries
 from orchestrator.files.upload import NewFile, upload
 from orchestrator.files.views import DeletedView, FileView
@@ -54,7 +55,11 @@ async def create_file(request: Request, tenant: TenantDep, services: ServicesDep
     async with request.form(max_files=1, max_fields=8, max_part_size=4_096) as form:
         file = form.get("file")
         if not isinstance(file, UploadFile):
-            raise RequestValidationError([{"type": "missing", "loc": ("body", "file"), "msg": "", "input": None}])
+            raise InvalidRequest(
+                "Missing required parameter: 'file'. Send multipart/form-data with a file part of that name.",
+                param="file",
+                code="missing_required_parameter",
+            )
         new = _new_file(file, form)
         return await run_in_threadpool(upload, services.db, tenant.id, services.shelf, new, file.file, services.clock())
 

@@ -114,7 +114,7 @@ def parse_object(number: int, content: bytes) -> dict[str, Any] | RowIssue:
     except json.JSONDecodeError as error:
         return RowIssue(line=number, code="invalid_json", message=f"not valid JSON: {error.msg} (column {error.colno})")
     except (ValueError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error).partition(";")[0]
         return RowIssue(line=number, code="invalid_json", message=f"not valid JSON: {reason}")
     if not isinstance(row, dict):
         kind = type(row).__name__

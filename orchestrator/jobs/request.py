@@ -1,14 +1,14 @@
 """The body of a submission: OpenAI's fields, and ours under `x_orchard`. Everything ours is optional.
 
-A field left out, null or "auto" is resolved by `orchestrator.jobs.resolve`. Unknown fields are refused: a typo is an
-error and not a silent default.
+A field left out is resolved by `orchestrator.jobs.resolve`; so is null where null is allowed, and "auto" in OpenAI's
+hyperparameters. Unknown fields are refused: a typo is an error and not a silent default.
 """
 
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
-from orchestrator.text import Line, Text
+from orchestrator.text import Line, Text, spelled
 from workers.contract.base import Quantization
 from workers.contract.spec import MAX_LEARNING_RATE, MAX_RANK, MAX_SEQ_LEN, LrSchedule, Overlength
 
@@ -63,7 +63,7 @@ class Options(Request):
     rank: int = Field(8, ge=1, le=MAX_RANK, description="of the low-rank update")
     alpha: float | None = Field(None, gt=0, le=4096, description="null: twice the rank")
     dropout: float = Field(0.0, ge=0, lt=1)
-    target_modules: tuple[str, ...] | None = Field(
+    target_modules: tuple[Line, ...] | None = Field(
         None, min_length=1, max_length=64, description="linears to adapt; null: all that the base offers"
     )
     rslora: bool = Field(False, description="scale by alpha / sqrt(rank)")
@@ -98,6 +98,12 @@ def _no_integrations(value: list[Any] | None) -> None:
 MetadataKey = Annotated[Text, Field(min_length=1, max_length=64)]
 MetadataValue = Annotated[Text, Field(max_length=512)]
 FileId = Annotated[Line, Field(min_length=1, max_length=64)]
+_SUFFIX = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+Suffix = Annotated[
+    str,
+    Field(min_length=1, max_length=64, json_schema_extra={"pattern": _SUFFIX}),
+    spelled(_SUFFIX, "letters, digits, '-', '_' and '.', and begin with a letter or digit"),
+]
 
 
 class JobRequest(Request):
@@ -108,12 +114,8 @@ class JobRequest(Request):
     validation_file: FileId | None = None
     method: TrainingMethod | None = None
     hyperparameters: Hyperparameters | None = Field(None, description="OpenAI's older place for these; use `method`")
-    suffix: str | None = Field(
-        None,
-        min_length=1,
-        max_length=64,
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
-        description="becomes part of the tuned model's name: letters, digits, `-`, `_`, `.`",
+    suffix: Suffix | None = Field(
+        None, description="becomes part of the tuned model's name: letters, digits, `-`, `_`, `.`"
     )
     seed: int | None = Field(None, ge=0, le=2**31 - 1)
     metadata: Annotated[dict[MetadataKey, MetadataValue] | None, AfterValidator(_few_pairs)] = None

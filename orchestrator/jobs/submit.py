@@ -92,8 +92,8 @@ def _dataset(session: Session, tenant: Tenant, file_id: str, param: str, now: da
         raise InvalidRequest(f"File {file_id} has purpose '{row.purpose}'; 'fine-tune' is needed.", param=param)
     if row.status != "processed" or row.format is None or not row.rows:
         code = f"invalid_{param}"
-        detail = row.status_details or "The file has no rows."
-        message = f"File {file_id} cannot be trained on. {detail} Correct the file and upload it again."
+        detail = (row.status_details or "The file has no rows").rstrip(".")
+        message = f"File {file_id} cannot be trained on. {detail}. Correct the file and upload it again."
         raise InvalidRequest(message, param=param, code=code)
     return DatasetRef(file_id=row.id, uri=row.uri, sha256=row.sha256, rows=row.rows, format=DatasetFormat(row.format))
 

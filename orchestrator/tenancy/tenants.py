@@ -13,7 +13,9 @@ from orchestrator.db.tables import TenantRow
 from orchestrator.errors import InvalidRequest, NotFound
 from orchestrator.ids import new_id
 from orchestrator.tenancy.views import Tenant, TenantView
-from orchestrator.text import Line
+from orchestrator.text import Line, spelled
+
+_SLUG = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
 
 
 class NewTenant(BaseModel):
@@ -24,14 +26,15 @@ class NewTenant(BaseModel):
     slug: Annotated[
         str,
         Field(
-            pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$",
             min_length=2,
             max_length=63,
             description="short name: in model names and in the registry",
+            json_schema_extra={"pattern": _SLUG},
         ),
+        spelled(_SLUG, "lower case letters, digits and '-', and neither begin nor end with '-'"),
     ]
     name: Annotated[Line, Field(min_length=1, max_length=200)]
-    allowed_bases: list[str] | None = Field(None, description="base ids; null: every base of the catalogue")
+    allowed_bases: list[Line] | None = Field(None, description="base ids; null: every base of the catalogue")
 
 
 def create_tenant(db: Database, catalogue: Catalogue, new: NewTenant, now: datetime) -> TenantView:

@@ -1,5 +1,6 @@
 """Tenants, keys, hosts and probes."""
 
+import json
 from datetime import timedelta
 
 import pytest
@@ -40,12 +41,16 @@ def test_an_admin_makes_a_tenant_and_a_key_that_works(web: TestClient, api: Api)
     [
         ({"slug": "acme", "name": "x"}, "slug"),
         ({"slug": "No/Path", "name": "x"}, "slug"),
+        ({"slug": "ok-", "name": "x"}, "slug"),
         ({"slug": "ok", "name": "x\n"}, "name"),
+        ({"slug": "ok", "name": "\ud800"}, "name"),
+        ({"slug": "ok", "name": "x", "allowed_bases": ["\ud800"]}, "allowed_bases.0"),
         ({"slug": "ok", "name": "x", "allowed_bases": ["nope"]}, "allowed_bases"),
     ],
 )
 def test_a_bad_tenant_is_refused(web: TestClient, api: Api, body: dict[str, object], param: str) -> None:
-    answer = web.post("/v1/admin/tenants", json=body, headers=api.admin_headers)
+    headers = api.admin_headers | {"content-type": "application/json"}
+    answer = web.post("/v1/admin/tenants", content=json.dumps(body), headers=headers)
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
 
 

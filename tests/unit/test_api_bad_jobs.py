@@ -52,9 +52,17 @@ def hyper(**values: Any) -> dict[str, Any]:
         ({"x_orchard": {"dropout": 1}}, "x_orchard.dropout", ("less than 1",)),
         ({"x_orchard": {"method": "dora"}}, "x_orchard.method", ("'lora'",)),
         ({"method": {"type": "dpo"}}, "method.type", ("'supervised'", "'dpo'")),
-        ({"suffix": "../../etc"}, "suffix", ("pattern", "'../../etc'")),
-        ({"suffix": "a/b"}, "suffix", ("pattern",)),
-        ({"suffix": "a:b"}, "suffix", ("pattern",)),
+        ({"suffix": "../../etc"}, "suffix", ("letters, digits", "'../../etc'")),
+        ({"suffix": "a/b"}, "suffix", ("begin with a letter",)),
+        ({"suffix": "a:b"}, "suffix", ("begin with a letter",)),
+        ({"suffix": "a\n"}, "suffix", ("begin with a letter",)),
+        ({"model": "x" * 256}, "model", ("at most 255 characters, not 256",)),
+        ({"model": "\ud800"}, "model", ("U+D800",)),
+        ({"training_file": "\ud800"}, "training_file", ("U+D800",)),
+        ({"metadata": {"k": "\ud800"}}, "metadata.k", ("U+D800",)),
+        ({"metadata": {"\ud800": "v"}}, "metadata.\\ud800.[key]", ("U+D800",)),
+        ({"x_orchard": {"target_modules": ["\ud800"]}}, "x_orchard.target_modules.0", ("U+D800",)),
+        ({"x_orchard": None}, "x_orchard", ("should be a JSON object",)),
         ({"suffix": "x" * 65}, "suffix", ("at most 64",)),
         ({"seed": 2**31}, "seed", ("2147483647",)),
         ({"metadata": {"k": 1}}, "metadata.k", ("valid string",)),
@@ -70,7 +78,8 @@ def hyper(**values: Any) -> dict[str, Any]:
 def test_a_job_that_cannot_be_is_refused_with_its_reason(
     web: TestClient, changes: dict[str, Any], param: str | None, words: tuple[str, ...]
 ) -> None:
-    answer = web.post(JOBS, json={"model": "tiny", "training_file": upload(web)} | changes)
+    body = json.dumps({"model": "tiny", "training_file": upload(web)} | changes)  # ASCII: "\ud800" stays as spelled
+    answer = web.post(JOBS, content=body, headers={"content-type": "application/json"})
 
     error = answer.json()["error"]
     assert (answer.status_code, error["param"]) == (400, param), error
