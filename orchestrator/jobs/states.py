@@ -83,4 +83,4 @@ DEADLINE_S: Final[Mapping[JobState, int]] = {
     S.PUBLISHING: 86_400,
     S.BACKOFF: 3_600,
 }
-"""Seconds a job may stay in a state before the sweep acts. RUNNING is bounded by its lease and `max_runtime_s`."""
+"""Seconds a job may stay in a state before the sweep acts. RUNNING has `max_runtime_s`; QUEUED and PAUSED may last."""

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
@@ -20,13 +20,15 @@ from workers.contract.reports import (
     CheckpointManifest,
     CheckpointRejected,
     ExitClass,
-    Heartbeat,
     Outcome,
     Prepared,
     Report,
     StepReport,
 )
+from workers.contract.spec import JobSpec
 
+RUNTIME_GRACE_S: Final = 600
+"""Beyond `max_runtime_s`, which the host itself enforces: a host that does not is not to be waited for."""
 _RETRYABLE_NOT = frozenset({ErrorCode.NO_GRADIENT, ErrorCode.BASE_DIGEST_MISMATCH, ErrorCode.BASE_REFUSED})
 
 
@@ -39,7 +41,10 @@ class Seated:
 
 
 def apply_report(session: Session, report: Report, now: datetime) -> bool:
-    """Write what `report` says. False: its attempt no longer holds the job, and nothing was written."""
+    """Write what `report` says, unless it is a heartbeat: those tell the intake which seats are taken.
+
+    False: its attempt no longer holds the job, and nothing was written.
+    """
     seated = _holder(session, report)
     return seated is not None and _APPLY[type(report)](session, seated, report, now)
 
@@ -78,7 +83,12 @@ def _prepared(session: Session, seated: Seated, report: Prepared, now: datetime)
     if ref is None or ref.state is not JobState.STARTING:
         return False
     first, *more = prepared_events(report)
-    changes: dict[str, Any] = {"total_steps": report.total_steps, "step": report.resumed_from_step}
+    limit_s = JobSpec.model_validate(seated.row.spec).limits.max_runtime_s
+    changes: dict[str, Any] = {
+        "total_steps": report.total_steps,
+        "step": report.resumed_from_step,
+        "state_deadline": now + timedelta(seconds=limit_s + RUNTIME_GRACE_S),
+    }
     if seated.row.started_at is None:
         changes["started_at"] = now
     if not transition(session, ref, JobState.RUNNING, first, now=now, **changes):
@@ -162,12 +172,7 @@ def _trained(session: Session, seated: Seated, report: Outcome, now: datetime) -
     return True
 
 
-def _alive(_session: Session, _seated: Seated, _report: Heartbeat, _now: datetime) -> bool:
-    return True  # the lease was renewed with the poll itself
-
-
 _APPLY: dict[type[Report], Callable[[Session, Seated, Any, datetime], bool]] = {
-    Heartbeat: _alive,
     Prepared: _prepared,
     StepReport: _stepped,
     CheckpointManifest: _checkpointed,
