@@ -6,7 +6,7 @@ from datetime import datetime
 from orchestrator.loops.counts import Counts
 from orchestrator.scheduling.apply import Applier
 from orchestrator.scheduling.load import load_snapshot
-from orchestrator.scheduling.plan import plan
+from orchestrator.scheduling.plan import Wait, plan
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,11 @@ class Schedule:
         with self.applier.db.read() as session:
             snapshot = load_snapshot(session, self.applier.catalogue, self.host_idle_s, now)
         counts = Counts()
-        for action in plan(snapshot, now):
-            applied = self.applier.apply(action, now)
-            counts[type(action).__name__ if applied else "stale"] += 1
+        actions = plan(snapshot, now)
+        for action in actions:
+            if not isinstance(action, Wait):
+                applied = self.applier.apply(action, now)
+                counts[type(action).__name__ if applied else "stale"] += 1
+        if waits := [action for action in actions if isinstance(action, Wait)]:
+            counts["Wait"] += self.applier.explain(waits)
         return counts

@@ -9,5 +9,6 @@ with the reason written on it.
 Invariants
 - `plan.plan` is pure and deterministic: the same snapshot gives the same actions.
 - A device holds one host; the claims of a host's seats never exceed the device's memory.
-- Applying an action is one guarded write. Hosts are started and killed later, by the loops, from the rows.
+- Applying an action is one guarded write; the reasons of all who wait are written together. Hosts are started and
+  killed later, by the loops, from the rows.
 """

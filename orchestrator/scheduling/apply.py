@@ -1,5 +1,6 @@
 """Applying the planner's actions: one guarded write each. Nothing here talks to the cluster."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,7 +17,7 @@ from orchestrator.ids import new_lease_token
 from orchestrator.jobs.events import EventDraft
 from orchestrator.jobs.states import JobState
 from orchestrator.jobs.transition import amend, transition
-from orchestrator.scheduling.plan import Action, Admit, RetireHost, StartHost, Wait
+from orchestrator.scheduling.plan import Admit, RetireHost, StartHost, Wait
 from workers.contract.memory import PROCESS_BYTES, base_bytes
 from workers.contract.spec import HostSpec
 
@@ -30,7 +31,7 @@ class Applier:
     cache_dir: Path
     lease_ttl_s: int
 
-    def apply(self, action: Action, now: datetime) -> bool:
+    def apply(self, action: StartHost | Admit | RetireHost, now: datetime) -> bool:
         """Write one action in a transaction of its own. False: the world moved on and nothing was written."""
         with self.db.write() as session:
             match action:
@@ -40,8 +41,11 @@ class Applier:
                     return self._admit(session, action, now)
                 case RetireHost():
                     return _retire(session, action)
-                case Wait():
-                    return _wait(session, action)
+
+    def explain(self, waits: Sequence[Wait]) -> int:
+        """Write all reasons at once: a thousand jobs may wait for the same seat. Returns how many were told."""
+        with self.db.write() as session:
+            return sum(amend(session, wait.job, queue_reason=wait.reason) for wait in waits)
 
     def _start_host(self, session: Session, action: StartHost, now: datetime) -> bool:
         base, flavor = self.catalogue.base(action.key.base_id), self.catalogue.flavor(action.flavor)
@@ -56,6 +60,7 @@ class Applier:
             max_seats=flavor.max_seats,
             cache_dir=str(self.cache_dir),
             threads=flavor.threads,
+            stepper=flavor.stepper,
         )
         session.add(
             HostRow(
@@ -105,7 +110,3 @@ def _retire(session: Session, action: RetireHost) -> bool:
         update(HostRow).where(*guard).values(state=HostState.STOPPING, error=action.why).returning(HostRow.id)
     )
     return done.first() is not None
-
-
-def _wait(session: Session, action: Wait) -> bool:
-    return amend(session, action.job, queue_reason=action.reason)

@@ -14,8 +14,7 @@ from orchestrator.jobs.states import Desired, JobState
 from orchestrator.jobs.transition import JobRef
 from orchestrator.scheduling.snapshot import HostView, ResidentKey, Snapshot, WaitingJob
 from workers.contract.base import ComputeDtype, Quantization
-from workers.contract.memory import PROCESS_BYTES, base_bytes, host_bytes
-from workers.contract.spec import HostSpec, JobSpec
+from workers.contract.memory import PROCESS_BYTES, base_bytes
 
 MAX_WAITING = 1_000  # jobs looked at in one pass; the rest keep their place
 
@@ -31,7 +30,7 @@ def load_snapshot(session: Session, catalogue: Catalogue, host_idle_s: int, now:
             retiring[host.flavor] = retiring.get(host.flavor, 0) + 1
     spare = sum(flavor.count for flavor in catalogue.flavors)
     return Snapshot(
-        waiting=_waiting(session, now),
+        waiting=_waiting(session, catalogue, now),
         hosts=_host_views(session, [host for host in hosts if host.state in LIVE], catalogue),
         flavors=catalogue.flavors,
         retiring=retiring,
@@ -45,7 +44,7 @@ def resident_key(base_id: str, quantization: str, compute_dtype: str) -> Residen
     return ResidentKey(base_id, Quantization(quantization), ComputeDtype(compute_dtype))
 
 
-def _waiting(session: Session, now: datetime) -> tuple[WaitingJob, ...]:
+def _waiting(session: Session, catalogue: Catalogue, now: datetime) -> tuple[WaitingJob, ...]:
     rows = session.scalars(
         select(JobRow)
         .where(JobRow.state == JobState.QUEUED, JobRow.desired == Desired.RUN)
@@ -53,17 +52,22 @@ def _waiting(session: Session, now: datetime) -> tuple[WaitingJob, ...]:
         .order_by(JobRow.priority.desc(), JobRow.seq)
         .limit(MAX_WAITING)
     ).all()
-    return tuple(
-        WaitingJob(
-            ref=JobRef.of(row),
-            key=resident_key(row.base_id, row.quantization, row.compute_dtype),
-            priority=row.priority,
-            submitted=row.seq,
-            seat_bytes=row.memory_bytes,
-            host_bytes=host_bytes(JobSpec.model_validate(row.spec)),
-            reason=row.queue_reason,
-        )
-        for row in rows
+    return tuple(_waiting_job(row, catalogue) for row in rows)
+
+
+def _waiting_job(row: JobRow, catalogue: Catalogue) -> WaitingJob:
+    """From columns alone: a spec that this version cannot read must not keep the others from being planned."""
+    key, base = resident_key(row.base_id, row.quantization, row.compute_dtype), catalogue.base(row.base_id)
+    resident = 0 if base is None else PROCESS_BYTES + base_bytes(base.spec.shape, key.quantization, key.compute_dtype)
+    return WaitingJob(
+        ref=JobRef.of(row),
+        key=key,
+        priority=row.priority,
+        submitted=row.seq,
+        seat_bytes=row.memory_bytes,
+        host_bytes=resident + row.memory_bytes,
+        reason=row.queue_reason,
+        offered=base is not None,
     )
 
 
@@ -76,11 +80,7 @@ def _host_views(session: Session, hosts: list[HostRow], catalogue: Catalogue) ->
     taken = {host_id: (count, int(claimed)) for host_id, count, claimed in usage}
     views = []
     for host in hosts:
-        flavor = catalogue.flavor(host.flavor)
-        if flavor is None:
-            continue  # the operator took the flavor away: its hosts finish what they have and get nothing new
-        spec = HostSpec.model_validate(host.spec)
-        resident = PROCESS_BYTES + base_bytes(spec.base.shape, spec.quantization, spec.compute_dtype)
+        flavor = catalogue.flavor(host.flavor)  # None: its hosts finish what they have, get nothing new and retire
         seats, claimed = taken.get(host.id, (0, 0))
         views.append(
             HostView(
@@ -89,8 +89,9 @@ def _host_views(session: Session, hosts: list[HostRow], catalogue: Catalogue) ->
                 flavor=host.flavor,
                 ready=host.state == HostState.READY,
                 seats_taken=seats,
-                free_bytes=flavor.memory_bytes - resident - claimed,
+                free_bytes=flavor.memory_bytes - host.memory_bytes - claimed if flavor else 0,
                 idle_since=host.idle_since if host.state == HostState.READY and not seats else None,
+                max_seats=min(flavor.max_seats, host.spec["max_seats"]) if flavor else 0,
             )
         )
     return tuple(views)

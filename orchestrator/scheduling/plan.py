@@ -88,18 +88,22 @@ class _Draft:
         return min(fitting, key=lambda host: (not host.ready, host.seats_taken, host.id), default=None)
 
     def _has_room(self, host: HostView, job: WaitingJob) -> bool:
-        return host.seats_taken < self._flavors[host.flavor].max_seats and job.seat_bytes <= host.free_bytes
+        return host.seats_taken < host.max_seats and job.seat_bytes <= host.free_bytes
 
     def _fresh_host(self, job: WaitingJob) -> HostView | None:
         """A new host on the first flavor, in catalogue order, with a free device that is large enough."""
-        for flavor in self._flavors.values():
-            if self._free_devices(flavor) and job.host_bytes <= flavor.memory_bytes and self._spare_ids:
+        for flavor in self._fitting(job):
+            if self._free_devices(flavor) > 0 and self._spare_ids:
                 room = flavor.memory_bytes - job.host_bytes + job.seat_bytes
-                host = HostView(self._spare_ids.pop(0), job.key, flavor.name, False, 0, room, None)
+                host = HostView(self._spare_ids.pop(0), job.key, flavor.name, False, 0, room, None, flavor.max_seats)
                 self._hosts[host.id] = host
                 self.actions.append(StartHost(host.id, job.key, flavor.name, job.ref.id))
                 return host
         return None
+
+    def _fitting(self, job: WaitingJob) -> list[Flavor]:
+        """Flavors on which a host could be started for this job, in catalogue order."""
+        return [flavor for flavor in self._flavors.values() if job.offered and job.host_bytes <= flavor.memory_bytes]
 
     def _free_devices(self, flavor: Flavor) -> int:
         held = sum(host.flavor == flavor.name for host in self._hosts.values())
@@ -107,7 +111,7 @@ class _Draft:
 
     def _make_room(self, job: WaitingJob) -> str | None:
         """Retire an idle host of another base on a device that this job fits; longest idle first."""
-        fitting = [flavor.name for flavor in self._flavors.values() if job.host_bytes <= flavor.memory_bytes]
+        fitting = [flavor.name for flavor in self._fitting(job)]
         if any(self._retiring.get(name, 0) for name in fitting):
             return f"Waiting for a device: an idle host is making room for {job.key}."
         idle = [
@@ -132,7 +136,11 @@ class _Draft:
                 f"Waiting for a seat: {len(same)} host(s) hold {job.key} with {taken} seats taken, and none has room "
                 f"for {_gb(job.seat_bytes)} more. The job starts when one of them finishes."
             )
-        fitting = [flavor for flavor in self._flavors.values() if job.host_bytes <= flavor.memory_bytes]
+        if not job.offered:
+            return (
+                f"Cannot be placed: {job.key.base_id} is not in the catalogue any more. Ask for it, or cancel the job."
+            )
+        fitting = self._fitting(job)
         if not fitting:
             largest = max(flavor.memory_bytes for flavor in self._flavors.values())
             return (

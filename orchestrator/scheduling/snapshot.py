@@ -31,6 +31,7 @@ class WaitingJob:
     seat_bytes: int
     host_bytes: int  # a fresh host with this job alone
     reason: str | None = None  # why it waits, as its owner was last told
+    offered: bool = True  # its base is in the catalogue, so a host may be started for it
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class HostView:
     seats_taken: int
     free_bytes: int
     idle_since: datetime | None
+    max_seats: int
 
 
 @dataclass(frozen=True)

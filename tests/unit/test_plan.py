@@ -25,9 +25,10 @@ def job(name: str, base: str = "llama", priority: int = 0, age: int = 0, seat_gb
     return WaitingJob(ref, key(base), priority, age, int(seat_gb * GB), int(host_gb * GB))
 
 
-def host(name: str, base: str = "llama", *, seats: int = 0, free_gb: float = 8, idle_s: int | None = None, ready=True):
+def host(name: str, base: str = "llama", *, seats: int = 0, free_gb: float = 8, idle_s: int | None = None, **state):
     idle = None if idle_s is None else NOW - timedelta(seconds=idle_s)
-    return HostView(name, key(base), "cpu", ready, seats, int(free_gb * GB), idle)
+    state = {"ready": True, "max_seats": 4} | state
+    return HostView(name, key(base), "cpu", seats_taken=seats, free_bytes=int(free_gb * GB), idle_since=idle, **state)
 
 
 def snapshot(*waiting: WaitingJob, hosts=(), devices: int = 1, memory_gb: int = 12, max_seats: int = 4, retiring=None):
@@ -53,7 +54,7 @@ def test_six_jobs_of_one_base_start_one_host():
 
 def test_the_higher_priority_goes_first_and_age_breaks_ties():
     waiting = [job("young", age=3), job("old", age=1), job("urgent", age=9, priority=5)]
-    actions = plan(snapshot(*waiting, hosts=[host("warm")], max_seats=2), NOW)
+    actions = plan(snapshot(*waiting, hosts=[host("warm", max_seats=2)]), NOW)
     assert [name for name, _ in admitted(actions)] == ["urgent", "old"]
 
 
