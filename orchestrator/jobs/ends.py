@@ -11,6 +11,7 @@ from workers.contract.reports import ExitClass
 
 BACKOFF_BASE_S: Final = 1.0
 BACKOFF_MAX_S: Final = 300.0
+UNREADABLE_SPEC: Final = "It was submitted to another version of Orchard, which this one cannot read. Submit it again."
 PARAM_OF: Final = {
     ErrorCode.INVALID_TRAINING_FILE: "training_file",
     ErrorCode.INVALID_VALIDATION_FILE: "validation_file",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 import structlog
+from pydantic import ValidationError
 from sqlalchemy import Select, or_, select
 from sqlalchemy.orm import Session
 
@@ -15,7 +16,7 @@ from orchestrator.catalogue.entries import Catalogue
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import AttemptRow, EventRow, JobRow
 from orchestrator.db.tables import FileRow, HostRow, TenantRow
-from orchestrator.jobs.ends import failed
+from orchestrator.jobs.ends import UNREADABLE_SPEC, failed
 from orchestrator.jobs.events import EventDraft, record
 from orchestrator.jobs.results import ResultFile, result_csv, write_result_file
 from orchestrator.jobs.states import JobState
@@ -25,7 +26,7 @@ from orchestrator.registry.errors import RegistryError
 from orchestrator.registry.fetch import fetch_verified
 from orchestrator.registry.names import fine_tuned_model_name, registered_name
 from orchestrator.registry.port import MetricPoint, Publication, Registered, Registry
-from workers.contract.errors import StorageUnavailable
+from workers.contract.errors import ErrorCode, StorageUnavailable
 from workers.contract.reports import AdapterManifest
 from workers.contract.spec import JobSpec
 
@@ -59,6 +60,12 @@ class Publish:
                 counts[self._not_published(row, error, now)] += 1
                 if error.retryable:
                     break  # the next one would wait for the same time-out
+            except ValidationError:
+                counts[self._unreadable(row, now)] += 1
+            except Exception:  # a bug with one adapter must not keep back the others
+                log.exception("adapter not published", job=row.id)
+                counts["errors"] += 1
+                self._later(row, now)
         return counts
 
     def _publish(self, row: JobRow, now: datetime) -> str:
@@ -126,8 +133,18 @@ class Publish:
             if row.not_before is None:  # said once, not at every try
                 message = "The registry cannot be reached; the adapter is safe in storage and will be published later"
                 record(session, row.tenant_id, row.id, EventDraft(message, level="warn"), now)
-            amend(session, JobRef.of(row), not_before=now + timedelta(seconds=RETRY_S))
+        self._later(row, now)
         return "delayed"
+
+    def _unreadable(self, row: JobRow, now: datetime) -> str:
+        verdict = failed(ErrorCode.INTERNAL, UNREADABLE_SPEC)
+        with self.db.write() as session:
+            transition(session, JobRef.of(row), verdict.to, verdict.event, now=now, **verdict.changes)
+        return "failed"
+
+    def _later(self, row: JobRow, now: datetime) -> None:
+        with self.db.write() as session:
+            amend(session, JobRef.of(row), not_before=now + timedelta(seconds=RETRY_S))
 
 
 def _base_folder(row: JobRow) -> Select[str | None]:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+import structlog
+from pydantic import ValidationError
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
@@ -12,20 +14,23 @@ from orchestrator.db.database import Database
 from orchestrator.db.host_states import HostState
 from orchestrator.db.job_tables import AttemptRow, CheckpointRow, JobRow
 from orchestrator.db.tables import HostRow
-from orchestrator.jobs.ends import AttemptEnd
+from orchestrator.jobs.ends import UNREADABLE_SPEC, AttemptEnd
 from orchestrator.jobs.events import EventDraft
 from orchestrator.jobs.states import Desired, JobState
 from orchestrator.jobs.transition import JobRef, transition
 from orchestrator.loops.counts import Counts
 from orchestrator.loops.reports import Seated, end_attempt
-from workers.contract.errors import WorkerError
+from workers.contract.errors import HostFull, WorkerError
 from workers.contract.reports import ExitClass
 from workers.contract.spec import CheckpointRef, JobSpec, SeatOrder
 
+log = structlog.get_logger()
+
 RESUME_CANDIDATES = 5  # checkpoints offered to a new attempt, newest first
 
-UNSEATED = (JobState.QUEUED, JobState.BACKOFF, JobState.PAUSED)
+UNSEATED = (JobState.VALIDATING, JobState.QUEUED, JobState.BACKOFF, JobState.PAUSED)
 STOPPABLE = (JobState.ADMITTED, JobState.STARTING, JobState.RUNNING)
+UNREADABLE = AttemptEnd(ExitClass.INFRA, message=UNREADABLE_SPEC, retryable=False)
 
 
 @dataclass(frozen=True)
@@ -39,26 +44,32 @@ class AttachSeats:
         """Attach every admitted job whose host is ready. The call comes before the write: both may be repeated."""
         counts = Counts()
         with self.db.read() as session:
-            orders = [(JobRef.of(job), host_id, _order(session, job)) for job, host_id in _ready_to_attach(session)]
-        for ref, host_id, order in orders:
-            try:
-                self.cluster.attach(host_id, order)
-            except (HostGone, HostUnreachable):
-                counts["unreachable"] += 1  # the hosts step decides what became of it
-                continue
-            except WorkerError as error:
-                counts[self._refused(ref, error, now)] += 1
-                continue
-            with self.db.write() as session:
-                event = EventDraft("Preparing the data", data={"host": host_id, "attempt": order.attempt})
-                moved = transition(session, ref, JobState.STARTING, event, now=now)
-            counts["attached" if moved else "stale"] += 1
+            ready = [(job, host_id, _candidates(session, job)) for job, host_id in _ready_to_attach(session)]
+        for job, host_id, candidates in ready:
+            counts[self._attach(job, host_id, candidates, now)] += 1
         return counts
 
-    def _refused(self, ref: JobRef, error: WorkerError, now: datetime) -> str:
+    def _attach(self, job: JobRow, host_id: str, candidates: tuple[CheckpointRef, ...], now: datetime) -> str:
+        try:
+            self.cluster.attach(host_id, _order(job, candidates))
+        except (HostGone, HostUnreachable):
+            return "unreachable"  # the hosts step decides what became of it
+        except HostFull:
+            return "full"  # somebody is on the way out: asked again until the deadline of ADMITTED
+        except ValidationError as error:
+            log.error("spec cannot be read", job=job.id, problems=error.error_count())
+            return self._refused(job, UNREADABLE, now)
+        except WorkerError as error:
+            return self._refused(job, AttemptEnd(ExitClass.INFRA, error.code, str(error)), now)
         with self.db.write() as session:
-            row = session.scalars(select(JobRow).where(JobRow.id == ref.id)).one()
-            end_attempt(session, Seated(row, ref), AttemptEnd(ExitClass.INFRA, error.code, str(error)), now)
+            event = EventDraft("Preparing the data", data={"host": host_id, "attempt": job.attempt})
+            moved = transition(session, JobRef.of(job), JobState.STARTING, event, now=now)
+        return "attached" if moved else "stale"
+
+    def _refused(self, job: JobRow, end: AttemptEnd, now: datetime) -> str:
+        with self.db.write() as session:
+            row = session.scalars(select(JobRow).where(JobRow.id == job.id)).one()
+            end_attempt(session, Seated(row, JobRef.of(job)), end, now)
         return "refused"
 
 
@@ -84,7 +95,7 @@ class StopSeats:
             try:
                 self.cluster.detach(host_id, ref.id, ref.attempt, ExitClass.CANCELLED)
                 counts["detached"] += 1
-            except (HostGone, HostUnreachable):
+            except (HostGone, HostUnreachable, WorkerError):
                 counts["unreachable"] += 1
         return counts
 
@@ -115,16 +126,19 @@ def _ready_to_attach(session: Session) -> Sequence[tuple[JobRow, str]]:
     return [(job, host_id) for job, host_id in session.execute(wanted)]
 
 
-def _order(session: Session, job: JobRow) -> SeatOrder:
-    candidates = session.scalars(
+def _candidates(session: Session, job: JobRow) -> tuple[CheckpointRef, ...]:
+    rows = session.scalars(
         select(CheckpointRow)
         .where(CheckpointRow.job_id == job.id, CheckpointRow.state == "committed")
         .order_by(CheckpointRow.step.desc(), CheckpointRow.seq.desc())
         .limit(RESUME_CANDIDATES)
     )
-    refs = tuple(CheckpointRef(uri=c.uri, step=c.step, manifest_sha256=c.manifest_sha256) for c in candidates)
+    return tuple(CheckpointRef(uri=row.uri, step=row.step, manifest_sha256=row.manifest_sha256) for row in rows)
+
+
+def _order(job: JobRow, candidates: tuple[CheckpointRef, ...]) -> SeatOrder:
+    """What the host is asked to do. Raises: ValidationError when the job's spec cannot be read."""
     if job.lease_token is None:
         raise RuntimeError(f"{job.id} is admitted without a lease; the schema forbids it")
-    return SeatOrder(
-        spec=JobSpec.model_validate(job.spec), attempt=job.attempt, lease_token=job.lease_token, resume_from=refs
-    )
+    spec = JobSpec.model_validate(job.spec)
+    return SeatOrder(spec=spec, attempt=job.attempt, lease_token=job.lease_token, resume_from=candidates)

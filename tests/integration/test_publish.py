@@ -123,3 +123,15 @@ def test_a_wish_to_cancel_that_comes_after_training_changes_nothing(world: World
     world.tick(2)
     publish.run_once(world.now)
     assert world.job(job_id).state == JobState.SUCCEEDED
+
+
+def test_an_adapter_that_cannot_be_published_for_an_unknown_reason_waits_and_the_next_one_goes_on(
+    world: World, publish: Publish, registry: ListedRegistry
+):
+    odd, sound = trained(world), trained(world)
+    registry.failures = [ValueError("a bug")]
+    assert publish.run_once(world.now) == {"errors": 1, "published": 1}
+    assert (world.job(odd).state, world.job(sound).state) == (JobState.PUBLISHING, JobState.SUCCEEDED)
+    assert publish.run_once(world.now) == {}
+    world.tick(seconds=60)
+    assert publish.run_once(world.now) == {"published": 1}
