@@ -7,9 +7,11 @@ seats before it rest; a stepper that puts work off shows it there.
 
 import argparse
 import json
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -45,14 +47,20 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--seats", type=int, default=SEATS)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args(arguments)
+    with redirect_stdout(sys.stderr):
+        report = _run(given)
+    print(json.dumps(report, indent=1) if given.json else _table(report))
+    return report
+
+
+def _run(given: argparse.Namespace) -> dict[str, Any]:
     torch.set_num_threads(given.threads)
     machine = describe_machine(given.threads)
     subject = chosen_subjects(given)[0]
     make_stepper = STEPPERS[given.stepper]
-    base = load_base(subject.host)
-    waits = first_steps(subject.host, base, make_stepper, given.repeats)
+    waits = first_steps(subject.host, load_base(subject.host), make_stepper, given.repeats)
     (job,) = shortened(subject.jobs[:1], 1)
-    report = {
+    return {
         "machine": machine,
         "stepper": given.stepper,
         "base": subject.host.base.id,
@@ -61,8 +69,6 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         "attach_to_first_step_s": spread(waits),
         "seat": seat_costs(job, load_base(subject.host), make_stepper, given.seats, given.repeats),
     }
-    print(json.dumps(report, indent=1) if given.json else _table(report))
-    return report
 
 
 def first_steps(

@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from typing import Any
 
 import torch
@@ -22,16 +23,21 @@ from workers.bases.load import TORCH_DTYPES
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Run the bench, print it, and return what was printed."""
     given = _parser().parse_args(arguments)
+    with redirect_stdout(sys.stderr):  # libraries greet on standard output, which is for the report alone
+        results = _run(given)
+    report = {"command": sys.argv[1:] if arguments is None else list(arguments), **results}
+    print(json.dumps(report, indent=1) if given.json else as_table(report))
+    return report
+
+
+def _run(given: argparse.Namespace) -> dict[str, Any]:
     torch.set_num_threads(given.threads)
     machine = describe_machine(given.threads)
     peaks = {"fp32": gemm_peak(torch.float32), "bf16": gemm_peak(torch.bfloat16)}
     machine["gemm_peak_tflops"] = {name: round(peak / 1e12, 3) for name, peak in peaks.items()}
     subjects = chosen_subjects(given)
     peers = {name: make_peer(name, subjects[0].host) for name in given.peers}
-    results = [_measure(subject, peers, peaks, given) for subject in subjects]
-    report = {"machine": machine, "command": sys.argv[1:] if arguments is None else list(arguments), "results": results}
-    print(json.dumps(report, indent=1) if given.json else as_table(report))
-    return report
+    return {"machine": machine, "results": [_measure(subject, peers, peaks, given) for subject in subjects]}
 
 
 def _parser() -> argparse.ArgumentParser:
