@@ -118,8 +118,7 @@ def _param(detail: Mapping[str, Any]) -> str | None:
     if detail["type"] == "json_invalid":
         return None
     _, *path = detail["loc"]
-    name = ".".join(str(part) for part in path)
-    return name.encode(errors="backslashreplace").decode() or None  # a key of the tenant's may hold what UTF-8 cannot
+    return ".".join(str(part) for part in path) or None
 
 
 def _message(detail: Mapping[str, Any], param: str | None) -> str:

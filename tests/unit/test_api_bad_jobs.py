@@ -60,7 +60,7 @@ def hyper(**values: Any) -> dict[str, Any]:
         ({"model": "\ud800"}, "model", ("U+D800",)),
         ({"training_file": "\ud800"}, "training_file", ("U+D800",)),
         ({"metadata": {"k": "\ud800"}}, "metadata.k", ("U+D800",)),
-        ({"metadata": {"\ud800": "v"}}, "metadata.\\ud800.[key]", ("U+D800",)),
+        ({"metadata": {"\ud800": "v"}}, "metadata.���.[key]", ("U+D800",)),
         ({"x_orchard": {"target_modules": ["\ud800"]}}, "x_orchard.target_modules.0", ("U+D800",)),
         ({"x_orchard": None}, "x_orchard", ("should be a JSON object",)),
         ({"suffix": "x" * 65}, "suffix", ("at most 64",)),
