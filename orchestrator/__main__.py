@@ -2,7 +2,9 @@
 
 import os
 import signal
+import sys
 import threading
+from collections.abc import Sequence
 
 import structlog
 
@@ -62,16 +64,35 @@ def main() -> None:
         ("publish", Sequenced((publish,)), settings.loop_interval_s),
         ("housekeeping", Sequenced((ExpireFiles(db),)), HOUSEKEEPING_S),
     ]
-    threads = [
-        threading.Thread(target=run_until, args=(stop, step, interval_s), name=name) for name, step, interval_s in loops
-    ]
     log.info("orchestrator started", pid=os.getpid(), bases=[base.id for base in catalogue.bases])
+    well = run_loops(loops, stop)
+    db.dispose()
+    log.info("orchestrator stopped", well=well)
+    sys.exit(0 if well else 1)
+
+
+def run_loops(loops: Sequence[tuple[str, Step, float]], stop: threading.Event) -> bool:
+    """Run each (name, step, pause in seconds) in a thread of its own until `stop` is set.
+
+    False: a loop ended by itself. The others are ended too, for whoever watches the process to start it whole again.
+    """
+    died: list[str] = []
+
+    def run(name: str, step: Step, interval_s: float) -> None:
+        try:
+            run_until(stop, step, interval_s)
+        finally:
+            if not stop.is_set():
+                died.append(name)
+                log.error("loop died", loop=name)
+                stop.set()
+
+    threads = [threading.Thread(target=run, args=loop, name=loop[0]) for loop in loops]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    db.dispose()
-    log.info("orchestrator stopped")
+    return not died
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """The settings of the control plane's processes, read from the environment once, in their `main()`."""
 
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -25,3 +26,11 @@ class Settings(BaseSettings):
     host_idle_s: int = Field(600, ge=0, description="a host without seats may be retired after this long")
     max_file_bytes: int = Field(512_000_000, gt=0, description="largest upload")
     max_live_jobs: int = Field(1_000, ge=1, description="jobs a tenant may have queued or running")
+
+    @model_validator(mode="after")
+    def _lease_outlives_three_passes(self) -> Self:
+        if self.loop_interval_s * 3 > self.lease_ttl_s:
+            raise ValueError(
+                f"loop_interval_s {self.loop_interval_s} x 3 must not exceed lease_ttl_s {self.lease_ttl_s}"
+            )
+        return self

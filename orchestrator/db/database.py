@@ -15,7 +15,7 @@ class Database:
 
     `write()` takes SQLite's write lock at once (`BEGIN IMMEDIATE`): a lock asked for in mid-transaction cannot be
     waited for and fails as "database is locked". On PostgreSQL both kinds are READ COMMITTED, and writers compare
-    and set.
+    and set. Errors name no values: rows hold digests of keys, lease tokens and what tenants wrote.
     """
 
     def __init__(self, url: str) -> None:
@@ -34,6 +34,10 @@ class Database:
         with Session(self._writer, expire_on_commit=False) as session, session.begin():
             yield session
 
+    def connect_writer(self) -> Connection:
+        """A bare connection whose transactions are those of `write()`, for migrations."""
+        return self._writer.connect()
+
     def dispose(self) -> None:
         """Close every connection."""
         self.engine.dispose()
@@ -41,8 +45,8 @@ class Database:
 
 def _engine(url: str) -> Engine:
     if make_url(url).get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20)
-    engine = create_engine(url, connect_args={"timeout": 30, "isolation_level": None})
+        return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20, hide_parameters=True)
+    engine = create_engine(url, connect_args={"timeout": 30, "isolation_level": None}, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def _pragmas(connection: Any, _record: Any) -> None:

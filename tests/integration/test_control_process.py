@@ -1,0 +1,89 @@
+"""The process around the loops: its settings, its database, and threads that end."""
+
+import subprocess
+import sys
+import threading
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+from sqlalchemy.exc import IntegrityError
+
+from orchestrator.__main__ import run_loops
+from orchestrator.db.database import Database
+from orchestrator.db.migrate import is_current
+from orchestrator.db.tables import TenantRow
+from orchestrator.loops.counts import Counts
+from orchestrator.settings import Settings
+from tests.builders.rows import make_tenant
+
+
+def make_settings(folder: Path, **changes: object) -> Settings:
+    fields = {"database_url": "sqlite://", "storage_uri": "file:///x", "catalogue": folder, "cache_dir": folder}
+    return Settings.model_validate(fields | changes)
+
+
+def test_a_lease_must_outlive_three_passes_of_the_loop(tmp_path: Path):
+    with pytest.raises(ValidationError, match="loop_interval_s"):
+        make_settings(tmp_path, loop_interval_s=30, lease_ttl_s=60)
+
+
+def test_an_error_of_the_database_does_not_print_the_row(db: Database):
+    tenant = make_tenant(db, name="hidden from every log")
+    again = TenantRow(id=tenant.id, slug="other", name=tenant.name, created_at=tenant.created_at)
+    with pytest.raises(IntegrityError) as caught, db.write() as session:
+        session.add(again)
+    assert "hidden from every log" not in str(caught.value)
+
+
+MIGRATE = """
+import sys
+from orchestrator.db.migrate import upgrade
+print("ready", flush=True)
+sys.stdin.readline()
+upgrade(sys.argv[1])
+"""
+
+
+@pytest.mark.slow
+def test_several_processes_may_migrate_one_sqlite_file_at_once(tmp_path: Path):
+    url = f"sqlite:///{tmp_path / 'orchard.sqlite'}"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen([sys.executable, "-c", MIGRATE, url], **pipes) for _ in range(3)]
+    for process in processes:
+        process.stdout.readline()
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    errors = [process.communicate()[1][-300:] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0], errors
+    database = Database(url)
+    assert is_current(database.engine)
+    database.dispose()
+
+
+class Steps:
+    """A step that raises what it is given, or counts."""
+
+    def __init__(self, error: BaseException | None = None) -> None:
+        self.error = error
+        self.ran = threading.Event()
+
+    def run_once(self, now: datetime) -> Counts:
+        self.ran.set()
+        if self.error is not None:
+            raise self.error
+        return Counts()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_when_one_loop_ends_the_process_ends_and_says_that_it_failed():
+    sound = Steps()
+    assert run_loops([("dead", Steps(SystemExit()), 0.01), ("sound", sound, 0.01)], threading.Event()) is False
+
+
+def test_loops_that_are_told_to_stop_end_well():
+    stop, sound = threading.Event(), Steps()
+    threading.Thread(target=lambda: (sound.ran.wait(10), stop.set())).start()
+    assert run_loops([("sound", sound, 0.01)], stop) is True
