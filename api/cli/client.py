@@ -10,6 +10,8 @@ from urllib.parse import quote
 
 import httpx2
 
+from api.cli.errors import CliError
+from api.cli.exit_codes import ExitCode
 from api.cli.failures import refusal, unreachable
 from api.cli.models import Event, File, IssuedKey, Job, Key, Model, Tenant
 
@@ -19,9 +21,16 @@ PAGE = 100
 
 
 class OrchardClient:
-    """Talks to one server with one key. Every method raises CliError."""
+    """Talks to one server with one key. Making one and every method raise CliError."""
 
     def __init__(self, url: str, key: str | None, transport: httpx2.BaseTransport | None = None) -> None:
+        if key and not (key.isascii() and key.isprintable()):  # no header can carry it
+            raise CliError(
+                "the key holds a line break or a letter that no key has",
+                code="invalid_api_key",
+                hint="copy it again, then orchard login or set ORCHARD_API_KEY",
+                exit_code=ExitCode.AUTH,
+            )
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self.url = url
         timeout = httpx2.Timeout(60, connect=5)
@@ -40,6 +49,10 @@ class OrchardClient:
         with path.open("rb") as file:
             answer = self._send("POST", "/v1/files", data={"purpose": "fine-tune"}, files={"file": (path.name, file)})
         return File.model_validate(answer)
+
+    def files(self) -> list[File]:
+        """The tenant's files, newest first."""
+        return [File.model_validate(item) for item in self._pages("/v1/files", limit=10_000)]
 
     def file_report(self, file_id: str) -> str:
         """What is wrong with a file, one complaint a line."""
@@ -164,7 +177,9 @@ class OrchardClient:
 
     def _send(self, method: str, path: str, **arguments: Any) -> Body:
         import stamina
+        from stamina.instrumentation import set_on_retry_hooks
 
+        set_on_retry_hooks(())  # it would write log lines between the words of a command
         repeatable = method == "GET" or "Idempotency-Key" in arguments.get("headers", {})
         with self._network():
             for attempt in stamina.retry_context(on=_is_transient, attempts=4 if repeatable else 1, wait_initial=0.2):
@@ -188,7 +203,8 @@ class OrchardClient:
 
 
 def _is_transient(error: Exception) -> bool:
-    return isinstance(error, httpx2.TransportError | httpx2.HTTPStatusError)
+    wrong_address = isinstance(error, httpx2.UnsupportedProtocol | httpx2.LocalProtocolError)
+    return isinstance(error, httpx2.TransportError | httpx2.HTTPStatusError) and not wrong_address
 
 
 def _part(text: str) -> str:

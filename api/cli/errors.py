@@ -18,4 +18,4 @@ class CliError(Exception):
     def line(self) -> str:
         """`Error (code): message. Try: hint`, on one line."""
         text = f"Error ({self.code}): {' '.join(self.message.split())}"
-        return f"{text} Try: {self.hint}" if self.hint else text
+        return f"{text.rstrip('.')}. Try: {self.hint}" if self.hint else text

@@ -22,7 +22,7 @@ def refusal(response: httpx2.Response) -> CliError:
     status = response.status_code
     message = str(body.get("message") or f"the server answered {status} {response.reason_phrase}")
     if parameter := body.get("param"):
-        message = f"{message} (field {parameter})" if str(parameter) not in message else message
+        message = f"{message.rstrip('.')} (field {parameter})." if str(parameter) not in message else message
     hint = HINTS.get(HTTPStatus(status)) if status in list(HTTPStatus) else None
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         request_id = response.headers.get("x-request-id", "unknown")

@@ -29,6 +29,7 @@ class OrchardGroup(TyperGroup):
 app = typer.Typer(
     cls=OrchardGroup,
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     epilog=EPILOG,
     pretty_exceptions_show_locals=False,  # a traceback must never print a key
     help="Fine-tune adapters on shared, resident bases: submit jobs, watch them, fetch the result.",

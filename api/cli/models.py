@@ -13,6 +13,12 @@ class Answer(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
 
+class FileDetails(Answer):
+    """The `x_orchard` part of a file."""
+
+    sha256: str | None = None
+
+
 class File(Answer):
     """An uploaded file."""
 
@@ -21,6 +27,8 @@ class File(Answer):
     bytes: int
     status: str
     status_details: str | None = None
+    expires_at: int | None = None
+    x_orchard: FileDetails = FileDetails()
 
 
 class JobError(Answer):

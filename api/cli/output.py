@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ FormatOption = Annotated[Format, typer.Option("-o", "--output", help="How to pri
 
 Columns = Mapping[str, str]
 """Heading to dotted path inside the item, for example {"STATE": "x_orchard.state"}."""
+UNIX_SECONDS = frozenset({"created", "estimated_finish"})  # and every name in `_at`
 
 
 def say(message: str) -> None:
@@ -42,10 +44,11 @@ def show_list(items: Sequence[BaseModel | Mapping[str, Any]], columns: Columns, 
     if output is not Format.TABLE:
         _dump(values, output)
         return
-    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    headings = (Column(Text(name, style="bold")) for name in columns)
+    table = Table(*headings, box=None, pad_edge=False, header_style="")
     for value in values:
         table.add_row(*(Text(_cell(value, path)) for path in columns.values()))
-    console().print(table)
+    _print_whole(table)
 
 
 def show_one(item: BaseModel | Mapping[str, Any], output: Format) -> None:
@@ -57,7 +60,7 @@ def show_one(item: BaseModel | Mapping[str, Any], output: Format) -> None:
     table = Table(box=None, pad_edge=False, show_header=False)
     for name, content in _flatten(value):
         table.add_row(Text(name, style="bold"), Text(content))
-    console().print(table)
+    _print_whole(table)
 
 
 def console() -> Console:
@@ -65,8 +68,20 @@ def console() -> Console:
     return Console(highlight=False, width=None if sys.stdout.isatty() else 240)
 
 
+def _print_whole(table: Table) -> None:
+    """As wide as its content, whatever the terminal: an id that is cut cannot be copied."""
+    out = Console(highlight=False, width=10_000)
+    out.width = max(out.measure(table).maximum, 1)
+    with out.capture() as captured:
+        out.print(table)
+    sys.stdout.writelines(line.rstrip() + "\n" for line in captured.get().splitlines())
+
+
 def _plain(item: BaseModel | Mapping[str, Any]) -> dict[str, Any]:
-    return dict(item) if isinstance(item, Mapping) else item.model_dump(mode="json")
+    from pydantic_core import to_jsonable_python
+
+    plain: dict[str, Any] = to_jsonable_python(item)
+    return plain
 
 
 def _dump(value: Any, output: Format) -> None:
@@ -79,19 +94,24 @@ def _dump(value: Any, output: Format) -> None:
 
 
 def _cell(value: Any, path: str) -> str:
+    part = ""
     for part in path.split("."):
         value = value.get(part) if isinstance(value, dict) else None
-    return _text(value)
+    return _text(value, part)
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, name: str = "") -> str:
     match value:
         case None:
             return "-"
+        case int() if name in UNIX_SECONDS or name.endswith("_at"):
+            return datetime.fromtimestamp(value).astimezone().strftime("%Y-%m-%d %H:%M:%S")
         case float():
             return f"{value:.4g}"
         case list():
-            return ", ".join(_text(item) for item in value) or "-"
+            return ", ".join(_text(item) for item in value) or "none"
+        case dict():
+            return " ".join(f"{key}={_text(item, key)}" for key, item in value.items()) or "-"
         case _:
             return str(value)
 
@@ -102,5 +122,5 @@ def _flatten(value: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]
         if isinstance(content, dict) and content:
             rows += _flatten(content, f"{prefix}{name}.")
         else:
-            rows.append((prefix + name, "-" if content == {} else _text(content)))
+            rows.append((prefix + name, _text(content, name)))
     return rows

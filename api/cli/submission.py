@@ -1,5 +1,7 @@
 """Turn a job file into a job: upload its files, then create, or only estimate."""
 
+import hashlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,18 @@ UPLOADED_PREFIX = "file-"
 
 
 def submit(client: OrchardClient, job: JobFile, folder: Path, idempotency_key: str | None) -> Job:
-    """Upload what is local and create the job. Paths are relative to `folder`. Raises CliError."""
-    uploads = _Uploads(client, folder)
-    return client.create_job(uploads.body(job), idempotency_key)
+    """Upload what is local and create the job. Paths are relative to `folder`. A refusal leaves no upload behind.
+
+    With an `idempotency_key` a file that was uploaded before is used again: a new id would make another request.
+    Raises CliError.
+    """
+    uploads = _Uploads(client, folder, reuse=idempotency_key is not None)
+    try:
+        return client.create_job(uploads.body(job), idempotency_key)
+    except CliError as error:
+        if error.code != "unreachable":  # else the job may have been made
+            uploads.discard()
+        raise
 
 
 def dry_run(client: OrchardClient, job: JobFile, folder: Path) -> dict[str, Any]:
@@ -25,17 +36,17 @@ def dry_run(client: OrchardClient, job: JobFile, folder: Path) -> dict[str, Any]
     try:
         return client.estimate(uploads.body(job))
     finally:
-        for file_id in uploads.made:
-            client.delete_file(file_id)
+        uploads.discard()
 
 
 class _Uploads:
     """Uploads local files and remembers which ids it made."""
 
-    def __init__(self, client: OrchardClient, folder: Path) -> None:
+    def __init__(self, client: OrchardClient, folder: Path, *, reuse: bool = False) -> None:
         self._client = client
         self._folder = folder
-        self.made: list[str] = []
+        self._reuse = reuse
+        self._made: list[str] = []
 
     def body(self, job: JobFile) -> dict[str, Any]:
         """The create request, its files uploaded. All paths are checked before anything is sent."""
@@ -44,6 +55,12 @@ class _Uploads:
             self._check(name)
         ids = [self._file_id(name) for name in names]
         return request_body(job, ids[0], ids[1] if len(ids) > 1 else None)
+
+    def discard(self) -> None:
+        """Delete what was uploaded. A file that a job uses stays."""
+        for file_id in self._made:
+            with suppress(CliError):
+                self._client.delete_file(file_id)
 
     def _check(self, name: str) -> None:
         path = self._folder / name
@@ -59,8 +76,10 @@ class _Uploads:
         path = self._folder / name
         if not path.is_file():
             return name
+        if self._reuse and (known := self._uploaded_before(path)):
+            return known
         file = self._client.upload(path)
-        self.made.append(file.id)
+        self._made.append(file.id)
         say(f"Uploaded {path.name} as {file.id} ({file.bytes} bytes)")
         if file.status == "error":
             say(self._client.file_report(file.id).rstrip())
@@ -70,3 +89,12 @@ class _Uploads:
                 hint="correct the lines named above; each must be one JSON object of one format",
             )
         return file.id
+
+    def _uploaded_before(self, path: Path) -> str | None:
+        """The id of the newest good upload with the same content that stays."""
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        for known in self._client.files():
+            if known.x_orchard.sha256 == digest and known.status == "processed" and known.expires_at is None:
+                return known.id
+        return None

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import subprocess
 import sys
@@ -83,6 +84,28 @@ def test_a_file_with_bad_lines_is_reported_and_no_job_is_made(orchard, api, tmp_
     assert api.sent(f"POST {JOBS}") == []
 
 
+def test_a_refused_submission_leaves_no_upload_behind(orchard, api, tmp_path):
+    (tmp_path / "train.jsonl").write_text("{}\n")
+    api.routes = {"POST /v1/files": stored(), f"POST {JOBS}": error(400, "model_not_available", "no such base")}
+    assert orchard("submit", "--file", "train.jsonl", "--model", "tiny").exit_code == 1
+    assert (api.requests[-1].method, api.requests[-1].url.path) == ("DELETE", "/v1/files/file-1")
+
+
+def test_the_same_key_twice_sends_the_same_body(orchard, api, tmp_path):
+    (tmp_path / "train.jsonl").write_text("{}\n")
+    digest = hashlib.sha256(b"{}\n").hexdigest()
+    other = stored() | {"id": "file-2", "x_orchard": {"sha256": "0" * 64}}
+    expiring = stored() | {"id": "file-3", "expires_at": 9, "x_orchard": {"sha256": digest}}
+    known = page(other, expiring, stored() | {"x_orchard": {"sha256": digest}})
+    api.routes = {"GET /v1/files": [page(), known], "POST /v1/files": stored(), f"POST {JOBS}": make_job()}
+    for _ in range(2):
+        result = orchard("submit", "--file", "train.jsonl", "--model", "tiny", "--idempotency-key", "k")
+        assert result.exit_code == 0, result.stderr
+    first, second = api.sent(f"POST {JOBS}")
+    assert first == second
+    assert [request.method for request in api.requests] == ["GET", "POST", "POST", "GET", "POST"]
+
+
 def test_a_dry_run_shows_the_estimate_and_leaves_nothing_behind(orchard, api, tmp_path):
     (tmp_path / "train.jsonl").write_text("{}\n")
     api.routes = {
@@ -137,11 +160,26 @@ def test_without_a_key_the_command_says_how_to_get_one(orchard, monkeypatch):
     assert "orchard login" in result.stderr
 
 
+@pytest.mark.parametrize("key", ["sk-caf\u00e9", "sk-broken\nline"])
+def test_a_key_that_cannot_be_one_is_refused_without_being_shown(orchard, monkeypatch, key):
+    monkeypatch.setenv("ORCHARD_API_KEY", key)
+    result = orchard("jobs")
+    assert (result.exit_code, result.stderr.count("\n")) == (4, 1)
+    assert "sk-" not in result.output.replace("sk-orchard-", "")
+
+
 def test_an_unreachable_server_is_one_line():
     result = CliRunner().invoke(app, ["--url", "http://127.0.0.1:9", "jobs"])
     assert result.exit_code == 1
-    assert "unreachable" in result.stderr
-    assert "Traceback" not in result.output
+    assert result.stderr.startswith("Error (unreachable): ")
+    assert result.stderr.count("\n") == 1
+
+
+def test_an_address_without_http_is_not_tried_again(capfd):
+    result = CliRunner().invoke(app, ["--url", "localhost:8000", "jobs"])
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert "protocol" in result.stderr
+    assert capfd.readouterr().err == ""
 
 
 def test_jobs_follow_the_pages_up_to_the_limit(orchard, api):
@@ -196,15 +234,23 @@ def test_following_another_tenants_job_ends_with_not_found(orchard, api):
 
 
 def test_bases_and_adapters_are_told_apart(orchard, api):
-    models = page(
-        {"id": "tiny", "created": 1, "owned_by": "orchard"}, {"id": "ft:tiny:a::1", "created": 1, "owned_by": "a"}
-    )
-    registry = {"registry": {"name": "acme.triage", "version": "3"}}
-    jobs = page(make_job("ftjob-2", status="running"), make_job("ftjob-1", x_orchard=registry))
-    api.routes = {"GET /v1/models": models, f"GET {JOBS}": jobs}
+    base = {"id": "tiny", "created": 0, "owned_by": "orchard", "x_orchard": {"quantizations": ["nf4", "none"]}}
+    details = {"job": "ftjob-1", "registry": {"name": "acme.triage", "version": "3"}}
+    tuned = {"id": "ft:tiny:a::1", "created": 1, "owned_by": "a", "x_orchard": details}
+    api.routes = {"GET /v1/models": page(base, tuned)}
     assert [base["id"] for base in json.loads(orchard("bases", "-o", "json").stdout)] == ["tiny"]
-    assert [job["id"] for job in json.loads(orchard("adapters", "-o", "json").stdout)] == ["ftjob-1"]
-    assert "acme.triage" in orchard("adapters").stdout
+    assert [tuned["id"] for tuned in json.loads(orchard("adapters", "-o", "json").stdout)] == ["ft:tiny:a::1"]
+    assert "nf4, none" in orchard("bases").stdout
+    assert {"acme.triage", "ftjob-1"} <= set(orchard("adapters").stdout.split())
+
+
+def test_a_table_cuts_nothing_and_pads_no_line_and_times_are_dates(orchard, api):
+    waiting = make_job("ftjob-" + "0" * 24, x_orchard={"queue_reason": "x" * 300})
+    api.routes = {f"GET {JOBS}": page(waiting, make_job()), f"GET {JOBS}/ftjob-1": make_job()}
+    heading, first, second = orchard("jobs").stdout.splitlines()
+    assert ("ftjob-" + "0" * 24 in first, first.endswith("x" * 300)) == (True, True)
+    assert max(len(heading), len(second)) < 200
+    assert "2023-11-1" in orchard("show", "ftjob-1").stdout
 
 
 def test_an_adapter_is_found_by_its_name(orchard, api, tmp_path):
@@ -269,11 +315,13 @@ def test_doctor_names_what_is_wrong_and_what_to_do(orchard, api, tmp_path):
     assert (verdicts["profile file"], verdicts["server"], verdicts["key"]) == ("bad", "ok", "bad")
     assert "chmod 600" in result.stdout
     assert result.exit_code == 1
+    assert {check["verdict"] for check in yaml.safe_load(orchard("doctor", "-o", "yaml").stdout)} >= {"ok", "bad"}
 
 
 def test_wrong_usage_ends_with_2_and_help_lists_the_exit_codes(orchard):
     assert orchard("submit", "--no-such-flag").exit_code == 2
     assert orchard("submit").exit_code == 2
+    assert orchard("keys", "list", "-h").exit_code == 0
     text = " ".join(orchard("--help").stdout.split())
     assert "3 the job failed" in text
 

@@ -17,7 +17,7 @@ Tenant = Annotated[str, typer.Argument(metavar="TENANT", help="Slug or id of the
 def list_tenants(context: typer.Context, output: FormatOption = Format.TABLE) -> None:
     """List tenants."""
     with session_of(context).admin() as client:
-        show_list(client.tenants(), {"SLUG": "slug", "NAME": "name", "ID": "id", "BASES": "allowed_bases"}, output)
+        show_list(client.tenants(), {"SLUG": "slug", "NAME": "name", "ID": "id", "ONLY BASES": "allowed_bases"}, output)
 
 
 @tenants.command("create")

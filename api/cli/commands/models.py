@@ -15,25 +15,29 @@ def bases(context: typer.Context, output: FormatOption = Format.TABLE) -> None:
     """List the bases you may fine-tune."""
     with session_of(context).tenant() as client:
         found = [model for model in client.models() if not model.id.startswith(TUNED)]
-    show_list(found, {"BASE": "id", "OWNER": "owned_by"}, output)
-
-
-def adapters(
-    context: typer.Context,
-    limit: Annotated[int, typer.Option(min=1, help="Look through so many jobs, newest first.")] = 1000,
-    output: FormatOption = Format.TABLE,
-) -> None:
-    """List your adapters and where the registry keeps them."""
     columns = {
-        "ADAPTER": "fine_tuned_model",
-        "JOB": "id",
+        "BASE": "id",
+        "PARAMETERS": "x_orchard.parameters",
+        "QUANTIZATIONS": "x_orchard.quantizations",
+        "MAX SEQ LEN": "x_orchard.max_seq_len",
+        "LICENCE": "x_orchard.licence",
+    }
+    show_list(found, columns, output)
+
+
+def adapters(context: typer.Context, output: FormatOption = Format.TABLE) -> None:
+    """List your adapters, newest first, and where the registry keeps them."""
+    columns = {
+        "ADAPTER": "id",
+        "JOB": "x_orchard.job",
         "REGISTRY NAME": "x_orchard.registry.name",
         "VERSION": "x_orchard.registry.version",
         "EVAL BEFORE": "x_orchard.eval_loss_before",
         "EVAL AFTER": "x_orchard.eval_loss_after",
     }
     with session_of(context).tenant() as client:
-        show_list([job for job in client.jobs(limit) if job.fine_tuned_model], columns, output)
+        found = [model for model in client.models() if model.id.startswith(TUNED)]
+    show_list(found, columns, output)
 
 
 def download(
