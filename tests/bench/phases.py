@@ -76,7 +76,7 @@ def _annotated(model: nn.Module) -> Iterator[None]:
             if phase is not None:
 
                 def enter(*_: Any, phase: str = phase) -> None:
-                    open_ranges.append(record_function(phase).__enter__())
+                    open_ranges.append(record_function(phase).__enter__())  # type: ignore[no-untyped-call]
 
                 hooks.callback(module.register_forward_pre_hook(enter).remove)
                 hooks.callback(module.register_forward_hook(leave, always_call=True).remove)
@@ -107,7 +107,7 @@ def _shapes(model: nn.Module) -> Shapes:
     return shapes
 
 
-def _by_phase(events: Sequence[Any], shapes: Shapes) -> tuple[Counter[str], Counter[str]]:
+def _by_phase(events: Sequence[Any], shapes: Shapes) -> tuple[dict[str, float], Counter[str]]:
     """Microseconds of operations by phase, and by `phase operation`, within the training ranges."""
     spans = [event.time_range for event in events if event.name == TRAINING]
     inside = [e for e in events if any(s.start <= e.time_range.start and e.time_range.end <= s.end for s in spans)]
@@ -116,7 +116,7 @@ def _by_phase(events: Sequence[Any], shapes: Shapes) -> tuple[Counter[str], Coun
     for event in inside:
         if event.sequence_nr >= 0 and _backward_of(event) is None:
             born[event.sequence_nr] = _running(event)
-    busy: Counter[str] = Counter()
+    busy = dict.fromkeys(PHASES, 0.0)
     top: Counter[str] = Counter()
     for event in inside:
         if "::" in event.name and not event.name.startswith(BACKWARD):

@@ -19,7 +19,7 @@ def alternate(
     for name, peer in peers.items():
         peer.run(shortened(jobs, WARM_UP_STEPS))
         tell(f"{name}: warm")
-    measured = []
+    measured: list[Round] = []
     for number in range(1, rounds + 1):
         runs = {}
         for name, peer in peers.items():

@@ -73,7 +73,7 @@ class MixedPeer:
             due = [job for job in jobs if step < job.steps]
             batches = [_only(plans[job.id].micro_batches(step)) for job in due]
             parts = self._losses([job.id for job in due], batches)
-            torch.stack(parts).sum().backward()
+            torch.stack(parts).sum().backward()  # type: ignore[no-untyped-call]
             for job, loss in zip(due, parts, strict=True):
                 take_step(weights[job.id], optimizers[job.id], job, step)
                 losses[job.id].append(loss.item())
@@ -90,7 +90,7 @@ class MixedPeer:
             use_cache=False,
         ).logits
         labels = _stacked([labels_of(batch) for batch in batches], width, -100)
-        pairs = zip(logits.split(sizes), labels.split(sizes), strict=True)
+        pairs = zip(torch.split(logits, sizes), torch.split(labels, sizes), strict=True)
         return [cross_entropy(said[:, :-1].flatten(0, 1).float(), want[:, 1:].flatten()) for said, want in pairs]
 
 

@@ -10,9 +10,9 @@ from typing import Any
 def main(file: Path) -> None:
     """Load, train, save; write `report.json` beside the adapter."""
     import torch
-    from datasets import Dataset, disable_progress_bars
+    from datasets import Dataset, disable_progress_bars  # type: ignore[import-untyped]
     from peft import LoraConfig
-    from trl import SFTTrainer
+    from trl import SFTTrainer  # type: ignore[attr-defined]
 
     disable_progress_bars()
     job = json.loads(file.read_text())
@@ -58,7 +58,7 @@ def _load(job: dict[str, Any]) -> tuple[Any, Any]:
 
 
 def _arguments(job: dict[str, Any]) -> Any:
-    from trl import SFTConfig
+    from trl import SFTConfig  # type: ignore[attr-defined]
 
     training = job["training"]
     rows_per_step = training["batch_size"]
