@@ -130,7 +130,7 @@ class OrchardClient:
         return self._send("GET", "/v1/x/whoami")
 
     def is_ready(self) -> bool:
-        """Whether the server can do its work: database, storage and the rest."""
+        """Whether the server can do its work: its `/readyz`."""
         with self._network():
             return not self._http.get("/readyz").is_error
 

@@ -30,7 +30,9 @@ def run_stack(options: StackOptions, profile: str, say: Callable[[str], None]) -
         raise CliError(str(error), code="catalogue", hint=hint, exit_code=ExitCode.USAGE) from error
     try:
         run_foreground(EmbeddedStack(options), lambda stack: _announce(stack, profile, say))
-    except (StackRunning, PortTaken, ChildFailed) as error:
+    except (StackRunning, PortTaken) as error:  # they say themselves what to do
+        raise CliError(f"{error}.", code="stack") from error
+    except ChildFailed as error:
         hint = f"look into {options.home / 'logs'}; orchard doctor checks the rest"
         raise CliError(str(error), code="stack", hint=hint) from error
 

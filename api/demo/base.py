@@ -1,8 +1,9 @@
 """The base of the demo: Gemma 3 270M out of a PyPI package, and its catalogue entry."""
 
-import json
 from pathlib import Path
 from typing import Any, Final
+
+import yaml
 
 from orchestrator.catalogue.entries import Catalogue, CatalogueBase, Flavor
 from workers.contract.base import BaseShape, BaseSpec, Quantization
@@ -61,9 +62,10 @@ def make_catalogue(gguf_file: Path, digest: str, memory_bytes: int) -> Catalogue
 
 
 def write_catalogue(catalogue: Catalogue, path: Path) -> Path:
-    """Write the catalogue where the control plane reads it. JSON is YAML."""
+    """Write the catalogue where the control plane reads it, for people to go on from."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(catalogue.model_dump(mode="json"), indent=2), encoding="utf-8")
+    text = yaml.safe_dump(catalogue.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    path.write_text(text, encoding="utf-8")
     return path
 
 

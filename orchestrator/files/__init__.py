@@ -1,6 +1,6 @@
 """Files of tenants: streamed into storage, every line checked on the way, listed, read and deleted.
 
-May import: `orchestrator.db`, `workers.contract.rows`, fsspec. No HTTP.
+May import: `orchestrator.db`, `orchestrator.tenancy`, `workers.contract.rows`, fsspec. No HTTP.
 
 Invariants
 - A file is never whole in memory, and neither is a line longer than `MAX_LINE_BYTES`.

@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, exists, or_, select, update
+from sqlalchemy.orm import InstrumentedAttribute
 
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import JobRow
@@ -33,10 +34,7 @@ def delete_file(db: Database, tenant_id: str, file_id: str, now: datetime) -> De
 
 def remove_expired(db: Database, now: datetime, limit: int = 100) -> int:
     """Delete files past their `expires_at`, at most `limit`. Returns how many. For a housekeeping loop."""
-    used = exists().where(
-        or_(JobRow.training_file_id == FileRow.id, JobRow.validation_file_id == FileRow.id),
-        JobRow.finished_at.is_(None),
-    )
+    used = exists().where(_used_by_live_job(FileRow.id))
     due = select(FileRow.id).where(FileRow.expires_at <= now, FileRow.deleted_at.is_(None), ~used).limit(limit)
     with db.write() as session:
         gone = update(FileRow).where(FileRow.id.in_(due), FileRow.deleted_at.is_(None)).values(deleted_at=now)
@@ -46,6 +44,6 @@ def remove_expired(db: Database, now: datetime, limit: int = 100) -> int:
     return len(uris)
 
 
-def _used_by_live_job(file_id: str) -> ColumnElement[bool]:
+def _used_by_live_job(file_id: str | InstrumentedAttribute[str]) -> ColumnElement[bool]:
     used = or_(JobRow.training_file_id == file_id, JobRow.validation_file_id == file_id)
     return used & JobRow.finished_at.is_(None)

@@ -1,6 +1,7 @@
 """Jobs: submission, queries, and the state machine with its one door.
 
-May import: `orchestrator.db`, `orchestrator.catalogue`, `workers.contract`. No Ray, no MLflow, no HTTP.
+May import: `orchestrator.db`, `orchestrator.catalogue`, `orchestrator.files`, `orchestrator.tenancy`,
+`orchestrator.registry.names`, `workers.contract`. No Ray, no MLflow, no HTTP.
 
 Invariants
 - `transition.transition` is the only code that writes `job.state`; illegal moves raise, stale ones change nothing.

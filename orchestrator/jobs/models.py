@@ -117,13 +117,10 @@ def _base_view(base: CatalogueBase) -> ModelView:
 
 
 def _adapter_view(row: JobRow, tenant: Tenant) -> ModelView:
-    registry = None
-    if row.registry_name is not None and row.registry_version is not None:
-        registry = RegistryView(name=row.registry_name, version=row.registry_version)
     details = AdapterDetails(
         base=row.base_id,
         job=row.id,
-        registry=registry,
+        registry=RegistryView.of(row),
         eval_loss_before=row.eval_loss_before,
         eval_loss_after=row.eval_loss_after,
     )

@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 import fsspec
 
 from orchestrator.db.tables import FileRow
+from orchestrator.files.storage import file_uri
 from workers.contract.errors import StorageUnavailable
 
 COLUMNS: Final = ("step", "train_loss", "train_accuracy", "valid_loss", "valid_mean_token_accuracy")
@@ -70,7 +71,7 @@ def result_csv(events: Sequence[MetricEvent]) -> bytes:
 def write_result_file(storage_uri: str, tenant_id: str, job_id: str, content: bytes) -> ResultFile:
     """Write the CSV to storage. Raises: StorageUnavailable."""
     file_id = "file-" + hashlib.sha256(job_id.encode()).hexdigest()[:24]
-    uri = f"{storage_uri}/tenants/{tenant_id}/files/{file_id}/content"
+    uri = file_uri(storage_uri, tenant_id, file_id)
     try:
         with fsspec.open(uri, "wb", auto_mkdir=True) as file:
             file.write(content)

@@ -48,6 +48,13 @@ class RegistryView(BaseModel):
     name: str
     version: str
 
+    @classmethod
+    def of(cls, row: JobRow) -> "RegistryView | None":
+        """The view of a job's adapter; None before it is published."""
+        if row.registry_name is None or row.registry_version is None:
+            return None
+        return cls(name=row.registry_name, version=row.registry_version)
+
 
 class ResolvedOptions(BaseModel):
     """Orchard's part of a submission, every number resolved."""
@@ -236,9 +243,6 @@ def checkpoint_view(row: CheckpointRow, job: JobRow, tenant_slug: str) -> Checkp
 
 
 def _details(row: JobRow, spec: JobSpec, host_id: str | None, base_digest: str | None) -> JobDetails:
-    registry = None
-    if row.registry_name is not None and row.registry_version is not None:
-        registry = RegistryView(name=row.registry_name, version=row.registry_version)
     return JobDetails(
         **ResolvedOptions.numbers(spec, row.priority),
         state=JobState(row.state),
@@ -250,7 +254,7 @@ def _details(row: JobRow, spec: JobSpec, host_id: str | None, base_digest: str |
         eval_loss_before=row.eval_loss_before,
         eval_loss_after=row.eval_loss_after,
         memory_bytes=row.memory_bytes,
-        registry=registry,
+        registry=RegistryView.of(row),
         host=host_id,
         base_digest=(row.adapter or {}).get("base_digest") or base_digest,
     )

@@ -1,6 +1,6 @@
 """Tenants, their API keys, and who a key speaks for.
 
-May import: `orchestrator.db`, `orchestrator.errors`. No HTTP.
+May import: `orchestrator.db`, `orchestrator.catalogue`, `orchestrator.errors`. No HTTP.
 
 Invariants
 - A key is shown once, when it is made; only its SHA-256 digest and a short prefix are stored. 256 random bits need no

@@ -58,7 +58,9 @@ def test_the_catalogue_survives_the_way_to_disk(tmp_path):
         make_base_spec().shape.model_copy(update={"max_positions": 512}).model_dump_json()
     )
     catalogue = make_catalogue(gguf_file, "0" * 64, 10**9)
-    assert load_catalogue(write_catalogue(catalogue, tmp_path / "catalogue.yaml")) == catalogue
+    path = write_catalogue(catalogue, tmp_path / "catalogue.yaml")
+    assert load_catalogue(path) == catalogue
+    assert path.read_text().startswith("bases:\n- spec:\n    id: gemma-3-270m\n")
 
 
 def test_the_chat_template_marks_the_answer_and_its_end_for_the_loss():
