@@ -24,9 +24,14 @@ def _makespan(run: Run) -> float:
     return run.makespan_s
 
 
+def _cpu(run: Run) -> float:
+    return run.cpu_s
+
+
 COMPARED: Final[tuple[tuple[str, str, Seconds], ...]] = (
     ("R1_vs_sequential", "sequential", _steps_only),
     ("R1_makespan", "sequential", _makespan),
+    ("R1_cpu_time", "sequential", _cpu),
     ("R2_vs_process_cold", "process", _makespan),
     ("R2_vs_process_warm", "process", _steps_only),
     ("R3_vs_separate_steps", "turns", _steps_only),
@@ -42,6 +47,7 @@ def peer_figures(name: str, rounds: Sequence[Round], jobs: Sequence[Job]) -> dic
     figures: dict[str, Any] = {
         "train_s": spread([run.train_s for run in runs]),
         "attach_s": spread([run.attach_s for run in runs]),
+        "cpu_s": spread([run.cpu_s for run in runs]),
         "ms_per_job_step": spread([1000 * run.train_s / steps for run in runs]),
         "tokens_per_s": spread([tokens / run.train_s for run in runs]),
         "supervised_tokens_per_s": spread([supervised / run.train_s for run in runs]),

@@ -2,7 +2,9 @@
 
 import gc
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from tests.bench.peers import Peer, Run
@@ -24,7 +26,9 @@ def alternate(
         runs = {}
         for name, peer in peers.items():
             gc.collect()
-            runs[name] = peer.run(jobs)
+            started = time.process_time()
+            run = peer.run(jobs)
+            runs[name] = replace(run, cpu_s=time.process_time() - started)
             tell(f"round {number} of {rounds}, {name}: {runs[name].train_s:.2f} s (load {os.getloadavg()[0]:.1f})")
         measured.append(runs)
     return measured

@@ -28,6 +28,8 @@ class Run:
     """Loss of each step, by job."""
     notes: Mapping[str, Any] = field(default_factory=dict)
     """What a reader must know about how the figures came about."""
+    cpu_s: float = 0.0
+    """Processor time of the whole run in this process: on a shared machine it moves less than the wall does."""
 
     @property
     def makespan_s(self) -> float:
