@@ -7,6 +7,7 @@ from http import HTTPStatus
 import structlog
 from fastapi import HTTPException
 from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import error_response
@@ -39,6 +40,8 @@ class RequestContext:
                 await refusal(scope, receive, exchange.send)
             else:
                 await self._app(scope, _bounded(receive, limit), exchange.send)
+        except ClientDisconnect:  # nobody is left to answer, and nothing is wrong here
+            pass
         except Exception:
             _log.exception("request failed", request_id=exchange.id, method=scope["method"], path=scope["path"])
             if exchange.status is not None:

@@ -1,9 +1,15 @@
 """Every error leaves in OpenAI's shape, with a request id and nothing of our insides."""
 
+import asyncio
+
 import pytest
 from fastapi.testclient import TestClient
+from starlette.requests import Request
+from starlette.types import Message, Receive, Scope, Send
+from structlog.testing import capture_logs
 
 from api.errors import STATUS
+from api.request_context import RequestContext
 from orchestrator.errors import Kind
 from orchestrator.tenancy.authenticate import masked
 from orchestrator.tenancy.keys import create_tenant_key, revoke_key
@@ -116,6 +122,26 @@ def test_a_failure_of_ours_is_a_500_that_tells_nothing(web: TestClient, monkeypa
     assert answer.json()["error"]["type"] == "server_error"
     assert answer.headers["x-request-id"] in answer.json()["error"]["message"]
     assert "secret detail" not in answer.text
+
+
+def test_a_client_that_goes_away_in_mid_upload_is_no_failure_of_ours() -> None:
+    async def upload(scope: Scope, receive: Receive, send: Send) -> None:
+        async for _ in Request(scope, receive).stream():
+            pass
+
+    async def gone() -> Message:
+        return {"type": "http.disconnect"}
+
+    sent: list[Message] = []
+
+    async def keep(message: Message) -> None:
+        sent.append(message)
+
+    scope: Scope = {"type": "http", "method": "POST", "path": "/v1/files", "query_string": b"", "headers": []}
+    with capture_logs() as lines:
+        asyncio.run(RequestContext(upload, upload_path="/v1/files", upload_bytes=100)(scope, gone, keep))
+    assert sent == []
+    assert [(line["event"], line["log_level"]) for line in lines] == [("request", "info")]
 
 
 def test_a_masked_key_cannot_be_used() -> None:
