@@ -1,11 +1,14 @@
 """Fixtures of every tier: a fresh database for each test, on SQLite and on PostgreSQL."""
 
 import itertools
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads starve their neighbours
 
 import pytest
 from sqlalchemy import URL, create_engine, event, make_url, text

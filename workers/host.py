@@ -13,14 +13,19 @@ import torch
 from workers.bases import LoadedBase, load_base
 from workers.contract.errors import HostFull, WorkerError
 from workers.contract.reports import ExitClass, HostPhase, HostReport, Outcome, Report
-from workers.contract.spec import HostSpec, SeatOrder
+from workers.contract.spec import HostSpec, SeatOrder, StepperKind
 from workers.engine.attempt import Attempt, AttemptKey
 from workers.engine.engine import Clock, Engine
+from workers.engine.fused import FusedStepper
 from workers.engine.stepper import Stepper
 from workers.engine.turns import TurnStepper
 from workers.reports import ReportLog
 
 IDLE_WAIT_S: Final = 0.5
+STEPPERS: Final[dict[StepperKind, Callable[[LoadedBase], Stepper]]] = {
+    StepperKind.FUSED: FusedStepper,
+    StepperKind.TURNS: TurnStepper,
+}
 log = logging.getLogger(__name__)
 
 
@@ -36,12 +41,12 @@ class TrainingHost:
         spec: HostSpec,
         *,
         load: Callable[[HostSpec], LoadedBase] = load_base,
-        stepper: Callable[[LoadedBase], Stepper] = TurnStepper,
+        stepper: Callable[[LoadedBase], Stepper] | None = None,
         clock: Clock = time.monotonic,
     ) -> None:
         self._spec = spec
         self._load = load
-        self._make_stepper = stepper
+        self._make_stepper = stepper or STEPPERS[spec.stepper]
         self._clock = clock
         self._lock = threading.Lock()
         self._wake = threading.Event()

@@ -8,7 +8,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from workers.contract.base import BaseSpec, ComputeDtype, Quantization
 from workers.contract.model import Frozen
-from workers.contract.spec import LoraMethod
+from workers.contract.spec import LoraMethod, StepperKind
 
 
 class CatalogueError(Exception):
@@ -49,6 +49,7 @@ class Flavor(Frozen):
     max_seats: int = Field(16, ge=1, description="seats on one host")
     resources: dict[str, float] = Field(default_factory=lambda: {"CPU": 1.0}, description="Ray resources of one host")
     threads: int | None = Field(None, ge=1, description="CPU threads of one host; null: torch decides")
+    stepper: StepperKind = Field(StepperKind.FUSED, description="`turns` trains seat by seat, as a reference")
 
 
 class Catalogue(Frozen):

@@ -37,3 +37,12 @@ def as_ref(manifest: SeatReport) -> CheckpointRef:
     """What the control plane hands to the next attempt."""
     fields = manifest.model_dump(include={"uri", "step", "manifest_sha256"})
     return CheckpointRef(**fields)
+
+
+def work_to_step(host: TrainingHost, job_id: str, step: int, limit: int = 500) -> None:
+    """Work until the job has reported that step."""
+    for _ in range(limit):
+        if any(report.step >= step for report in of_job([n.report for n in host.poll(0).reports], StepReport, job_id)):
+            return
+        host.run_once()
+    raise AssertionError(f"{job_id} did not reach step {step} in {limit} units of work")

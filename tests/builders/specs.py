@@ -18,10 +18,13 @@ from workers.contract.spec import (
     LoraMethod,
     Overlength,
     SeatOrder,
+    StepperKind,
     TrainingSpec,
 )
 
 LEASE = "lease-token"
+default_stepper = StepperKind.FUSED
+"""Of hosts whose test does not choose; `tests/training` runs some tests once for each."""
 
 
 def make_base_spec(base_id: str = "tiny", source: str = "file:/nowhere/tiny", **changes: Any) -> BaseSpec:
@@ -123,6 +126,7 @@ def make_host_spec(
     quantization: Quantization = Quantization.NONE,
     compute_dtype: ComputeDtype = ComputeDtype.FP32,
     max_seats: int = 4,
+    stepper: StepperKind | None = None,
 ) -> HostSpec:
     return HostSpec(
         id=host_id,
@@ -133,4 +137,5 @@ def make_host_spec(
         max_seats=max_seats,
         cache_dir=str(folder / "cache"),
         threads=None,
+        stepper=stepper or default_stepper,
     )

@@ -10,58 +10,60 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.builders.driving import drain, outcome_of
-from tests.builders.specs import make_host_spec, make_job_spec, make_order
+from tests.builders.specs import make_dataset, make_host_spec, make_job_spec, make_order, sum_rows
 from tests.builders.tiny_base import CHATML_WITH_GENERATION
 from workers.contract.base import BaseSpec
-from workers.contract.reports import AdapterManifest
-from workers.engine.engine import Engine
+from workers.contract.reports import AdapterManifest, Outcome
+from workers.contract.spec import JobSpec
+from workers.data.encode import encode_validation
 from workers.host import TrainingHost
 
-PROMPT = torch.tensor([[3, 40, 41, 42, 4, 50]])
+pytestmark = pytest.mark.usefixtures("each_stepper")
 
 
-def finished(
-    folder: Path, base: BaseSpec, monkeypatch: pytest.MonkeyPatch, *, rslora: bool = False
-) -> tuple[AdapterManifest, torch.Tensor]:
-    """A finished adapter and the logits its seat gave just before it was released."""
-    seen: list[torch.Tensor] = []
-    finish = Engine._finish
-
-    def remember(self: Engine, attempt: object, seat: object) -> None:
-        model = self._base.model.eval()
-        with torch.no_grad():
-            seen.append(model(input_ids=PROMPT).logits)
-        finish(self, attempt, seat)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Engine, "_finish", remember)
-    spec = make_job_spec(folder, base, targets=("q_proj", "down_proj"), dropout=0.1)
+def finished(folder: Path, base: BaseSpec, *, rslora: bool = False) -> tuple[JobSpec, Outcome]:
+    """A job with everything that shapes an adapter, and how it ended."""
+    validation = make_dataset(folder / "validation.jsonl", sum_rows(5, start=50))
+    spec = make_job_spec(folder, base, targets=("q_proj", "down_proj"), dropout=0.1, validation=validation)
     spec = spec.model_copy(update={"method": spec.method.model_copy(update={"rslora": rslora})})
     host = TrainingHost(make_host_spec(folder, base))
     host.attach(make_order(spec))
-    outcome = outcome_of(drain(host), spec.job_id)
-    assert outcome.adapter is not None
-    return outcome.adapter, seen[0]
+    return spec, outcome_of(drain(host), spec.job_id)
+
+
+def loss_of(model: torch.nn.Module, spec: JobSpec) -> float:
+    """The validation loss as anybody would work it out, row by row over full logits."""
+    tokenizer = AutoTokenizer.from_pretrained(spec.base.location)
+    nll, count = 0.0, 0
+    for row in encode_validation(tokenizer, None, spec.data).rows:
+        ids, mask = torch.tensor([row.input_ids]), torch.tensor(row.loss_mask[1:])
+        with torch.no_grad():
+            logits = model(input_ids=ids).logits[0, :-1][mask]
+        nll += float(torch.nn.functional.cross_entropy(logits, ids[0, 1:][mask], reduction="sum"))
+        count += int(mask.sum())
+    return nll / count
 
 
 @pytest.mark.parametrize("rslora", [False, True])
-def test_stock_peft_loads_it_and_gives_the_seats_logits(
-    tmp_path: Path, tiny_base: BaseSpec, monkeypatch: pytest.MonkeyPatch, rslora: bool
+def test_stock_peft_loads_it_and_gives_the_seats_own_eval_loss(
+    tmp_path: Path, tiny_base: BaseSpec, rslora: bool
 ) -> None:
-    manifest, expected = finished(tmp_path, tiny_base, monkeypatch, rslora=rslora)
-    folder = Path(manifest.uri.removeprefix("file://"))
+    spec, outcome = finished(tmp_path, tiny_base, rslora=rslora)
+    assert outcome.adapter is not None
+    folder = Path(outcome.adapter.uri.removeprefix("file://"))
     base = AutoModelForCausalLM.from_pretrained(tiny_base.location)
-    with torch.no_grad():
-        before = base(input_ids=PROMPT).logits
-        after = PeftModel.from_pretrained(base, folder / "peft")(input_ids=PROMPT).logits
-    assert torch.equal(after, expected)
-    assert not torch.allclose(after, before, atol=1e-2)
+    assert loss_of(base, spec) == pytest.approx(outcome.eval_loss_before, rel=1e-5)
+    tuned = PeftModel.from_pretrained(base, folder / "peft")
+    assert loss_of(tuned, spec) == pytest.approx(outcome.eval_loss_after, rel=1e-5)
+    assert outcome.eval_loss_after < outcome.eval_loss_before
 
 
 def test_the_folder_is_laid_out_for_the_registry_and_every_file_is_digested(
-    tmp_path: Path, tiny_base: BaseSpec, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tiny_base: BaseSpec
 ) -> None:
     override = tiny_base.model_copy(update={"chat_template": CHATML_WITH_GENERATION})
-    manifest, _ = finished(tmp_path, override, monkeypatch)
+    manifest = finished(tmp_path, override)[1].adapter
+    assert manifest is not None
     folder = Path(manifest.uri.removeprefix("file://"))
     assert manifest.uri.endswith("/jobs/ftjob-1/a1/adapter")
     for file in manifest.files:

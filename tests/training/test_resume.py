@@ -6,12 +6,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.builders.driving import as_ref, drain, losses, of_job, outcome_of
+from tests.builders.driving import as_ref, drain, losses, of_job, outcome_of, work_to_step
 from tests.builders.specs import make_dataset, make_host_spec, make_job_spec, make_order, sum_rows
 from workers.contract.base import BaseSpec
 from workers.contract.reports import CheckpointManifest, CheckpointRejected, ExitClass, Prepared, Report
 from workers.contract.spec import CheckpointRef, JobSpec
 from workers.host import TrainingHost
+
+pytestmark = pytest.mark.usefixtures("each_stepper")
 
 
 def job(folder: Path, base: BaseSpec) -> JobSpec:
@@ -68,8 +70,7 @@ def test_a_preempted_seat_resumes_where_it_stopped(tmp_path: Path, tiny_base: Ba
     straight = losses(run(tmp_path, spec), spec.job_id)
     host = TrainingHost(make_host_spec(tmp_path, tiny_base))
     host.attach(make_order(spec, attempt=2))
-    for _ in range(2 + 3):
-        host.run_once()
+    work_to_step(host, spec.job_id, 3)
     host.detach(spec.job_id, 2, ExitClass.PREEMPTED)
     refs = checkpoints(drain(host), spec)
     assert [ref.step for ref in refs] == [3]

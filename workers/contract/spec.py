@@ -148,6 +148,15 @@ class SeatOrder(Frozen):
     )
 
 
+class StepperKind(StrEnum):
+    """How a host trains its seats."""
+
+    FUSED = "fused"
+    """Many seats in every pass of the base."""
+    TURNS = "turns"
+    """One seat at a time through stock PEFT: the slow reference, for audits."""
+
+
 class HostSpec(Frozen):
     """What a host keeps resident, and where."""
 
@@ -159,3 +168,4 @@ class HostSpec(Frozen):
     max_seats: int = Field(ge=1)
     cache_dir: str = Field(description="local folder for converted and pre-quantized weights")
     threads: int | None = Field(None, ge=1, description="CPU threads for torch; None: torch decides")
+    stepper: StepperKind = StepperKind.FUSED
