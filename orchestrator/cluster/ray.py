@@ -103,11 +103,15 @@ class RayCluster(Cluster):
         self._connection.drop()
 
     def _call(self, host_id: str, method: str, *arguments: object) -> None:
-        """Call a host that is known to answer: a call queued before a host lives would reach it at any later time."""
+        """Call a host that is known to answer: a call queued before a host lives would reach it at any later time.
+
+        A poll that is still under way may have been answered before this call, so its answer is not waited for.
+        """
         handle = self._handle(host_id)
         if host_id not in self._talking:
             self._answer(host_id, handle.__ray_ready__.remote())
         self._answer(host_id, getattr(handle, method).remote(*arguments))
+        self._polls.pop(host_id, None)
 
     def _wait_until_gone(self, host_id: str) -> None:
         deadline = time.monotonic() + self._answer_timeout_s

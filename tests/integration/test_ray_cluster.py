@@ -19,6 +19,7 @@ from tests.builders.scripted_actor import ScriptedActor
 from tests.builders.specs import make_host_spec, make_job_spec, make_order
 from tests.builders.waiting import wait_until
 from workers.contract.reports import ExitClass, HostReport
+from workers.contract.spec import SeatOrder
 
 pytestmark = pytest.mark.slow
 
@@ -119,6 +120,29 @@ def test_a_stopped_process_is_unreachable_and_answers_again_later(ray_address: s
     assert answer(cluster).pid == before.pid
     cluster.stop_host("host-1")
     cluster.close()
+
+
+def test_an_answer_given_before_a_seat_was_taken_is_not_heard_after(ray_address: str, tmp_path: Path) -> None:
+    cluster = RayCluster(ray_address, namespace=tmp_path.name, actor=ScriptedActor, answer_timeout_s=2.0)
+    cluster.start_host(make_host_spec(tmp_path), CPU)
+    process = psutil.Process(answer(cluster).pid)
+    process.suspend()
+    with pytest.raises(HostUnreachable):
+        cluster.poll("host-1", 0)
+    process.resume()
+    order = make_order(make_job_spec(tmp_path))
+    wait_until(lambda: attached(cluster, order), "the host takes the seat")
+    assert answer(cluster).seats == (order.spec.job_id,)
+    cluster.stop_host("host-1")
+    cluster.close()
+
+
+def attached(cluster: RayCluster, order: SeatOrder) -> bool:
+    try:
+        cluster.attach("host-1", order)
+    except HostUnreachable:
+        return False
+    return True
 
 
 def test_poll_is_answered_while_another_call_is_at_work(cluster: RayCluster, tmp_path: Path) -> None:
