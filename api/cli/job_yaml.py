@@ -32,6 +32,8 @@ def _load(path: Path) -> tuple[dict[str, Any], yaml.Node | None]:
         document, content = yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
     except (OSError, UnicodeDecodeError) as error:
         raise _invalid(f"{path} cannot be read: {error}") from error
+    except RecursionError:
+        raise _invalid(f"{path} is nested too deeply") from None
     except yaml.YAMLError as error:
         raise _invalid(f"{path} is no valid YAML: {error}") from error
     if not isinstance(content, dict):

@@ -17,6 +17,7 @@ from orchestrator.logs import configure_logs
 from orchestrator.tenancy.keys import create_admin_key
 
 TENANT = "local"
+CATALOGUE = "catalogue.yaml"
 FIRST_RUN = "admin_key_made"  # in the home: the admin key has been shown once
 
 
@@ -41,11 +42,11 @@ def first_catalogue(home: Path) -> Path:
     """`home/catalogue.yaml`; when there is none yet, one that offers the demo's base. Raises CliError."""
     from api.demo.prepare import prepare
 
-    path = home / "catalogue.yaml"
+    path = home / CATALOGUE
     if path.exists():
         return path
     try:
-        return prepare(home)[1]
+        return prepare(home, CATALOGUE)[1]
     except ImportError as error:
         raise CliError(
             f"there is no {path}, and the demo's base is not installed",

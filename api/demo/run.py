@@ -25,13 +25,14 @@ from workers.contract.base import BaseSpec
 from workers.contract.sampling import Question
 
 JOBS_LIMIT_S = 1_500.0
+CATALOGUE = "demo-catalogue.yaml"  # the demo's own: `catalogue.yaml` belongs to whoever runs `orchard up` there
 
 
 def run(home: Path, console: Console) -> bool:
     """Run everything below `home`; True when every job succeeded. The JSON line is left to be the last on stdout."""
     started = time.monotonic()
     console.print("Joining the base and reading its sizes …")
-    catalogue, path = prepare(home)
+    catalogue, path = prepare(home, CATALOGUE)
     with tempfile.TemporaryDirectory(prefix="orchard-demo-") as folder:
         adapters = Path(folder)
         jobs = _train(StackOptions(home, path, port=0, mlflow_port=0), adapters, console)

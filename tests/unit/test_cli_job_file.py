@@ -80,6 +80,11 @@ def test_a_job_becomes_the_create_request_with_only_what_was_given(tmp_path):
     json.dumps(body)
 
 
+def test_a_job_file_nested_without_end_is_a_wrong_file(tmp_path):
+    with pytest.raises(CliError, match="nested too deeply"):
+        read_job(write(tmp_path, "[" * 3_000), {})
+
+
 def test_flags_win_over_the_job_file(tmp_path):
     path = write(tmp_path, MINIMAL + "method: {rank: 4, alpha: 8}\n")
     job = read_job(path, {"method.rank": 16, "name": "other"})

