@@ -53,6 +53,7 @@ class TrainingSection(Section):
     max_grad_norm: float | None = Field(None, ge=0, le=1e6)
     checkpoint_interval_steps: Steps | None = None
     eval_interval_steps: Steps | None = None
+    deterministic: bool | None = Field(None, description="never share a pass with other jobs")
 
 
 class LimitsSection(Section):

@@ -80,6 +80,9 @@ class Options(Request):
     micro_batch_size: int | None = Field(None, ge=1, le=256, description="rows per forward pass; divides batch_size")
     checkpoint_interval_steps: int = Field(50, ge=1, le=1_000_000)
     eval_interval_steps: int = Field(50, ge=1, le=1_000_000)
+    deterministic: bool = Field(
+        False, description="never share a pass with other jobs: slower, the same bits each time"
+    )
     priority: int = Field(0, ge=-100, le=100, description="among the tenant's jobs and others; higher goes first")
     max_runtime_s: int = Field(86_400, ge=60, le=2_592_000)
 

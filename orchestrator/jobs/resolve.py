@@ -154,6 +154,7 @@ def _training(request: JobRequest, rows: int) -> TrainingSpec:
             max_grad_norm=options.max_grad_norm,
             checkpoint_interval_steps=options.checkpoint_interval_steps,
             eval_interval_steps=options.eval_interval_steps,
+            deterministic=options.deterministic,
         )
     except ValidationError as error:  # single fields were checked with the request; what is left is the division
         message = error.errors()[0]["msg"].removeprefix("Value error, ")

@@ -77,6 +77,7 @@ class ResolvedOptions(BaseModel):
     micro_batch_size: int
     checkpoint_interval_steps: int
     eval_interval_steps: int
+    deterministic: bool
     priority: int
     max_runtime_s: int
 
