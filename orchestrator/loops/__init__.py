@@ -9,5 +9,6 @@ Invariants
 - Level-triggered: a step looks at rows and at the world, never at what the step before it did. A process killed
   between any two lines is made good by the next pass.
 - Every step may be repeated. Anything told to a host is idempotent there.
+- One row that cannot be read, and one host that answers nonsense, hold up no other.
 - Durations: `loop_interval_s` x 3 <= `lease_ttl_s`.
 """
