@@ -20,7 +20,7 @@ from tests.bench.peers.peer import TRAINING
 from tests.bench.workloads import Job, shortened
 
 PHASES: Final = ("base", "adapters", "attention", "loss", "optimizer", "other", "python")
-JOB_STEPS: Final = 24  # thousands of events each
+JOB_STEPS: Final = 8  # thousands of events each
 PRODUCTS: Final = frozenset({"mm", "addmm", "bmm", "baddbmm", "matmul", "linear", "_grouped_mm", "mkldnn_linear"})
 BACKWARD: Final = "autograd::engine::evaluate_function"
 BY_NAME: Final = (  # the first part found in a name decides
