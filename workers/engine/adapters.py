@@ -15,6 +15,7 @@ from workers.engine.adapter import EXP_AVG, EXP_AVG_SQ
 from workers.engine.dropout import DropoutKey, KeyedDropout
 from workers.engine.lora import PREFIX, adaptable_linears, initialise, lora_config, require_targets
 from workers.engine.optimizer import make_adamw
+from workers.engine.still import still
 
 
 class PeftAdapter:
@@ -31,6 +32,11 @@ class PeftAdapter:
     def use(self, dropouts: list[KeyedDropout]) -> None:
         """Take the dropout modules that act on this adapter."""
         self._dropouts = dropouts
+
+    def train_dropouts(self, training: bool) -> None:
+        """Let the masks act, or not."""
+        for dropout in self._dropouts:
+            dropout.train(training)
 
     def drop(self, key: DropoutKey) -> None:
         """Choose the masks of the next micro-batch."""
@@ -110,7 +116,8 @@ class AdapterRack:
         if self._active != adapter.name:  # walks every module of the base
             self._peft.set_adapter(adapter.name)
             self._active = adapter.name
-        self._peft.train(training)
+        still(self._model)
+        adapter.train_dropouts(training)
 
 
 def _key_dropouts(model: PeftModel, adapter_name: str) -> list[KeyedDropout]:

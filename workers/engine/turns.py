@@ -18,6 +18,7 @@ from workers.engine.loss import Scorer
 from workers.engine.optimizer import update
 from workers.engine.seat import Seat
 from workers.engine.stepper import Evaluation, Stepped, StepResult
+from workers.engine.still import still
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,7 @@ class TurnStepper:
 
     def __init__(self, base: LoadedBase) -> None:
         self._base = base
+        still(base.model)
         self._scorer = Scorer(base.model)
         self._rack = AdapterRack(base)
         self._adapters: dict[str, PeftAdapter] = {}

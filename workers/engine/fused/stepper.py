@@ -4,7 +4,6 @@ import logging
 import time
 from collections.abc import Sequence
 
-import bitsandbytes
 import torch
 from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
@@ -26,6 +25,7 @@ from workers.engine.loss import Scorer
 from workers.engine.optimizer import update
 from workers.engine.seat import Seat
 from workers.engine.stepper import Evaluation, Stepped, StepResult
+from workers.engine.still import still
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class FusedStepper:
 
     def __init__(self, base: LoadedBase, budget_tokens: int | None = None, *, recompute: bool = False) -> None:
         self._base = base
-        _still(base.model)
+        still(base.model)
         if recompute:
             _recompute(base.model)
         self._scorer = Scorer(base.model)
@@ -201,14 +201,6 @@ class FusedStepper:
         hidden.sum().backward()
         if self._base.device.type == "cuda":
             torch.cuda.synchronize()
-
-
-def _still(model: nn.Module) -> None:
-    """No dropout of the base's own: it is frozen. bitsandbytes' linears train, for only then have they a backward."""
-    model.eval()
-    for module in model.modules():
-        if isinstance(module, bitsandbytes.nn.Linear4bit | bitsandbytes.nn.Linear8bitLt):
-            module.train()
 
 
 def _recompute(model: nn.Module) -> None:

@@ -1,0 +1,127 @@
+"""Who comes, goes, idles or breaks beside a seat makes no difference to it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.builders.driving import as_ref, drain, losses, of_job, outcome_of, work_to_step
+from tests.builders.specs import make_host_spec, make_job_spec, make_order
+from workers.bases import load_base
+from workers.contract.base import BaseSpec
+from workers.contract.reports import CheckpointManifest, ExitClass, Report
+from workers.data.batches import BatchPlan
+from workers.data.encode import encode_training
+from workers.engine.fused import FusedStepper
+from workers.engine.fused import stepper as fused_stepper
+from workers.engine.fused.stack import Layout, Stack
+from workers.engine.fused.stepper import Window
+from workers.engine.seat import Seat
+from workers.engine.stepper import StepResult
+from workers.host import TrainingHost
+
+
+def trace(reports: list[Report], job_id: str = "watched") -> list[float | None]:
+    return losses(reports, job_id)
+
+
+def alone(folder: Path, base: BaseSpec, **changes: Any) -> list[float | None]:
+    host = TrainingHost(make_host_spec(folder, base))
+    host.attach(make_order(make_job_spec(folder, base, job_id="watched", **changes)))
+    return trace(drain(host))
+
+
+def test_a_neighbour_that_arrives_and_one_that_leaves_in_mid_training(tmp_path: Path, tiny_base: BaseSpec) -> None:
+    wanted = alone(tmp_path / "alone", tiny_base)
+    host = TrainingHost(make_host_spec(tmp_path, tiny_base, max_seats=16))
+    host.attach(make_order(make_job_spec(tmp_path, tiny_base, job_id="leaves", rank=8, n_epochs=20)))
+    host.attach(make_order(make_job_spec(tmp_path, tiny_base, job_id="watched")))
+    work_to_step(host, "watched", 2)
+    for number in range(6):  # the stack of rank 4 has to grow twice
+        host.attach(make_order(make_job_spec(tmp_path, tiny_base, job_id=f"comes-{number}", seed=number)))
+    work_to_step(host, "comes-5", 1)
+    host.detach("leaves", 1, ExitClass.CANCELLED)
+    assert trace(drain(host)) == pytest.approx(wanted, rel=1e-6)
+
+
+def test_a_seat_that_is_not_due_stays_the_same_to_the_last_bit(tmp_path: Path, tiny_base: BaseSpec) -> None:
+    base = load_base(make_host_spec(tmp_path, tiny_base))
+    stepper = FusedStepper(base, budget_tokens=10_000)
+    idle, busy = (make_seat(stepper, base, tmp_path, tiny_base, name) for name in ("idle", "busy"))
+    stepper.step([idle, busy])
+    kept = {name: weight.clone() for name, weight in {**idle.adapter.weights(), **idle.adapter.moments()}.items()}
+    for _ in range(6):
+        stepper.step([busy])
+    now = {**idle.adapter.weights(), **idle.adapter.moments()}
+    assert busy.step > 1
+    assert all(torch.equal(now[name], kept[name]) for name in kept)
+
+
+def make_seat(stepper: FusedStepper, base: Any, folder: Path, spec: BaseSpec, job_id: str) -> Seat:
+    job = make_job_spec(folder, spec, job_id=job_id, n_epochs=10, weight_decay=0.1)
+    rows = encode_training(base.tokenizer, None, job.data).rows
+    return Seat(make_order(job), stepper.open(job), BatchPlan(rows, job.training, job.seed, 0), ())
+
+
+def test_running_out_of_memory_splits_the_company_and_ends_nobody(
+    tmp_path: Path, tiny_base: BaseSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = alone(tmp_path / "alone", tiny_base)
+    run = FusedStepper._run
+
+    def cramped(self: FusedStepper, windows: list[Window]) -> None:
+        if len(windows) > 2:
+            raise torch.OutOfMemoryError("no memory")
+        run(self, windows)
+
+    monkeypatch.setattr(FusedStepper, "_run", cramped)
+    monkeypatch.setattr(fused_stepper, "measure_knee", lambda run_pass: 4_096)
+    host = TrainingHost(make_host_spec(tmp_path, tiny_base, max_seats=8))
+    names = ["watched", "a", "b", "c"]
+    for name in names:
+        host.attach(make_order(make_job_spec(tmp_path, tiny_base, job_id=name)))
+    reports = drain(host)
+    assert [outcome_of(reports, name).exit_class for name in names] == [ExitClass.OK] * 4
+    assert trace(reports) == pytest.approx(wanted, rel=1e-6)
+
+
+def test_a_deterministic_job_gives_the_same_bits_in_any_company_and_over_a_resume(
+    tmp_path: Path, tiny_base: BaseSpec
+) -> None:
+    changes: dict[str, Any] = {"deterministic": True, "dropout": 0.1, "checkpoint_interval_steps": 3}
+    wanted = alone(tmp_path / "alone", tiny_base, **changes)
+    spec = make_job_spec(tmp_path, tiny_base, job_id="watched", **changes)
+    host = TrainingHost(make_host_spec(tmp_path, tiny_base))
+    host.attach(make_order(make_job_spec(tmp_path, tiny_base, job_id="neighbour", rank=8)))
+    host.attach(make_order(spec))
+    reports = drain(host)
+    assert trace(reports) == wanted
+    saved = [as_ref(manifest) for manifest in of_job(reports, CheckpointManifest, "watched") if manifest.step == 3]
+    again = TrainingHost(make_host_spec(tmp_path, tiny_base))
+    again.attach(make_order(spec, attempt=2, resume_from=saved))
+    assert trace(drain(again)) == wanted[3:]
+
+
+def test_every_seat_is_served_although_the_budget_holds_only_two(tmp_path: Path, tiny_base: BaseSpec) -> None:
+    base = load_base(make_host_spec(tmp_path, tiny_base))
+    stepper = FusedStepper(base, budget_tokens=200)
+    seats = [make_seat(stepper, base, tmp_path, tiny_base, f"job-{number}") for number in range(5)]
+    for _ in range(30):
+        assert all(isinstance(stepped.result, StepResult) for stepped in stepper.step(seats))
+    steps = [seat.step for seat in seats]
+    assert min(steps) > 0
+    assert max(steps) - min(steps) <= 1
+
+
+def test_slots_are_reused_zeroed_and_growing_keeps_what_they_hold(tmp_path: Path, tiny_base: BaseSpec) -> None:
+    training = make_job_spec(tmp_path, tiny_base).training
+    stack = Stack(Layout.of(2, {"x": (3, 5)}), torch.device("cpu"))
+    first = stack.take("first", training)
+    first.row.data.fill_(1.0)
+    others = [stack.take(f"other-{number}", training) for number in range(8)]
+    assert float(first.row.detach().sum()) == stack.layout.size
+    assert first.row.data_ptr() == stack.weights[0].data_ptr()
+    others[0].row.data.fill_(2.0)
+    stack.give_back(others[0].slot)
+    assert float(stack.take("next", training).row.detach().abs().sum()) == 0.0
