@@ -5,6 +5,7 @@ one with the output head is loss, any other product is adapters), the module tha
 operation the module whose forward made its node. Time outside all operations is Python's and autograd's own.
 """
 
+import gc
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -51,9 +52,11 @@ def profile_phases(peer: Peer, jobs: Sequence[Job]) -> dict[str, Any]:
     few = shortened(jobs, max(1, JOB_STEPS // len(jobs)))
     peer.run(few)
     plain_s = peer.run(few).train_s
-    with _annotated(model), profile(activities=[ProfilerActivity.CPU], record_shapes=True, acc_events=True) as recorded:
+    with _annotated(model), profile(activities=[ProfilerActivity.CPU], record_shapes=True) as recorded:
         run = peer.run(few)
     busy, top = _by_phase(recorded.events(), _shapes(model))
+    del recorded
+    gc.collect()  # events know parents and children, and there are gigabytes of them
     busy["python"] = max(0.0, plain_s * 1e6 - sum(busy.values()))
     operating = sum(share for phase, share in busy.items() if phase != "python")
     wall = sum(busy.values())
