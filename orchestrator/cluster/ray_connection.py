@@ -9,7 +9,9 @@ import contextlib
 import ipaddress
 import os
 import socket
-from concurrent.futures import Future, ThreadPoolExecutor
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
 from types import ModuleType
 from typing import Final
 
@@ -35,7 +37,6 @@ class RayConnection:
         self.namespace = namespace
         self._head = (host, int(port))
         self._connected = False
-        self._asking = ThreadPoolExecutor(1)
         self._question: Future[list[str]] | None = None
         self.generation = 0
         """Grows with every new connection: handles of an older one are void."""
@@ -65,7 +66,6 @@ class RayConnection:
 
             self._connected = False
             self._question = None
-            self._asking.shutdown(wait=False)
             ray.shutdown()
 
     def _head_listens(self) -> bool:
@@ -78,7 +78,7 @@ class RayConnection:
         import ray
 
         if self._question is None:
-            self._question = self._asking.submit(ray.util.list_named_actors)
+            self._question = _asked(ray.util.list_named_actors)
         try:
             self._question.result(PROBE_TIMEOUT_S)
         except TimeoutError as error:  # it hangs, or died since its port was probed; the question stays open
@@ -99,8 +99,21 @@ class RayConnection:
             ray.shutdown()
             raise HostUnreachable(f"the Ray head at {self.address} refused the connection: {error}") from error
         self._connected = True
-        self._asking = ThreadPoolExecutor(1, thread_name_prefix="ray-head")
         self.generation += 1
+
+
+def _asked(question: Callable[[], list[str]]) -> Future[list[str]]:
+    """The answer to come, from a thread that does not keep the process from ending when it hangs."""
+    answer: Future[list[str]] = Future()
+
+    def ask() -> None:
+        try:
+            answer.set_result(question())
+        except Exception as error:  # noqa: BLE001  # it is raised where the answer is read
+            answer.set_exception(error)
+
+    threading.Thread(target=ask, name="ray-head", daemon=True).start()
+    return answer
 
 
 def set_driver_environment(head: str) -> None:
