@@ -17,13 +17,14 @@ MAX_DETAILS = 1000
 
 @dataclass
 class Attempt:
-    """One attempt from `attach` to its `Outcome`. `leaving` is set from other threads, the rest by the engine alone."""
+    """One attempt from `attach` to its `Outcome`. `leaving` is set by other threads, all else by the engine."""
 
     order: SeatOrder
     deadline: float
     phase: Phase = "waiting"
     seat: Seat | None = None
     leaving: ExitClass | None = None
+    over: bool = False
 
     @property
     def key(self) -> AttemptKey:

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from workers.bases import LoadedBase
-from workers.checkpoints import save_checkpoint
 from workers.contract.errors import MaxRuntimeExceeded, WorkerError
-from workers.contract.reports import ExitClass, Outcome, Report, StepReport
+from workers.contract.reports import CheckpointManifest, ExitClass, Outcome, Report, StepReport
 from workers.engine.attempt import Attempt
 from workers.engine.export import publish_adapter
 from workers.engine.prepare import prepare
+from workers.engine.saver import Saver
 from workers.engine.seat import Seat
 from workers.engine.stepper import Stepper, StepResult
 
@@ -33,13 +33,16 @@ class Engine:
         self._stepper = stepper
         self._report = report
         self._clock = clock
+        self._saver = Saver()
 
     def advance(self, attempts: Sequence[Attempt]) -> bool:
         """Release who leaves, then prepare one newcomer or take one step. False when there was nothing to do.
 
         An attempt is over once its `Outcome` was reported; the caller drops it then.
         """
-        staying = [attempt for attempt in attempts if not self._released(attempt)]
+        for attempt in attempts:
+            self._guarded(attempt, self._tell_saved)
+        staying = [attempt for attempt in attempts if not attempt.over and not self._released(attempt)]
         newcomer = next((attempt for attempt in staying if attempt.seat is None), None)
         if newcomer is not None:
             self._guarded(newcomer, self._prepare)
@@ -71,6 +74,7 @@ class Engine:
         reason = attempt.leaving or ExitClass.CANCELLED
         if reason is ExitClass.PREEMPTED and attempt.seat is not None and attempt.step > 0:
             self._save(attempt, attempt.seat)
+            self._tell(self._saver.wait(attempt))
         self._end(attempt, attempt.ended(reason))
 
     def _prepare(self, attempt: Attempt) -> None:
@@ -107,14 +111,23 @@ class Engine:
         if seat.saved_step == seat.step:
             return
         attempt.phase = "saving"
-        self._report(save_checkpoint(attempt.order, seat.snapshot(), self._base.digest))
+        self._tell(self._saver.wait(attempt))
+        self._saver.save(attempt, seat.snapshot(), self._base.digest)
         seat.saved_step = seat.step
+
+    def _tell_saved(self, attempt: Attempt) -> None:
+        self._tell(self._saver.finished(attempt))
+
+    def _tell(self, saved: CheckpointManifest | None) -> None:
+        if saved is not None:
+            self._report(saved)
 
     def _finish(self, attempt: Attempt, seat: Seat) -> None:
         if seat.validation and seat.eval_step != seat.step:
             self._evaluate(attempt, seat)
         attempt.phase = "saving"
         adapter = publish_adapter(seat, self._base)
+        self._tell(self._saver.wait(attempt))
         self._end(attempt, attempt.ended(ExitClass.OK, adapter=adapter, eval_loss_after=seat.eval_loss))
 
     def _step_report(self, attempt: Attempt, seat: Seat, result: StepResult | None) -> StepReport:
@@ -156,6 +169,8 @@ class Engine:
         seat = attempt.seat
         if seat is not None:
             self._stepper.close(seat.adapter)
+        self._saver.forget(attempt)
+        attempt.over = True
         self._report(outcome)
 
 

@@ -1,0 +1,75 @@
+"""Checkpoints are written beside training, and told of only when they are whole."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.builders.driving import drain, of_job, outcome_of, work_to_step
+from tests.builders.specs import make_host_spec, make_job_spec, make_order
+from workers.contract.base import BaseSpec
+from workers.contract.errors import ErrorCode, StorageUnavailable
+from workers.contract.reports import CheckpointManifest, ExitClass
+from workers.engine import saver
+from workers.host import TrainingHost
+
+
+def test_training_goes_on_while_a_checkpoint_is_written(
+    tmp_path: Path, tiny_base: BaseSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk_is_free = threading.Event()
+    write = saver.save_checkpoint
+
+    def slowly(*parts: Any) -> CheckpointManifest:
+        assert disk_is_free.wait(60)
+        return write(*parts)
+
+    monkeypatch.setattr(saver, "save_checkpoint", slowly)
+    host = TrainingHost(make_host_spec(tmp_path, tiny_base))
+    host.attach(make_order(make_job_spec(tmp_path, tiny_base, checkpoint_interval_steps=2)))
+    work_to_step(host, "ftjob-1", 3)
+    assert of_job([entry.report for entry in host.poll(0).reports], CheckpointManifest, "ftjob-1") == []
+    disk_is_free.set()
+    assert [saved.step for saved in of_job(drain(host), CheckpointManifest, "ftjob-1")] == [2, 4, 6]
+
+
+def test_a_checkpoint_holds_the_step_it_was_taken_at_however_late_it_is_written(
+    tmp_path: Path, tiny_base: BaseSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = TrainingHost(make_host_spec(tmp_path, tiny_base))
+    host.attach(make_order(make_job_spec(tmp_path, tiny_base, job_id="at-once", checkpoint_interval_steps=2)))
+    at_once = of_job(drain(host), CheckpointManifest, "at-once")
+    disk_is_free = threading.Event()
+    write = saver.save_checkpoint
+    monkeypatch.setattr(saver, "save_checkpoint", lambda *parts: disk_is_free.wait(60) and write(*parts))
+    host = TrainingHost(make_host_spec(tmp_path, tiny_base))
+    host.attach(make_order(make_job_spec(tmp_path, tiny_base, job_id="late", checkpoint_interval_steps=2)))
+    work_to_step(host, "late", 3)
+    disk_is_free.set()
+    late = of_job(drain(host), CheckpointManifest, "late")
+
+    def weights(manifest: CheckpointManifest) -> str:
+        return next(file.sha256 for file in manifest.files if file.path == "adapter.safetensors")
+
+    assert [weights(manifest) for manifest in late] == [weights(manifest) for manifest in at_once]
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_its_seat_alone(
+    tmp_path: Path, tiny_base: BaseSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = saver.save_checkpoint
+
+    def full(order: Any, *parts: Any) -> CheckpointManifest:
+        if order.spec.job_id == "unlucky":
+            raise StorageUnavailable("no space left")
+        return write(order, *parts)
+
+    monkeypatch.setattr(saver, "save_checkpoint", full)
+    host = TrainingHost(make_host_spec(tmp_path, tiny_base))
+    for job_id in ("unlucky", "lucky"):
+        host.attach(make_order(make_job_spec(tmp_path, tiny_base, job_id=job_id, checkpoint_interval_steps=2)))
+    reports = drain(host)
+    outcome = outcome_of(reports, "unlucky")
+    assert (outcome.exit_class, outcome.error_code) == (ExitClass.INFRA, ErrorCode.STORAGE_UNAVAILABLE)
+    assert outcome_of(reports, "lucky").exit_class is ExitClass.OK
