@@ -15,7 +15,8 @@ from workers.data.batches import BatchPlan
 from workers.data.encode import encode_training
 from workers.engine.fused import FusedStepper
 from workers.engine.fused import stepper as fused_stepper
-from workers.engine.fused.stack import Layout, Stack
+from workers.engine.fused.linears import AdaptedLinears
+from workers.engine.fused.stack import MOST_SLOTS
 from workers.engine.fused.stepper import Window
 from workers.engine.seat import Seat
 from workers.engine.stepper import StepResult
@@ -38,7 +39,7 @@ def test_a_neighbour_that_arrives_and_one_that_leaves_in_mid_training(tmp_path: 
     host.attach(make_order(make_job_spec(tmp_path, tiny_base, job_id="leaves", rank=8, n_epochs=20)))
     host.attach(make_order(make_job_spec(tmp_path, tiny_base, job_id="watched")))
     work_to_step(host, "watched", 2)
-    for number in range(6):  # the stack of rank 4 has to grow twice
+    for number in range(6):
         host.attach(make_order(make_job_spec(tmp_path, tiny_base, job_id=f"comes-{number}", seed=number)))
     work_to_step(host, "comes-5", 1)
     host.detach("leaves", 1, ExitClass.CANCELLED)
@@ -114,14 +115,16 @@ def test_every_seat_is_served_although_the_budget_holds_only_two(tmp_path: Path,
     assert max(steps) - min(steps) <= 1
 
 
-def test_slots_are_reused_zeroed_and_growing_keeps_what_they_hold(tmp_path: Path, tiny_base: BaseSpec) -> None:
-    training = make_job_spec(tmp_path, tiny_base).training
-    stack = Stack(Layout.of(2, {"x": (3, 5)}), torch.device("cpu"))
-    first = stack.take("first", training)
+def test_slots_are_reused_zeroed_and_a_full_stack_leads_to_another(tmp_path: Path, tiny_base: BaseSpec) -> None:
+    job = make_job_spec(tmp_path, tiny_base)
+    linears = AdaptedLinears(load_base(make_host_spec(tmp_path, tiny_base)))
+    adapters = [linears.open(job) for _ in range(MOST_SLOTS + 1)]
+    assert len({id(adapter.stack) for adapter in adapters}) == 2
+    first = adapters[0]
     first.row.data.fill_(1.0)
-    others = [stack.take(f"other-{number}", training) for number in range(8)]
-    assert float(first.row.detach().sum()) == stack.layout.size
-    assert first.row.data_ptr() == stack.weights[0].data_ptr()
-    others[0].row.data.fill_(2.0)
-    stack.give_back(others[0].slot)
-    assert float(stack.take("next", training).row.detach().abs().sum()) == 0.0
+    first.stack.gradients[first.slot].fill_(1.0)
+    linears.close(first)
+    again = linears.open(job)
+    assert (again.stack, again.slot) == (first.stack, first.slot)
+    assert not bool(again.stack.gradients[again.slot].any())
+    assert all(not bool(weight.any()) for name, weight in again.weights().items() if ".lora_B." in name)

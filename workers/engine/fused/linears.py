@@ -21,21 +21,17 @@ class AdaptedLinears:
     def __init__(self, base: LoadedBase) -> None:
         self._linears = adaptable_linears(base.model)
         self._device = base.device
-        self._stacks: dict[tuple[int, tuple[str, ...]], Stack] = {}
+        self._stacks: dict[tuple[int, tuple[str, ...]], list[Stack]] = {}
         self._hooks: dict[str, Any] = {}
         self._routing: Routing | None = None
         self._made = 0
         self._anchor = torch.zeros((), device=base.device, requires_grad=True)
 
     def open(self, spec: JobSpec) -> StackedAdapter:
-        """A fresh adapter in the stack of its rank and targets. Raises InvalidTargetModules."""
+        """A fresh adapter in a stack of its rank and targets. Raises InvalidTargetModules."""
         targets = targets_of(spec.method, self._linears)
-        key = (spec.method.rank, tuple(targets))
-        if key not in self._stacks:
-            layout = Layout.of(spec.method.rank, {path: features_of(self._linears[path]) for path in targets})
-            self._stacks[key] = Stack(layout, self._device)
         self._made += 1
-        adapter = self._stacks[key].take(f"seat{self._made}", spec.training)
+        adapter = self._roomy(spec.method.rank, targets).take(f"seat{self._made}", spec.training)
         initialise(adapter.weights(), spec.seed)
         for path in targets:
             if path not in self._hooks:
@@ -45,10 +41,22 @@ class AdaptedLinears:
     def close(self, adapter: StackedAdapter) -> None:
         """Free the adapter's slot; a stack without any is dropped, and so are hooks that serve no stack."""
         adapter.stack.give_back(adapter.slot)
-        self._stacks = {key: stack for key, stack in self._stacks.items() if stack.used}
-        served = {path for stack in self._stacks.values() for path in stack.layout.places}
+        used = {key: [stack for stack in stacks if stack.used] for key, stacks in self._stacks.items()}
+        self._stacks = {key: stacks for key, stacks in used.items() if stacks}
+        served = {path for _, targets in self._stacks for path in targets}
         for path in set(self._hooks) - served:
             self._hooks.pop(path).remove()
+
+    def _roomy(self, rank: int, targets: list[str]) -> Stack:
+        """A stack of that rank and those targets with a free slot, made when there is none."""
+        stacks = self._stacks.setdefault((rank, tuple(targets)), [])
+        for stack in stacks:
+            if stack.used < stack.capacity:
+                return stack
+        stacks.append(
+            Stack(Layout.of(rank, {path: features_of(self._linears[path]) for path in targets}), self._device)
+        )
+        return stacks[-1]
 
     @contextmanager
     def routed(self, routing: Routing) -> Iterator[None]:

@@ -13,7 +13,8 @@ from workers.engine.lora import PREFIX
 from workers.engine.optimizer import make_adamw
 
 ALIGN: Final = 16  # floats; keeps every row on a cache line and the vector units fed
-FIRST_CAPACITY: Final = 4  # rows; doubled when full
+MOST_SLOTS: Final = 16  # of one stack; more seats get another stack
+STACK_BYTES: Final = 1 << 28  # of weights and gradients, unless a single adapter takes more
 
 
 @dataclass(frozen=True)
@@ -64,42 +65,34 @@ class Layout:
 
 
 class Stack:
-    """Rows of weights and gradients [C, N] fp32, handed out slot by slot. Growing keeps every slot where it is."""
+    """Rows of weights and gradients [C, N] fp32, handed out slot by slot.
+
+    It never grows: moving rows would cost every seat for each newcomer. Memory that no slot uses is not touched.
+    """
 
     def __init__(self, layout: Layout, device: torch.device) -> None:
         self.layout = layout
-        self.weights = torch.zeros(0, layout.size, device=device)
-        self.gradients = torch.zeros(0, layout.size, device=device)
-        self._taken: dict[int, StackedAdapter] = {}
+        self.capacity = min(max(STACK_BYTES // (8 * layout.size), 1), MOST_SLOTS)
+        self.weights = torch.empty(self.capacity, layout.size, device=device)
+        self.gradients = torch.empty(self.capacity, layout.size, device=device)
+        self._free = set(range(self.capacity))
 
     @property
     def used(self) -> int:
         """Slots taken."""
-        return len(self._taken)
+        return self.capacity - len(self._free)
 
     def take(self, name: str, training: TrainingSpec) -> "StackedAdapter":
-        """The lowest free slot, zeroed."""
-        slot = next(slot for slot in range(len(self._taken) + 1) if slot not in self._taken)
-        if slot >= self.weights.shape[0]:
-            self._grow()
+        """The lowest free slot, zeroed. There must be one."""
+        slot = min(self._free)
+        self._free.remove(slot)
         self.weights[slot].zero_()
         self.gradients[slot].zero_()
-        self._taken[slot] = StackedAdapter(name, self, slot, training)
-        return self._taken[slot]
+        return StackedAdapter(name, self, slot, training)
 
     def give_back(self, slot: int) -> None:
         """Free the slot; what it held is forgotten."""
-        del self._taken[slot]
-
-    def _grow(self) -> None:
-        capacity = max(FIRST_CAPACITY, 2 * self.weights.shape[0])
-        for name in ("weights", "gradients"):
-            old: Tensor = getattr(self, name)
-            new = torch.zeros(capacity, self.layout.size, device=old.device)
-            new[: old.shape[0]] = old
-            setattr(self, name, new)
-        for adapter in self._taken.values():
-            adapter.attach()
+        self._free.add(slot)
 
 
 class StackedAdapter:
@@ -110,13 +103,8 @@ class StackedAdapter:
         self.stack = stack
         self.slot = slot
         self.row = nn.Parameter(stack.weights[slot])
-        self.attach()
+        self.row.grad = stack.gradients[slot]
         self.optimizer = make_adamw([self.row], training)
-
-    def attach(self) -> None:
-        """Point the row at the stack's memory, which growing has moved."""
-        self.row.data = self.stack.weights[self.slot]
-        self.row.grad = self.stack.gradients[self.slot]
 
     def weights(self) -> Mapping[str, Tensor]:
         """See `Adapter.weights`."""
