@@ -15,7 +15,7 @@ N_EPOCHS = 2
 BATCH_SIZE = 4
 OPTIONS: dict[str, Any] = {
     "quantization": "nf4",
-    "learning_rate": 7e-4,
+    "learning_rate": 5e-4,
     "max_seq_len": 64,
     "eval_interval_steps": 1_000,  # before and after are enough here
     "checkpoint_interval_steps": 16,

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, log_softmax
 
 from workers.data.batches import MicroBatch
 
@@ -40,13 +40,11 @@ class FrozenHeadNll(torch.autograd.Function):
         size = max(1, CHUNK_LOGITS // weight.shape[0])
         for start in range(0, hidden.shape[0], size):
             part, wanted = hidden[start : start + size], targets[start : start + size]
-            logits = (part @ weight.T).float()
-            correct[start : start + size] = logits.argmax(-1) == wanted
-            chosen = logits.gather(1, wanted[:, None]).squeeze(1)
-            normalizer = logits.logsumexp(-1)
-            nll[start : start + size] = normalizer - chosen
+            scores = log_softmax((part @ weight.T).float(), dim=-1)
+            correct[start : start + size] = scores.argmax(-1) == wanted
+            nll[start : start + size] = -scores.gather(1, wanted[:, None]).squeeze(1)
             if gradient is not None:
-                probabilities = logits.sub_(normalizer[:, None]).exp_()
+                probabilities = scores.exp_()
                 probabilities[torch.arange(len(wanted), device=wanted.device), wanted] -= 1
                 gradient[start : start + size] = probabilities.to(weight.dtype) @ weight
         ctx.save_for_backward(gradient)
