@@ -42,7 +42,6 @@ lint: $(READY)
 	$(BIN)/lint-imports
 
 bench: $(READY) ## Measure fused training beside what people use today; prints JSON (WORKLOAD=W1 QUANT=nf4)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m tests.bench.engine --workload $(or $(WORKLOAD),W1) --quant $(or $(QUANT),nf4) --peers ours,sequential,process --json
 
 format: $(READY) ## Format and mend what can be mended

@@ -24,6 +24,8 @@ _DEFAULTS: Final = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 _CREDENTIALS_REFUSED: Final = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+_DATABASE_RACE: Final = re.compile(r"IntegrityError|OperationalError|StaleDataError")
+"""MLflow answers 400 when two writers meet in its database; the loser may simply try again."""
 _USER_INFO: Final = re.compile(r"//[^/@\s]+@")
 
 
@@ -92,6 +94,6 @@ def _translated(status: int | None, error: Exception) -> RegistryError:
     text = _USER_INFO.sub("//", str(error))
     if status in _CREDENTIALS_REFUSED:
         return RegistryUnavailable(f"MLflow refused our credentials; check MLFLOW_TRACKING_USERNAME. It said: {text}")
-    if status is None or status in (408, 429) or status >= 500:
+    if status is None or status in (408, 429) or status >= 500 or _DATABASE_RACE.search(text):
         return RegistryUnavailable(f"MLflow is not available: {text}")
     return RegistryRefused(f"MLflow refused the adapter: {text}")

@@ -6,7 +6,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from workers.contract.errors import StorageUnavailable
+from workers.contract.errors import StorageMissing, StorageUnavailable
 from workers.storage import UnsafePath, child, digest_folder, fetch_file, publish_folder, read_bytes, relative_files
 
 
@@ -81,8 +81,8 @@ def test_a_failed_upload_leaves_no_manifest(folder: Path, memory_store: str, mon
     assert not store.exists("/bucket/prefix/manifest.json")
 
 
-def test_what_is_missing_is_unavailable(tmp_path: Path) -> None:
-    with pytest.raises(StorageUnavailable, match="FileNotFoundError"):
+def test_what_is_missing_is_told_apart_from_what_is_out_of_reach(tmp_path: Path) -> None:
+    with pytest.raises(StorageMissing, match="does not exist"):
         read_bytes((tmp_path / "none").as_uri())
     with pytest.raises(StorageUnavailable):
         fetch_file("nosuchprotocol://x", tmp_path / "y")
