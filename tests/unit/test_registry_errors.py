@@ -30,6 +30,7 @@ def http_error(status: int) -> requests.HTTPError:
         (MlflowException("who are you", UNAUTHENTICATED), RegistryUnavailable),
         (MlflowException("not you", PERMISSION_DENIED), RegistryUnavailable),
         (MlflowException("bad name", INVALID_PARAMETER_VALUE), RegistryRefused),
+        (MlflowException("(IntegrityError) two writers", INVALID_PARAMETER_VALUE), RegistryUnavailable),
         (requests.ConnectionError("https://someone:hunter2@mlflow.example.test"), RegistryUnavailable),
         (http_error(502), RegistryUnavailable),
         (http_error(401), RegistryUnavailable),
