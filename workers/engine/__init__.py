@@ -2,8 +2,9 @@
 
 May import: `workers.*` except `workers.host`; torch, peft, safetensors.
 
-- `engine` decides what is done next and reports it; `stepper` is the one interface behind which training happens;
-  `turns` implements it with stock PEFT, one seat at a time, and is the reference any faster stepper is audited against.
+- `engine` decides what is done next and reports it; `stepper` is the one interface behind which training happens.
+- `fused` implements it for many seats in one pass; `turns`, with stock PEFT and one seat at a time, is the reference
+  it is audited against. `saver` writes checkpoints beside training.
 
 Invariants
 - What a seat computes depends on its own spec and step alone: neighbours, order and slot do not matter.
