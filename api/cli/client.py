@@ -138,12 +138,17 @@ class OrchardClient:
         """All tenants (operator)."""
         return [Tenant.model_validate(item) for item in self._pages("/v1/admin/tenants", limit=10_000)]
 
-    def create_tenant(self, slug: str, name: str, allowed_bases: list[str] | None = None) -> Tenant:
-        """A new tenant (operator). None for `allowed_bases`: all of them."""
-        body: Body = {"slug": slug, "name": name}
-        if allowed_bases is not None:
-            body["allowed_bases"] = allowed_bases
+    def create_tenant(
+        self, slug: str, name: str, allowed_bases: list[str] | None = None, weight: int | None = None
+    ) -> Tenant:
+        """A new tenant (operator). None: all bases, the server's default weight."""
+        given = {"allowed_bases": allowed_bases, "weight": weight}
+        body: Body = {"slug": slug, "name": name} | {key: value for key, value in given.items() if value is not None}
         return Tenant.model_validate(self._send("POST", "/v1/admin/tenants", json=body))
+
+    def update_tenant(self, tenant: str, weight: int) -> Tenant:
+        """Change a tenant (operator)."""
+        return Tenant.model_validate(self._send("POST", f"/v1/admin/tenants/{_part(tenant)}", json={"weight": weight}))
 
     def keys(self, tenant: str) -> list[Key]:
         """The keys of a tenant, without their secrets (operator)."""

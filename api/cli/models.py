@@ -109,6 +109,7 @@ class Tenant(Answer):
     id: str
     slug: str
     name: str
+    weight: int = 1
 
 
 class Key(Answer):

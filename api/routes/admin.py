@@ -12,7 +12,7 @@ from api.listing import Listing, whole
 from api.services import ServicesDep
 from orchestrator.jobs.hosts import HostView, list_hosts
 from orchestrator.tenancy import keys, tenants
-from orchestrator.tenancy.tenants import NewTenant
+from orchestrator.tenancy.tenants import NewTenant, TenantChanges
 from orchestrator.tenancy.views import KeyView, TenantView
 from orchestrator.text import Line
 
@@ -38,6 +38,12 @@ class IssuedKey(KeyView):
 def create_tenant(body: NewTenant, _: AdminDep, services: ServicesDep) -> TenantView:
     """Add a tenant."""
     return tenants.create_tenant(services.db, services.catalogue, body, services.clock())
+
+
+@router.post("/tenants/{tenant_id}", responses=_ERRORS)
+def update_tenant(tenant_id: str, body: TenantChanges, _: AdminDep, services: ServicesDep) -> TenantView:
+    """Change a tenant. Fields left out stay; jobs submitted before keep the weight they came with."""
+    return tenants.update_tenant(services.db, tenant_id, body)
 
 
 @router.get("/tenants", responses=_ERRORS)

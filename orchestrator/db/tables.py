@@ -7,17 +7,20 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from orchestrator.db.columns import Base, BigInt
+from workers.contract.spec import MAX_FAIR_WEIGHT
 
 
 class TenantRow(Base):
     """Who owns files, jobs, adapters and keys. `slug` is also the name of its MLflow workspace."""
 
     __tablename__ = "tenant"
+    __table_args__ = (CheckConstraint(f"weight BETWEEN 1 AND {MAX_FAIR_WEIGHT}", name="weight_is_bounded"),)
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     slug: Mapped[str] = mapped_column(String(63), unique=True)
     name: Mapped[str] = mapped_column(String(200))
     allowed_bases: Mapped[list[Any] | None] = mapped_column(doc="base ids; NULL: every base of the catalogue")
+    weight: Mapped[int] = mapped_column(default=1, doc="share of a host's tokens, against other tenants'")
     created_at: Mapped[datetime]
 
 

@@ -41,6 +41,7 @@ class Identity:
     tenant_id: str
     output_uri: str
     seed: int
+    fair_weight: int = 1
 
 
 def offered_base(catalogue: Catalogue, tenant: Tenant, model: str) -> CatalogueBase:
@@ -80,6 +81,7 @@ def resolve(
         seed=who.seed,
         limits=Limits(max_runtime_s=request.x_orchard.max_runtime_s),
         output_uri=who.output_uri,
+        fair_weight=who.fair_weight,
     )
 
 

@@ -24,6 +24,7 @@ from orchestrator.jobs.states import DEADLINE_S, Desired, JobState
 from orchestrator.jobs.views import hyperparameters_of
 from orchestrator.tenancy.hold import hold_tenant
 from orchestrator.tenancy.views import Tenant
+from workers.contract.failpoints import failpoint
 from workers.contract.memory import seat_bytes
 from workers.contract.rows import DatasetFormat
 from workers.contract.spec import DatasetRef, JobSpec
@@ -61,10 +62,12 @@ def submit(desk: Desk, tenant: Tenant, request: JobRequest, key: str | None, now
                 session.add(
                     IdempotencyRow(tenant_id=tenant.id, key=key, body_sha256=body, job_id=spec.job_id, created_at=now)
                 )
+            failpoint("submit.before_commit")
     except IntegrityError:
         if key is not None and (winner := _earlier(desk.db, tenant, key, body)):
             return winner  # the same key arrived twice at once; the other transaction was first
         raise
+    failpoint("submit.after_commit")
     return spec.job_id
 
 
@@ -82,6 +85,7 @@ def draft_spec(desk: Desk, tenant: Tenant, request: JobRequest, now: datetime) -
         tenant_id=tenant.id,
         output_uri=job_uri(desk.storage_uri, tenant.id, job_id),
         seed=secrets.randbelow(2**31) if request.seed is None else request.seed,
+        fair_weight=tenant.weight,
     )
     return resolve(request, base, training, validation, who)
 

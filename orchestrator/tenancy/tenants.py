@@ -1,4 +1,4 @@
-"""Creating and finding tenants."""
+"""Creating, changing and finding tenants."""
 
 from datetime import datetime
 from typing import Annotated
@@ -14,8 +14,15 @@ from orchestrator.errors import InvalidRequest, NotFound
 from orchestrator.ids import new_id
 from orchestrator.tenancy.views import Tenant, TenantView
 from orchestrator.text import Line, spelled
+from workers.contract.spec import MAX_FAIR_WEIGHT
 
 _SLUG = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
+Weight = Annotated[
+    int,
+    Field(
+        ge=1, le=MAX_FAIR_WEIGHT, description="where tenants share a host, tokens go by it: 2 gets twice what 1 does"
+    ),
+]
 
 
 class NewTenant(BaseModel):
@@ -35,6 +42,15 @@ class NewTenant(BaseModel):
     ]
     name: Annotated[Line, Field(min_length=1, max_length=200)]
     allowed_bases: list[Line] | None = Field(None, description="base ids; null: every base of the catalogue")
+    weight: Weight = 1
+
+
+class TenantChanges(BaseModel):
+    """What an admin changes about a tenant; what is left out stays."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    weight: Weight | None = Field(None, description="of jobs submitted from now on")
 
 
 def create_tenant(db: Database, catalogue: Catalogue, new: NewTenant, now: datetime) -> TenantView:
@@ -43,12 +59,23 @@ def create_tenant(db: Database, catalogue: Catalogue, new: NewTenant, now: datet
         if catalogue.base(base_id) is None:
             known = ", ".join(base.id for base in catalogue.bases)
             raise InvalidRequest(f"No base '{base_id}' in the catalogue; it has: {known}.", param="allowed_bases")
-    row = TenantRow(id=new_id("tenant-"), slug=new.slug, name=new.name, allowed_bases=new.allowed_bases, created_at=now)
+    fields = new.model_dump(include={"slug", "name", "allowed_bases", "weight"})
+    row = TenantRow(id=new_id("tenant-"), created_at=now, **fields)
     try:
         with db.write() as session:
             session.add(row)
     except IntegrityError:
         raise InvalidRequest(f"A tenant '{new.slug}' exists already.", param="slug", code="slug_taken") from None
+    return TenantView.of(row)
+
+
+def update_tenant(db: Database, id_or_slug: str, changes: TenantChanges) -> TenantView:
+    """Change a tenant. Raises: NotFound."""
+    tenant_id = get_tenant(db, id_or_slug).id
+    with db.write() as session:
+        row = session.get_one(TenantRow, tenant_id)
+        for name, value in changes.model_dump(exclude_none=True).items():
+            setattr(row, name, value)
     return TenantView.of(row)
 
 

@@ -27,12 +27,13 @@ class Tenant:
     slug: str
     name: str
     allowed_bases: tuple[str, ...] | None
+    weight: int = 1
 
     @classmethod
     def of(cls, row: TenantRow) -> "Tenant":
         """The tenant of a row."""
         bases = None if row.allowed_bases is None else tuple(row.allowed_bases)
-        return cls(row.id, row.slug, row.name, bases)
+        return cls(row.id, row.slug, row.name, bases, row.weight)
 
     def may_use(self, base_id: str) -> bool:
         """Whether this tenant is offered the base."""
@@ -57,6 +58,7 @@ class TenantView(BaseModel):
     slug: str
     name: str
     allowed_bases: list[str] | None = Field(description="null: every base of the catalogue")
+    weight: int = Field(description="share of a host's tokens, against other tenants'")
     created_at: int = Field(description="Unix seconds")
 
     @classmethod
@@ -67,6 +69,7 @@ class TenantView(BaseModel):
             slug=row.slug,
             name=row.name,
             allowed_bases=row.allowed_bases,
+            weight=row.weight,
             created_at=int(row.created_at.timestamp()),
         )
 

@@ -16,7 +16,7 @@ from api.services import Services, utc_now
 from orchestrator.catalogue.entries import Catalogue, CatalogueBase, Flavor
 from orchestrator.db.database import Database
 from orchestrator.tenancy.keys import create_admin_key, create_tenant_key
-from orchestrator.tenancy.tenants import NewTenant, create_tenant
+from orchestrator.tenancy.tenants import NewTenant, create_tenant, get_tenant
 from orchestrator.tenancy.views import Tenant
 from tests.builders.specs import make_base_spec
 from workers.contract.base import ComputeDtype, Quantization
@@ -69,7 +69,7 @@ def add_tenant(services: Services, slug: str, bases: list[str] | None = None) ->
     new = NewTenant(slug=slug, name=slug.title(), allowed_bases=bases)
     view = create_tenant(services.db, services.catalogue, new, utc_now())
     _, key = create_tenant_key(services.db, slug, "test", utc_now())
-    return Tenant(view.id, view.slug, view.name, None if bases is None else tuple(bases)), key
+    return get_tenant(services.db, view.id), key
 
 
 @contextmanager

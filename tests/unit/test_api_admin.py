@@ -7,12 +7,15 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import select
 
+from orchestrator.db.job_tables import JobRow
 from orchestrator.db.tables import ApiKeyRow
 from orchestrator.jobs.states import JobState
 from orchestrator.tenancy.authenticate import authenticate
 from orchestrator.tenancy.keys import KEY_PREFIX, digest_of
 from tests.builders.live_api import Api
 from tests.builders.rows import NOW, make_host, make_job
+
+ROWS = b'{"prompt": "q", "completion": "a"}\n' * 4
 
 
 def test_an_admin_makes_a_tenant_and_a_key_that_works(web: TestClient, api: Api) -> None:
@@ -36,6 +39,28 @@ def test_an_admin_makes_a_tenant_and_a_key_that_works(web: TestClient, api: Api)
     assert {t["slug"] for t in web.get("/v1/admin/tenants").json()["data"]} == {"acme", "new"}
 
 
+def test_the_weight_of_a_tenant_goes_with_the_jobs_it_submits_from_then_on(web: TestClient, api: Api) -> None:
+    file = web.post("/v1/files", files={"file": ("t.jsonl", ROWS)}, data={"purpose": "fine-tune"}).json()["id"]
+    job = {"model": "tiny", "training_file": file}
+    before = web.post("/v1/fine_tuning/jobs", json=job).json()["id"]
+    changed = web.post("/v1/admin/tenants/acme", json={"weight": 7}, headers=api.admin_headers).json()
+    after = web.post("/v1/fine_tuning/jobs", json=job).json()["id"]
+
+    assert (changed["slug"], changed["weight"]) == ("acme", 7)
+    listed = web.get("/v1/admin/tenants", headers=api.admin_headers).json()["data"]
+    assert [(tenant["slug"], tenant["weight"]) for tenant in listed] == [("acme", 7)]
+    with api.services.db.read() as session:
+        specs = {row.id: row.spec for row in session.scalars(select(JobRow))}
+    assert (specs[before]["fair_weight"], specs[after]["fair_weight"]) == (1, 7)
+
+
+@pytest.mark.parametrize("weight", [0, 1_001, "much"])
+def test_a_weight_out_of_bounds_is_refused(web: TestClient, api: Api, weight: object) -> None:
+    for path, rest in (("", {"slug": "new", "name": "New"}), ("/acme", {})):
+        answer = web.post(f"/v1/admin/tenants{path}", json=rest | {"weight": weight}, headers=api.admin_headers)
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, "weight")
+
+
 @pytest.mark.parametrize(
     ("body", "param"),
     [
@@ -55,8 +80,11 @@ def test_a_bad_tenant_is_refused(web: TestClient, api: Api, body: dict[str, obje
 
 
 def test_unknown_tenants_and_keys_are_404(web: TestClient, api: Api) -> None:
-    for method, path in (("GET", "nope/keys"), ("DELETE", "nope/keys/key-0"), ("DELETE", "acme/keys/key-0")):
-        assert web.request(method, f"/v1/admin/tenants/{path}", headers=api.admin_headers).status_code == 404
+    missing = (("POST", "nope"), ("GET", "nope/keys"), ("DELETE", "nope/keys/key-0"), ("DELETE", "acme/keys/key-0"))
+    for method, path in missing:
+        body = {} if method == "POST" else None
+        answer = web.request(method, f"/v1/admin/tenants/{path}", headers=api.admin_headers, json=body)
+        assert answer.status_code == 404
 
 
 def test_only_the_digest_of_a_key_is_stored_and_its_use_is_noted_now_and_then(api: Api) -> None:

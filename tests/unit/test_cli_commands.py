@@ -335,3 +335,18 @@ def test_help_loads_no_server_parts_and_no_http():
         "assert not heavy, heavy"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True).returncode == 0
+
+
+def test_a_tenants_weight_is_given_changed_and_listed(orchard, api, monkeypatch):
+    monkeypatch.setenv("ORCHARD_ADMIN_KEY", "sk-admin")
+    tenant = {"id": "tenant-1", "slug": "acme", "name": "acme", "weight": 3, "allowed_bases": None}
+    api.routes = {
+        "POST /v1/admin/tenants": tenant,
+        "POST /v1/admin/tenants/acme": tenant,
+        "GET /v1/admin/tenants": page(tenant),
+    }
+    assert orchard("tenants", "create", "acme", "--weight", "3").exit_code == 0
+    assert orchard("tenants", "update", "acme", "--weight", "3").exit_code == 0
+    assert api.sent("POST /v1/admin/tenants") == [{"slug": "acme", "name": "acme", "weight": 3}]
+    assert api.sent("POST /v1/admin/tenants/acme") == [{"weight": 3}]
+    assert "WEIGHT" in orchard("tenants", "list").stdout

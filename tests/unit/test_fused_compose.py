@@ -74,6 +74,35 @@ def test_a_newcomer_starts_level_with_the_one_served_least():
     assert shares.served("back") == (500, 500)
 
 
+@pytest.mark.parametrize(("heavy", "light", "passes"), [(2, 1, 900), (5, 3, 1_600), (1_000, 1, 4_004)])
+def test_tokens_served_go_by_the_weights_of_tenants_and_no_seat_starves(heavy: int, light: int, passes: int):
+    shares = Shares()
+    seats = [*(("heavy", n) for n in range(2)), *(("light", n) for n in range(5))]
+    names = [f"{tenant}-{n}" for tenant, n in seats]
+    for name, (tenant, _) in zip(names, seats, strict=True):
+        shares.enter(name, tenant, heavy if tenant == "heavy" else light)
+    served = dict.fromkeys(names, 0)
+    for _ in range(passes):
+        chosen = compose([candidate(32, 1, *shares.served(name)) for name in names], budget_tokens=32)
+        for name in (names[index] for index in chosen):
+            served[name] += 32
+            shares.serve(name, 32)
+    by_tenant = [sum(tokens for name, tokens in served.items() if name.startswith(t)) for t in ("heavy", "light")]
+    assert by_tenant[0] / by_tenant[1] == pytest.approx(heavy / light, rel=0.05)
+    for tenant in ("heavy", "light"):
+        own = [tokens for name, tokens in served.items() if name.startswith(tenant)]
+        assert max(own) - min(own) <= 32
+
+
+def test_a_change_of_weight_holds_from_the_next_seat_on_and_not_for_the_past():
+    shares = Shares()
+    shares.enter("first", "acme")
+    shares.serve("first", 100)
+    shares.enter("second", "acme", weight=4)
+    shares.serve("first", 100)
+    assert shares.served("second") == (125, 100)
+
+
 @pytest.mark.parametrize(
     ("fixed_s", "per_token_s", "expected"), [(0.1, 0.001, 1_900), (0.0, 0.001, SMALLEST), (1.0, 1e-6, LARGEST)]
 )

@@ -13,6 +13,7 @@ from workers.contract.rows import DatasetFormat
 MAX_RANK: Final = 256
 MAX_SEQ_LEN: Final = 131_072  # tokens
 MAX_LEARNING_RATE: Final = 0.1
+MAX_FAIR_WEIGHT: Final = 1_000
 
 
 class LoraMethod(Frozen):
@@ -127,6 +128,9 @@ class JobSpec(Frozen):
     seed: int = Field(ge=0, le=2**31 - 1)
     limits: Limits = Limits()
     output_uri: str = Field(description="storage prefix that belongs to this job alone")
+    fair_weight: int = Field(
+        1, ge=1, le=MAX_FAIR_WEIGHT, description="of its tenant, against others' on the host: tokens served go by it"
+    )
 
 
 class CheckpointRef(Frozen):

@@ -10,6 +10,8 @@ from api.cli.session import session_of
 tenants = typer.Typer(no_args_is_help=True, help="Tenants (operator).")
 keys = typer.Typer(no_args_is_help=True, help="API keys of a tenant (operator).")
 
+WEIGHT_HELP = "Share of a host's tokens against other tenants', 1 to 1000"
+Weight = Annotated[int | None, typer.Option(help=f"{WEIGHT_HELP}; 1 by default.")]
 Tenant = Annotated[str, typer.Argument(metavar="TENANT", help="Slug or id of the tenant.")]
 
 
@@ -17,7 +19,8 @@ Tenant = Annotated[str, typer.Argument(metavar="TENANT", help="Slug or id of the
 def list_tenants(context: typer.Context, output: FormatOption = Format.TABLE) -> None:
     """List tenants."""
     with session_of(context).admin() as client:
-        show_list(client.tenants(), {"SLUG": "slug", "NAME": "name", "ID": "id", "ONLY BASES": "allowed_bases"}, output)
+        columns = {"SLUG": "slug", "NAME": "name", "ID": "id", "WEIGHT": "weight", "ONLY BASES": "allowed_bases"}
+        show_list(client.tenants(), columns, output)
 
 
 @tenants.command("create")
@@ -26,11 +29,24 @@ def create_tenant(
     slug: Annotated[str, typer.Argument(help="Lower case letters, digits and dashes.")],
     name: Annotated[str | None, typer.Option(help="Name for people; the slug by default.")] = None,
     base: Annotated[list[str] | None, typer.Option(help="Allowed base; repeat. All bases by default.")] = None,
+    weight: Weight = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Create a tenant."""
     with session_of(context).admin() as client:
-        show_one(client.create_tenant(slug, name or slug, base or None), output)
+        show_one(client.create_tenant(slug, name or slug, base or None, weight), output)
+
+
+@tenants.command("update")
+def update_tenant(
+    context: typer.Context,
+    tenant: Tenant,
+    weight: Annotated[int, typer.Option(help=f"{WEIGHT_HELP}. Jobs submitted before keep theirs.")],
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Change a tenant."""
+    with session_of(context).admin() as client:
+        show_one(client.update_tenant(tenant, weight), output)
 
 
 @keys.command("list")

@@ -55,7 +55,7 @@ class FusedStepper:
         """See `Stepper.open`."""
         adapter = self._linears.open(spec)
         self._adapters[adapter.name] = adapter
-        self._shares.enter(adapter.name, spec.tenant_id)
+        self._shares.enter(adapter.name, spec.tenant_id, spec.fair_weight)
         return adapter
 
     def close(self, adapter: Adapter) -> None:
