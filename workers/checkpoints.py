@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from workers.contract.errors import StorageMissing
+from workers.contract.failpoints import failpoint
 from workers.contract.reports import CheckpointManifest, CheckpointRejected
 from workers.contract.spec import CheckpointRef, SeatOrder
 from workers.storage import UnsafePath, child, digest_folder, fetch_file, file_sha256, publish_folder, read_bytes
@@ -76,6 +77,7 @@ def save_checkpoint(order: SeatOrder, snapshot: Snapshot, base_digest: str) -> C
         written = manifest.model_dump_json(indent=2).encode()
         (folder / MANIFEST).write_bytes(written)
         publish_folder(folder, uri, last=MANIFEST)
+    failpoint("checkpoint.written")
     digest = hashlib.sha256(written).hexdigest()
     return manifest.model_copy(update={"lease_token": order.lease_token, "manifest_sha256": digest})
 

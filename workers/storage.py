@@ -17,6 +17,7 @@ from typing import Any
 import fsspec
 
 from workers.contract.errors import StorageMissing, StorageUnavailable
+from workers.contract.failpoints import failpoint
 from workers.contract.reports import FileDigest
 
 _CHUNK_BYTES = 1 << 20
@@ -60,7 +61,10 @@ def publish_folder(folder: Path, uri: str, last: str | None = None) -> None:
             return
         files = sorted(relative_files(folder), key=lambda name: (name == last, name))
         for name in files:
+            if name == last:
+                failpoint("storage.before_last")
             filesystem.put_file(str(folder / name), f"{path.rstrip('/')}/{name}")
+            failpoint("storage.file")
 
 
 def relative_files(folder: Path) -> list[str]:
@@ -100,10 +104,17 @@ def _publish_local(folder: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     staging = target.with_name(f".{target.name}.tmp-{uuid.uuid4().hex}")
     try:
-        shutil.copytree(folder, staging)
+        shutil.copytree(folder, staging, copy_function=_copy)
+        failpoint("storage.before_last")
         rename_folder(staging, target)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _copy(source: str, target: str) -> str:
+    shutil.copy2(source, target)
+    failpoint("storage.file", Path(target))
+    return target
 
 
 def _fsync(path: Path) -> None:

@@ -13,6 +13,7 @@ from orchestrator.files.queries import visible_file
 from orchestrator.files.storage import remove
 from orchestrator.files.views import DeletedView
 from orchestrator.tenancy.hold import hold_tenant
+from workers.contract.failpoints import failpoint
 
 
 def delete_file(db: Database, tenant_id: str, file_id: str, now: datetime) -> DeletedView:
@@ -40,6 +41,7 @@ def remove_expired(db: Database, now: datetime, limit: int = 100) -> int:
         gone = update(FileRow).where(FileRow.id.in_(due), FileRow.deleted_at.is_(None)).values(deleted_at=now)
         uris = session.scalars(gone.returning(FileRow.uri).execution_options(synchronize_session=False)).all()
     for uri in uris:
+        failpoint("expire.unlinked")
         remove(uri.rpartition("/")[0])
     return len(uris)
 

@@ -15,6 +15,7 @@ from orchestrator.files.validate import DatasetValidator, Findings
 from orchestrator.files.views import FileView
 from orchestrator.ids import new_id
 from orchestrator.text import Line
+from workers.contract.failpoints import failpoint
 
 
 def _plain_name(name: str) -> str:
@@ -62,6 +63,7 @@ def upload(db: Database, tenant_id: str, shelf: Shelf, new: NewFile, stream: IO[
     except BaseException:
         remove(uri.rpartition("/")[0])
         raise
+    failpoint("upload.stored")
     expires = None if new.expires_after is None else now + timedelta(seconds=new.expires_after.seconds)
     row = FileRow(
         id=file_id,

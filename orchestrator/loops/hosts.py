@@ -17,6 +17,7 @@ from orchestrator.loops.counts import Counts
 from orchestrator.loops.intake import Intake, seated_on
 from orchestrator.loops.reports import end_attempt
 from workers.contract.errors import ErrorCode
+from workers.contract.failpoints import failpoint
 from workers.contract.reports import ExitClass, HostPhase, HostReport
 from workers.contract.spec import HostSpec
 
@@ -85,8 +86,10 @@ class TendHosts:
         if host.id not in alive:
             return self._start(host)
         report = self.cluster.poll(host.id, host.cursor)
+        failpoint("hosts.polled")
         with self.db.write() as session:
             unwanted = Intake(self.lease_ttl_s).take(session, host.id, report, now)
+        failpoint("hosts.taken")
         late = report.phase is HostPhase.LOADING and now - host.created_at > timedelta(seconds=LOAD_DEADLINE_S)
         if late or report.phase is HostPhase.FAILED:
             return self._failed_to_load(host, report, now)
@@ -101,6 +104,7 @@ class TendHosts:
         if host.last_seen_at is not None or host.id in self._started or flavor is None:
             raise HostGone(host.id)
         self.cluster.start_host(HostSpec.model_validate(host.spec), flavor.resources)
+        failpoint("hosts.started")
         self._started.add(host.id)
         return "started"
 
@@ -127,6 +131,7 @@ class TendHosts:
 
     def _bury(self, host: HostRow, why: str, now: datetime, code: ErrorCode = ErrorCode.HOST_LOST) -> str:
         """Write the host off and end the attempts it still held."""
+        failpoint("hosts.stopped")
         self._silent_since.pop(host.id, None)
         self._started.discard(host.id)
         end = AttemptEnd(ExitClass.INFRA, code, why, retryable=code not in FATAL_TO_JOBS)

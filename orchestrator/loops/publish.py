@@ -27,6 +27,7 @@ from orchestrator.registry.fetch import fetch_verified
 from orchestrator.registry.names import fine_tuned_model_name, registered_name
 from orchestrator.registry.port import MetricPoint, Publication, Registered, Registry
 from workers.contract.errors import ErrorCode, StorageUnavailable
+from workers.contract.failpoints import failpoint
 from workers.contract.reports import AdapterManifest
 from workers.contract.spec import JobSpec
 
@@ -74,8 +75,11 @@ class Publish:
             csv = result_csv(_metric_events(session, row.id))
         with tempfile.TemporaryDirectory(prefix="orchard-adapter-") as folder:
             fetch_verified(publication.manifest, Path(folder))
+            failpoint("publish.fetched")
             registered = self.registry.publish(publication, Path(folder))
+        failpoint("publish.registered")
         result = write_result_file(self.storage_uri, row.tenant_id, row.id, csv)
+        failpoint("publish.result")
         return self._succeed(row, publication, registered, result, now)
 
     def _succeed(self, row: JobRow, what: Publication, where: Registered, result: ResultFile, now: datetime) -> str:
@@ -100,6 +104,7 @@ class Publish:
             if done is None:
                 session.rollback()  # the two rows above go with it
                 return "stale"
+            failpoint("publish.before_commit")
         return "published"
 
     def _publication(self, session: Session, row: JobRow) -> Publication:

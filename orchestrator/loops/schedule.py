@@ -7,6 +7,7 @@ from orchestrator.loops.counts import Counts
 from orchestrator.scheduling.apply import Applier
 from orchestrator.scheduling.load import load_snapshot
 from orchestrator.scheduling.plan import Wait, plan
+from workers.contract.failpoints import failpoint
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Schedule:
         for action in actions:
             if not isinstance(action, Wait):
                 applied = self.applier.apply(action, now)
+                failpoint("schedule.applied")
                 counts[type(action).__name__ if applied else "stale"] += 1
         if waits := [action for action in actions if isinstance(action, Wait)]:
             counts["Wait"] += self.applier.explain(waits)

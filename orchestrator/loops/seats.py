@@ -21,6 +21,7 @@ from orchestrator.jobs.transition import JobRef, transition
 from orchestrator.loops.counts import Counts
 from orchestrator.loops.reports import Seated, end_attempt
 from workers.contract.errors import HostFull, WorkerError
+from workers.contract.failpoints import failpoint
 from workers.contract.reports import ExitClass
 from workers.contract.spec import CheckpointRef, JobSpec, SeatOrder
 
@@ -61,6 +62,7 @@ class AttachSeats:
             return self._refused(job, UNREADABLE, now)
         except WorkerError as error:
             return self._refused(job, AttemptEnd(ExitClass.INFRA, error.code, str(error)), now)
+        failpoint("seats.attached")
         with self.db.write() as session:
             event = EventDraft("Preparing the data", data={"host": host_id, "attempt": job.attempt})
             moved = transition(session, JobRef.of(job), JobState.STARTING, event, now=now)
@@ -94,6 +96,7 @@ class StopSeats:
         for ref, host_id in self._stopping():
             try:
                 self.cluster.detach(host_id, ref.id, ref.attempt, ExitClass.CANCELLED)
+                failpoint("seats.detached")
                 counts["detached"] += 1
             except (HostGone, HostUnreachable, WorkerError):
                 counts["unreachable"] += 1

@@ -14,6 +14,7 @@ from orchestrator.registry.mlmodel import PEFT_FOLDER, TOKENIZER_FOLDER, adapter
 from orchestrator.registry.port import Publication, Registered
 from orchestrator.registry.provenance import ADAPTER_SHA256, JOB_ID, adapter_tags, hyperparameters
 from orchestrator.registry.tenant_space import TenantSpace, finalize_with, logged_model_name
+from workers.contract.failpoints import failpoint
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -41,6 +42,7 @@ class JobRecords:
         if run.info.status != "FINISHED":  # curves may be long, and repeating them is the one costly step
             self._log_metrics(run, model)
         version = self._ensure_version(run, model)
+        failpoint("publish.version")
         self._raise_candidate(int(version.version))
         if run.info.status != "FINISHED":
             self.client.set_terminated(run.info.run_id, "FINISHED")

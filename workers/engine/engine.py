@@ -7,6 +7,7 @@ from functools import partial
 
 from workers.bases import LoadedBase
 from workers.contract.errors import MaxRuntimeExceeded, WorkerError
+from workers.contract.failpoints import failpoint
 from workers.contract.reports import CheckpointManifest, ExitClass, Outcome, Report, StepReport
 from workers.engine.attempt import Attempt
 from workers.engine.export import publish_adapter
@@ -51,6 +52,7 @@ class Engine:
         due = [attempt.seat for attempt in staying if attempt.seat is not None]
         if not due:
             return len(staying) < len(attempts)
+        failpoint("worker.step")
         for stepped in self._stepper.step(due):
             attempt, result = by_seat[id(stepped.seat)], stepped.result
             if isinstance(result, WorkerError):
@@ -127,6 +129,7 @@ class Engine:
             self._evaluate(attempt, seat)
         attempt.phase = "saving"
         adapter = publish_adapter(seat, self._base)
+        failpoint("adapter.written")
         self._tell(self._saver.wait(attempt))
         self._end(attempt, attempt.ended(ExitClass.OK, adapter=adapter, eval_loss_after=seat.eval_loss))
 
