@@ -3,7 +3,9 @@
 from alembic import context
 
 import orchestrator.db.job_tables
-import orchestrator.db.tables  # noqa: F401  # both fill Base.metadata
+import orchestrator.db.permission_tables
+import orchestrator.db.tables
+import orchestrator.db.upload_tables  # noqa: F401  # all of them fill Base.metadata
 from orchestrator.db.columns import Base
 
 context.configure(

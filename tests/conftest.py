@@ -14,7 +14,9 @@ import pytest
 from sqlalchemy import URL, create_engine, event, make_url, text
 
 import orchestrator.db.job_tables
-import orchestrator.db.tables  # noqa: F401  # both fill Base.metadata
+import orchestrator.db.permission_tables
+import orchestrator.db.tables
+import orchestrator.db.upload_tables  # noqa: F401  # all of them fill Base.metadata
 from orchestrator.db.columns import Base
 from orchestrator.db.database import Database
 from orchestrator.logs import configure_logs

@@ -92,12 +92,20 @@ def upgrade() -> None:
         sa.Column("created_at", UtcDateTime(), nullable=False),
         sa.Column("expires_at", UtcDateTime(), nullable=True),
         sa.Column("deleted_at", UtcDateTime(), nullable=True),
+        sa.Column("swept_at", UtcDateTime(), nullable=True),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenant.id"], name=op.f("fk_file_tenant_id")),
         sa.PrimaryKeyConstraint("seq", name=op.f("pk_file")),
         sa.UniqueConstraint("id", name=op.f("uq_file_id")),
     )
     with op.batch_alter_table("file", schema=None) as batch_op:
         batch_op.create_index("ix_file_tenant_id_seq", ["tenant_id", "seq"], unique=False)
+        batch_op.create_index(
+            "ix_file_unswept",
+            ["deleted_at"],
+            unique=False,
+            postgresql_where=sa.text("deleted_at IS NOT NULL AND swept_at IS NULL"),
+            sqlite_where=sa.text("deleted_at IS NOT NULL AND swept_at IS NULL"),
+        )
 
     op.create_table(
         "job",
@@ -117,6 +125,8 @@ def upgrade() -> None:
         sa.Column("validation_file_id", sa.String(length=40), nullable=True),
         sa.Column("memory_bytes", BigInt, nullable=False),
         sa.Column("max_retries", sa.Integer(), nullable=False),
+        sa.Column("post_sha256", sa.String(length=64), nullable=True),
+        sa.Column("post_retries", sa.Integer(), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("desired", sa.String(length=8), nullable=False),
         sa.Column("state_since", UtcDateTime(), nullable=False),
@@ -137,6 +147,7 @@ def upgrade() -> None:
         sa.Column("adapter", Json, nullable=True),
         sa.Column("fine_tuned_model", sa.String(length=300), nullable=True),
         sa.Column("model_deleted_at", UtcDateTime(), nullable=True),
+        sa.Column("retracted_at", UtcDateTime(), nullable=True),
         sa.Column("registry_name", sa.String(length=128), nullable=True),
         sa.Column("registry_version", sa.String(length=16), nullable=True),
         sa.Column("result_file_id", sa.String(length=40), nullable=True),
@@ -165,13 +176,67 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("job", schema=None) as batch_op:
         batch_op.create_index(
-            "ix_job_live",
-            ["state"],
+            "ix_job_live_deadline",
+            ["state_deadline"],
             unique=False,
             postgresql_where=sa.text("finished_at IS NULL"),
             sqlite_where=sa.text("finished_at IS NULL"),
         )
+        batch_op.create_index(
+            "ix_job_live_desired",
+            ["desired"],
+            unique=False,
+            postgresql_where=sa.text("finished_at IS NULL"),
+            sqlite_where=sa.text("finished_at IS NULL"),
+        )
+        batch_op.create_index(
+            "ix_job_live_tenant_id",
+            ["tenant_id"],
+            unique=False,
+            postgresql_where=sa.text("finished_at IS NULL"),
+            sqlite_where=sa.text("finished_at IS NULL"),
+        )
+        batch_op.create_index("ix_job_post_sha256", ["post_sha256"], unique=False)
         batch_op.create_index("ix_job_tenant_id_seq", ["tenant_id", "seq"], unique=False)
+        batch_op.create_index(
+            "ix_job_unretracted",
+            ["model_deleted_at"],
+            unique=False,
+            postgresql_where=sa.text("model_deleted_at IS NOT NULL AND retracted_at IS NULL"),
+            sqlite_where=sa.text("model_deleted_at IS NOT NULL AND retracted_at IS NULL"),
+        )
+
+    op.create_table(
+        "upload",
+        sa.Column("seq", BigInt, autoincrement=True, nullable=False),
+        sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column("tenant_id", sa.String(length=40), nullable=False),
+        sa.Column("filename", sa.String(length=255), nullable=False),
+        sa.Column("purpose", sa.String(length=32), nullable=False),
+        sa.Column("mime_type", sa.String(length=255), nullable=False),
+        sa.Column("bytes", BigInt, nullable=False),
+        sa.Column("file_expires_s", sa.Integer(), nullable=True),
+        sa.Column("status", sa.String(length=16), nullable=False),
+        sa.Column("created_at", UtcDateTime(), nullable=False),
+        sa.Column("expires_at", UtcDateTime(), nullable=False),
+        sa.Column("file_id", sa.String(length=40), nullable=True),
+        sa.Column("swept_at", UtcDateTime(), nullable=True),
+        sa.CheckConstraint("(status = 'completed') = (file_id IS NOT NULL)", name=op.f("ck_upload_file_iff_completed")),
+        sa.CheckConstraint("status IN ('pending', 'completed', 'cancelled', 'expired')", name=op.f("ck_upload_status")),
+        sa.ForeignKeyConstraint(["file_id"], ["file.id"], name=op.f("fk_upload_file_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenant.id"], name=op.f("fk_upload_tenant_id")),
+        sa.PrimaryKeyConstraint("seq", name=op.f("pk_upload")),
+        sa.UniqueConstraint("id", name=op.f("uq_upload_id")),
+    )
+    with op.batch_alter_table("upload", schema=None) as batch_op:
+        batch_op.create_index("ix_upload_tenant_id_status", ["tenant_id", "status"], unique=False)
+        batch_op.create_index(
+            "ix_upload_unswept",
+            ["expires_at"],
+            unique=False,
+            postgresql_where=sa.text("swept_at IS NULL"),
+            sqlite_where=sa.text("swept_at IS NULL"),
+        )
 
     op.create_table(
         "attempt",
@@ -188,6 +253,7 @@ def upgrade() -> None:
         sa.Column("ended_at", UtcDateTime(), nullable=True),
         sa.Column("exit_class", sa.String(length=16), nullable=True),
         sa.Column("message", sa.Text(), nullable=True),
+        sa.Column("swept_at", UtcDateTime(), nullable=True),
         sa.CheckConstraint("(ended_at IS NULL) = (exit_class IS NULL)", name=op.f("ck_attempt_exit_class_iff_ended")),
         sa.ForeignKeyConstraint(["host_id"], ["host.id"], name=op.f("fk_attempt_host_id")),
         sa.ForeignKeyConstraint(["job_id"], ["job.id"], name=op.f("fk_attempt_job_id")),
@@ -197,6 +263,13 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("attempt", schema=None) as batch_op:
         batch_op.create_index("ix_attempt_host_id", ["host_id"], unique=False)
+        batch_op.create_index(
+            "ix_attempt_unswept",
+            ["ended_at"],
+            unique=False,
+            postgresql_where=sa.text("swept_at IS NULL"),
+            sqlite_where=sa.text("swept_at IS NULL"),
+        )
         batch_op.create_index(
             "uq_attempt_live",
             ["job_id"],
@@ -218,7 +291,10 @@ def upgrade() -> None:
         sa.Column("metrics", Json, nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("created_at", UtcDateTime(), nullable=False),
-        sa.CheckConstraint("state IN ('committed', 'corrupt')", name=op.f("ck_checkpoint_state")),
+        sa.Column("verified_at", UtcDateTime(), nullable=True),
+        sa.CheckConstraint(
+            "state IN ('committed', 'corrupt', 'deleting', 'deleted')", name=op.f("ck_checkpoint_state")
+        ),
         sa.ForeignKeyConstraint(["job_id"], ["job.id"], name=op.f("fk_checkpoint_job_id")),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenant.id"], name=op.f("fk_checkpoint_tenant_id")),
         sa.PrimaryKeyConstraint("seq", name=op.f("pk_checkpoint")),
@@ -226,6 +302,13 @@ def upgrade() -> None:
         sa.UniqueConstraint("job_id", "attempt", "step", name=op.f("uq_checkpoint_job_id_attempt_step")),
     )
     with op.batch_alter_table("checkpoint", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_checkpoint_deleting",
+            ["seq"],
+            unique=False,
+            postgresql_where=sa.text("state = 'deleting'"),
+            sqlite_where=sa.text("state = 'deleting'"),
+        )
         batch_op.create_index("ix_checkpoint_job_id_seq", ["job_id", "seq"], unique=False)
 
     op.create_table(
@@ -258,9 +341,56 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["tenant_id"], ["tenant.id"], name=op.f("fk_idempotency_tenant_id")),
         sa.PrimaryKeyConstraint("tenant_id", "key", name=op.f("pk_idempotency")),
     )
+    op.create_table(
+        "upload_part",
+        sa.Column("seq", BigInt, autoincrement=True, nullable=False),
+        sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column("upload_id", sa.String(length=40), nullable=False),
+        sa.Column("bytes", BigInt, nullable=False),
+        sa.Column("uri", sa.Text(), nullable=False),
+        sa.Column("created_at", UtcDateTime(), nullable=False),
+        sa.ForeignKeyConstraint(["upload_id"], ["upload.id"], name=op.f("fk_upload_part_upload_id")),
+        sa.PrimaryKeyConstraint("seq", name=op.f("pk_upload_part")),
+        sa.UniqueConstraint("id", name=op.f("uq_upload_part_id")),
+    )
+    with op.batch_alter_table("upload_part", schema=None) as batch_op:
+        batch_op.create_index("ix_upload_part_upload_id", ["upload_id"], unique=False)
+
+    op.create_table(
+        "checkpoint_permission",
+        sa.Column("seq", BigInt, autoincrement=True, nullable=False),
+        sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column("tenant_id", sa.String(length=40), nullable=False),
+        sa.Column("checkpoint_id", sa.String(length=40), nullable=False),
+        sa.Column("project_id", sa.String(length=40), nullable=False),
+        sa.Column("created_at", UtcDateTime(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["checkpoint_id"],
+            ["checkpoint.id"],
+            name=op.f("fk_checkpoint_permission_checkpoint_id"),
+            ondelete="CASCADE",
+        ),
+        sa.ForeignKeyConstraint(["project_id"], ["tenant.id"], name=op.f("fk_checkpoint_permission_project_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenant.id"], name=op.f("fk_checkpoint_permission_tenant_id")),
+        sa.PrimaryKeyConstraint("seq", name=op.f("pk_checkpoint_permission")),
+        sa.UniqueConstraint(
+            "checkpoint_id", "project_id", name=op.f("uq_checkpoint_permission_checkpoint_id_project_id")
+        ),
+        sa.UniqueConstraint("id", name=op.f("uq_checkpoint_permission_id")),
+    )
+    with op.batch_alter_table("checkpoint_permission", schema=None) as batch_op:
+        batch_op.create_index("ix_checkpoint_permission_project_id", ["project_id"], unique=False)
 
 
 def downgrade() -> None:
+    with op.batch_alter_table("checkpoint_permission", schema=None) as batch_op:
+        batch_op.drop_index("ix_checkpoint_permission_project_id")
+
+    op.drop_table("checkpoint_permission")
+    with op.batch_alter_table("upload_part", schema=None) as batch_op:
+        batch_op.drop_index("ix_upload_part_upload_id")
+
+    op.drop_table("upload_part")
     op.drop_table("idempotency")
     with op.batch_alter_table("event", schema=None) as batch_op:
         batch_op.drop_index("ix_event_job_id_seq")
@@ -268,23 +398,61 @@ def downgrade() -> None:
     op.drop_table("event")
     with op.batch_alter_table("checkpoint", schema=None) as batch_op:
         batch_op.drop_index("ix_checkpoint_job_id_seq")
+        batch_op.drop_index(
+            "ix_checkpoint_deleting",
+            postgresql_where=sa.text("state = 'deleting'"),
+            sqlite_where=sa.text("state = 'deleting'"),
+        )
 
     op.drop_table("checkpoint")
     with op.batch_alter_table("attempt", schema=None) as batch_op:
         batch_op.drop_index(
             "uq_attempt_live", postgresql_where=sa.text("ended_at IS NULL"), sqlite_where=sa.text("ended_at IS NULL")
         )
+        batch_op.drop_index(
+            "ix_attempt_unswept", postgresql_where=sa.text("swept_at IS NULL"), sqlite_where=sa.text("swept_at IS NULL")
+        )
         batch_op.drop_index("ix_attempt_host_id")
 
     op.drop_table("attempt")
-    with op.batch_alter_table("job", schema=None) as batch_op:
-        batch_op.drop_index("ix_job_tenant_id_seq")
+    with op.batch_alter_table("upload", schema=None) as batch_op:
         batch_op.drop_index(
-            "ix_job_live", postgresql_where=sa.text("finished_at IS NULL"), sqlite_where=sa.text("finished_at IS NULL")
+            "ix_upload_unswept", postgresql_where=sa.text("swept_at IS NULL"), sqlite_where=sa.text("swept_at IS NULL")
+        )
+        batch_op.drop_index("ix_upload_tenant_id_status")
+
+    op.drop_table("upload")
+    with op.batch_alter_table("job", schema=None) as batch_op:
+        batch_op.drop_index(
+            "ix_job_unretracted",
+            postgresql_where=sa.text("model_deleted_at IS NOT NULL AND retracted_at IS NULL"),
+            sqlite_where=sa.text("model_deleted_at IS NOT NULL AND retracted_at IS NULL"),
+        )
+        batch_op.drop_index("ix_job_tenant_id_seq")
+        batch_op.drop_index("ix_job_post_sha256")
+        batch_op.drop_index(
+            "ix_job_live_tenant_id",
+            postgresql_where=sa.text("finished_at IS NULL"),
+            sqlite_where=sa.text("finished_at IS NULL"),
+        )
+        batch_op.drop_index(
+            "ix_job_live_desired",
+            postgresql_where=sa.text("finished_at IS NULL"),
+            sqlite_where=sa.text("finished_at IS NULL"),
+        )
+        batch_op.drop_index(
+            "ix_job_live_deadline",
+            postgresql_where=sa.text("finished_at IS NULL"),
+            sqlite_where=sa.text("finished_at IS NULL"),
         )
 
     op.drop_table("job")
     with op.batch_alter_table("file", schema=None) as batch_op:
+        batch_op.drop_index(
+            "ix_file_unswept",
+            postgresql_where=sa.text("deleted_at IS NOT NULL AND swept_at IS NULL"),
+            sqlite_where=sa.text("deleted_at IS NOT NULL AND swept_at IS NULL"),
+        )
         batch_op.drop_index("ix_file_tenant_id_seq")
 
     op.drop_table("file")

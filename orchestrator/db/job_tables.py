@@ -1,7 +1,7 @@
 """The tables of jobs, their attempts, checkpoints and events, and of idempotent submission."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, PrimaryKeyConstraint, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
@@ -14,6 +14,15 @@ def _one_of(states: frozenset[JobState]) -> str:
     return "state IN (" + ", ".join(f"'{state}'" for state in sorted(states)) + ")"
 
 
+_LIVE_INDEXES: Final = (
+    ("ix_job_live", "state", text("priority DESC"), "seq"),  # also the order of the queue
+    ("ix_job_live_deadline", "state_deadline"),
+    ("ix_job_live_desired", "desired"),
+    ("ix_job_live_tenant_id", "tenant_id"),
+)
+"""Of jobs that are not over: a query that says `finished_at IS NULL` never meets the millions that are."""
+
+
 class JobRow(Base):
     """What a tenant asked for and where it stands. `state` is written by `orchestrator.jobs.transition` alone."""
 
@@ -24,11 +33,18 @@ class JobRow(Base):
         CheckConstraint("(state = 'failed') = (error_code IS NOT NULL)", name="error_iff_failed"),
         CheckConstraint("state <> 'succeeded' OR fine_tuned_model IS NOT NULL", name="succeeded_has_model"),
         Index("ix_job_tenant_id_seq", "tenant_id", "seq"),
+        Index("ix_job_post_sha256", "post_sha256"),
         Index(
-            "ix_job_live",
-            "state",
-            postgresql_where=text("finished_at IS NULL"),
-            sqlite_where=text("finished_at IS NULL"),
+            "ix_job_unretracted",
+            "model_deleted_at",
+            postgresql_where=text("model_deleted_at IS NOT NULL AND retracted_at IS NULL"),
+            sqlite_where=text("model_deleted_at IS NOT NULL AND retracted_at IS NULL"),
+        ),
+        *(
+            Index(
+                name, *columns, postgresql_where=text("finished_at IS NULL"), sqlite_where=text("finished_at IS NULL")
+            )
+            for name, *columns in _LIVE_INDEXES
         ),
     )
 
@@ -50,6 +66,9 @@ class JobRow(Base):
     validation_file_id: Mapped[str | None] = mapped_column(ForeignKey("file.id"))
     memory_bytes: Mapped[int] = mapped_column(BigInt, doc="what its seat claims from a host")
     max_retries: Mapped[int] = mapped_column(default=3, doc="lost attempts tolerated before the job fails")
+
+    post_sha256: Mapped[str | None] = mapped_column(String(64), doc="of API key and body: tells a repeated POST")
+    post_retries: Mapped[int] = mapped_column(default=0, doc="how often the client had tried before it got through")
 
     # Where it stands
     state: Mapped[str] = mapped_column(String(16))
@@ -74,6 +93,7 @@ class JobRow(Base):
     adapter: Mapped[dict[str, Any] | None] = mapped_column(doc="AdapterManifest")
     fine_tuned_model: Mapped[str | None] = mapped_column(String(300), unique=True)
     model_deleted_at: Mapped[datetime | None] = mapped_column(doc="when the tenant deleted the tuned model")
+    retracted_at: Mapped[datetime | None] = mapped_column(doc="when a deleted model was gone everywhere")
     registry_name: Mapped[str | None] = mapped_column(String(128))
     registry_version: Mapped[str | None] = mapped_column(String(16))
     result_file_id: Mapped[str | None] = mapped_column(ForeignKey("file.id"))
@@ -97,6 +117,12 @@ class AttemptRow(Base):
             sqlite_where=text("ended_at IS NULL"),
         ),
         Index("ix_attempt_host_id", "host_id"),
+        Index(
+            "ix_attempt_unswept",
+            "ended_at",
+            postgresql_where=text("swept_at IS NULL"),
+            sqlite_where=text("swept_at IS NULL"),
+        ),
     )
 
     job_id: Mapped[str] = mapped_column(ForeignKey("job.id"))
@@ -112,16 +138,26 @@ class AttemptRow(Base):
     ended_at: Mapped[datetime | None]
     exit_class: Mapped[str | None] = mapped_column(String(16))
     message: Mapped[str | None] = mapped_column(Text)
+    swept_at: Mapped[datetime | None] = mapped_column(doc="when what it left in storage was cleared away")
 
 
 class CheckpointRow(Base):
-    """A checkpoint whose files are whole in storage. These rows are the only pointer to "the latest"."""
+    """A checkpoint whose files are whole in storage. These rows are the only pointer to "the latest".
+
+    `orchestrator.checkpoints` moves `state`: a row is DELETING before the first byte goes and DELETED after the last.
+    """
 
     __tablename__ = "checkpoint"
     __table_args__ = (
         UniqueConstraint("job_id", "attempt", "step"),
-        CheckConstraint("state IN ('committed', 'corrupt')", name="state"),
+        CheckConstraint("state IN ('committed', 'corrupt', 'deleting', 'deleted')", name="state"),
         Index("ix_checkpoint_job_id_seq", "job_id", "seq"),
+        Index(
+            "ix_checkpoint_deleting",
+            "seq",
+            postgresql_where=text("state = 'deleting'"),
+            sqlite_where=text("state = 'deleting'"),
+        ),
     )
 
     seq: Mapped[int] = mapped_column(BigInt, primary_key=True, autoincrement=True)
@@ -135,6 +171,7 @@ class CheckpointRow(Base):
     metrics: Mapped[dict[str, Any]]
     state: Mapped[str] = mapped_column(String(16))
     created_at: Mapped[datetime]
+    verified_at: Mapped[datetime | None] = mapped_column(doc="when a seat last resumed from it, every digest checked")
 
 
 class EventRow(Base):

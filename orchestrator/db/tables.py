@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from orchestrator.db.columns import Base, BigInt
@@ -45,7 +45,15 @@ class FileRow(Base):
     """An uploaded or produced file. The bytes lie at `uri`; rows are never stored in the database."""
 
     __tablename__ = "file"
-    __table_args__ = (Index("ix_file_tenant_id_seq", "tenant_id", "seq"),)
+    __table_args__ = (
+        Index("ix_file_tenant_id_seq", "tenant_id", "seq"),
+        Index(
+            "ix_file_unswept",
+            "deleted_at",
+            postgresql_where=text("deleted_at IS NOT NULL AND swept_at IS NULL"),
+            sqlite_where=text("deleted_at IS NOT NULL AND swept_at IS NULL"),
+        ),
+    )
 
     seq: Mapped[int] = mapped_column(BigInt, primary_key=True, autoincrement=True)
     id: Mapped[str] = mapped_column(String(40), unique=True)
@@ -64,6 +72,7 @@ class FileRow(Base):
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime | None]
     deleted_at: Mapped[datetime | None]
+    swept_at: Mapped[datetime | None] = mapped_column(doc="when its bytes were surely gone")
 
 
 class HostRow(Base):

@@ -1,0 +1,53 @@
+"""The tables of uploads in parts. What an upload becomes is a row of `orchestrator.db.tables.FileRow`."""
+
+from datetime import datetime
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from orchestrator.db.columns import Base, BigInt
+
+
+class UploadRow(Base):
+    """A file that is sent in parts. Lives for an hour; then whatever is left of it is swept away."""
+
+    __tablename__ = "upload"
+    __table_args__ = (
+        CheckConstraint("status IN ('pending', 'completed', 'cancelled', 'expired')", name="status"),
+        CheckConstraint("(status = 'completed') = (file_id IS NOT NULL)", name="file_iff_completed"),
+        Index("ix_upload_tenant_id_status", "tenant_id", "status"),
+        Index(
+            "ix_upload_unswept",
+            "expires_at",
+            postgresql_where=text("swept_at IS NULL"),
+            sqlite_where=text("swept_at IS NULL"),
+        ),
+    )
+
+    seq: Mapped[int] = mapped_column(BigInt, primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(String(40), unique=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenant.id"))
+    filename: Mapped[str] = mapped_column(String(255))
+    purpose: Mapped[str] = mapped_column(String(32))
+    mime_type: Mapped[str] = mapped_column(String(255))
+    bytes: Mapped[int] = mapped_column(BigInt, doc="what the parts must add up to")
+    file_expires_s: Mapped[int | None] = mapped_column(doc="lifetime of the file, from its creation")
+    status: Mapped[str] = mapped_column(String(16))
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    file_id: Mapped[str | None] = mapped_column(ForeignKey("file.id"))
+    swept_at: Mapped[datetime | None] = mapped_column(doc="when its parts were removed for good")
+
+
+class UploadPartRow(Base):
+    """One part, whole in storage at `uri`. Its place in the file is given when the upload is completed."""
+
+    __tablename__ = "upload_part"
+    __table_args__ = (Index("ix_upload_part_upload_id", "upload_id"),)
+
+    seq: Mapped[int] = mapped_column(BigInt, primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(String(40), unique=True)
+    upload_id: Mapped[str] = mapped_column(ForeignKey("upload.id"))
+    bytes: Mapped[int] = mapped_column(BigInt)
+    uri: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime]
