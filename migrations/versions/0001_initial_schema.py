@@ -176,6 +176,13 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("job", schema=None) as batch_op:
         batch_op.create_index(
+            "ix_job_live",
+            ["state", "priority", "seq"],
+            unique=False,
+            postgresql_where=sa.text("finished_at IS NULL"),
+            sqlite_where=sa.text("finished_at IS NULL"),
+        )
+        batch_op.create_index(
             "ix_job_live_deadline",
             ["state_deadline"],
             unique=False,
@@ -444,6 +451,9 @@ def downgrade() -> None:
             "ix_job_live_deadline",
             postgresql_where=sa.text("finished_at IS NULL"),
             sqlite_where=sa.text("finished_at IS NULL"),
+        )
+        batch_op.drop_index(
+            "ix_job_live", postgresql_where=sa.text("finished_at IS NULL"), sqlite_where=sa.text("finished_at IS NULL")
         )
 
     op.drop_table("job")

@@ -15,7 +15,7 @@ def _one_of(states: frozenset[JobState]) -> str:
 
 
 _LIVE_INDEXES: Final = (
-    ("ix_job_live", "state", text("priority DESC"), "seq"),  # also the order of the queue
+    ("ix_job_live", "state", "priority", "seq"),
     ("ix_job_live_deadline", "state_deadline"),
     ("ix_job_live_desired", "desired"),
     ("ix_job_live_tenant_id", "tenant_id"),
