@@ -2,6 +2,7 @@
 
 from alembic import context
 
+import orchestrator.db.effect_tables
 import orchestrator.db.job_tables
 import orchestrator.db.permission_tables
 import orchestrator.db.tables

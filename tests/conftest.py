@@ -13,6 +13,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning th
 import pytest
 from sqlalchemy import URL, create_engine, event, make_url, text
 
+import orchestrator.db.effect_tables
 import orchestrator.db.job_tables
 import orchestrator.db.permission_tables
 import orchestrator.db.tables

@@ -108,6 +108,36 @@ def upgrade() -> None:
         )
 
     op.create_table(
+        "webhook_endpoint",
+        sa.Column("seq", BigInt, autoincrement=True, nullable=False),
+        sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column("tenant_id", sa.String(length=40), nullable=False),
+        sa.Column("name", sa.String(length=200), nullable=False),
+        sa.Column("url", sa.Text(), nullable=False),
+        sa.Column("event_types", Json, nullable=False),
+        sa.Column("secret", sa.Text(), nullable=True),
+        sa.Column("secret_hint", sa.String(length=16), nullable=False),
+        sa.Column("old_secret", sa.Text(), nullable=True),
+        sa.Column("old_secret_until", UtcDateTime(), nullable=True),
+        sa.Column("created_at", UtcDateTime(), nullable=False),
+        sa.Column("updated_at", UtcDateTime(), nullable=False),
+        sa.Column("disabled_at", UtcDateTime(), nullable=True),
+        sa.Column("disabled_reason", sa.Text(), nullable=True),
+        sa.Column("deleted_at", UtcDateTime(), nullable=True),
+        sa.CheckConstraint(
+            "(deleted_at IS NULL) = (secret IS NOT NULL)", name=op.f("ck_webhook_endpoint_secret_until_deleted")
+        ),
+        sa.CheckConstraint(
+            "(old_secret IS NULL) = (old_secret_until IS NULL)", name=op.f("ck_webhook_endpoint_old_secret_has_an_end")
+        ),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenant.id"], name=op.f("fk_webhook_endpoint_tenant_id")),
+        sa.PrimaryKeyConstraint("seq", name=op.f("pk_webhook_endpoint")),
+        sa.UniqueConstraint("id", name=op.f("uq_webhook_endpoint_id")),
+    )
+    with op.batch_alter_table("webhook_endpoint", schema=None) as batch_op:
+        batch_op.create_index("ix_webhook_endpoint_tenant_id_seq", ["tenant_id", "seq"], unique=False)
+
+    op.create_table(
         "job",
         sa.Column("seq", BigInt, autoincrement=True, nullable=False),
         sa.Column("id", sa.String(length=40), nullable=False),
@@ -364,6 +394,79 @@ def upgrade() -> None:
         batch_op.create_index("ix_upload_part_upload_id", ["upload_id"], unique=False)
 
     op.create_table(
+        "usage",
+        sa.Column("job_id", sa.String(length=40), nullable=False),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("minute", sa.Integer(), nullable=False),
+        sa.Column("tenant_id", sa.String(length=40), nullable=False),
+        sa.Column("base_id", sa.String(length=128), nullable=False),
+        sa.Column("flavor", sa.String(length=63), nullable=False),
+        sa.Column("step_before", sa.Integer(), nullable=False),
+        sa.Column("step", sa.Integer(), nullable=False),
+        sa.Column("metered_until", UtcDateTime(), nullable=False),
+        sa.Column("tokens", BigInt, nullable=False),
+        sa.Column("supervised_tokens", BigInt, nullable=False),
+        sa.Column("seat_seconds", sa.Double(), nullable=False),
+        sa.Column("lost_tokens", BigInt, nullable=False),
+        sa.Column("lost_supervised_tokens", BigInt, nullable=False),
+        sa.Column("lost_seat_seconds", sa.Double(), nullable=False),
+        sa.CheckConstraint("lost_seat_seconds BETWEEN 0 AND seat_seconds", name=op.f("ck_usage_lost_seconds_within")),
+        sa.CheckConstraint(
+            "lost_supervised_tokens BETWEEN 0 AND supervised_tokens", name=op.f("ck_usage_lost_supervised_within")
+        ),
+        sa.CheckConstraint("lost_tokens BETWEEN 0 AND tokens", name=op.f("ck_usage_lost_tokens_within")),
+        sa.ForeignKeyConstraint(["job_id"], ["job.id"], name=op.f("fk_usage_job_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenant.id"], name=op.f("fk_usage_tenant_id")),
+        sa.PrimaryKeyConstraint("job_id", "attempt", "minute", name=op.f("pk_usage")),
+    )
+    with op.batch_alter_table("usage", schema=None) as batch_op:
+        batch_op.create_index("ix_usage_minute", ["minute"], unique=False)
+        batch_op.create_index("ix_usage_tenant_id_minute", ["tenant_id", "minute"], unique=False)
+
+    op.create_table(
+        "webhook_delivery",
+        sa.Column("seq", BigInt, autoincrement=True, nullable=False),
+        sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column("tenant_id", sa.String(length=40), nullable=False),
+        sa.Column("endpoint_id", sa.String(length=40), nullable=False),
+        sa.Column("job_id", sa.String(length=40), nullable=False),
+        sa.Column("event_id", sa.String(length=40), nullable=False),
+        sa.Column("event_type", sa.String(length=64), nullable=False),
+        sa.Column("created_at", UtcDateTime(), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("lease_until", UtcDateTime(), nullable=True),
+        sa.Column("next_try_at", UtcDateTime(), nullable=True),
+        sa.Column("last_try_at", UtcDateTime(), nullable=True),
+        sa.Column("last_status_code", sa.Integer(), nullable=True),
+        sa.Column("last_error", sa.Text(), nullable=True),
+        sa.Column("delivered_at", UtcDateTime(), nullable=True),
+        sa.CheckConstraint(
+            "(state = 'delivered') = (delivered_at IS NOT NULL)",
+            name=op.f("ck_webhook_delivery_delivered_at_iff_delivered"),
+        ),
+        sa.CheckConstraint(
+            "(state = 'pending') = (next_try_at IS NOT NULL)", name=op.f("ck_webhook_delivery_next_try_iff_pending")
+        ),
+        sa.CheckConstraint("state IN ('pending', 'delivered', 'failed')", name=op.f("ck_webhook_delivery_state")),
+        sa.ForeignKeyConstraint(["endpoint_id"], ["webhook_endpoint.id"], name=op.f("fk_webhook_delivery_endpoint_id")),
+        sa.ForeignKeyConstraint(["job_id"], ["job.id"], name=op.f("fk_webhook_delivery_job_id")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenant.id"], name=op.f("fk_webhook_delivery_tenant_id")),
+        sa.PrimaryKeyConstraint("seq", name=op.f("pk_webhook_delivery")),
+        sa.UniqueConstraint("endpoint_id", "job_id", name=op.f("uq_webhook_delivery_endpoint_id_job_id")),
+        sa.UniqueConstraint("id", name=op.f("uq_webhook_delivery_id")),
+    )
+    with op.batch_alter_table("webhook_delivery", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_webhook_delivery_due",
+            ["next_try_at"],
+            unique=False,
+            postgresql_where=sa.text("state = 'pending'"),
+            sqlite_where=sa.text("state = 'pending'"),
+        )
+        batch_op.create_index("ix_webhook_delivery_endpoint_id_seq", ["endpoint_id", "seq"], unique=False)
+
+    op.create_table(
         "checkpoint_permission",
         sa.Column("seq", BigInt, autoincrement=True, nullable=False),
         sa.Column("id", sa.String(length=40), nullable=False),
@@ -394,6 +497,20 @@ def downgrade() -> None:
         batch_op.drop_index("ix_checkpoint_permission_project_id")
 
     op.drop_table("checkpoint_permission")
+    with op.batch_alter_table("webhook_delivery", schema=None) as batch_op:
+        batch_op.drop_index("ix_webhook_delivery_endpoint_id_seq")
+        batch_op.drop_index(
+            "ix_webhook_delivery_due",
+            postgresql_where=sa.text("state = 'pending'"),
+            sqlite_where=sa.text("state = 'pending'"),
+        )
+
+    op.drop_table("webhook_delivery")
+    with op.batch_alter_table("usage", schema=None) as batch_op:
+        batch_op.drop_index("ix_usage_tenant_id_minute")
+        batch_op.drop_index("ix_usage_minute")
+
+    op.drop_table("usage")
     with op.batch_alter_table("upload_part", schema=None) as batch_op:
         batch_op.drop_index("ix_upload_part_upload_id")
 
@@ -457,6 +574,10 @@ def downgrade() -> None:
         )
 
     op.drop_table("job")
+    with op.batch_alter_table("webhook_endpoint", schema=None) as batch_op:
+        batch_op.drop_index("ix_webhook_endpoint_tenant_id_seq")
+
+    op.drop_table("webhook_endpoint")
     with op.batch_alter_table("file", schema=None) as batch_op:
         batch_op.drop_index(
             "ix_file_unswept",
