@@ -36,12 +36,22 @@ def upgrade() -> None:
         sa.Column("ready_at", UtcDateTime(), nullable=True),
         sa.Column("idle_since", UtcDateTime(), nullable=True),
         sa.Column("last_seen_at", UtcDateTime(), nullable=True),
+        sa.Column("stop_by", UtcDateTime(), nullable=True),
+        sa.Column("base_intact", sa.Boolean(), nullable=True),
         sa.Column("ended_at", UtcDateTime(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_host")),
     )
     with op.batch_alter_table("host", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_host_state"), ["state"], unique=False)
 
+    op.create_table(
+        "lease",
+        sa.Column("name", sa.String(length=63), nullable=False),
+        sa.Column("holder", sa.String(length=200), nullable=False),
+        sa.Column("term", BigInt, nullable=False),
+        sa.Column("expires_at", UtcDateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_lease")),
+    )
     op.create_table(
         "tenant",
         sa.Column("id", sa.String(length=40), nullable=False),
@@ -154,7 +164,9 @@ def upgrade() -> None:
         sa.Column("training_file_id", sa.String(length=40), nullable=False),
         sa.Column("validation_file_id", sa.String(length=40), nullable=True),
         sa.Column("memory_bytes", BigInt, nullable=False),
-        sa.Column("max_retries", sa.Integer(), nullable=False),
+        sa.Column("max_user_retries", sa.Integer(), nullable=False),
+        sa.Column("max_infra_retries", sa.Integer(), nullable=False),
+        sa.Column("max_preemptions", sa.Integer(), nullable=False),
         sa.Column("post_sha256", sa.String(length=64), nullable=True),
         sa.Column("post_retries", sa.Integer(), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
@@ -165,7 +177,12 @@ def upgrade() -> None:
         sa.Column("lease_token", sa.String(length=40), nullable=True),
         sa.Column("not_before", UtcDateTime(), nullable=True),
         sa.Column("queue_reason", sa.Text(), nullable=True),
+        sa.Column("stop_reason", sa.String(length=8), nullable=True),
+        sa.Column("user_failures", sa.Integer(), nullable=False),
         sa.Column("infra_failures", sa.Integer(), nullable=False),
+        sa.Column("preemptions", sa.Integer(), nullable=False),
+        sa.Column("reached_step", sa.Integer(), nullable=False),
+        sa.Column("registering_at", UtcDateTime(), nullable=True),
         sa.Column("created_at", UtcDateTime(), nullable=False),
         sa.Column("started_at", UtcDateTime(), nullable=True),
         sa.Column("finished_at", UtcDateTime(), nullable=True),
@@ -185,6 +202,7 @@ def upgrade() -> None:
         sa.Column("error_message", sa.Text(), nullable=True),
         sa.Column("error_param", sa.String(length=64), nullable=True),
         sa.CheckConstraint("(state = 'failed') = (error_code IS NOT NULL)", name=op.f("ck_job_error_iff_failed")),
+        sa.CheckConstraint("(state = 'stopping') = (stop_reason IS NOT NULL)", name=op.f("ck_job_reason_iff_stopping")),
         sa.CheckConstraint(
             "(state IN ('admitted', 'running', 'starting', 'stopping')) = (lease_token IS NOT NULL)",
             name=op.f("ck_job_lease_iff_seated"),
@@ -193,8 +211,15 @@ def upgrade() -> None:
             "(state IN ('cancelled', 'failed', 'succeeded')) = (finished_at IS NOT NULL)",
             name=op.f("ck_job_finished_at_iff_terminal"),
         ),
+        sa.CheckConstraint("state <> 'backoff' OR not_before IS NOT NULL", name=op.f("ck_job_backoff_ends")),
+        sa.CheckConstraint(
+            "state <> 'cancelled' OR registering_at IS NULL", name=op.f("ck_job_cancelled_was_not_registered")
+        ),
         sa.CheckConstraint(
             "state <> 'succeeded' OR fine_tuned_model IS NOT NULL", name=op.f("ck_job_succeeded_has_model")
+        ),
+        sa.CheckConstraint(
+            "(finished_at IS NULL) = (state_deadline IS NOT NULL)", name=op.f("ck_job_deadline_iff_live")
         ),
         sa.ForeignKeyConstraint(["result_file_id"], ["file.id"], name=op.f("fk_job_result_file_id")),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenant.id"], name=op.f("fk_job_tenant_id")),
@@ -287,6 +312,7 @@ def upgrade() -> None:
         sa.Column("resumed_from_step", sa.Integer(), nullable=False),
         sa.Column("last_step", sa.Integer(), nullable=False),
         sa.Column("started_at", UtcDateTime(), nullable=False),
+        sa.Column("attached_at", UtcDateTime(), nullable=True),
         sa.Column("ended_at", UtcDateTime(), nullable=True),
         sa.Column("exit_class", sa.String(length=16), nullable=True),
         sa.Column("message", sa.Text(), nullable=True),
@@ -359,6 +385,7 @@ def upgrade() -> None:
         sa.Column("type", sa.String(length=8), nullable=False),
         sa.Column("message", sa.Text(), nullable=False),
         sa.Column("data", Json, nullable=True),
+        sa.Column("moved_to", sa.String(length=16), nullable=True),
         sa.ForeignKeyConstraint(["job_id"], ["job.id"], name=op.f("fk_event_job_id")),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenant.id"], name=op.f("fk_event_tenant_id")),
         sa.PrimaryKeyConstraint("seq", name=op.f("pk_event")),
@@ -366,6 +393,13 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("event", schema=None) as batch_op:
         batch_op.create_index("ix_event_job_id_seq", ["job_id", "seq"], unique=False)
+        batch_op.create_index(
+            "uq_event_terminal",
+            ["job_id"],
+            unique=True,
+            postgresql_where=sa.text("moved_to IN ('cancelled', 'failed', 'succeeded')"),
+            sqlite_where=sa.text("moved_to IN ('cancelled', 'failed', 'succeeded')"),
+        )
 
     op.create_table(
         "idempotency",
@@ -517,6 +551,11 @@ def downgrade() -> None:
     op.drop_table("upload_part")
     op.drop_table("idempotency")
     with op.batch_alter_table("event", schema=None) as batch_op:
+        batch_op.drop_index(
+            "uq_event_terminal",
+            postgresql_where=sa.text("moved_to IN ('cancelled', 'failed', 'succeeded')"),
+            sqlite_where=sa.text("moved_to IN ('cancelled', 'failed', 'succeeded')"),
+        )
         batch_op.drop_index("ix_event_job_id_seq")
 
     op.drop_table("event")
@@ -592,6 +631,7 @@ def downgrade() -> None:
 
     op.drop_table("api_key")
     op.drop_table("tenant")
+    op.drop_table("lease")
     with op.batch_alter_table("host", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_host_state"))
 

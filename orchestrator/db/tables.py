@@ -100,4 +100,19 @@ class HostRow(Base):
     ready_at: Mapped[datetime | None]
     idle_since: Mapped[datetime | None]
     last_seen_at: Mapped[datetime | None]
+    stop_by: Mapped[datetime | None] = mapped_column(
+        doc="of a stopping host: until then it may verify its base and end by itself; NULL: it is ended at once"
+    )
+    base_intact: Mapped[bool | None] = mapped_column(doc="what it found at its end; NULL: it could not be asked")
     ended_at: Mapped[datetime | None]
+
+
+class LeaseRow(Base):
+    """Who may act in a role, and until when by the database's clock. Written by `orchestrator.leases` alone."""
+
+    __tablename__ = "lease"
+
+    name: Mapped[str] = mapped_column(String(63), primary_key=True)
+    holder: Mapped[str] = mapped_column(String(200), doc="a process, as `orchestrator.leases.holder` names it")
+    term: Mapped[int] = mapped_column(BigInt, doc="grows with every new holder; writes of the role carry it")
+    expires_at: Mapped[datetime]
