@@ -1,8 +1,9 @@
 """Checkpoints: a folder per saved step, whole or absent, verified by digest before it is trusted.
 
-Layout below `<output_uri>/a<attempt>/step-<n>/`: `adapter.safetensors`, `optimizer.safetensors`, `state.json` and,
-written last, `manifest.json`. The attempt is part of the path, so a worker that outlived its lease can only write into
-its own dead folder. Nothing is ever unpickled. Which checkpoints are kept is decided by the control plane.
+Layout below `<output_uri>/a<attempt>/step-<n>/`: `adapter.safetensors`, `optimizer.safetensors`, `state.json`, with
+early stopping `best.safetensors`, the weights it would publish, and, written last, `manifest.json`. The attempt is part
+of the path, so a worker that outlived its lease can only write into its own dead folder. Nothing is ever unpickled.
+Which checkpoints are kept is decided by the control plane.
 """
 
 import hashlib
@@ -27,8 +28,9 @@ from workers.storage import UnsafePath, child, digest_folder, fetch_file, file_s
 MANIFEST: Final = "manifest.json"
 WEIGHTS: Final = "adapter.safetensors"
 MOMENTS: Final = "optimizer.safetensors"
+BEST: Final = "best.safetensors"
 STATE: Final = "state.json"
-_TENSORS: Final = ("weights", "moments")
+_TENSORS: Final = ("weights", "moments", "best_weights")
 
 
 class CheckpointCorrupt(Exception):
@@ -49,6 +51,11 @@ class Snapshot:
     eval_accuracy: float | None
     weights: Mapping[str, Tensor] = field(repr=False)
     moments: Mapping[str, Tensor] = field(repr=False)
+    stale_evaluations: int = 0
+    best_step: int | None = None
+    best_eval_loss: float | None = None
+    best_eval_accuracy: float | None = None
+    best_weights: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
 
 
 def save_checkpoint(order: SeatOrder, snapshot: Snapshot, base_digest: str) -> CheckpointManifest:
@@ -58,6 +65,8 @@ def save_checkpoint(order: SeatOrder, snapshot: Snapshot, base_digest: str) -> C
         folder = Path(name)
         save_file(dict(snapshot.weights), folder / WEIGHTS, metadata={"format": "pt"})
         save_file(dict(snapshot.moments), folder / MOMENTS, metadata={"format": "pt"})
+        if snapshot.best_weights:
+            save_file(dict(snapshot.best_weights), folder / BEST, metadata={"format": "pt"})
         (folder / STATE).write_text(json.dumps(_scalars(snapshot)))
         evaluated = snapshot.eval_step == snapshot.step
         manifest = CheckpointManifest(
@@ -128,7 +137,8 @@ def load_checkpoint(
             if file_sha256(folder / file.path) != file.sha256:
                 raise CheckpointCorrupt(f"{file.path} does not have the digest its manifest gives")
         snapshot = _read_snapshot(folder)
-    if {name: tuple(tensor.shape) for name, tensor in snapshot.weights.items()} != dict(shapes):
+    adapters = [snapshot.weights] if snapshot.best_step is None else [snapshot.weights, snapshot.best_weights]
+    if any({name: tuple(tensor.shape) for name, tensor in stored.items()} != dict(shapes) for stored in adapters):
         raise CheckpointCorrupt("the stored adapter has other tensors than the job's")
     if snapshot.step != ref.step:
         raise CheckpointCorrupt(f"holds step {snapshot.step}, was recorded as step {ref.step}")
@@ -153,8 +163,11 @@ def _read_manifest(ref: CheckpointRef, order: SeatOrder, base_digest: str) -> Ch
 def _read_snapshot(folder: Path) -> Snapshot:
     try:
         scalars: dict[str, Any] = json.loads((folder / STATE).read_bytes())
-        return Snapshot(weights=load_file(folder / WEIGHTS), moments=load_file(folder / MOMENTS), **scalars)
-    except (OSError, ValueError, TypeError, SafetensorError) as error:
+        best = load_file(folder / BEST) if scalars["best_step"] is not None else {}
+        return Snapshot(
+            weights=load_file(folder / WEIGHTS), moments=load_file(folder / MOMENTS), best_weights=best, **scalars
+        )
+    except (OSError, ValueError, TypeError, LookupError, SafetensorError) as error:
         raise CheckpointCorrupt(f"the stored state cannot be read: {type(error).__name__}") from error
 
 

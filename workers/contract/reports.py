@@ -122,7 +122,11 @@ class Outcome(SeatReport):
     details: tuple[dict[str, str | int | None], ...] = Field((), description="one entry per bad row")
     adapter: AdapterManifest | None = None
     eval_loss_before: float | None = None
-    eval_loss_after: float | None = None
+    eval_loss_after: float | None = Field(None, description="of the weights in the adapter")
+    best_step: int | None = Field(
+        None, description="step the adapter's weights are of, chosen by early stopping; null: the last"
+    )
+    stopped_early: bool = Field(False, description="patience ran out before the last step")
     trained_tokens: int = Field(0, description="real training tokens, all attempts of the resumed run")
 
 

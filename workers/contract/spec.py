@@ -87,6 +87,12 @@ class TrainingSpec(Frozen):
     max_grad_norm: float = Field(1.0, ge=0, description="clip the job's gradient to this norm; 0 = no clipping")
     checkpoint_interval_steps: int = Field(50, ge=1)
     eval_interval_steps: int = Field(50, ge=1)
+    early_stopping_patience: int | None = Field(
+        None, ge=1, description="evaluations without improvement before training stops; null: all steps are taken"
+    )
+    early_stopping_threshold: float = Field(
+        0.0, ge=0, description="nats by which the validation loss must fall below the lowest to count as improvement"
+    )
     deterministic: bool = Field(False, description="never share a pass, so that a repeat gives the same bits")
 
     @model_validator(mode="after")
@@ -128,6 +134,12 @@ class JobSpec(Frozen):
     seed: int = Field(ge=0, le=2**31 - 1)
     limits: Limits = Limits()
     output_uri: str = Field(description="storage prefix that belongs to this job alone")
+
+    @model_validator(mode="after")
+    def _patience_needs_validation(self) -> "JobSpec":
+        if self.training.early_stopping_patience is not None and self.data.validation is None:
+            raise ValueError("early_stopping_patience needs a validation file")
+        return self
     fair_weight: int = Field(
         1, ge=1, le=MAX_FAIR_WEIGHT, description="of its tenant, against others' on the host: tokens served go by it"
     )

@@ -27,3 +27,8 @@ class Adapter(Protocol):
 
     def load(self, weights: Mapping[str, Tensor], moments: Mapping[str, Tensor], updates: int) -> None:
         """Continue from copies of what `weights` and `moments` once gave, after `updates` updates."""
+
+
+def copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies in host memory that training does not touch."""
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}

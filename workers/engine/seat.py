@@ -1,14 +1,16 @@
 """A seat: everything that belongs to one attempt while it trains, but for the tensors, which its stepper keeps."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from workers.checkpoints import Snapshot
 from workers.contract.spec import JobSpec, SeatOrder
 from workers.data.batches import BatchPlan
 from workers.data.encode import EncodedRow
-from workers.engine.adapter import Adapter
+from workers.engine.adapter import Adapter, copied
+from workers.engine.evaluation import Score
 from workers.engine.schedule import learning_rate
+from workers.engine.stopping import EarlyStopping, Milestone
 
 
 @dataclass
@@ -27,6 +29,10 @@ class Seat:
     eval_loss: float | None = None
     eval_accuracy: float | None = None
     saved_step: int | None = None
+    stopping: EarlyStopping | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.stopping = EarlyStopping.of(self.spec.training)
 
     @property
     def spec(self) -> JobSpec:
@@ -35,18 +41,56 @@ class Seat:
 
     @property
     def total_steps(self) -> int:
-        """Steps after which the seat is done."""
+        """Steps after which the seat is done, unless it stops early."""
         return self.plan.total_steps
 
     @property
+    def stopped_early(self) -> bool:
+        """Whether patience ran out with steps still to come."""
+        return self.stopping is not None and self.stopping.exhausted and self.step < self.total_steps
+
+    @property
     def finished(self) -> bool:
-        """Whether every step is done."""
-        return self.step >= self.total_steps
+        """Whether no step is to come."""
+        return self.step >= self.total_steps or self.stopped_early
+
+    @property
+    def evaluated(self) -> bool:
+        """Whether `eval_loss` is that of the weights as they are now."""
+        return self.eval_step == self.step
+
+    @property
+    def owes_evaluation(self) -> bool:
+        """Whether the validation file is due: before the first step, at the interval, at the end; once for a step."""
+        if not self.validation or self.evaluated:
+            return False
+        return self.finished or self.step % self.spec.training.eval_interval_steps == 0
+
+    @property
+    def owes_checkpoint(self) -> bool:
+        """Whether a checkpoint is due: at the interval and at the end; once for a step."""
+        if self.step == 0 or self.saved_step == self.step:
+            return False
+        return self.finished or self.step % self.spec.training.checkpoint_interval_steps == 0
 
     @property
     def next_learning_rate(self) -> float:
         """Rate of the step to come."""
         return learning_rate(self.spec.training, self.step, self.total_steps)
+
+    def take(self, score: Score) -> None:
+        """Enter the evaluation of the weights as they are now."""
+        self.eval_step, self.eval_loss, self.eval_accuracy = self.step, score.loss, score.accuracy
+        if self.step == 0:
+            self.eval_loss_before = score.loss
+        elif self.stopping is not None:
+            self.stopping.judge(self.step, score.loss, score.accuracy, self.adapter)
+
+    def result(self) -> Milestone:
+        """What becomes of a finished seat: with early stopping its best weights, else its last."""
+        if self.stopping is not None and self.stopping.best is not None:
+            return self.stopping.best
+        return Milestone(self.step, self.eval_loss, self.eval_accuracy, copied(self.adapter.weights()))
 
     def snapshot(self) -> Snapshot:
         """All that an exact resume needs. Tensors are copied, so training may go on."""
@@ -59,8 +103,9 @@ class Seat:
             eval_step=self.eval_step,
             eval_loss=self.eval_loss,
             eval_accuracy=self.eval_accuracy,
-            weights={name: weight.detach().cpu().clone() for name, weight in self.adapter.weights().items()},
-            moments={name: moment.detach().cpu().clone() for name, moment in self.adapter.moments().items()},
+            weights=copied(self.adapter.weights()),
+            moments=copied(self.adapter.moments()),
+            **({} if self.stopping is None else self.stopping.state()),
         )
 
     def restore(self, snapshot: Snapshot) -> None:
@@ -73,3 +118,5 @@ class Seat:
         self.eval_step = snapshot.eval_step
         self.eval_loss = snapshot.eval_loss
         self.eval_accuracy = snapshot.eval_accuracy
+        if self.stopping is not None:
+            self.stopping.restore(snapshot)
