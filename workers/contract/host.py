@@ -1,15 +1,18 @@
-"""The host as the control plane sees it: three calls that never block on training."""
+"""The host as the control plane sees it: four calls that never block on training."""
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from workers.contract.reports import ExitClass, HostReport
 from workers.contract.spec import SeatOrder
+
+EXIT_GRACE_S: Final = 120.0
+"""How long a host that nobody has polled for `HostSpec.trust_s` may take to save and exit: then it is surely gone."""
 
 
 class Host(Protocol):
     """One resident base and its seats. Calls return at once; training runs in the host's own thread.
 
-    All three may be repeated: `attach` of an attempt already seated and `detach` of one already gone do nothing.
+    All may be repeated: `attach` of an attempt already seated and `detach` of one already gone do nothing.
     """
 
     def attach(self, order: SeatOrder) -> None:
@@ -23,3 +26,9 @@ class Host(Protocol):
 
     def poll(self, cursor: int) -> HostReport:
         """State of the host and every report with `seq > cursor`. Acknowledges the reports up to `cursor`."""
+
+    def retire(self) -> None:
+        """Take no more seats, save and end those there are as `PREEMPTED`, verify the base, then report RETIRED.
+
+        Whoever asked then ends the process. `attach` raises HostFull from now on.
+        """

@@ -65,6 +65,14 @@ class FileDigest(Frozen):
     sha256: str
 
 
+class SamplerPosition(Frozen):
+    """Where the data cursor stands. Order of rows, dropout and every other random stream follow from seed and step."""
+
+    seed: int
+    epoch: int = Field(ge=0, description="whole passes that are behind")
+    batch: int = Field(ge=0, description="batches of the next pass that are behind")
+
+
 class CheckpointManifest(SeatReport):
     """A checkpoint that is whole in storage. Written last, so its presence proves the other files."""
 
@@ -77,6 +85,10 @@ class CheckpointManifest(SeatReport):
     manifest_sha256: str = Field("", description="digest of manifest.json itself; empty inside that file")
     base_id: str
     base_digest: str
+    adapter_config_sha256: str | None = Field(None, description="digest of the job's method, as JSON")
+    sampler: SamplerPosition | None = None
+    world_size: int = Field(1, ge=1, description="processes that trained it")
+    libraries: dict[str, str] = Field(default_factory=dict, description="version of each that took part")
     train_loss: float | None = None
     full_valid_loss: float | None = None
     full_valid_mean_token_accuracy: float | None = None
@@ -89,6 +101,14 @@ class CheckpointRejected(SeatReport):
     uri: str
     step: int
     why: str
+
+
+class SeatWarning(SeatReport):
+    """Something went wrong that does not end the seat; its tenant may want to know."""
+
+    kind: Literal["warning"] = "warning"
+    step: int
+    message: str
 
 
 class ExitClass(StrEnum):
@@ -131,7 +151,7 @@ class Outcome(SeatReport):
 
 
 Report = Annotated[
-    Prepared | Heartbeat | StepReport | CheckpointManifest | CheckpointRejected | Outcome,
+    Prepared | Heartbeat | StepReport | CheckpointManifest | CheckpointRejected | SeatWarning | Outcome,
     Field(discriminator="kind"),
 ]
 
@@ -149,6 +169,8 @@ class HostPhase(StrEnum):
     LOADING = "loading"
     READY = "ready"
     FAILED = "failed"
+    RETIRED = "retired"
+    """It holds no seat and takes none, and has looked at its base for the last time; it only waits to be ended."""
 
 
 class HostReport(Frozen):
@@ -161,6 +183,9 @@ class HostReport(Frozen):
     error: str | None = None
     base_digest: str | None = None
     base_folder: str | None = Field(None, description="local folder of the base in Hugging Face layout")
+    base_intact: bool | None = Field(
+        None, description="on retiring: whether the resident weights still are those that were loaded"
+    )
     base_loads: int = Field(0, description="times this process loaded base weights; stays 1")
     load_seconds: float | None = None
     memory_bytes: int | None = Field(None, description="resident memory of the process, or allocated device memory")

@@ -116,7 +116,7 @@ class TrainingSpec(Frozen):
 class Limits(Frozen):
     """Bounds that the service sets on a job."""
 
-    max_runtime_s: int = Field(86_400, ge=60)
+    max_runtime_s: int = Field(86_400, ge=60, description="seconds that all attempts together may hold seats")
 
 
 class JobSpec(Frozen):
@@ -134,15 +134,15 @@ class JobSpec(Frozen):
     seed: int = Field(ge=0, le=2**31 - 1)
     limits: Limits = Limits()
     output_uri: str = Field(description="storage prefix that belongs to this job alone")
+    fair_weight: int = Field(
+        1, ge=1, le=MAX_FAIR_WEIGHT, description="of its tenant, against others' on the host: tokens served go by it"
+    )
 
     @model_validator(mode="after")
     def _patience_needs_validation(self) -> "JobSpec":
         if self.training.early_stopping_patience is not None and self.data.validation is None:
             raise ValueError("early_stopping_patience needs a validation file")
         return self
-    fair_weight: int = Field(
-        1, ge=1, le=MAX_FAIR_WEIGHT, description="of its tenant, against others' on the host: tokens served go by it"
-    )
 
 
 class CheckpointRef(Frozen):
@@ -162,6 +162,14 @@ class SeatOrder(Frozen):
     resume_from: tuple[CheckpointRef, ...] = Field(
         (), description="candidates, newest first; the first that verifies wins"
     )
+    runtime_left_s: float | None = Field(
+        None, gt=0, description="of the job's max_runtime_s, after its earlier attempts; None: all of it"
+    )
+
+    @property
+    def time_limit_s(self) -> float:
+        """How long this attempt may hold its seat."""
+        return self.spec.limits.max_runtime_s if self.runtime_left_s is None else self.runtime_left_s
 
 
 class StepperKind(StrEnum):
@@ -185,3 +193,6 @@ class HostSpec(Frozen):
     cache_dir: str = Field(description="local folder for converted and pre-quantized weights")
     threads: int | None = Field(None, ge=1, description="CPU threads for torch; None: torch decides")
     stepper: StepperKind = StepperKind.FUSED
+    trust_s: float = Field(
+        900.0, gt=0, description="seconds without a poll after which the host saves its seats, ends them and exits"
+    )
