@@ -1,0 +1,103 @@
+"""What tenants do: submit, lose patience and submit again, cancel, pause, resume."""
+
+from dataclasses import dataclass, field
+
+import fsspec
+from sqlalchemy import update
+
+from orchestrator.db.job_tables import JobRow
+from orchestrator.errors import ServiceError
+from orchestrator.jobs.request import JobRequest
+from orchestrator.jobs.states import Desired
+from orchestrator.jobs.submit import Desk, submit
+from orchestrator.tenancy.views import Tenant
+from tests.builders.rows import make_file, make_tenant
+from tests.simulation.faults import Died, Injected
+from tests.simulation.storage import PREFIX
+from tests.simulation.world import World
+
+ROWS = b'{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a"}]}\n' * 4
+
+
+@dataclass
+class Tenants:
+    """Two tenants with a file each. `keys` has the ids that each Idempotency-Key was answered with."""
+
+    world: World
+    keys: dict[str, set[str]] = field(default_factory=dict)
+    unanswered: list[tuple[int, str, JobRequest]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        db = self.world.db
+        self._desk = Desk(db, self.world.catalogue, PREFIX, 50)
+        self._tenants, self._files = [], []
+        for slug in ("acme", "zen"):
+            row = make_tenant(db, slug)
+            uri = f"{PREFIX}tenants/{row.id}/files/train"
+            with fsspec.open(uri, "wb") as file:
+                file.write(ROWS)
+            self._tenants.append(Tenant(row.id, row.slug, row.name, None))
+            self._files.append(make_file(db, row, uri=uri, rows=4).id)
+
+    def act(self) -> None:
+        """One wish of one tenant."""
+        rng = self.world.rng
+        draw = rng.random()
+        if draw < 0.45:
+            self._submit_new()
+        elif draw < 0.6 and self.unanswered:
+            self._post(*self.unanswered.pop())
+        elif draw < 0.85:
+            self._wish(rng.choice((Desired.CANCEL, Desired.PAUSE, Desired.RUN, Desired.RUN)))
+
+    def come_to_an_end(self) -> None:
+        """Retry what was not answered; want every paused job to run."""
+        while self.unanswered:
+            self._post(*self.unanswered.pop())
+        with self.world.db.write() as session:
+            session.execute(update(JobRow).where(JobRow.desired == Desired.PAUSE).values(desired=Desired.RUN))
+
+    def _submit_new(self) -> None:
+        rng = self.world.rng
+        which = rng.randrange(2)
+        request = JobRequest.model_validate(
+            {
+                "model": rng.choice(("tiny", "tiny", "other")),
+                "training_file": self._files[which],
+                "seed": 1,
+                "x_orchard": {"priority": rng.choice((0, 0, 5)), "max_runtime_s": 3_600},
+            }
+        )
+        self._post(which, f"key-{len(self.keys)}", request)
+
+    def _post(self, which: int, key: str, request: JobRequest) -> None:
+        world = self.world
+        self.keys.setdefault(key, set())
+        world.role = "API"
+        try:
+            job_id = submit(self._desk, self._tenants[which], request, key, world.now)
+        except (Died, Exception) as error:
+            if not isinstance(error, Injected | ServiceError):
+                raise
+            world.say(f"POST {key} is not answered: {type(error).__name__} {error}")
+            self.unanswered.append((which, key, request))
+        else:
+            self.keys[key].add(job_id)
+            world.say(f"POST {key} gives {job_id}")
+        finally:
+            world.role = "orchestrator"
+
+    def _wish(self, desired: Desired) -> None:
+        """As the API writes wishes down: `desired` alone, and only while the job lives."""
+        known = sorted(job_id for ids in self.keys.values() for job_id in ids)
+        if not known:
+            return
+        job_id = self.world.rng.choice(known)
+        live = (JobRow.id == job_id, JobRow.finished_at.is_(None), JobRow.desired != Desired.CANCEL)
+        try:
+            with self.world.db.write() as session:
+                session.execute(update(JobRow).where(*live).values(desired=desired))
+        except (Died, Exception) as error:
+            if not isinstance(error, Injected):
+                raise
+        self.world.say(f"{job_id}: tenant wants {desired}")

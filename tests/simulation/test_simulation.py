@@ -1,0 +1,28 @@
+"""A few of the simulator's schedules; `python -m tests.simulation --seeds 10000` runs many."""
+
+from collections import Counter
+
+import pytest
+
+from tests.simulation.faults import KINDS
+from tests.simulation.schedule import run_schedule
+
+BATCH = 30
+struck: Counter[str] = Counter()
+
+
+@pytest.mark.parametrize("first", range(0, 120, BATCH))
+def test_no_schedule_of_faults_breaks_an_invariant_or_keeps_a_job_from_ending(first: int):
+    for seed in range(first, first + BATCH):
+        result = run_schedule(seed)
+        struck.update(result.faults)
+        last = "\n".join(result.trace[-40:])
+        assert result.violation is None, f"python -m tests.simulation --seed {seed}: {result.violation}\n{last}"
+
+
+def test_a_seed_repeats_to_the_letter():
+    assert run_schedule(7).trace == run_schedule(7).trace
+
+
+def test_every_kind_of_fault_has_struck():
+    assert set(struck) == set(KINDS)

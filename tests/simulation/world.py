@@ -1,0 +1,185 @@
+"""One schedule's world: the loops over a faulty database, cluster, storage and registry, in virtual time."""
+
+import random
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from unittest.mock import patch
+
+import structlog
+
+from orchestrator.__main__ import control_steps
+from orchestrator.catalogue.entries import Catalogue
+from orchestrator.loops.control import Step
+from orchestrator.loops.expire import ExpireFiles
+from orchestrator.loops.publish import Publish
+from orchestrator.registry.port import Publication, Registered
+from orchestrator.settings import Settings
+from tests.builders.rows import NOW
+from tests.builders.world import make_catalogue
+from tests.simulation.database import database
+from tests.simulation.faults import Died, Faults, Injected, RegistryAway
+from tests.simulation.hosts import SimCluster
+from tests.simulation.storage import PREFIX, SimStorage
+from workers.contract import failpoints
+
+LEASE_TTL_S = 60
+HOST_IDLE_S = 300
+
+
+class Violation(AssertionError):
+    """The product did what it must not."""
+
+
+class SimRegistry:
+    """As the real one: the same job gives the same version, whatever was said about the try before."""
+
+    def __init__(self, faults: Faults) -> None:
+        self._faults = faults
+        self.versions: dict[str, Registered] = {}
+        self.adapters: dict[str, set[str]] = {}
+
+    def publish(self, publication: Publication, adapter_folder: Path) -> Registered:
+        if self._faults.strike("registry away"):
+            raise RegistryAway
+        version = str(len(self.versions) + 1)
+        made = self.versions.setdefault(
+            publication.job_id, Registered(publication.name, version, f"run-{version}", f"m-{version}")
+        )
+        self.adapters.setdefault(publication.job_id, set()).add(publication.manifest.uri)
+        if self._faults.strike("registry's answer lost"):
+            raise RegistryAway
+        return made
+
+
+class Orchestrator:
+    """The loops of one process. What it keeps in memory ends with it."""
+
+    def __init__(self, world: "World") -> None:
+        control = control_steps(world.db, world.cluster, world.catalogue, world.settings)
+        publish = Publish(world.db, world.registry, world.catalogue, PREFIX)
+        self._often = (*control.steps, publish)
+        self._seldom = (ExpireFiles(world.db),)
+        self._rng = world.rng
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """Those of the next pass."""
+        return self._often + (self._seldom if self._rng.random() < 0.2 else ())
+
+
+class World:
+    """`live` is what happens in the world between two passes, `tick` one pass of an orchestrator."""
+
+    def __init__(self, seed: int) -> None:
+        self.faults = Faults(seed)
+        self.rng = self.faults.rng
+        self.now = NOW
+        self.trace: list[str] = []
+        self.bugs: list[str] = []
+        self.db = database()
+        self.db.reset(self.faults)
+        SimStorage.reset(self.faults)
+        self.catalogue: Catalogue = make_catalogue("tiny", "other", devices=self.rng.choice((1, 2)), max_seats=2)
+        self.settings = Settings(
+            database_url="sqlite://",
+            storage_uri=PREFIX,
+            catalogue=Path(),
+            cache_dir=Path(),
+            lease_ttl_s=LEASE_TTL_S,
+            host_idle_s=HOST_IDLE_S,
+        )
+        self.cluster = SimCluster(self.faults)
+        self.registry = SimRegistry(self.faults)
+        self.role = "orchestrator"
+        self._nested = False
+        self.orchestrators = [Orchestrator(self), Orchestrator(self)]
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """With ids drawn from the seed, failpoints that kill, and an ear for errors that loops swallow."""
+        with ExitStack() as stack:
+            stack.enter_context(patch("orchestrator.ids.secrets", _SeededSecrets(self.rng)))
+            stack.enter_context(failpoints.hooked(self._pass_failpoint))
+            before = structlog.get_config()
+            structlog.configure(processors=[self._hear], cache_logger_on_first_use=False)
+            stack.callback(structlog.configure, **before)
+            yield
+
+    def say(self, what: str) -> None:
+        self.trace.append(f"{(self.now - NOW).total_seconds():8.0f} {what}")
+
+    def advance(self, seconds: float) -> datetime:
+        self.now += timedelta(seconds=seconds)
+        return self.now
+
+    def live(self) -> None:
+        """Machines do their work; bytes rot."""
+        if self.faults.strike("byte flipped") and SimStorage.rot("/step-"):
+            self.say("a byte of a checkpoint flips")
+        self.cluster.work()
+
+    def tick(self, which: int = 0) -> None:
+        """One pass of one orchestrator, which may die in it: then a new one takes its place."""
+        now = self.now
+        for step in self.orchestrators[which].steps:
+            try:
+                step.run_once(now)
+            except Died as death:
+                self.say(f"orchestrator {which} dies {death} in {type(step).__name__}")
+                self.orchestrators[which] = Orchestrator(self)
+                return
+            except Exception as error:  # noqa: BLE001  # told apart from faults
+                self._judge(error)
+
+    def _pass_failpoint(self, name: str, _path: Path | None) -> None:
+        """A process may die here, or stand still while another takes over."""
+        if self.role == "API":
+            if self.faults.strike("API dies"):
+                raise Died(f"at {name}")
+            return
+        if self.faults.strike("orchestrator dies", 0.3):
+            raise Died(f"at {name}")
+        if not self.db.depth and not self._nested and self.faults.strike("another orchestrator acts"):
+            self.say(f"an orchestrator stands still at {name}, another acts")
+            self._nested = True
+            try:
+                for _ in range(self.rng.choice((1, 4))):
+                    self.advance(self.rng.choice((1, LEASE_TTL_S)))
+                    self.live()
+                    self.tick(1)
+            finally:
+                self._nested = False
+
+    def _hear(self, _logger, method: str, event):
+        error = sys.exc_info()[1]
+        self.trace.append(f"         {method}: " + " ".join(f"{k}={v}" for k, v in event.items() if k != "exc_info"))
+        if event.get("exc_info") and error is not None:
+            self._judge(error)
+        raise structlog.DropEvent
+
+    def _judge(self, error: BaseException) -> None:
+        """An error that does not come of a fault is a bug, even one that a loop outlives."""
+        if not _is_injected(error):
+            self.bugs.append("".join(traceback.format_exception(error)))
+
+
+def _is_injected(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, Injected):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+class _SeededSecrets:
+    """Ids from the seed, so that a schedule repeats to the letter."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+
+    def token_hex(self, count: int) -> str:
+        return self._rng.randbytes(count).hex()
