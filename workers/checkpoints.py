@@ -8,9 +8,10 @@ Which checkpoints are kept is decided by the control plane.
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,15 +22,25 @@ from torch import Tensor
 
 from workers.contract.errors import StorageMissing
 from workers.contract.failpoints import failpoint
-from workers.contract.reports import CheckpointManifest, CheckpointRejected
-from workers.contract.spec import CheckpointRef, SeatOrder
-from workers.storage import UnsafePath, child, digest_folder, fetch_file, file_sha256, publish_folder, read_bytes
+from workers.contract.reports import CheckpointManifest, CheckpointRejected, FileDigest, SamplerPosition
+from workers.contract.spec import CheckpointRef, JobSpec, SeatOrder
+from workers.storage import (
+    UnsafePath,
+    child,
+    digest_folder,
+    fetch_file,
+    file_sha256,
+    publish_folder,
+    read_bytes,
+    scratch,
+)
 
 MANIFEST: Final = "manifest.json"
 WEIGHTS: Final = "adapter.safetensors"
 MOMENTS: Final = "optimizer.safetensors"
 BEST: Final = "best.safetensors"
 STATE: Final = "state.json"
+_LIBRARIES: Final = ("torch", "transformers", "peft", "safetensors")
 _TENSORS: Final = ("weights", "moments", "best_weights")
 
 
@@ -43,6 +54,8 @@ class Snapshot:
 
     step: int
     epoch: float
+    batch: int
+    """Batches of the current pass over the data that are behind."""
     trained_tokens: int
     train_loss: float | None
     eval_loss_before: float | None
@@ -61,34 +74,52 @@ class Snapshot:
 def save_checkpoint(order: SeatOrder, snapshot: Snapshot, base_digest: str) -> CheckpointManifest:
     """Write `snapshot` and return its manifest. Raises StorageUnavailable; a half-written folder is never visible."""
     uri = child(order.spec.output_uri, f"a{order.attempt}", f"step-{snapshot.step}")
-    with tempfile.TemporaryDirectory(prefix="orchard-checkpoint-") as name:
-        folder = Path(name)
+    with scratch("checkpoint") as folder:
         save_file(dict(snapshot.weights), folder / WEIGHTS, metadata={"format": "pt"})
         save_file(dict(snapshot.moments), folder / MOMENTS, metadata={"format": "pt"})
         if snapshot.best_weights:
             save_file(dict(snapshot.best_weights), folder / BEST, metadata={"format": "pt"})
         (folder / STATE).write_text(json.dumps(_scalars(snapshot)))
-        evaluated = snapshot.eval_step == snapshot.step
-        manifest = CheckpointManifest(
-            job_id=order.spec.job_id,
-            attempt=order.attempt,
-            lease_token="",  # the lease guards the report, it has no place in storage
-            uri=uri,
-            step=snapshot.step,
-            epoch=snapshot.epoch,
-            files=digest_folder(folder),
-            base_id=order.spec.base.id,
-            base_digest=base_digest,
-            train_loss=snapshot.train_loss,
-            full_valid_loss=snapshot.eval_loss if evaluated else None,
-            full_valid_mean_token_accuracy=snapshot.eval_accuracy if evaluated else None,
-        )
+        manifest = _describe(order, snapshot, base_digest, uri, digest_folder(folder))
         written = manifest.model_dump_json(indent=2).encode()
         (folder / MANIFEST).write_bytes(written)
         publish_folder(folder, uri, last=MANIFEST)
     failpoint("checkpoint.written")
     digest = hashlib.sha256(written).hexdigest()
     return manifest.model_copy(update={"lease_token": order.lease_token, "manifest_sha256": digest})
+
+
+def adapter_config_sha256(spec: JobSpec) -> str:
+    """Names what the job trains: weights saved under another method mean something else."""
+    return hashlib.sha256(spec.method.model_dump_json().encode()).hexdigest()
+
+
+def _describe(
+    order: SeatOrder, snapshot: Snapshot, base_digest: str, uri: str, files: tuple[FileDigest, ...]
+) -> CheckpointManifest:
+    spec, evaluated = order.spec, snapshot.eval_step == snapshot.step
+    return CheckpointManifest(
+        job_id=spec.job_id,
+        attempt=order.attempt,
+        lease_token="",  # the lease guards the report, it has no place in storage
+        uri=uri,
+        step=snapshot.step,
+        epoch=snapshot.epoch,
+        files=files,
+        base_id=spec.base.id,
+        base_digest=base_digest,
+        adapter_config_sha256=adapter_config_sha256(spec),
+        sampler=SamplerPosition(seed=spec.seed, epoch=int(snapshot.epoch), batch=snapshot.batch),
+        libraries=_versions(),
+        train_loss=snapshot.train_loss,
+        full_valid_loss=snapshot.eval_loss if evaluated else None,
+        full_valid_mean_token_accuracy=snapshot.eval_accuracy if evaluated else None,
+    )
+
+
+@cache
+def _versions() -> dict[str, str]:
+    return {library: version(library) for library in _LIBRARIES}
 
 
 def newest_verified(
@@ -126,16 +157,9 @@ def load_checkpoint(
     if not inside or ".." in ref.uri.split("/"):
         raise CheckpointCorrupt("the checkpoint lies outside the job's output prefix")
     manifest = _read_manifest(ref, order, base_digest)
-    with tempfile.TemporaryDirectory(prefix="orchard-resume-") as name:
-        folder = Path(name)
+    with scratch("resume") as folder:
         for file in manifest.files:
-            try:
-                source = child(ref.uri, file.path)
-            except UnsafePath as error:
-                raise CheckpointCorrupt(str(error)) from error
-            fetch_file(source, folder / file.path)
-            if file_sha256(folder / file.path) != file.sha256:
-                raise CheckpointCorrupt(f"{file.path} does not have the digest its manifest gives")
+            _fetch_verified(ref.uri, file, folder)
         snapshot = _read_snapshot(folder)
     adapters = [snapshot.weights] if snapshot.best_step is None else [snapshot.weights, snapshot.best_weights]
     if any({name: tuple(tensor.shape) for name, tensor in stored.items()} != dict(shapes) for stored in adapters):
@@ -143,6 +167,19 @@ def load_checkpoint(
     if snapshot.step != ref.step:
         raise CheckpointCorrupt(f"holds step {snapshot.step}, was recorded as step {ref.step}")
     return snapshot
+
+
+def _fetch_verified(uri: str, file: FileDigest, folder: Path) -> None:
+    try:
+        source = child(uri, file.path)
+    except UnsafePath as error:
+        raise CheckpointCorrupt(str(error)) from error
+    target = folder / file.path
+    fetch_file(source, target)
+    if (found := target.stat().st_size) != file.bytes:
+        raise CheckpointCorrupt(f"{file.path} has {found} bytes, its manifest says {file.bytes}")
+    if file_sha256(target) != file.sha256:
+        raise CheckpointCorrupt(f"{file.path} does not have the digest its manifest gives")
 
 
 def _read_manifest(ref: CheckpointRef, order: SeatOrder, base_digest: str) -> CheckpointManifest:
@@ -157,6 +194,8 @@ def _read_manifest(ref: CheckpointRef, order: SeatOrder, base_digest: str) -> Ch
         raise CheckpointCorrupt(f"belongs to job {manifest.job_id}")
     if manifest.base_digest != base_digest:
         raise CheckpointCorrupt("was trained on other base weights")
+    if manifest.adapter_config_sha256 != adapter_config_sha256(order.spec):
+        raise CheckpointCorrupt("was trained with another adapter configuration")
     return manifest
 
 

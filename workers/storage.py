@@ -1,26 +1,32 @@
 """Files by URI through fsspec (`file://`, `s3://`, …): streamed reads, atomic folder publishing, digests.
 
 A worker may touch only what lies below the prefixes of its `JobSpec`, so every path is built by `child`, which
-refuses anything that could climb out. Every failure of a back end surfaces as `StorageUnavailable`,
-a file that is not there as its subclass `StorageMissing`.
+refuses anything that could climb out. Every failure of a back end, and of the local disk on the way there, surfaces as
+`StorageUnavailable`, a file that is not there as its subclass `StorageMissing`. Nothing here asks for a listing: a
+manifest says what there is.
 """
 
+import errno
 import hashlib
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Final
 
 import fsspec
+from safetensors import SafetensorError
 
 from workers.contract.errors import StorageMissing, StorageUnavailable
 from workers.contract.failpoints import failpoint
 from workers.contract.reports import FileDigest
 
-_CHUNK_BYTES = 1 << 20
+_CHUNK_BYTES: Final = 1 << 20
+_S3_OPTIONS: Final = {"config_kwargs": {"connect_timeout": 5, "read_timeout": 30, "retries": {"max_attempts": 2}}}
+"""A store that does not answer is given up soon, in seconds: whoever called decides whether and when to try again."""
 
 
 class UnsafePath(ValueError):
@@ -37,14 +43,14 @@ def child(prefix: str, *parts: str) -> str:
 
 def read_bytes(uri: str) -> bytes:
     """All bytes behind `uri`. Raises StorageUnavailable."""
-    with _translated(uri), fsspec.open(uri, "rb") as stream:
+    with _translated(uri), _opened(uri) as stream:
         data: bytes = stream.read()
         return data
 
 
 def fetch_file(uri: str, target: Path) -> None:
     """Copy `uri` to the local path `target`. Raises StorageUnavailable."""
-    with _translated(uri), fsspec.open(uri, "rb") as source, target.open("wb") as sink:
+    with _translated(uri), _opened(uri) as source, target.open("wb") as sink:
         shutil.copyfileobj(source, sink, _CHUNK_BYTES)
 
 
@@ -55,7 +61,7 @@ def publish_folder(folder: Path, uri: str, last: str | None = None) -> None:
     for each file, `last` (the manifest, whose presence proves the rest) after all others. Raises StorageUnavailable.
     """
     with _translated(uri):
-        filesystem, path = fsspec.url_to_fs(uri)
+        filesystem, path = fsspec.url_to_fs(uri, **_options(uri))
         if "file" in _protocols(filesystem):
             _publish_local(folder, Path(path))
             return
@@ -65,6 +71,16 @@ def publish_folder(folder: Path, uri: str, last: str | None = None) -> None:
                 failpoint("storage.before_last")
             filesystem.put_file(str(folder / name), f"{path.rstrip('/')}/{name}")
             failpoint("storage.file")
+
+
+@contextmanager
+def scratch(purpose: str) -> Iterator[Path]:
+    """A local folder for the time of the block. Raises StorageUnavailable when this machine's disk fails meanwhile."""
+    try:
+        with tempfile.TemporaryDirectory(prefix=f"orchard-{purpose}-") as name:
+            yield Path(name)
+    except (OSError, SafetensorError) as error:
+        raise StorageUnavailable(f"the host's scratch disk could not be used: {_reason(error)}") from error
 
 
 def relative_files(folder: Path) -> list[str]:
@@ -101,7 +117,7 @@ def rename_folder(source: Path, target: Path) -> None:
 
 
 def _publish_local(folder: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
+    _make_folders(target.parent)
     staging = target.with_name(f".{target.name}.tmp-{uuid.uuid4().hex}")
     try:
         shutil.copytree(folder, staging, copy_function=_copy)
@@ -117,12 +133,28 @@ def _copy(source: str, target: str) -> str:
     return target
 
 
+def _make_folders(folder: Path) -> None:
+    """`mkdir -p` that a power cut does not undo."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in missing:
+        _fsync(path.parent)
+
+
 def _fsync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _opened(uri: str) -> Any:
+    return fsspec.open(uri, "rb", **_options(uri))
+
+
+def _options(uri: str) -> dict[str, Any]:
+    return dict(_S3_OPTIONS) if uri.startswith(("s3://", "s3a://")) else {}
 
 
 def _protocols(filesystem: Any) -> tuple[str, ...]:
@@ -137,4 +169,10 @@ def _translated(uri: str) -> Iterator[None]:
     except FileNotFoundError as error:
         raise StorageMissing(f"{uri} does not exist") from error
     except Exception as error:  # every back end brings its own exception types
-        raise StorageUnavailable(f"{uri} could not be read or written: {type(error).__name__}") from error
+        raise StorageUnavailable(f"{uri} could not be read or written: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """The kind of the failure; messages of back ends may hold addresses and are left in the trace."""
+    full = isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
+    return "no space is left" if full or "No space left" in str(error) else type(error).__name__

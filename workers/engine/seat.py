@@ -69,7 +69,7 @@ class Seat:
     @property
     def owes_checkpoint(self) -> bool:
         """Whether a checkpoint is due: at the interval and at the end; once for a step."""
-        if self.step == 0 or self.saved_step == self.step:
+        if self.step in {0, self.saved_step}:
             return False
         return self.finished or self.step % self.spec.training.checkpoint_interval_steps == 0
 
@@ -97,6 +97,7 @@ class Seat:
         return Snapshot(
             step=self.step,
             epoch=self.plan.epoch_after(self.step),
+            batch=self.step % self.plan.steps_per_epoch,
             trained_tokens=self.trained_tokens,
             train_loss=self.train_loss,
             eval_loss_before=self.eval_loss_before,
