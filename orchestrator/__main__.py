@@ -14,6 +14,7 @@ from orchestrator.db.database import Database
 from orchestrator.logs import configure_logs
 from orchestrator.loops.control import Sequenced, Step, run_until
 from orchestrator.loops.expire import ExpireFiles
+from orchestrator.loops.heed import HeedWishes
 from orchestrator.loops.hosts import TendHosts
 from orchestrator.loops.publish import Publish
 from orchestrator.loops.schedule import Schedule
@@ -35,6 +36,7 @@ def control_steps(db: Database, cluster: Cluster, catalogue: Catalogue, settings
         (
             Validate(db),
             TendHosts(db, cluster, catalogue, settings.lease_ttl_s),
+            HeedWishes(db),
             StopSeats(db, cluster),
             AttachSeats(db, cluster),
             Schedule(applier, settings.host_idle_s),

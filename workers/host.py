@@ -73,7 +73,7 @@ class TrainingHost:
             for attempt in older:
                 attempt.leaving = attempt.leaving or ExitClass.CANCELLED
             self._seen.add(key)
-            self._attempts[key] = Attempt(order, self._clock() + order.spec.limits.max_runtime_s)
+            self._attempts[key] = Attempt(order, self._clock() + order.time_limit_s)
         self._wake.set()
 
     def detach(self, job_id: str, attempt: int, reason: ExitClass) -> None:

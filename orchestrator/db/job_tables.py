@@ -10,8 +10,8 @@ from orchestrator.db.columns import Base, BigInt
 from orchestrator.jobs.states import SEATED, TERMINAL, JobState
 
 
-def _one_of(states: frozenset[JobState]) -> str:
-    return "state IN (" + ", ".join(f"'{state}'" for state in sorted(states)) + ")"
+def _one_of(states: frozenset[JobState], column: str = "state") -> str:
+    return f"{column} IN (" + ", ".join(f"'{state}'" for state in sorted(states)) + ")"
 
 
 _LIVE_INDEXES: Final = (
@@ -30,6 +30,10 @@ class JobRow(Base):
     __table_args__ = (
         CheckConstraint(f"({_one_of(TERMINAL)}) = (finished_at IS NOT NULL)", name="finished_at_iff_terminal"),
         CheckConstraint(f"({_one_of(SEATED)}) = (lease_token IS NOT NULL)", name="lease_iff_seated"),
+        CheckConstraint("(finished_at IS NULL) = (state_deadline IS NOT NULL)", name="deadline_iff_live"),
+        CheckConstraint("(state = 'stopping') = (stop_reason IS NOT NULL)", name="reason_iff_stopping"),
+        CheckConstraint("state <> 'backoff' OR not_before IS NOT NULL", name="backoff_ends"),
+        CheckConstraint("state <> 'cancelled' OR registering_at IS NULL", name="cancelled_was_not_registered"),
         CheckConstraint("(state = 'failed') = (error_code IS NOT NULL)", name="error_iff_failed"),
         CheckConstraint("state <> 'succeeded' OR fine_tuned_model IS NOT NULL", name="succeeded_has_model"),
         Index("ix_job_tenant_id_seq", "tenant_id", "seq"),
@@ -65,7 +69,9 @@ class JobRow(Base):
     training_file_id: Mapped[str] = mapped_column(ForeignKey("file.id"))
     validation_file_id: Mapped[str | None] = mapped_column(ForeignKey("file.id"))
     memory_bytes: Mapped[int] = mapped_column(BigInt, doc="what its seat claims from a host")
-    max_retries: Mapped[int] = mapped_column(default=3, doc="lost attempts tolerated before the job fails")
+    max_user_retries: Mapped[int] = mapped_column(default=0, doc="repeats after an error of the job's own")
+    max_infra_retries: Mapped[int] = mapped_column(default=10, doc="repeats in a row after the machinery failed")
+    max_preemptions: Mapped[int] = mapped_column(default=100, doc="repeats in a row after giving its seat to others")
 
     post_sha256: Mapped[str | None] = mapped_column(String(64), doc="of API key and body: tells a repeated POST")
     post_retries: Mapped[int] = mapped_column(default=0, doc="how often the client had tried before it got through")
@@ -79,7 +85,14 @@ class JobRow(Base):
     lease_token: Mapped[str | None] = mapped_column(String(40))
     not_before: Mapped[datetime | None] = mapped_column(doc="earliest next try, of the queue or of publishing")
     queue_reason: Mapped[str | None] = mapped_column(Text)
-    infra_failures: Mapped[int] = mapped_column(default=0)
+    stop_reason: Mapped[str | None] = mapped_column(String(8), doc="StopReason, while in STOPPING")
+    user_failures: Mapped[int] = mapped_column(default=0)
+    infra_failures: Mapped[int] = mapped_column(default=0, doc="in a row: counts anew after a newer checkpoint")
+    preemptions: Mapped[int] = mapped_column(default=0, doc="in a row: counts anew after a newer checkpoint")
+    reached_step: Mapped[int] = mapped_column(default=0, doc="furthest step of any checkpoint; never falls")
+    registering_at: Mapped[datetime | None] = mapped_column(
+        doc="when the registry was first asked for a version: from then on the job cannot be cancelled"
+    )
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None] = mapped_column(doc="when the first attempt began to train")
     finished_at: Mapped[datetime | None]
@@ -135,6 +148,7 @@ class AttemptRow(Base):
     resumed_from_step: Mapped[int] = mapped_column(default=0)
     last_step: Mapped[int] = mapped_column(default=0)
     started_at: Mapped[datetime]
+    attached_at: Mapped[datetime | None] = mapped_column(doc="when its host took it; counts towards max_runtime_s")
     ended_at: Mapped[datetime | None]
     exit_class: Mapped[str | None] = mapped_column(String(16))
     message: Mapped[str | None] = mapped_column(Text)
@@ -178,7 +192,16 @@ class EventRow(Base):
     """Append-only history of a job, as its tenant reads it."""
 
     __tablename__ = "event"
-    __table_args__ = (Index("ix_event_job_id_seq", "job_id", "seq"),)
+    __table_args__ = (
+        Index("ix_event_job_id_seq", "job_id", "seq"),
+        Index(
+            "uq_event_terminal",
+            "job_id",
+            unique=True,
+            postgresql_where=text(_one_of(TERMINAL, "moved_to")),
+            sqlite_where=text(_one_of(TERMINAL, "moved_to")),
+        ),
+    )
 
     seq: Mapped[int] = mapped_column(BigInt, primary_key=True, autoincrement=True)
     id: Mapped[str] = mapped_column(String(40), unique=True)
@@ -189,6 +212,7 @@ class EventRow(Base):
     type: Mapped[str] = mapped_column(String(8))
     message: Mapped[str] = mapped_column(Text)
     data: Mapped[dict[str, Any] | None]
+    moved_to: Mapped[str | None] = mapped_column(String(16), doc="the state the job entered with this event")
 
 
 class IdempotencyRow(Base):

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from orchestrator.db.job_tables import EventRow
 from orchestrator.ids import new_id
+from orchestrator.jobs.states import JobState
 
 Level = Literal["info", "warn", "error"]
 
@@ -22,8 +23,10 @@ class EventDraft:
     data: dict[str, Any] | None = None
 
 
-def record(session: Session, tenant_id: str, job_id: str, draft: EventDraft, now: datetime) -> None:
-    """Append one event in the caller's transaction."""
+def record(
+    session: Session, tenant_id: str, job_id: str, draft: EventDraft, now: datetime, moved_to: JobState | None = None
+) -> None:
+    """Append one event in the caller's transaction. `moved_to`: the state entered with it, from `transition` alone."""
     session.add(
         EventRow(
             id=new_id("ftevent-"),
@@ -34,5 +37,6 @@ def record(session: Session, tenant_id: str, job_id: str, draft: EventDraft, now
             type=draft.type,
             message=draft.message,
             data=draft.data,
+            moved_to=moved_to,
         )
     )

@@ -12,7 +12,7 @@ from orchestrator.db.database import Database
 from orchestrator.db.job_tables import AttemptRow, CheckpointRow, EventRow, JobRow
 from orchestrator.db.tables import HostRow
 from orchestrator.errors import NotFound
-from orchestrator.jobs.states import OPENAI_STATUS, TERMINAL, JobState
+from orchestrator.jobs.states import TERMINAL, Desired, JobState, openai_status
 from orchestrator.jobs.views import CheckpointView, EventView, JobView, checkpoint_view, job_view
 from orchestrator.paging import Page, Window, page
 from orchestrator.tenancy.views import Tenant
@@ -66,7 +66,7 @@ def events_since(db: Database, tenant_id: str, job_id: str, after: str | None, l
         found = page(session, select(EventRow), EventRow, _of(EventRow, tenant_id, job_id), window)
     state = JobState(job.state)  # read before the events: a terminal state's own event is among them
     events = [EventView.of(row[0]) for row in found.items]
-    return NewEvents(events, OPENAI_STATUS[state], state in TERMINAL and not found.has_more)
+    return NewEvents(events, openai_status(state, Desired(job.desired)), state in TERMINAL and not found.has_more)
 
 
 def list_checkpoints(db: Database, tenant: Tenant, job_id: str, window: Window) -> Page[CheckpointView]:

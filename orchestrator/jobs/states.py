@@ -39,17 +39,30 @@ class Desired(StrEnum):
     PAUSE = "pause"
 
 
+class StopReason(StrEnum):
+    """Why a seat is being given up."""
+
+    CANCEL = "cancel"
+    PAUSE = "pause"
+    PREEMPT = "preempt"
+    """Others need the seat, or its host goes away."""
+    RUNTIME = "runtime"
+    """`max_runtime_s` is spent and the host did not end the seat by itself."""
+    STUCK = "stuck"
+    """It does not get ahead."""
+
+
 S = JobState
 TRANSITIONS: Final[Mapping[JobState, frozenset[JobState]]] = {
     S.VALIDATING: frozenset({S.QUEUED, S.CANCELLED, S.FAILED}),
     S.QUEUED: frozenset({S.ADMITTED, S.PAUSED, S.CANCELLED, S.FAILED}),
-    S.ADMITTED: frozenset({S.STARTING, S.STOPPING, S.BACKOFF, S.CANCELLED, S.FAILED}),
-    S.STARTING: frozenset({S.RUNNING, S.STOPPING, S.BACKOFF, S.CANCELLED, S.FAILED}),
-    S.RUNNING: frozenset({S.PUBLISHING, S.STOPPING, S.BACKOFF, S.CANCELLED, S.FAILED}),
+    S.ADMITTED: frozenset({S.STARTING, S.STOPPING, S.PAUSED, S.BACKOFF, S.CANCELLED, S.FAILED}),
+    S.STARTING: frozenset({S.RUNNING, S.STOPPING, S.PAUSED, S.BACKOFF, S.CANCELLED, S.FAILED}),
+    S.RUNNING: frozenset({S.PUBLISHING, S.STOPPING, S.PAUSED, S.BACKOFF, S.CANCELLED, S.FAILED}),
     S.STOPPING: frozenset({S.PUBLISHING, S.PAUSED, S.BACKOFF, S.CANCELLED, S.FAILED}),
-    S.PUBLISHING: frozenset({S.SUCCEEDED, S.FAILED}),
+    S.PUBLISHING: frozenset({S.SUCCEEDED, S.CANCELLED, S.FAILED}),
     S.BACKOFF: frozenset({S.QUEUED, S.PAUSED, S.CANCELLED, S.FAILED}),
-    S.PAUSED: frozenset({S.QUEUED, S.CANCELLED}),
+    S.PAUSED: frozenset({S.QUEUED, S.CANCELLED, S.FAILED}),
     S.SUCCEEDED: frozenset(),
     S.CANCELLED: frozenset(),
     S.FAILED: frozenset(),
@@ -59,7 +72,7 @@ TERMINAL: Final = frozenset({S.SUCCEEDED, S.CANCELLED, S.FAILED})
 SEATED: Final = frozenset({S.ADMITTED, S.STARTING, S.RUNNING, S.STOPPING})
 """States in which the job's attempt holds a seat, and hence a lease."""
 
-OPENAI_STATUS: Final[Mapping[JobState, str]] = {
+_STATUS: Final[Mapping[JobState, str]] = {
     S.VALIDATING: "validating_files",
     S.QUEUED: "queued",
     S.ADMITTED: "queued",
@@ -73,14 +86,25 @@ OPENAI_STATUS: Final[Mapping[JobState, str]] = {
     S.CANCELLED: "cancelled",
     S.FAILED: "failed",
 }
-"""OpenAI's `status` is a projection of our states; its clients accept the documented extra `paused`."""
 
 DEADLINE_S: Final[Mapping[JobState, int]] = {
     S.VALIDATING: 600,
+    S.QUEUED: 86_400,
     S.ADMITTED: 1_800,
     S.STARTING: 3_600,
-    S.STOPPING: 300,
-    S.PUBLISHING: 86_400,
+    S.RUNNING: 86_400,
+    S.STOPPING: 900,
+    S.PUBLISHING: 604_800,
     S.BACKOFF: 3_600,
+    S.PAUSED: 604_800,
 }
-"""Seconds a job may stay in a state before the sweep acts. RUNNING has `max_runtime_s`; QUEUED and PAUSED may last."""
+"""Seconds a job may stay in a live state before the sweep acts (`orchestrator.loops.sweep` says how).
+
+RUNNING has its own, what is left of `max_runtime_s`, set on entering it. STOPPING is longer than any step or
+evaluation, which a host does not interrupt.
+"""
+
+
+def openai_status(state: JobState, desired: Desired) -> str:
+    """OpenAI's `status`, a projection of ours: `pausing` from the wish until the seat is free, then `paused`."""
+    return "pausing" if state in SEATED and desired is Desired.PAUSE else _STATUS[state]

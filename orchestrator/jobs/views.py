@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from orchestrator.db.job_tables import CheckpointRow, EventRow, JobRow
 from orchestrator.jobs.resolve import BASE_LEARNING_RATE
-from orchestrator.jobs.states import OPENAI_STATUS, TERMINAL, JobState
+from orchestrator.jobs.states import TERMINAL, Desired, JobState, openai_status
 from orchestrator.registry.names import fine_tuned_model_name
 from workers.contract.base import ComputeDtype, Quantization
 from workers.contract.spec import JobSpec, LrSchedule, Overlength
@@ -106,7 +106,9 @@ class JobDetails(ResolvedOptions):
     state: JobState = Field(description="finer than OpenAI's status")
     queue_reason: str | None = Field(description="what a waiting job waits for")
     attempt: int
-    infra_failures: int = Field(description="attempts lost to the machinery")
+    user_failures: int = Field(description="attempts that ended with an error of the job's own")
+    infra_failures: int = Field(description="attempts lost to the machinery since its newest checkpoint")
+    preemptions: int = Field(description="times its seat went to others since its newest checkpoint")
     step: int
     total_steps: int | None
     eval_loss_before: float | None = Field(description="nats per supervised token, on the validation file")
@@ -212,7 +214,7 @@ def job_view(row: JobRow, host_id: str | None, base_digest: str | None, now: dat
         model=row.base_id,
         fine_tuned_model=row.fine_tuned_model,
         organization_id=row.tenant_id,
-        status=OPENAI_STATUS[JobState(row.state)],
+        status=openai_status(JobState(row.state), Desired(row.desired)),
         training_file=row.training_file_id,
         validation_file=row.validation_file_id,
         hyperparameters=numbers,
@@ -249,7 +251,9 @@ def _details(row: JobRow, spec: JobSpec, host_id: str | None, base_digest: str |
         state=JobState(row.state),
         queue_reason=row.queue_reason,
         attempt=row.attempt,
+        user_failures=row.user_failures,
         infra_failures=row.infra_failures,
+        preemptions=row.preemptions,
         step=row.step,
         total_steps=row.total_steps,
         eval_loss_before=row.eval_loss_before,

@@ -2,7 +2,8 @@
 
 May import: every room of the orchestrator. They talk to the cluster and the registry outside transactions.
 
-One pass of the control loop runs, in this order: `validate`, `hosts` (start, poll, bury), `stop`, `attach`,
+One pass of the control loop runs, in this order: `validate`, `hosts` (start, poll, bury), `heed` (what
+owners ask for), `seats` (stop, attach),
 `schedule`, `sweep`. Publishing runs in a loop of its own, since it may wait for the registry.
 
 Invariants

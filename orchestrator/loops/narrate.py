@@ -6,14 +6,20 @@ from workers.contract.reports import CheckpointManifest, Outcome, Prepared, Step
 MAX_ISSUE_EVENTS = 100  # of one attempt; the message gives the whole count
 
 
-def prepared_events(report: Prepared) -> list[EventDraft]:
-    """The start of training, and a warning for every row that will not be trained on as it was sent."""
+def prepared_events(report: Prepared, reached_step: int) -> list[EventDraft]:
+    """The start of training, and a warning for every row that will not be trained on as it was sent.
+
+    `reached_step` is the furthest checkpoint there ever was: to start before all of them is worth an event of its own.
+    """
     data = report.model_dump(mode="json", exclude={"kind", "job_id", "attempt", "lease_token"})
     if report.resumed_from_step:
         start = EventDraft(f"Fine-tuning job restarted from step {report.resumed_from_step}", level="warn", data=data)
     else:
         start = EventDraft("Fine-tuning job started", data=data)
     events = [start]
+    if reached_step and not report.resumed_from_step:
+        lost = f"None of the checkpoints, up to step {reached_step}, can be used: training starts again from step 0"
+        events.append(EventDraft(lost, level="error", data={"reached_step": reached_step}))
     for count, what in ((report.truncated_rows, "truncated to"), (report.dropped_rows, "dropped for exceeding")):
         if count:
             events.append(EventDraft(f"{count} row(s) were {what} max_seq_len", level="warn", data=data))

@@ -19,7 +19,7 @@ from orchestrator.db.tables import FileRow, HostRow, TenantRow
 from orchestrator.jobs.ends import UNREADABLE_SPEC, failed
 from orchestrator.jobs.events import EventDraft, record
 from orchestrator.jobs.results import ResultFile, result_csv, write_result_file
-from orchestrator.jobs.states import JobState
+from orchestrator.jobs.states import Desired, JobState
 from orchestrator.jobs.transition import JobRef, amend, transition
 from orchestrator.loops.counts import Counts
 from orchestrator.registry.errors import RegistryError
@@ -51,7 +51,8 @@ class Publish:
         """Publish every adapter that waits for it, oldest first."""
         with self.db.read() as session:
             due = or_(JobRow.not_before.is_(None), JobRow.not_before <= now)
-            waiting = select(JobRow).where(JobRow.state == JobState.PUBLISHING, due).order_by(JobRow.seq)
+            wanted = (JobRow.state == JobState.PUBLISHING, JobRow.desired != Desired.CANCEL)
+            waiting = select(JobRow).where(*wanted, due).order_by(JobRow.seq)
             rows = session.scalars(waiting).all()
         counts = Counts()
         for row in rows:
@@ -75,12 +76,24 @@ class Publish:
             csv = result_csv(_metric_events(session, row.id))
         with tempfile.TemporaryDirectory(prefix="orchard-adapter-") as folder:
             fetch_verified(publication.manifest, Path(folder))
+            if not self._begin(row, now):
+                return "cancelled"
             failpoint("publish.fetched")
             registered = self.registry.publish(publication, Path(folder))
         failpoint("publish.registered")
         result = write_result_file(self.storage_uri, row.tenant_id, row.id, csv)
         failpoint("publish.result")
         return self._succeed(row, publication, registered, result, now)
+
+    def _begin(self, row: JobRow, now: datetime) -> bool:
+        """The point of no return: a version may exist from here on, so the job can only succeed or be refused.
+
+        False: its owner's wish to cancel, or somebody else's end of it, was written first.
+        """
+        if row.registering_at is not None:
+            return True
+        with self.db.write() as session:
+            return amend(session, JobRef.of(row), (JobRow.desired != Desired.CANCEL,), registering_at=now)
 
     def _succeed(self, row: JobRow, what: Publication, where: Registered, result: ResultFile, now: datetime) -> str:
         with self.db.write() as session:

@@ -8,10 +8,12 @@ from typing import Any, Final
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from orchestrator.checkpoints.states import CheckpointState, mark_corrupt, mark_verified
 from orchestrator.db.job_tables import AttemptRow, CheckpointRow, JobRow
 from orchestrator.ids import new_id
 from orchestrator.jobs.ends import AttemptEnd, Standing, after_attempt
 from orchestrator.jobs.events import EventDraft, record
+from orchestrator.jobs.runtime import seated_s, start_clock
 from orchestrator.jobs.states import SEATED, Desired, JobState
 from orchestrator.jobs.transition import JobRef, amend, transition
 from orchestrator.loops.narrate import checkpoint_event, issue_events, prepared_events, step_event
@@ -23,6 +25,7 @@ from workers.contract.reports import (
     Outcome,
     Prepared,
     Report,
+    SeatWarning,
     StepReport,
 )
 from workers.contract.spec import JobSpec
@@ -51,11 +54,7 @@ def apply_report(session: Session, report: Report, now: datetime) -> bool:
 
 def end_attempt(session: Session, seated: Seated, end: AttemptEnd, now: datetime) -> bool:
     """End the live attempt of a job and move the job on. False: somebody else did already."""
-    job = seated.row
-    standing = Standing(
-        JobState(job.state), Desired(job.desired), job.attempt, job.step, job.infra_failures, job.max_retries
-    )
-    verdict = after_attempt(standing, end, now)
+    verdict = after_attempt(Standing.of(seated.row), end, now)
     if not transition(session, seated.ref, verdict.to, verdict.event, now=now, **verdict.changes):
         return False
     close_attempt(session, seated.ref, end.exit_class, end.message, now)
@@ -80,14 +79,17 @@ def _prepared(session: Session, seated: Seated, report: Prepared, now: datetime)
     ref: JobRef | None = seated.ref
     if ref and ref.state is JobState.ADMITTED:  # attach went through, but we died before writing STARTING
         ref = transition(session, ref, JobState.STARTING, EventDraft("Preparing the data"), now=now)
+        if ref:
+            start_clock(session, ref, now)
     if ref is None or ref.state is not JobState.STARTING:
         return False
-    first, *more = prepared_events(report)
+    first, *more = prepared_events(report, seated.row.reached_step)
     limit_s = JobSpec.model_validate(seated.row.spec).limits.max_runtime_s
+    left_s = max(limit_s - seated_s(session, ref.id, now), 0.0)
     changes: dict[str, Any] = {
         "total_steps": report.total_steps,
         "step": report.resumed_from_step,
-        "state_deadline": now + timedelta(seconds=limit_s + RUNTIME_GRACE_S),
+        "state_deadline": now + timedelta(seconds=left_s + RUNTIME_GRACE_S),
     }
     if seated.row.started_at is None:
         changes["started_at"] = now
@@ -97,6 +99,7 @@ def _prepared(session: Session, seated: Seated, report: Prepared, now: datetime)
         record(session, ref.tenant_id, ref.id, event, now)
     where = (AttemptRow.job_id == ref.id, AttemptRow.number == ref.attempt)
     session.execute(update(AttemptRow).where(*where).values(resumed_from_step=report.resumed_from_step))
+    mark_verified(session, ref.id, report.resumed_from_step, now)
     return True
 
 
@@ -126,18 +129,25 @@ def _checkpointed(session: Session, seated: Seated, report: CheckpointManifest, 
             uri=report.uri,
             manifest_sha256=report.manifest_sha256,
             metrics={name: value for name, value in metrics.items() if value is not None},
-            state="committed",
+            state=CheckpointState.COMMITTED,
             created_at=now,
         )
     )
     record(session, seated.ref.tenant_id, report.job_id, checkpoint_event(report), now)
+    if report.step > seated.row.reached_step:  # it got ahead: what was lost on the way here counts no more
+        amend(session, seated.ref, reached_step=report.step, infra_failures=0, preemptions=0)
     return True
 
 
 def _rejected(session: Session, seated: Seated, report: CheckpointRejected, now: datetime) -> bool:
-    where = (CheckpointRow.job_id == report.job_id, CheckpointRow.uri == report.uri)
-    session.execute(update(CheckpointRow).where(*where).values(state="corrupt"))
+    mark_corrupt(session, report.job_id, report.uri)
     event = EventDraft(f"Checkpoint of step {report.step} cannot be used: {report.why}", level="warn")
+    record(session, seated.ref.tenant_id, report.job_id, event, now)
+    return True
+
+
+def _warned(session: Session, seated: Seated, report: SeatWarning, now: datetime) -> bool:
+    event = EventDraft(report.message, level="warn", data={"step": report.step})
     record(session, seated.ref.tenant_id, report.job_id, event, now)
     return True
 
@@ -177,5 +187,6 @@ _APPLY: dict[type[Report], Callable[[Session, Seated, Any, datetime], bool]] = {
     StepReport: _stepped,
     CheckpointManifest: _checkpointed,
     CheckpointRejected: _rejected,
+    SeatWarning: _warned,
     Outcome: _ended,
 }

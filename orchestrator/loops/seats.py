@@ -14,24 +14,33 @@ from orchestrator.db.database import Database
 from orchestrator.db.host_states import HostState
 from orchestrator.db.job_tables import AttemptRow, CheckpointRow, JobRow
 from orchestrator.db.tables import HostRow
-from orchestrator.jobs.ends import UNREADABLE_SPEC, AttemptEnd
+from orchestrator.jobs.ends import RUNTIME_SPENT, UNREADABLE_SPEC, AttemptEnd
 from orchestrator.jobs.events import EventDraft
-from orchestrator.jobs.states import Desired, JobState
+from orchestrator.jobs.runtime import seated_s, start_clock
+from orchestrator.jobs.states import Desired, JobState, StopReason
 from orchestrator.jobs.transition import JobRef, transition
 from orchestrator.loops.counts import Counts
 from orchestrator.loops.reports import Seated, end_attempt
-from workers.contract.errors import HostFull, WorkerError
+from workers.contract.errors import HostFull, MaxRuntimeExceeded, WorkerError
 from workers.contract.failpoints import failpoint
 from workers.contract.reports import ExitClass
 from workers.contract.spec import CheckpointRef, JobSpec, SeatOrder
 
 log = structlog.get_logger()
 
-RESUME_CANDIDATES = 5  # checkpoints offered to a new attempt, newest first
-
-UNSEATED = (JobState.VALIDATING, JobState.QUEUED, JobState.BACKOFF, JobState.PAUSED)
-STOPPABLE = (JobState.ADMITTED, JobState.STARTING, JobState.RUNNING)
+MIN_RUNTIME_S = 1.0  # less than this is not worth an attempt
 UNREADABLE = AttemptEnd(ExitClass.INFRA, message=UNREADABLE_SPEC, retryable=False)
+
+
+@dataclass(frozen=True)
+class Past:
+    """What earlier attempts of a job left: every checkpoint, newest first, and the seconds they held seats.
+
+    A host takes the first checkpoint that verifies, and starts from step 0 if none does.
+    """
+
+    checkpoints: tuple[CheckpointRef, ...]
+    seated_s: float
 
 
 @dataclass(frozen=True)
@@ -45,18 +54,20 @@ class AttachSeats:
         """Attach every admitted job whose host is ready. The call comes before the write: both may be repeated."""
         counts = Counts()
         with self.db.read() as session:
-            ready = [(job, host_id, _candidates(session, job)) for job, host_id in _ready_to_attach(session)]
-        for job, host_id, candidates in ready:
-            counts[self._attach(job, host_id, candidates, now)] += 1
+            ready = [(job, host_id, _past(session, job, now)) for job, host_id in _ready_to_attach(session)]
+        for job, host_id, past in ready:
+            counts[self._attach(job, host_id, past, now)] += 1
         return counts
 
-    def _attach(self, job: JobRow, host_id: str, candidates: tuple[CheckpointRef, ...], now: datetime) -> str:
+    def _attach(self, job: JobRow, host_id: str, past: Past, now: datetime) -> str:
         try:
-            self.cluster.attach(host_id, _order(job, candidates))
+            self.cluster.attach(host_id, _order(job, past))
         except (HostGone, HostUnreachable):
             return "unreachable"  # the hosts step decides what became of it
         except HostFull:
             return "full"  # somebody is on the way out: asked again until the deadline of ADMITTED
+        except MaxRuntimeExceeded as error:
+            return self._refused(job, AttemptEnd(ExitClass.USER, error.code, str(error)), now)
         except ValidationError as error:
             log.error("spec cannot be read", job=job.id, problems=error.error_count())
             return self._refused(job, UNREADABLE, now)
@@ -66,6 +77,8 @@ class AttachSeats:
         with self.db.write() as session:
             event = EventDraft("Preparing the data", data={"host": host_id, "attempt": job.attempt})
             moved = transition(session, JobRef.of(job), JobState.STARTING, event, now=now)
+            if moved:
+                start_clock(session, moved, now)
         return "attached" if moved else "stale"
 
     def _refused(self, job: JobRow, end: AttemptEnd, now: datetime) -> str:
@@ -77,41 +90,30 @@ class AttachSeats:
 
 @dataclass(frozen=True)
 class StopSeats:
-    """Jobs that are no longer wanted: unseated ones end at once, seated ones are told to give their seat up."""
+    """STOPPING: hosts are told, again and again, to give the seats up. What they report then ends the attempts."""
 
     db: Database
     cluster: Cluster
 
     def run_once(self, now: datetime) -> Counts:
-        """Act on every live job whose owner wants it cancelled."""
+        """Detach every seat that is to stop. A seat on a host that does not answer is asked again in the next pass."""
         counts = Counts()
         with self.db.read() as session:
-            unwanted = select(JobRow).where(JobRow.finished_at.is_(None), JobRow.desired == Desired.CANCEL)
-            unseated = [JobRef.of(row) for row in session.scalars(unwanted.where(JobRow.state.in_(UNSEATED)))]
-            stoppable = [JobRef.of(row) for row in session.scalars(unwanted.where(JobRow.state.in_(STOPPABLE)))]
-        for ref in unseated:
-            counts[self._move(ref, JobState.CANCELLED, "Fine-tuning job cancelled", now)] += 1
-        for ref in stoppable:
-            counts[self._move(ref, JobState.STOPPING, "Cancel requested, stopping after this step", now)] += 1
-        for ref, host_id in self._stopping():
+            stopping = list(session.execute(_live().where(JobRow.state == JobState.STOPPING)))
+        for job, host_id in stopping:
             try:
-                self.cluster.detach(host_id, ref.id, ref.attempt, ExitClass.CANCELLED)
+                self.cluster.detach(host_id, job.id, job.attempt, _how(job))
                 failpoint("seats.detached")
                 counts["detached"] += 1
             except (HostGone, HostUnreachable, WorkerError):
                 counts["unreachable"] += 1
         return counts
 
-    def _move(self, ref: JobRef, to: JobState, message: str, now: datetime) -> str:
-        with self.db.write() as session:
-            moved = transition(session, ref, to, EventDraft(message), now=now)
-        return str(to) if moved else "stale"
 
-    def _stopping(self) -> list[tuple[JobRef, str]]:
-        with self.db.read() as session:
-            return [
-                (JobRef.of(job), host_id) for job, host_id in session.execute(_live().where(JobRow.state == "stopping"))
-            ]
+def _how(job: JobRow) -> ExitClass:
+    """A job that will go on saves a checkpoint first. One that hangs is not asked to: it would hang in that, too."""
+    goes_on = job.stop_reason in (StopReason.PAUSE, StopReason.PREEMPT) and job.desired != Desired.CANCEL
+    return ExitClass.PREEMPTED if goes_on else ExitClass.CANCELLED
 
 
 def _live() -> Select[JobRow, str]:
@@ -129,19 +131,28 @@ def _ready_to_attach(session: Session) -> Sequence[tuple[JobRow, str]]:
     return [(job, host_id) for job, host_id in session.execute(wanted)]
 
 
-def _candidates(session: Session, job: JobRow) -> tuple[CheckpointRef, ...]:
+def _past(session: Session, job: JobRow, now: datetime) -> Past:
     rows = session.scalars(
         select(CheckpointRow)
         .where(CheckpointRow.job_id == job.id, CheckpointRow.state == "committed")
         .order_by(CheckpointRow.step.desc(), CheckpointRow.seq.desc())
-        .limit(RESUME_CANDIDATES)
     )
-    return tuple(CheckpointRef(uri=row.uri, step=row.step, manifest_sha256=row.manifest_sha256) for row in rows)
+    refs = (CheckpointRef(uri=row.uri, step=row.step, manifest_sha256=row.manifest_sha256) for row in rows)
+    return Past(tuple(refs), seated_s(session, job.id, now))
 
 
-def _order(job: JobRow, candidates: tuple[CheckpointRef, ...]) -> SeatOrder:
-    """What the host is asked to do. Raises: ValidationError when the job's spec cannot be read."""
+def _order(job: JobRow, past: Past) -> SeatOrder:
+    """What the host is asked to do. Raises: ValidationError when the job's spec cannot be read; MaxRuntimeExceeded."""
     if job.lease_token is None:
         raise RuntimeError(f"{job.id} is admitted without a lease; the schema forbids it")
     spec = JobSpec.model_validate(job.spec)
-    return SeatOrder(spec=spec, attempt=job.attempt, lease_token=job.lease_token, resume_from=candidates)
+    left_s = spec.limits.max_runtime_s - past.seated_s
+    if left_s < MIN_RUNTIME_S:
+        raise MaxRuntimeExceeded(RUNTIME_SPENT)
+    return SeatOrder(
+        spec=spec,
+        attempt=job.attempt,
+        lease_token=job.lease_token,
+        resume_from=past.checkpoints,
+        runtime_left_s=left_s,
+    )

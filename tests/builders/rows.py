@@ -14,7 +14,7 @@ from orchestrator.db.job_tables import AttemptRow, CheckpointRow, JobRow
 from orchestrator.db.tables import FileRow, HostRow, TenantRow
 from orchestrator.ids import new_id, new_lease_token
 from orchestrator.jobs.events import EventDraft, record
-from orchestrator.jobs.states import DEADLINE_S, SEATED, TERMINAL, Desired, JobState
+from orchestrator.jobs.states import DEADLINE_S, SEATED, TERMINAL, Desired, JobState, StopReason
 from tests.builders.specs import make_base_spec, make_host_spec, make_job_spec
 from workers.contract.memory import seat_bytes
 from workers.contract.rows import DatasetFormat
@@ -106,6 +106,8 @@ def make_job(
     _save(db, *rows[1:])
     with db.write() as session:
         record(session, tenant.id, row.id, EventDraft(f"Created fine-tuning job: {row.id}"), row.created_at)
+        if state in TERMINAL:
+            record(session, tenant.id, row.id, EventDraft("The end"), now, moved_to=state)
     return row
 
 
@@ -143,6 +145,8 @@ def _job_fields(
         "desired": Desired.RUN,
         "state_since": now,
         "state_deadline": now + timedelta(seconds=deadline) if deadline else None,
+        "stop_reason": StopReason.CANCEL if state is JobState.STOPPING else None,
+        "not_before": now if state is JobState.BACKOFF else None,
         "attempt": 0 if state in _NEVER_SEATED else 1,
         "lease_token": new_lease_token() if state in SEATED else None,
         "created_at": now,

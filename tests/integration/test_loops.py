@@ -136,7 +136,7 @@ def test_a_cluster_that_does_not_answer_changes_nothing(world: World):
 
 
 def test_a_lost_job_fails_after_its_last_retry_and_says_why(world: World):
-    job_id = submit(world, max_retries=1)
+    job_id = submit(world, max_infra_retries=1)
     for _ in range(2):
         world.tick(8)
         world.cluster.kill(world.attempts(job_id)[-1].host_id)

@@ -42,7 +42,7 @@ def fail_polls(world: World, job_id: str, error: Exception) -> None:
 
 
 def test_a_seat_whose_attempt_was_ended_is_told_to_leave(world: World):
-    job_id = submit(world, max_retries=0)
+    job_id = submit(world, max_infra_retries=0)
     world.tick(3)
     host = world.host_of(job_id)
     world.tick(seconds=3_700)
@@ -193,7 +193,7 @@ def test_seats_added_to_a_flavor_count_for_hosts_started_since(db: Database, tmp
 
 def test_a_host_that_is_still_full_is_asked_again(db: Database, tmp_path: Path):
     world = World(db, tmp_path, make_catalogue(max_seats=1))
-    first = running(world, max_retries=0)
+    first = running(world, max_infra_retries=0)
     host = world.host_of(first)
     host.prompt = False
     want(world, first, Desired.CANCEL)

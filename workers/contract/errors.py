@@ -85,7 +85,7 @@ class BaseRefused(UserError):
 
 
 class MaxRuntimeExceeded(UserError):
-    """The attempt ran longer than the job's max_runtime_s."""
+    """The attempts of the job together ran longer than its max_runtime_s."""
 
     code = ErrorCode.MAX_RUNTIME_EXCEEDED
 

@@ -65,8 +65,8 @@ class Engine:
         if attempt.leaving is not None:
             self._guarded(attempt, self._leave)
         elif self._clock() > attempt.deadline:
-            limit = attempt.order.spec.limits.max_runtime_s
-            error = MaxRuntimeExceeded(f"stopped after {limit} s at step {attempt.step}; raise max_runtime_s")
+            limit_s = attempt.order.spec.limits.max_runtime_s
+            error = MaxRuntimeExceeded(f"stopped after {limit_s} s in all at step {attempt.step}; raise max_runtime_s")
             self._end(attempt, attempt.failed(error))
         else:
             return False
