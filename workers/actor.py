@@ -5,10 +5,13 @@ May import: the standard library and `workers.contract`. The training stack is i
 
 import importlib
 import os
-from typing import Any
+from typing import Any, Final
 
 from workers.contract.reports import ExitClass
 from workers.contract.spec import HostSpec, SeatOrder
+
+EXIT_ABANDONED: Final = 70
+"""Status of a process that ended because nobody polled its host any more."""
 
 
 class HostActor:
@@ -19,8 +22,11 @@ class HostActor:
         # OpenMP reads this once, when torch loads it. Threads that spin while waiting halve the speed of a host that
         # shares its cores with anything else, and gain nothing on one that does not.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        self._orphans: Any = importlib.import_module("workers.orphans")
+        self._orphans.mark_children()
+        self._orphans.end_orphans()  # or what a dead host left behind would keep the device's memory
         host_module = importlib.import_module("workers.host")
-        self._host: Any = host_module.TrainingHost(spec)
+        self._host: Any = host_module.TrainingHost(spec, leave=self._leave)
         self._host.start()
 
     def ping(self) -> str:
@@ -44,6 +50,18 @@ class HostActor:
         report: str = self._host.poll(cursor).model_dump_json()
         return report
 
+    def retire(self) -> None:
+        """`Host.retire`."""
+        self._host.retire()
+
     def stop(self) -> None:
         """End training at the next step boundary. Raises BaseDigestMismatch when the base was changed."""
-        self._host.stop()
+        try:
+            self._host.stop()
+        finally:
+            self._orphans.end_children()
+
+    def _leave(self) -> None:
+        """End this process. Only so is it certain that nothing of it trains on."""
+        self._orphans.end_children()
+        os._exit(EXIT_ABANDONED)

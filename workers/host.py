@@ -1,4 +1,4 @@
-"""The training host: one resident base, its seats, and the three calls of `workers.contract.host.Host`."""
+"""The training host: one resident base, its seats, and the calls of `workers.contract.host.Host`."""
 
 import logging
 import os
@@ -11,7 +11,7 @@ import psutil
 import torch
 
 from workers.bases import LoadedBase, load_base
-from workers.contract.errors import HostFull, WorkerError
+from workers.contract.errors import BaseDigestMismatch, HostFull, WorkerError
 from workers.contract.reports import ExitClass, HostPhase, HostReport, Outcome, Report
 from workers.contract.spec import HostSpec, SeatOrder, StepperKind
 from workers.engine.attempt import Attempt, AttemptKey
@@ -20,6 +20,7 @@ from workers.engine.fused import FusedStepper
 from workers.engine.stepper import Stepper
 from workers.engine.turns import TurnStepper
 from workers.reports import ReportLog
+from workers.trust import Trust, leave_when_spent
 
 IDLE_WAIT_S: Final = 0.5
 STEPPERS: Final[dict[StepperKind, Callable[[LoadedBase], Stepper]]] = {
@@ -43,11 +44,17 @@ class TrainingHost:
         load: Callable[[HostSpec], LoadedBase] = load_base,
         stepper: Callable[[LoadedBase], Stepper] | None = None,
         clock: Clock = time.monotonic,
+        leave: Callable[[], None] | None = None,
     ) -> None:
+        """`leave` ends the process when nobody has polled for `spec.trust_s` and the seats are saved."""
         self._spec = spec
         self._load = load
         self._make_stepper = stepper or STEPPERS[spec.stepper]
         self._clock = clock
+        self._leave = leave
+        self._trust = Trust(spec.trust_s, clock)
+        self._retiring = False
+        self._base_intact: bool | None = None
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -67,6 +74,8 @@ class TrainingHost:
         with self._lock:
             if key in self._seen:
                 return
+            if self._retiring:
+                raise HostFull(f"host {self._spec.id} is retiring and takes no more seats")
             older = [attempt for attempt in self._attempts.values() if attempt.key[0] == key[0]]
             if len(self._attempts) - len(older) >= self._spec.max_seats:
                 raise HostFull(f"host {self._spec.id} has {self._spec.max_seats} seats and all are taken")
@@ -89,6 +98,7 @@ class TrainingHost:
 
     def poll(self, cursor: int) -> HostReport:
         """See `Host.poll`. Adds one heartbeat for each attempt."""
+        self._trust.renew()
         with self._lock:
             attempts = list(self._attempts.values())
             for attempt in attempts:
@@ -102,6 +112,7 @@ class TrainingHost:
             error=str(failure) if failure else None,
             base_digest=base.digest if base else None,
             base_folder=str(base.folder) if base else None,
+            base_intact=self._base_intact,
             base_loads=self._base_loads,
             load_seconds=base.load_seconds if base else None,
             memory_bytes=self._memory_bytes(),
@@ -109,10 +120,25 @@ class TrainingHost:
             reports=tuple(self._log.after(cursor)),
         )
 
+    def retire(self) -> None:
+        """See `Host.retire`. A host that nobody polls any more comes to this by itself."""
+        with self._lock:
+            self._retiring = True
+            for attempt in list(self._attempts.values()):
+                attempt.leaving = attempt.leaving or ExitClass.PREEMPTED
+                if self._engine is None:
+                    self._forget(attempt.ended(attempt.leaving))
+        self._wake.set()
+
     def run_once(self) -> bool:
         """Load the base, or do one unit of training work. False when there was nothing to do."""
+        if self._trust.lapsed and not self._retiring:
+            self.retire()
         with self._lock:
             attempts = list(self._attempts.values())
+            resting = self._retiring and not attempts
+        if resting:
+            return self._rest()
         if self._failure is not None:
             for attempt in attempts:
                 self._report(attempt.failed(self._failure))
@@ -126,6 +152,8 @@ class TrainingHost:
         """Load and train in a thread until `stop()`."""
         self._thread = threading.Thread(target=self._run, name=f"host-{self._spec.id}", daemon=True)
         self._thread.start()
+        if self._leave is not None:
+            leave_when_spent(self._trust, lambda: self._phase is HostPhase.RETIRED, self._leave)
 
     def stop(self) -> None:
         """End the thread at the next step boundary and verify the base. Raises BaseDigestMismatch if it changed."""
@@ -161,6 +189,15 @@ class TrainingHost:
         else:
             self._phase = HostPhase.READY
 
+    def _rest(self) -> bool:
+        """The last seat is gone: look at the base once more, and say so. False: that is done."""
+        if self._phase is HostPhase.RETIRED:
+            return False
+        if self._base is not None:
+            self._base_intact = _is_intact(self._base)
+        self._phase = HostPhase.RETIRED
+        return True
+
     def _fail(self, error: WorkerError) -> None:
         self._failure, self._phase = error, HostPhase.FAILED
 
@@ -180,3 +217,12 @@ class TrainingHost:
         if self._spec.device.startswith("cuda"):
             return int(torch.cuda.memory_allocated(self._spec.device))
         return int(psutil.Process().memory_info().rss)
+
+
+def _is_intact(base: LoadedBase) -> bool:
+    try:
+        base.verify_unchanged()
+    except BaseDigestMismatch:
+        log.critical("the resident base %s was changed while it was in use", base.spec.base.id)
+        return False
+    return True

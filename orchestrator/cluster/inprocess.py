@@ -55,6 +55,10 @@ class InProcessCluster(Cluster, Generic[HostT]):
         return self._reach(host_id).poll(cursor)
 
     @override
+    def retire(self, host_id: str) -> None:
+        self._reach(host_id).retire()
+
+    @override
     def stop_host(self, host_id: str) -> None:
         self._require_cluster()
         self.kill(host_id)

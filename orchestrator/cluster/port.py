@@ -39,5 +39,8 @@ class Cluster(Protocol):
     def poll(self, host_id: str, cursor: int) -> HostReport:
         """See `workers.contract.host.Host.poll`."""
 
+    def retire(self, host_id: str) -> None:
+        """See `workers.contract.host.Host.retire`."""
+
     def stop_host(self, host_id: str) -> None:
         """Kill the host and everything it started. A host that is gone already is no error."""

@@ -88,6 +88,10 @@ class RayCluster(Cluster):
         return HostReport.model_validate_json(answer)
 
     @override
+    def retire(self, host_id: str) -> None:
+        self._call(host_id, "retire")
+
+    @override
     def stop_host(self, host_id: str) -> None:
         ray = self._connection.ray()
         try:

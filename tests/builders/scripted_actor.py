@@ -23,6 +23,9 @@ class ScriptedActor:
     def poll(self, cursor: int) -> str:
         return self._host.poll(cursor).model_dump_json()
 
+    def retire(self) -> None:
+        self._host.retire()
+
     def play(self, method: str, *arguments: object) -> None:
         getattr(self._host, method)(*arguments)
 

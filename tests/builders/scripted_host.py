@@ -67,6 +67,9 @@ class ScriptedHost:
         self._seen: set[tuple[str, int]] = set()
         self._log: list[NumberedReport] = []
         self._last_seq = 0
+        self._retiring = False
+        self.intact = True
+        """What it finds when it looks at its base on retiring."""
 
     # The contract.
 
@@ -74,6 +77,8 @@ class ScriptedHost:
         key = (order.spec.job_id, order.attempt)
         if key in self._seen:
             return
+        if self._retiring:
+            raise HostFull(f"host {self.spec.id} is retiring")
         if len(self.seats) >= self.spec.max_seats:
             raise HostFull(f"host {self.spec.id} has {self.spec.max_seats} seats and all are taken")
         self._seen.add(key)
@@ -95,7 +100,8 @@ class ScriptedHost:
         ready = self._phase is HostPhase.READY
         return HostReport(
             host_id=self.spec.id,
-            phase=self._phase,
+            phase=HostPhase.RETIRED if self._rests else self._phase,
+            base_intact=self.intact if self._rests else None,
             pid=os.getpid(),
             error_code=code,
             error=message,
@@ -106,6 +112,15 @@ class ScriptedHost:
             seats=tuple(sorted(self.seats)),
             reports=tuple(entry for entry in self._log if entry.seq > cursor),
         )
+
+    def retire(self) -> None:
+        self._retiring = True
+        for job_id, seat in list(self.seats.items()):
+            self.detach(job_id, seat.order.attempt, ExitClass.PREEMPTED)
+
+    @property
+    def _rests(self) -> bool:
+        return self._retiring and not self.seats and self.prompt
 
     # What the test makes happen.
 

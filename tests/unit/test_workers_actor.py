@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import types
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from workers.contract.spec import HostSpec, SeatOrder
 class RecordingHost:
     """Stands where `workers.host.TrainingHost` stands."""
 
-    def __init__(self, spec: HostSpec) -> None:
+    def __init__(self, spec: HostSpec, leave: Callable[[], None]) -> None:
         self.calls: list[Any] = [spec]
 
     def start(self) -> None:
@@ -27,6 +28,9 @@ class RecordingHost:
 
     def detach(self, job_id: str, attempt: int, reason: ExitClass) -> None:
         self.calls.append((job_id, attempt, reason))
+
+    def retire(self) -> None:
+        self.calls.append("retire")
 
     def poll(self, cursor: int) -> HostReport:
         return HostReport(host_id="h", phase=HostPhase.READY, pid=cursor)
@@ -43,11 +47,13 @@ def test_strings_go_in_as_models_and_come_out_as_json(tmp_path: Any, monkeypatch
     fake = types.ModuleType("workers.host")
     fake.TrainingHost = RecordingHost  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "workers.host", fake)
+    monkeypatch.setenv("ORCHARD_HOST_PROCESS", "")  # this process is no host: what it starts is to stay unmarked
     spec, order = make_host_spec(tmp_path), make_order(make_job_spec(tmp_path))
     actor = HostActor(spec.model_dump_json())
     actor.attach(order.model_dump_json())
     actor.detach("ftjob-1", 1, "preempted")
-    assert actor._host.calls == [spec, "start", order, ("ftjob-1", 1, ExitClass.PREEMPTED)]
+    actor.retire()
+    assert actor._host.calls == [spec, "start", order, ("ftjob-1", 1, ExitClass.PREEMPTED), "retire"]
     assert HostReport.model_validate_json(actor.poll(5)).pid == 5
     assert actor.ping() == "pong"
     assert actor.pid() > 0
