@@ -5,6 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Executor
 from typing import Final
 
 import psutil
@@ -15,6 +16,7 @@ from workers.contract.errors import BaseDigestMismatch, HostFull, WorkerError
 from workers.contract.reports import ExitClass, HostPhase, HostReport, Outcome, Report
 from workers.contract.spec import HostSpec, SeatOrder, StepperKind
 from workers.engine.attempt import Attempt, AttemptKey
+from workers.engine.background import Inline, one_thread
 from workers.engine.engine import Clock, Engine
 from workers.engine.fused import FusedStepper
 from workers.engine.stepper import Stepper
@@ -31,7 +33,8 @@ log = logging.getLogger(__name__)
 
 
 class TrainingHost:
-    """Implements `Host`. `start()` trains in a thread of its own; tests call `run_once()` instead.
+    """Implements `Host`. `start()` trains in a thread of its own, with others for what needs no model; tests call
+    `run_once()` instead, which then does everything itself.
 
     The lock guards the table of attempts only and is never held while the base loads or a step runs, so that
     `attach`, `detach` and `poll` return at once.
@@ -45,13 +48,17 @@ class TrainingHost:
         stepper: Callable[[LoadedBase], Stepper] | None = None,
         clock: Clock = time.monotonic,
         leave: Callable[[], None] | None = None,
+        executor: Callable[[str], Executor] | None = None,
     ) -> None:
-        """`leave` ends the process when nobody has polled for `spec.trust_s` and the seats are saved."""
+        """`leave` ends the process when nobody has polled for `spec.trust_s` and the seats are saved. `executor`: see
+        `Engine`.
+        """
         self._spec = spec
         self._load = load
         self._make_stepper = stepper or STEPPERS[spec.stepper]
         self._clock = clock
         self._leave = leave
+        self._executor = executor
         self._trust = Trust(spec.trust_s, clock)
         self._retiring = False
         self._base_intact: bool | None = None
@@ -182,7 +189,14 @@ class TrainingHost:
         try:
             self._base = self._load(self._spec)
             self._base_loads += 1
-            self._engine = Engine(self._base, self._make_stepper(self._base), self._report, self._clock)
+            self._engine = Engine(
+                self._base,
+                self._make_stepper(self._base),
+                self._report,
+                clock=self._clock,
+                executor=self._executor or (Inline if self._thread is None else one_thread),
+                wake=self._wake.set,
+            )
         except WorkerError as error:
             log.warning("host %s could not load base %s: %s", self._spec.id, self._spec.base.id, error)
             self._fail(error)

@@ -136,7 +136,7 @@ def first_step(
     """Result and unclipped gradients of the first seat's first step."""
     seen: dict[int, dict[str, Tensor]] = {}
 
-    def watch(optimizer: torch.optim.AdamW, training: object, rate: float, step: int) -> float:
+    def watch(optimizer: torch.optim.AdamW, training: object, rate: float, step: int, lines: object) -> float:
         watched = seats[0].adapter
         if optimizer is watched.optimizer:  # type: ignore[attr-defined]
             grads = (
@@ -145,7 +145,7 @@ def first_step(
                 else {n: w.grad for n, w in watched.by_name.items()}
             )  # type: ignore[attr-defined]
             seen[0] = {name: grad.clone() for name, grad in grads.items()}
-        return update(optimizer, training, rate, step)  # type: ignore[arg-type]
+        return update(optimizer, training, rate, step, lines)  # type: ignore[arg-type]
 
     monkeypatch.setattr(fused_stepper, "update", watch)
     monkeypatch.setattr(turns, "update", watch)

@@ -130,6 +130,6 @@ def test_the_order_of_rows_depends_on_seed_and_epoch_alone() -> None:
 
 def test_evaluation_sees_every_row_once() -> None:
     rows = [EncodedRow(line, [1] * (line % 4 + 2), [True] * (line % 4 + 2)) for line in range(1, 12)]
-    batches = evaluation_batches(rows, 4, pad_id=0)
+    batches = list(evaluation_batches(rows, 4, pad_id=0))
     assert sorted(line for batch in batches for line in batch.lines) == list(range(1, 12))
     assert sum(batch.supervised for batch in batches) == sum(row.supervised for row in rows)

@@ -1,7 +1,7 @@
 """Which rows a step takes, and micro-batches as tensors."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -80,10 +80,10 @@ def epoch_order(rows: int, seed: int, epoch: int) -> tuple[int, ...]:
     return tuple(order)
 
 
-def evaluation_batches(rows: Sequence[EncodedRow], size: int, pad_id: int) -> list[MicroBatch]:
-    """Every row once, neighbours of like length together so that little is padded."""
+def evaluation_batches(rows: Sequence[EncodedRow], size: int, pad_id: int) -> Iterator[MicroBatch]:
+    """Every row once, neighbours of like length together so that little is padded. Made one by one, as asked for."""
     ordered = sorted(rows, key=lambda row: (len(row.input_ids), row.line))
-    return [collate(ordered[start : start + size], pad_id) for start in range(0, len(ordered), size)]
+    return (collate(ordered[start : start + size], pad_id) for start in range(0, len(ordered), size))
 
 
 def collate(rows: Sequence[EncodedRow], pad_id: int) -> MicroBatch:

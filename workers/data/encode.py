@@ -1,6 +1,6 @@
 """Rows become tokens, once and ahead of training, under an explicit policy for rows that are too long."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,25 +39,38 @@ class EncodedData:
         return sum(row.supervised for row in self.rows)
 
 
-def encode_training(tokenizer: Any, template: str | None, data: DataSpec) -> EncodedData:
-    """The training file as tokens. Raises: StorageUnavailable; DataError naming every line that cannot be used."""
-    return _encode(tokenizer, template, data, data.training, DataError)
+def encode_training(
+    tokenizer: Any, template: str | None, data: DataSpec, before_row: Callable[[], object] = lambda: None
+) -> EncodedData:
+    """The training file as tokens; `before_row` may raise to give up.
+
+    Raises: StorageUnavailable; DataError naming every line that cannot be used.
+    """
+    return _encode(tokenizer, template, data, data.training, DataError, before_row)
 
 
-def encode_validation(tokenizer: Any, template: str | None, data: DataSpec) -> EncodedData:
+def encode_validation(
+    tokenizer: Any, template: str | None, data: DataSpec, before_row: Callable[[], object] = lambda: None
+) -> EncodedData:
     """The validation file as tokens, empty without one. Raises: StorageUnavailable, ValidationDataError."""
     if data.validation is None:
         return EncodedData(())
-    return _encode(tokenizer, template, data, data.validation, ValidationDataError)
+    return _encode(tokenizer, template, data, data.validation, ValidationDataError, before_row)
 
 
 def _encode(
-    tokenizer: Any, template: str | None, data: DataSpec, ref: DatasetRef, error: type[DataError]
+    tokenizer: Any,
+    template: str | None,
+    data: DataSpec,
+    ref: DatasetRef,
+    error: type[DataError],
+    before_row: Callable[[], object],
 ) -> EncodedData:
     kept: list[EncodedRow] = []
     issues: list[RowIssue] = []
     truncated = dropped = 0
     for read in read_rows(ref, error):
+        before_row()
         try:
             ids, mask = encode_row(tokenizer, template, read.row)
         except TemplateMismatch as problem:

@@ -4,9 +4,12 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from workers.contract.errors import DataError, UserError, WorkerError
-from workers.contract.reports import ExitClass, Heartbeat, Outcome, SeatReport
+from workers.contract.reports import AdapterManifest, ExitClass, Heartbeat, Outcome, SeatReport
 from workers.contract.spec import SeatOrder
+from workers.engine.evaluation import Evaluation
 from workers.engine.seat import Seat
+from workers.engine.stepper import StepResult
+from workers.engine.stopping import Milestone
 
 Phase = Literal["waiting", "preparing", "training", "evaluating", "saving"]
 AttemptKey = tuple[str, int]
@@ -23,6 +26,12 @@ class Attempt:
     deadline: float
     phase: Phase = "waiting"
     seat: Seat | None = None
+    unsaid: StepResult | None = None
+    """The last step, while its report waits for the evaluation that goes with it."""
+    evaluation: Evaluation | None = None
+    """Under way."""
+    result: Milestone | None = None
+    """What is being published."""
     leaving: ExitClass | None = None
     over: bool = False
 
@@ -51,6 +60,19 @@ class Attempt:
         if seat is not None:
             fields |= {"trained_tokens": seat.trained_tokens, "eval_loss_before": seat.eval_loss_before}
         return self.say(Outcome, exit_class=exit_class, step=self.step, **fields)
+
+    def succeeded(self, adapter: AdapterManifest) -> Outcome:
+        """The last report of an attempt whose `result` is whole in storage."""
+        seat, result = self.seat, self.result
+        if seat is None or result is None:
+            raise AssertionError("an adapter was published for a seat that was not finished")
+        return self.ended(
+            ExitClass.OK,
+            adapter=adapter,
+            eval_loss_after=result.eval_loss,
+            best_step=None if seat.stopping is None else result.step,
+            stopped_early=seat.stopped_early,
+        )
 
     def failed(self, error: WorkerError) -> Outcome:
         """The last report of an attempt that `error` ended."""

@@ -1,183 +1,182 @@
-"""What the host does next: release, prepare, step, and what follows a step. Training itself is the stepper's."""
+"""What the host does next: what each seat owes, then one training step. Training itself is the stepper's."""
 
 import logging
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
+from concurrent.futures import Executor
 
 from workers.bases import LoadedBase
 from workers.contract.errors import MaxRuntimeExceeded, WorkerError
 from workers.contract.failpoints import failpoint
-from workers.contract.reports import CheckpointManifest, ExitClass, Outcome, Report, StepReport
+from workers.contract.reports import ExitClass, Outcome, Report
+from workers.engine.ahead import Ahead
 from workers.engine.attempt import Attempt
-from workers.engine.export import publish_adapter
-from workers.engine.prepare import prepare
+from workers.engine.background import Inline
+from workers.engine.evaluation import Evaluation
+from workers.engine.prepare import prepared, seat_of
+from workers.engine.progress import step_report
 from workers.engine.saver import Saver
 from workers.engine.seat import Seat
-from workers.engine.stepper import Stepper, StepResult
+from workers.engine.stepper import Stepper
 
 log = logging.getLogger(__name__)
 Clock = Callable[[], float]
 
 
 class Engine:
-    """Moves attempts forward, one unit of work a call. Not thread-safe: one thread owns it."""
+    """Moves attempts forward, a short piece of work a call. Not thread-safe: one thread owns it.
+
+    What needs no model is done beside it: `executor(name)` gives each kind of such work its one thread, and `wake` is
+    called, from there, when some of it is done.
+    """
 
     def __init__(
         self,
         base: LoadedBase,
         stepper: Stepper,
         report: Callable[[Report], None],
+        *,
         clock: Clock = time.monotonic,
+        executor: Callable[[str], Executor] = Inline,
+        wake: Callable[[], None] = lambda: None,
     ) -> None:
         self._base = base
         self._stepper = stepper
         self._report = report
         self._clock = clock
-        self._saver = Saver()
+        self._ahead = Ahead(base, executor("ahead"), wake)
+        self._saver = Saver(base, executor("saver"), wake)
 
     def advance(self, attempts: Sequence[Attempt]) -> bool:
-        """Release who leaves, then prepare one newcomer or take one step. False when there was nothing to do.
+        """A piece of what each attempt owes, and one step for those that owe nothing. False when nothing was done.
 
         An attempt is over once its `Outcome` was reported; the caller drops it then.
         """
-        for attempt in attempts:
-            self._guarded(attempt, self._tell_saved)
-        staying = [attempt for attempt in attempts if not attempt.over and not self._released(attempt)]
-        newcomer = next((attempt for attempt in staying if attempt.seat is None), None)
-        if newcomer is not None:
-            self._guarded(newcomer, self._prepare)
-            return True
-        by_seat = {id(attempt.seat): attempt for attempt in staying}
-        due = [attempt.seat for attempt in staying if attempt.seat is not None]
-        if not due:
-            return len(staying) < len(attempts)
         failpoint("worker.step")
-        for stepped in self._stepper.step(due):
-            attempt, result = by_seat[id(stepped.seat)], stepped.result
-            if isinstance(result, WorkerError):
-                self._end(attempt, attempt.failed(result))
-            else:
-                self._guarded(attempt, partial(self._follow_up, result=result))
-        return True
+        idle = [attempt for attempt in attempts if not self._settle(attempt)]
+        trained = self._train([attempt for attempt in idle if attempt.phase == "training"])
+        return trained or len(idle) < len(attempts)
 
-    def _released(self, attempt: Attempt) -> bool:
-        if attempt.leaving is not None:
-            self._guarded(attempt, self._leave)
-        elif self._clock() > attempt.deadline:
-            limit_s = attempt.order.spec.limits.max_runtime_s
-            error = MaxRuntimeExceeded(f"stopped after {limit_s} s in all at step {attempt.step}; raise max_runtime_s")
-            self._end(attempt, attempt.failed(error))
-        else:
-            return False
-        return True
+    def _train(self, due: Sequence[Attempt]) -> bool:
+        by_seat = {id(attempt.seat): attempt for attempt in due}
+        seats = [attempt.seat for attempt in due if attempt.seat is not None]
+        for stepped in self._stepper.step(seats) if seats else ():
+            attempt = by_seat[id(stepped.seat)]
+            if isinstance(stepped.result, WorkerError):
+                self._end(attempt, attempt.failed(stepped.result))
+                continue
+            attempt.unsaid = stepped.result
+            self._settle(attempt)
+        return bool(seats)
 
-    def _leave(self, attempt: Attempt) -> None:
-        reason = attempt.leaving or ExitClass.CANCELLED
-        if reason is ExitClass.PREEMPTED and attempt.seat is not None and attempt.step > 0:
-            self._save(attempt, attempt.seat)
-            self._tell(self._saver.wait(attempt))
-        self._end(attempt, attempt.ended(reason))
-
-    def _prepare(self, attempt: Attempt) -> None:
-        attempt.phase = "preparing"
-        prepare(attempt, self._base, self._stepper, self._report)
-        seat = _seat_of(attempt)
-        if seat.step == 0 and seat.validation:
-            self._evaluate(attempt, seat)
-            seat.eval_loss_before = seat.eval_loss
-            self._report(self._step_report(attempt, seat, None))
-        attempt.phase = "training"
-        if seat.finished:
-            self._finish(attempt, seat)
-
-    def _follow_up(self, attempt: Attempt, result: StepResult) -> None:
-        """Evaluate, report, save and finish, as far as they are due after a step."""
-        seat = _seat_of(attempt)
-        training = seat.spec.training
-        if seat.validation and (seat.finished or seat.step % training.eval_interval_steps == 0):
-            self._evaluate(attempt, seat)
-        self._report(self._step_report(attempt, seat, result))
-        if seat.finished or seat.step % training.checkpoint_interval_steps == 0:
-            self._save(attempt, seat)
-        attempt.phase = "training"
-        if seat.finished:
-            self._finish(attempt, seat)
-
-    def _evaluate(self, attempt: Attempt, seat: Seat) -> None:
-        attempt.phase = "evaluating"
-        evaluation = self._stepper.evaluate(seat)
-        seat.eval_step, seat.eval_loss, seat.eval_accuracy = seat.step, evaluation.loss, evaluation.accuracy
-
-    def _save(self, attempt: Attempt, seat: Seat) -> None:
-        if seat.saved_step == seat.step:
-            return
-        attempt.phase = "saving"
-        self._tell(self._saver.wait(attempt))
-        self._saver.save(attempt, seat.snapshot(), self._base.digest)
-        seat.saved_step = seat.step
-
-    def _tell_saved(self, attempt: Attempt) -> None:
-        self._tell(self._saver.finished(attempt))
-
-    def _tell(self, saved: CheckpointManifest | None) -> None:
-        if saved is not None:
-            self._report(saved)
-
-    def _finish(self, attempt: Attempt, seat: Seat) -> None:
-        if seat.validation and seat.eval_step != seat.step:
-            self._evaluate(attempt, seat)
-        attempt.phase = "saving"
-        adapter = publish_adapter(seat, self._base)
-        failpoint("adapter.written")
-        self._tell(self._saver.wait(attempt))
-        self._end(attempt, attempt.ended(ExitClass.OK, adapter=adapter, eval_loss_after=seat.eval_loss))
-
-    def _step_report(self, attempt: Attempt, seat: Seat, result: StepResult | None) -> StepReport:
-        evaluated = seat.eval_step == seat.step
-        fields = (
-            {}
-            if result is None
-            else {
-                "train_loss": result.loss,
-                "train_mean_token_accuracy": result.accuracy,
-                "learning_rate": result.learning_rate,
-                "grad_norm": result.grad_norm,
-                "tokens": result.tokens,
-                "supervised_tokens": result.supervised_tokens,
-                "step_seconds": result.seconds,
-            }
-        )
-        return attempt.say(
-            StepReport,
-            step=seat.step,
-            total_steps=seat.total_steps,
-            epoch=seat.plan.epoch_after(seat.step),
-            full_valid_loss=seat.eval_loss if evaluated else None,
-            full_valid_mean_token_accuracy=seat.eval_accuracy if evaluated else None,
-            **fields,
-        )
-
-    def _guarded(self, attempt: Attempt, work: Callable[[Attempt], None]) -> None:
-        """Run `work`; whatever it raises ends this attempt and no other."""
+    def _settle(self, attempt: Attempt) -> bool:
+        """Do a piece of what `attempt` owes; whatever that raises ends this attempt and no other. False: none done."""
         try:
-            work(attempt)
+            return self._owed(attempt)
         except WorkerError as error:
             self._end(attempt, attempt.failed(error))
         except Exception as error:
             log.exception("attempt %s of job %s failed", attempt.order.attempt, attempt.order.spec.job_id)
             self._end(attempt, attempt.failed(WorkerError(f"unexpected {type(error).__name__}; see the host's log")))
+        return True
 
-    def _end(self, attempt: Attempt, outcome: Outcome) -> None:
+    def _owed(self, attempt: Attempt) -> bool:
+        self._tell_saved(attempt)
+        if attempt.leaving is not None:
+            return self._leave(attempt, attempt.leaving)
+        if self._clock() > attempt.deadline:
+            limit_s = attempt.order.spec.limits.max_runtime_s
+            raise MaxRuntimeExceeded(f"stopped after {limit_s} s in all at step {attempt.step}; raise max_runtime_s")
+        if attempt.seat is None:
+            return self._prepare(attempt)
+        return self._follow_up(attempt, attempt.seat)
+
+    def _follow_up(self, attempt: Attempt, seat: Seat) -> bool:
+        """After a step come, as far as due, an evaluation, the report, a checkpoint, the end, or the next step."""
+        if seat.owes_evaluation:
+            self._evaluate(attempt, seat)
+            return True
+        self._tell_step(attempt, seat)
+        if seat.owes_checkpoint and not self._save(attempt, seat):
+            return False
+        if seat.finished:
+            return self._finish(attempt, seat)
+        attempt.phase = "training"
+        return False
+
+    def _leave(self, attempt: Attempt, reason: ExitClass) -> bool:
         seat = attempt.seat
         if seat is not None:
-            self._stepper.close(seat.adapter)
-        self._saver.forget(attempt)
+            self._tell_step(attempt, seat)
+        if reason is ExitClass.PREEMPTED and seat is not None and seat.step > 0:
+            attempt.phase = "saving"
+            if seat.saved_step != seat.step and not self._save(attempt, seat):
+                return False
+            if self._saver.saving(attempt):
+                return False
+        self._end(attempt, attempt.ended(reason))
+        return True
+
+    def _prepare(self, attempt: Attempt) -> bool:
+        if attempt.phase == "waiting":
+            attempt.phase = "preparing"
+            self._ahead.begin(attempt)
+        ready = self._ahead.ready(attempt, self._report)
+        if ready is None:
+            return False
+        seat = attempt.seat = seat_of(attempt.order, ready, self._base, self._stepper)
+        self._report(prepared(attempt, seat, ready))
+        return True
+
+    def _evaluate(self, attempt: Attempt, seat: Seat) -> None:
+        """One pass over some validation rows; the last one makes the result."""
+        attempt.phase = "evaluating"
+        if attempt.evaluation is None:
+            attempt.evaluation = Evaluation(seat.validation, self._stepper.evaluate(seat))
+        attempt.evaluation.advance()
+        if attempt.evaluation.done:
+            seat.take(attempt.evaluation.score(seat.step))
+            attempt.evaluation = None
+            self._report(step_report(attempt, seat, attempt.unsaid))
+            attempt.unsaid = None
+
+    def _save(self, attempt: Attempt, seat: Seat) -> bool:
+        """Have a checkpoint of this step written. False while the one before still is."""
+        if self._saver.saving(attempt):
+            attempt.phase = "saving"
+            return False
+        self._saver.save(attempt, seat.snapshot())
+        seat.saved_step = seat.step
+        self._tell_saved(attempt)
+        return True
+
+    def _finish(self, attempt: Attempt, seat: Seat) -> bool:
+        attempt.phase = "saving"
+        if attempt.result is None:
+            attempt.result = seat.result()
+            self._saver.publish(attempt, attempt.result)
+        adapter = self._saver.published(attempt)
+        if adapter is None:
+            return False
+        failpoint("adapter.written")
+        self._tell_saved(attempt)  # written before it, by the same thread
+        self._end(attempt, attempt.succeeded(adapter))
+        return True
+
+    def _tell_step(self, attempt: Attempt, seat: Seat) -> None:
+        if attempt.unsaid is not None:
+            self._report(step_report(attempt, seat, attempt.unsaid))
+            attempt.unsaid = None
+
+    def _tell_saved(self, attempt: Attempt) -> None:
+        if (manifest := self._saver.saved(attempt)) is not None:
+            self._report(manifest)
+
+    def _end(self, attempt: Attempt, outcome: Outcome) -> None:
         attempt.over = True
+        if attempt.seat is not None:
+            self._tell_step(attempt, attempt.seat)
+            self._stepper.close(attempt.seat.adapter)
+        self._ahead.forget(attempt)
+        self._saver.forget(attempt)
         self._report(outcome)
-
-
-def _seat_of(attempt: Attempt) -> Seat:
-    if attempt.seat is None:
-        raise AssertionError("the attempt was not prepared")
-    return attempt.seat

@@ -1,5 +1,6 @@
 """The finished adapter: a plain PEFT folder and the tokenizer, laid out as MLflow's transformers flavour keeps them."""
 
+import copy
 import hashlib
 import tempfile
 from pathlib import Path
@@ -10,25 +11,25 @@ from safetensors.torch import save_file
 from workers.bases import LoadedBase
 from workers.contract.base import BaseSpec
 from workers.contract.reports import AdapterManifest
-from workers.contract.spec import JobSpec
+from workers.contract.spec import JobSpec, SeatOrder
 from workers.engine.lora import lora_config
-from workers.engine.seat import Seat
+from workers.engine.stopping import Milestone
 from workers.storage import child, digest_folder, publish_folder
 
 MANIFEST: Final = "manifest.json"
 WEIGHTS: Final = "peft/adapter_model.safetensors"
 
 
-def publish_adapter(seat: Seat, base: LoadedBase) -> AdapterManifest:
+def publish_adapter(order: SeatOrder, result: Milestone, base: LoadedBase) -> AdapterManifest:
     """Write `<output_uri>/a<attempt>/adapter/`: `peft/`, `components/tokenizer/`, `manifest.json`.
 
     Raises StorageUnavailable.
     """
-    spec = seat.spec
-    uri = child(spec.output_uri, f"a{seat.order.attempt}", "adapter")
+    spec = order.spec
+    uri = child(spec.output_uri, f"a{order.attempt}", "adapter")
     with tempfile.TemporaryDirectory(prefix="orchard-adapter-") as name:
         folder = Path(name)
-        _write_peft(seat, folder / "peft")
+        _write_peft(spec, result, folder / "peft")
         template = _write_tokenizer(base.tokenizer, spec.base, folder / "components" / "tokenizer")
         files = digest_folder(folder)
         manifest = AdapterManifest(
@@ -43,28 +44,25 @@ def publish_adapter(seat: Seat, base: LoadedBase) -> AdapterManifest:
     return manifest
 
 
-def _write_peft(seat: Seat, folder: Path) -> None:
+def _write_peft(spec: JobSpec, result: Milestone, folder: Path) -> None:
     folder.mkdir(parents=True)
-    config = lora_config(seat.spec.method)
+    config = lora_config(spec.method)
     config.inference_mode = True
-    config.base_model_name_or_path = seat.spec.base.location
-    config.revision = seat.spec.base.revision
+    config.base_model_name_or_path = spec.base.location
+    config.revision = spec.base.revision
     config.save_pretrained(folder)
-    weights = {name: weight.detach().cpu().contiguous() for name, weight in seat.adapter.weights().items()}
+    weights = {name: weight.contiguous() for name, weight in result.weights.items()}
     save_file(weights, folder / "adapter_model.safetensors", metadata={"format": "pt"})
-    (folder / "README.md").write_text(_card(seat.spec, seat.step))
+    (folder / "README.md").write_text(_card(spec, result.step))
 
 
 def _write_tokenizer(tokenizer: Any, base: BaseSpec, folder: Path) -> str | None:
     """Save the tokenizer with the chat template the rows were rendered with, and return that template."""
-    own = tokenizer.chat_template
-    tokenizer.chat_template = base.chat_template or own
-    try:
-        tokenizer.save_pretrained(folder)
-        template: str | None = tokenizer.chat_template
-        return template
-    finally:
-        tokenizer.chat_template = own
+    own = copy.copy(tokenizer)  # shares the vocabulary, but not the template, with the thread that tokenises
+    own.chat_template = base.chat_template or tokenizer.chat_template
+    own.save_pretrained(folder)
+    template: str | None = own.chat_template
+    return template
 
 
 def _card(spec: JobSpec, steps: int) -> str:

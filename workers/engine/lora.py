@@ -35,6 +35,16 @@ def targets_of(method: LoraMethod, linears: Mapping[str, nn.Module]) -> list[str
     return [path for path in linears if path.rpartition(".")[2] in wanted]
 
 
+def adapter_shapes(method: LoraMethod, linears: Mapping[str, nn.Module]) -> dict[str, tuple[int, ...]]:
+    """The weights an adapter will have, by the names of `Adapter.weights`. Raises InvalidTargetModules."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for path in targets_of(method, linears):
+        inputs, outputs = features_of(linears[path])
+        shapes[f"{PREFIX}{path}.lora_A.weight"] = (method.rank, inputs)
+        shapes[f"{PREFIX}{path}.lora_B.weight"] = (outputs, method.rank)
+    return shapes
+
+
 def require_targets(method: LoraMethod, linears: Mapping[str, nn.Module]) -> None:
     """Raises InvalidTargetModules when the base has no linear of one of the names."""
     known = {path.rpartition(".")[2] for path in linears}

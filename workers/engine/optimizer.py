@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from workers.contract.errors import NonFiniteLoss
 from workers.contract.spec import TrainingSpec
+from workers.engine.guards import require_finite
 
 
 def make_adamw(parameters: Sequence[nn.Parameter], training: TrainingSpec) -> torch.optim.AdamW:
@@ -21,15 +21,14 @@ def make_adamw(parameters: Sequence[nn.Parameter], training: TrainingSpec) -> to
     )
 
 
-def update(optimizer: torch.optim.AdamW, training: TrainingSpec, rate: float, step: int) -> float:
+def update(optimizer: torch.optim.AdamW, training: TrainingSpec, rate: float, step: int, lines: Sequence[int]) -> float:
     """Clip by the job's own norm and take update number `step` at `rate`. Returns the norm before clipping.
 
-    Raises NonFiniteLoss, before any weight is touched, when the norm is not finite.
+    Raises NonFiniteLoss naming `lines`, the rows behind the gradient, before any weight is touched.
     """
     (group,) = optimizer.param_groups
     norm = float(nn.utils.clip_grad_norm_(group["params"], training.max_grad_norm or float("inf")))
-    if norm - norm != 0:
-        raise NonFiniteLoss(f"the gradient of step {step} is {norm}; lower the learning rate")
+    require_finite(norm, f"the gradient of step {step}", lines)
     group["lr"] = rate
     optimizer.step()
     return norm

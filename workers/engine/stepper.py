@@ -1,12 +1,13 @@
 """The one interface behind which training happens."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from workers.contract.errors import WorkerError
 from workers.contract.spec import JobSpec
 from workers.engine.adapter import Adapter
+from workers.engine.evaluation import Scored
 from workers.engine.seat import Seat
 
 
@@ -31,14 +32,6 @@ class Stepped:
     result: StepResult | WorkerError
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """Loss and token accuracy over a whole validation file."""
-
-    loss: float
-    accuracy: float
-
-
 class Stepper(Protocol):
     """Holds adapters on the resident base and trains them."""
 
@@ -55,5 +48,8 @@ class Stepper(Protocol):
         `trained_tokens` and `train_loss` moved on; one that fails is left as it was before the step.
         """
 
-    def evaluate(self, seat: Seat) -> Evaluation:
-        """Score the seat's validation rows with its adapter as it stands. Raises: NonFiniteLoss, OutOfMemory."""
+    def evaluate(self, seat: Seat) -> Iterator[Scored]:
+        """Score the seat's validation rows with its adapter as it stands, one forward pass at a time, as it is drawn.
+
+        Other seats may step in between, this one may not. Drawing raises OutOfMemory.
+        """

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 
@@ -13,11 +13,12 @@ from workers.data.batches import evaluation_batches
 from workers.engine.adapter import Adapter
 from workers.engine.adapters import AdapterRack, PeftAdapter
 from workers.engine.dropout import DropoutKey
+from workers.engine.evaluation import Scored
 from workers.engine.guards import memory_guarded, require_finite
 from workers.engine.loss import Scorer
 from workers.engine.optimizer import update
 from workers.engine.seat import Seat
-from workers.engine.stepper import Evaluation, Stepped, StepResult
+from workers.engine.stepper import Stepped, StepResult
 from workers.engine.still import still
 
 log = logging.getLogger(__name__)
@@ -77,10 +78,11 @@ class TurnStepper:
             (nll / supervised).backward()  # type: ignore[no-untyped-call]  # torch ships no type for it
             loss += float(nll.detach()) / supervised
             correct += int(scores.correct.sum())
-        require_finite(loss, f"the training loss of step {seat.step + 1}", [line for b in batches for line in b.lines])
+        lines = [line for batch in batches for line in batch.lines]
+        require_finite(loss, f"the training loss of step {seat.step + 1}", lines)
         adapter.require_gradients()
         rate = seat.next_learning_rate
-        norm = update(adapter.optimizer, seat.spec.training, rate, seat.step + 1)
+        norm = update(adapter.optimizer, seat.spec.training, rate, seat.step + 1, lines)
         tokens = sum(batch.tokens for batch in batches)
         seat.step += 1
         seat.trained_tokens += tokens
@@ -89,17 +91,13 @@ class TurnStepper:
         return StepResult(loss, correct / supervised, norm, rate, tokens, supervised, seconds)
 
     @torch.no_grad()
-    def evaluate(self, seat: Seat) -> Evaluation:
-        """See `Stepper.evaluate`."""
-        self._rack.activate(self._adapters[seat.adapter.name], training=False)
-        nll, correct, supervised = 0.0, 0, 0
+    def evaluate(self, seat: Seat) -> Iterator[Scored]:
+        """See `Stepper.evaluate`. A pass takes as many rows as one of training."""
+        adapter = self._adapters[seat.adapter.name]
         size = seat.spec.training.micro_batch_size
-        with memory_guarded():
-            for batch in evaluation_batches(seat.validation, size, seat.plan.pad_id):
+        for batch in evaluation_batches(seat.validation, size, seat.plan.pad_id):
+            self._rack.activate(adapter, training=False)
+            with memory_guarded():
                 scores = self._scorer.score(batch.to(self._base.device))
-                nll += float(scores.nll.sum())
-                correct += int(scores.correct.sum())
-                supervised += batch.supervised
-        loss = nll / supervised
-        require_finite(loss, f"the validation loss after step {seat.step}", ())
-        return Evaluation(loss, correct / supervised)
+                scored = Scored(float(scores.nll.sum()), int(scores.correct.sum()), batch.supervised)
+            yield scored

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import nn
@@ -13,6 +13,7 @@ from workers.contract.errors import NoGradient, OutOfMemory, WorkerError
 from workers.contract.spec import JobSpec
 from workers.data.batches import MicroBatch, evaluation_batches
 from workers.engine.adapter import Adapter
+from workers.engine.evaluation import Scored
 from workers.engine.fused.compose import Candidate, compose
 from workers.engine.fused.knee import SMALLEST, measure_knee
 from workers.engine.fused.linears import AdaptedLinears
@@ -24,7 +25,7 @@ from workers.engine.guards import memory_guarded, require_finite
 from workers.engine.loss import Scorer
 from workers.engine.optimizer import update
 from workers.engine.seat import Seat
-from workers.engine.stepper import Evaluation, Stepped, StepResult
+from workers.engine.stepper import Stepped, StepResult
 from workers.engine.still import still
 
 log = logging.getLogger(__name__)
@@ -77,23 +78,18 @@ class FusedStepper:
         return [self._update(window) for window in chosen if window.full]
 
     @torch.no_grad()
-    def evaluate(self, seat: Seat) -> Evaluation:
+    def evaluate(self, seat: Seat) -> Iterator[Scored]:
         """See `Stepper.evaluate`. Rows of like length share a pass, as many as the budget allows."""
         adapter = self._adapters[seat.adapter.name]
         widest = max(len(row.input_ids) for row in seat.validation)
         size = max(1, self.budget_tokens // widest)
-        nll, correct, supervised = 0.0, 0, 0
-        with memory_guarded():
-            for batch in evaluation_batches(seat.validation, size, seat.plan.pad_id):
-                routing = route([evaluation_pick(adapter, batch, seat.spec)])
-                with self._linears.routed(routing):
-                    scores = self._scorer.score(batch.to(self._base.device))
-                nll += float(scores.nll.double().sum())
-                correct += int(scores.correct.sum())
-                supervised += batch.supervised
-        loss = nll / supervised
-        require_finite(loss, f"the validation loss after step {seat.step}", ())
-        return Evaluation(loss, correct / supervised)
+        for batch in evaluation_batches(seat.validation, size, seat.plan.pad_id):
+            routing = route([evaluation_pick(adapter, batch, seat.spec)])
+            with memory_guarded(), self._linears.routed(routing):
+                scores = self._scorer.score(batch.to(self._base.device))
+                scored = Scored(float(scores.nll.double().sum()), int(scores.correct.sum()), batch.supervised)
+            self._shares.serve(adapter.name, batch.tokens)
+            yield scored
 
     def _run(self, windows: Sequence[Window]) -> None:
         """Forward, backward and bookkeeping of one fused pass. Gradients of seats add up in their stacks' rows."""
@@ -136,7 +132,7 @@ class FusedStepper:
             require_finite(loss, f"the training loss of step {seat.step + 1}", lines)
             self._require_gradients(adapter)
             rate = seat.next_learning_rate
-            norm = update(adapter.optimizer, seat.spec.training, rate, seat.step + 1)
+            norm = update(adapter.optimizer, seat.spec.training, rate, seat.step + 1, lines)
         except WorkerError as error:
             return Stepped(seat, error)
         seat.step += 1
