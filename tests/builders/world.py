@@ -12,6 +12,7 @@ from orchestrator.cluster.inprocess import InProcessCluster
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import AttemptRow, EventRow, JobRow
 from orchestrator.db.tables import HostRow
+from orchestrator.jobs.invariants import violations
 from orchestrator.loops.counts import Counts
 from orchestrator.settings import Settings
 from tests.builders.rows import NOW
@@ -39,7 +40,10 @@ def make_catalogue(*bases: str, devices: int = 1, max_seats: int = 4) -> Catalog
 
 @dataclass
 class World:
-    """Everything a control loop needs. `tick` is one pass; time moves only when a test says so."""
+    """Everything a control loop needs. `tick` is one pass; time moves only when a test says so.
+
+    After every pass the invariants of `orchestrator.jobs.invariants` must hold.
+    """
 
     db: Database
     folder: Path
@@ -65,7 +69,13 @@ class World:
             counts = Counts()
             for step in self.control.steps:
                 counts += step.run_once(self.now)
+            self.check()
         return counts
+
+    def check(self) -> None:
+        """Every invariant holds."""
+        with self.db.read() as session:
+            assert violations(session, self.now) == []
 
     def job(self, job_id: str) -> JobRow:
         with self.db.read() as session:

@@ -227,7 +227,9 @@ def test_a_job_stuck_beyond_its_deadline_is_tried_again(world: World):
     world.tick(3)
     assert world.job(job_id).state == JobState.STARTING
     world.tick(seconds=3_700)
-    assert world.job(job_id).infra_failures == 1
+    assert (world.job(job_id).state, world.job(job_id).stop_reason) == (JobState.STOPPING, "stuck")
+    world.tick(2)
+    assert (world.job(job_id).infra_failures, world.host_of(job_id).seats) == (1, {})
 
 
 def test_rows_that_stand_in_both_files_fail_the_job_by_line(world: World):
