@@ -1,4 +1,4 @@
-"""Writing off the step path: checkpoints and finished adapters are copied at a step boundary and written by a thread."""
+"""Writing off the step path: what checkpoints and adapters are made of is copied at a step boundary, then written."""
 
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
