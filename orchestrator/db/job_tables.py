@@ -69,6 +69,7 @@ class JobRow(Base):
     training_file_id: Mapped[str] = mapped_column(ForeignKey("file.id"))
     validation_file_id: Mapped[str | None] = mapped_column(ForeignKey("file.id"))
     memory_bytes: Mapped[int] = mapped_column(BigInt, doc="what its seat claims from a host")
+    pass_positions: Mapped[int] = mapped_column(doc="of the largest micro-batch it may bring")
     max_user_retries: Mapped[int] = mapped_column(default=0, doc="repeats after an error of the job's own")
     max_infra_retries: Mapped[int] = mapped_column(default=10, doc="repeats in a row after the machinery failed")
     max_preemptions: Mapped[int] = mapped_column(default=100, doc="repeats in a row after giving its seat to others")

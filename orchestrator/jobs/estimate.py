@@ -10,7 +10,15 @@ from orchestrator.jobs.request import JobRequest
 from orchestrator.jobs.submit import Desk, draft_spec
 from orchestrator.jobs.views import ResolvedHyperparameters, ResolvedOptions, hyperparameters_of
 from orchestrator.tenancy.views import Tenant
-from workers.contract.memory import PROCESS_BYTES, base_bytes, host_bytes, lora_parameters, seat_bytes
+from workers.contract import memory
+from workers.contract.memory import (
+    PROCESS_BYTES,
+    host_bytes,
+    least_pass_bytes,
+    lora_parameters,
+    pass_positions,
+    seat_bytes,
+)
 from workers.contract.spec import JobSpec
 
 
@@ -27,6 +35,7 @@ class MemoryEstimate(BaseModel):
 
     base_bytes: int
     seat_bytes: int
+    pass_bytes: int = Field(description="while a micro-batch is in work")
     process_bytes: int
     total_bytes: int
 
@@ -52,6 +61,7 @@ def estimate(desk: Desk, tenant: Tenant, request: JobRequest, now: datetime) -> 
     spec = draft_spec(desk, tenant, request, now)
     flavors = _flavors(spec, desk.catalogue)
     shape, validation = spec.base.shape, spec.data.validation
+    footprint = memory.estimate(shape, spec.quantization, spec.compute_dtype)
     return EstimateView(
         model=spec.base.id,
         training_rows=spec.data.training.rows,
@@ -60,8 +70,9 @@ def estimate(desk: Desk, tenant: Tenant, request: JobRequest, now: datetime) -> 
         trainable_parameters=lora_parameters(shape, spec.method),
         hyperparameters=hyperparameters_of(spec),
         memory=MemoryEstimate(
-            base_bytes=base_bytes(shape, spec.quantization, spec.compute_dtype),
+            base_bytes=footprint.resident_bytes - PROCESS_BYTES,
             seat_bytes=seat_bytes(spec),
+            pass_bytes=least_pass_bytes(footprint, pass_positions(spec)),
             process_bytes=PROCESS_BYTES,
             total_bytes=host_bytes(spec),
         ),

@@ -23,7 +23,9 @@ class HostView(BaseModel):
     compute_dtype: str
     flavor: str
     state: str
-    memory_bytes: int = Field(description="claimed from the flavor for base and seats")
+    memory_bytes: int = Field(description="process and base; an estimate until the host has measured itself")
+    activation_bytes: int = Field(description="of a training pass, for each position; likewise")
+    budget_tokens: int | None = Field(description="positions that share a pass at most, when last asked")
     base_digest: str | None
     base_loads: int = Field(description="times its process loaded the base; 1 for a sound host")
     load_seconds: float | None
@@ -57,6 +59,8 @@ def _view(row: HostRow, jobs: list[str]) -> HostView:
         flavor=row.flavor,
         state=row.state,
         memory_bytes=row.memory_bytes,
+        activation_bytes=row.activation_bytes,
+        budget_tokens=row.budget_tokens,
         base_digest=row.base_digest,
         base_loads=row.base_loads,
         load_seconds=row.load_seconds,

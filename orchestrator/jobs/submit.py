@@ -25,7 +25,7 @@ from orchestrator.jobs.views import hyperparameters_of
 from orchestrator.tenancy.hold import hold_tenant
 from orchestrator.tenancy.views import Tenant
 from workers.contract.failpoints import failpoint
-from workers.contract.memory import seat_bytes
+from workers.contract.memory import pass_positions, seat_bytes
 from workers.contract.rows import DatasetFormat
 from workers.contract.spec import DatasetRef, JobSpec
 
@@ -136,6 +136,7 @@ def _row(request: JobRequest, spec: JobSpec, now: datetime) -> JobRow:
         training_file_id=spec.data.training.file_id,
         validation_file_id=None if validation is None else validation.file_id,
         memory_bytes=seat_bytes(spec),
+        pass_positions=pass_positions(spec),
         state=JobState.VALIDATING,
         desired=Desired.RUN,
         state_since=now,

@@ -56,6 +56,7 @@ class Intake:
 
     def _renew(self, session: Session, host: HostRow, answer: HostReport, now: datetime) -> None:
         host.last_seen_at, host.resident_bytes = now, answer.memory_bytes
+        host.budget_tokens = answer.budget_tokens
         if answer.reports:
             host.cursor = answer.reports[-1].seq
         held = (AttemptRow.host_id == host.id, AttemptRow.ended_at.is_(None))
@@ -88,6 +89,10 @@ def _describe(host: HostRow, answer: HostReport, now: datetime) -> None:
     host.base_digest = answer.base_digest or host.base_digest
     host.base_folder = answer.base_folder or host.base_folder
     host.base_loads, host.load_seconds, host.pid = answer.base_loads, answer.load_seconds, answer.pid
+    if answer.footprint is not None:
+        host.memory_bytes = answer.footprint.resident_bytes
+        host.activation_bytes = answer.footprint.activation_bytes
+        host.recomputed_bytes = answer.footprint.recomputed_bytes
     if answer.phase is HostPhase.READY and host.state == HostState.STARTING:
         host.state, host.ready_at = HostState.READY, now
 

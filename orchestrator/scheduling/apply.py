@@ -18,7 +18,7 @@ from orchestrator.jobs.events import EventDraft
 from orchestrator.jobs.states import JobState
 from orchestrator.jobs.transition import amend, transition
 from orchestrator.scheduling.plan import Admit, RetireHost, StartHost, Wait
-from workers.contract.memory import PROCESS_BYTES, base_bytes
+from workers.contract.memory import estimate
 from workers.contract.spec import HostSpec
 
 
@@ -61,7 +61,9 @@ class Applier:
             cache_dir=str(self.cache_dir),
             threads=flavor.threads,
             stepper=flavor.stepper,
+            memory_bytes=flavor.memory_bytes,
         )
+        footprint = estimate(base.spec.shape, spec.quantization, spec.compute_dtype)
         session.add(
             HostRow(
                 id=spec.id,
@@ -70,7 +72,10 @@ class Applier:
                 compute_dtype=action.key.compute_dtype,
                 flavor=action.flavor,
                 spec=spec.model_dump(mode="json"),
-                memory_bytes=PROCESS_BYTES + base_bytes(base.spec.shape, spec.quantization, spec.compute_dtype),
+                memory_bytes=footprint.resident_bytes,
+                activation_bytes=footprint.activation_bytes,
+                recomputed_bytes=footprint.recomputed_bytes,
+                vocab_size=footprint.vocab_size,
                 state=HostState.STARTING,
                 created_at=now,
             )

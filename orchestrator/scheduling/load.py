@@ -14,7 +14,7 @@ from orchestrator.jobs.states import Desired, JobState
 from orchestrator.jobs.transition import JobRef
 from orchestrator.scheduling.snapshot import HostView, ResidentKey, Snapshot, WaitingJob
 from workers.contract.base import ComputeDtype, Quantization
-from workers.contract.memory import PROCESS_BYTES, base_bytes
+from workers.contract.memory import Footprint, estimate
 
 MAX_WAITING = 1_000  # jobs looked at in one pass; the rest keep their place
 
@@ -58,30 +58,30 @@ def _waiting(session: Session, catalogue: Catalogue, now: datetime) -> tuple[Wai
 def _waiting_job(row: JobRow, catalogue: Catalogue) -> WaitingJob:
     """From columns alone: a spec that this version cannot read must not keep the others from being planned."""
     key, base = resident_key(row.base_id, row.quantization, row.compute_dtype), catalogue.base(row.base_id)
-    resident = 0 if base is None else PROCESS_BYTES + base_bytes(base.spec.shape, key.quantization, key.compute_dtype)
     return WaitingJob(
         ref=JobRef.of(row),
         key=key,
         priority=row.priority,
         submitted=row.seq,
         seat_bytes=row.memory_bytes,
-        host_bytes=resident + row.memory_bytes,
+        pass_positions=row.pass_positions,
+        footprint=None if base is None else estimate(base.spec.shape, key.quantization, key.compute_dtype),
         reason=row.queue_reason,
-        offered=base is not None,
     )
 
 
 def _host_views(session: Session, hosts: list[HostRow], catalogue: Catalogue) -> tuple[HostView, ...]:
     usage = session.execute(
-        select(AttemptRow.host_id, func.count(), func.sum(AttemptRow.memory_bytes))
+        select(AttemptRow.host_id, func.count(), func.sum(AttemptRow.memory_bytes), func.max(JobRow.pass_positions))
+        .join(JobRow, JobRow.id == AttemptRow.job_id)
         .where(AttemptRow.ended_at.is_(None))
         .group_by(AttemptRow.host_id)
     )
-    taken = {host_id: (count, int(claimed)) for host_id, count, claimed in usage}
+    taken = {host_id: (count, int(claimed), largest) for host_id, count, claimed, largest in usage}
     views = []
     for host in hosts:
         flavor = catalogue.flavor(host.flavor)  # None: its hosts finish what they have, get nothing new and retire
-        seats, claimed = taken.get(host.id, (0, 0))
+        seats, claimed, largest = taken.get(host.id, (0, 0, 0))
         views.append(
             HostView(
                 id=host.id,
@@ -92,6 +92,13 @@ def _host_views(session: Session, hosts: list[HostRow], catalogue: Catalogue) ->
                 free_bytes=flavor.memory_bytes - host.memory_bytes - claimed if flavor else 0,
                 idle_since=host.idle_since if host.state == HostState.READY and not seats else None,
                 max_seats=min(flavor.max_seats, host.spec["max_seats"]) if flavor else 0,
+                footprint=Footprint(
+                    resident_bytes=host.memory_bytes,
+                    activation_bytes=host.activation_bytes,
+                    recomputed_bytes=host.recomputed_bytes,
+                    vocab_size=host.vocab_size,
+                ),
+                pass_positions=largest,
             )
         )
     return tuple(views)

@@ -1,6 +1,6 @@
 """`plan`: from a snapshot to the actions to take. No I/O, no clock, no randomness."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from orchestrator.catalogue.entries import Flavor
@@ -72,9 +72,7 @@ class _Draft:
             if reason != job.reason:
                 self.actions.append(Wait(job.ref, reason))
             return
-        self._hosts[host.id] = replace(
-            host, seats_taken=host.seats_taken + 1, free_bytes=host.free_bytes - job.seat_bytes, idle_since=None
-        )
+        self._hosts[host.id] = host.with_seat(job)
         self.actions.append(Admit(job.ref, host.id))
 
     def retire_idle(self, now: datetime) -> None:
@@ -84,18 +82,16 @@ class _Draft:
 
     def _warm_host(self, job: WaitingJob) -> HostView | None:
         """The host that holds the job's base and has room; ready ones first, then the emptiest."""
-        fitting = [host for host in self._hosts.values() if host.key == job.key and self._has_room(host, job)]
+        fitting = [host for host in self._hosts.values() if host.key == job.key and host.has_room(job)]
         return min(fitting, key=lambda host: (not host.ready, host.seats_taken, host.id), default=None)
-
-    def _has_room(self, host: HostView, job: WaitingJob) -> bool:
-        return host.seats_taken < host.max_seats and job.seat_bytes <= host.free_bytes
 
     def _fresh_host(self, job: WaitingJob) -> HostView | None:
         """A new host on the first flavor, in catalogue order, with a free device that is large enough."""
         for flavor in self._fitting(job):
-            if self._free_devices(flavor) > 0 and self._spare_ids:
-                room = flavor.memory_bytes - job.host_bytes + job.seat_bytes
-                host = HostView(self._spare_ids.pop(0), job.key, flavor.name, False, 0, room, None, flavor.max_seats)
+            if job.footprint is not None and self._free_devices(flavor) > 0 and self._spare_ids:
+                free = flavor.memory_bytes - job.footprint.resident_bytes
+                name, seats = self._spare_ids.pop(0), flavor.max_seats
+                host = HostView(name, job.key, flavor.name, False, 0, free, None, seats, job.footprint)
                 self._hosts[host.id] = host
                 self.actions.append(StartHost(host.id, job.key, flavor.name, job.ref.id))
                 return host
@@ -103,7 +99,8 @@ class _Draft:
 
     def _fitting(self, job: WaitingJob) -> list[Flavor]:
         """Flavors on which a host could be started for this job, in catalogue order."""
-        return [flavor for flavor in self._flavors.values() if job.offered and job.host_bytes <= flavor.memory_bytes]
+        needed = job.host_bytes
+        return [flavor for flavor in self._flavors.values() if needed is not None and needed <= flavor.memory_bytes]
 
     def _free_devices(self, flavor: Flavor) -> int:
         held = sum(host.flavor == flavor.name for host in self._hosts.values())
@@ -136,7 +133,8 @@ class _Draft:
                 f"Waiting for a seat: {len(same)} host(s) hold {job.key} with {taken} seats taken, and none has room "
                 f"for {_gb(job.seat_bytes)} more. The job starts when one of them finishes."
             )
-        if not job.offered:
+        needed = job.host_bytes
+        if needed is None:
             return (
                 f"Cannot be placed: {job.key.base_id} is not in the catalogue any more. Ask for it, or cancel the job."
             )
@@ -144,11 +142,11 @@ class _Draft:
         if not fitting:
             largest = max(flavor.memory_bytes for flavor in self._flavors.values())
             return (
-                f"Cannot be placed: it needs {_gb(job.host_bytes)} on one device, and the largest configured device "
+                f"Cannot be placed: it needs {_gb(needed)} on one device, and the largest configured device "
                 f"has {_gb(largest)}. Ask for less, or add a flavor."
             )
         names = ", ".join(f"{flavor.name} ({flavor.count})" for flavor in fitting)
-        return f"Waiting for a device: {job.key} needs {_gb(job.host_bytes)}, and every device of {names} is busy."
+        return f"Waiting for a device: {job.key} needs {_gb(needed)}, and every device of {names} is busy."
 
 
 def _gb(size: int) -> str:

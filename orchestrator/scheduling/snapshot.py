@@ -1,11 +1,12 @@
 """What the planner sees: values, no rows."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from orchestrator.catalogue.entries import Flavor
 from orchestrator.jobs.transition import JobRef
 from workers.contract.base import ComputeDtype, Quantization
+from workers.contract.memory import Footprint, least_pass_bytes
 
 
 @dataclass(frozen=True, order=True)
@@ -29,9 +30,17 @@ class WaitingJob:
     priority: int
     submitted: int  # place in the order of submission
     seat_bytes: int
-    host_bytes: int  # a fresh host with this job alone
+    pass_positions: int  # of the largest micro-batch it may bring
+    footprint: Footprint | None  # of a fresh host, by estimate; None: its base is not in the catalogue any more
     reason: str | None = None  # why it waits, as its owner was last told
-    offered: bool = True  # its base is in the catalogue, so a host may be started for it
+
+    @property
+    def host_bytes(self) -> int | None:
+        """What a fresh host takes with this job alone on it; None where none may be started for it."""
+        if self.footprint is None:
+            return None
+        passes = least_pass_bytes(self.footprint, self.pass_positions)
+        return self.footprint.resident_bytes + self.seat_bytes + passes
 
 
 @dataclass(frozen=True)
@@ -43,9 +52,27 @@ class HostView:
     flavor: str
     ready: bool
     seats_taken: int
-    free_bytes: int
+    free_bytes: int  # beside base and seats: what passes may take, and further seats
     idle_since: datetime | None
     max_seats: int
+    footprint: Footprint
+    pass_positions: int = 0  # of the largest micro-batch that its seats may bring
+
+    def has_room(self, job: WaitingJob) -> bool:
+        """Whether the job can have a seat here and every micro-batch still fits."""
+        largest = max(self.pass_positions, job.pass_positions)
+        needed = job.seat_bytes + least_pass_bytes(self.footprint, largest)
+        return self.seats_taken < self.max_seats and needed <= self.free_bytes
+
+    def with_seat(self, job: WaitingJob) -> "HostView":
+        """The host as it will be when the job sits on it."""
+        return replace(
+            self,
+            seats_taken=self.seats_taken + 1,
+            free_bytes=self.free_bytes - job.seat_bytes,
+            pass_positions=max(self.pass_positions, job.pass_positions),
+            idle_since=None,
+        )
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from orchestrator.ids import new_id, new_lease_token
 from orchestrator.jobs.events import EventDraft, record
 from orchestrator.jobs.states import DEADLINE_S, SEATED, TERMINAL, Desired, JobState, StopReason
 from tests.builders.specs import make_base_spec, make_host_spec, make_job_spec
-from workers.contract.memory import seat_bytes
+from workers.contract.memory import pass_positions, seat_bytes
 from workers.contract.rows import DatasetFormat
 from workers.contract.spec import DatasetRef
 
@@ -70,6 +70,9 @@ def make_host(db: Database, state: str = "ready", base_id: str = "tiny", **chang
         "flavor": "cpu",
         "spec": spec.model_dump(mode="json"),
         "memory_bytes": 2_000_000_000,
+        "activation_bytes": 10_000,
+        "recomputed_bytes": 2_000,
+        "vocab_size": spec.base.shape.vocab_size,
         "state": state,
         "created_at": NOW,
         "ready_at": NOW if state == "ready" else None,
@@ -141,6 +144,7 @@ def _job_fields(
         "seed": spec.seed,
         "training_file_id": file.id,
         "memory_bytes": seat_bytes(spec),
+        "pass_positions": pass_positions(spec),
         "state": state,
         "desired": Desired.RUN,
         "state_since": now,

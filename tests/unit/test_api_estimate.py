@@ -24,7 +24,7 @@ def test_the_estimate_is_what_the_job_then_gets(web: TestClient, body: dict[str,
     assert estimate["fits"] is True
     assert estimate["flavors"] == [{"flavor": "cpu", "memory_bytes": 4_000_000_000, "fits": True}]
     assert estimate["memory"]["total_bytes"] == sum(
-        estimate["memory"][part] for part in ("base_bytes", "seat_bytes", "process_bytes")
+        estimate["memory"][part] for part in ("base_bytes", "seat_bytes", "pass_bytes", "process_bytes")
     )
     assert estimate["total_steps"] == job["x_orchard"]["total_steps"] == 6
     assert estimate["memory"]["seat_bytes"] == job["x_orchard"]["memory_bytes"]

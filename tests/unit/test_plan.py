@@ -11,6 +11,7 @@ from orchestrator.jobs.transition import JobRef
 from orchestrator.scheduling.plan import Admit, RetireHost, StartHost, Wait, plan
 from orchestrator.scheduling.snapshot import HostView, ResidentKey, Snapshot, WaitingJob
 from workers.contract.base import ComputeDtype, Quantization
+from workers.contract.memory import Footprint
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 GB = 10**9
@@ -20,14 +21,22 @@ def key(base: str = "llama") -> ResidentKey:
     return ResidentKey(base, Quantization.NF4, ComputeDtype.BF16)
 
 
-def job(name: str, base: str = "llama", priority: int = 0, age: int = 0, seat_gb: float = 1, host_gb: float = 4):
+def footprint(resident_gb: float = 3) -> Footprint:
+    """A megabyte for each position of a pass, a tenth when it recomputes."""
+    return Footprint(resident_bytes=int(resident_gb * GB), activation_bytes=10**6, recomputed_bytes=10**5, vocab_size=1)
+
+
+def job(
+    name: str, base: str = "llama", priority: int = 0, age: int = 0, seat_gb: float = 1, host_gb: float = 3, tokens=0
+):
+    """`host_gb`: base and process of a fresh host."""
     ref = JobRef(name, "tenant", JobState.QUEUED, 0, None)
-    return WaitingJob(ref, key(base), priority, age, int(seat_gb * GB), int(host_gb * GB))
+    return WaitingJob(ref, key(base), priority, age, int(seat_gb * GB), tokens, footprint(host_gb))
 
 
 def host(name: str, base: str = "llama", *, seats: int = 0, free_gb: float = 8, idle_s: int | None = None, **state):
     idle = None if idle_s is None else NOW - timedelta(seconds=idle_s)
-    state = {"ready": True, "max_seats": 4} | state
+    state = {"ready": True, "max_seats": 4, "footprint": footprint()} | state
     return HostView(name, key(base), "cpu", seats_taken=seats, free_bytes=int(free_gb * GB), idle_since=idle, **state)
 
 
@@ -93,6 +102,27 @@ def test_a_job_too_large_for_a_busy_host_waits_with_the_numbers():
     assert "9.0 GB" in wait.reason
 
 
+def test_seats_add_up_but_their_passes_do_not():
+    waiting = [job(f"j{n}", age=n, tokens=29_000) for n in range(6)]
+    actions = plan(snapshot(*waiting, hosts=[host("warm", max_seats=8, free_gb=8)]), NOW)
+    assert [name for name, _ in admitted(actions)] == ["j0", "j1", "j2", "j3", "j4"]  # 5 x 1 GB, one pass of 3
+
+
+def test_a_job_whose_micro_batch_would_crowd_out_the_others_waits():
+    neighbour = host("warm", seats=1, free_gb=4, pass_positions=20_000)
+    assert admitted(plan(snapshot(job("a", tokens=29_000), hosts=[neighbour]), NOW)) == [("a", "warm")]
+    (wait,) = plan(snapshot(job("a", tokens=31_000), hosts=[neighbour]), NOW)
+    assert isinstance(wait, Wait)
+
+
+def test_what_a_warm_host_has_measured_counts_and_not_the_estimate():
+    frugal = Footprint(resident_bytes=GB, activation_bytes=10**5, recomputed_bytes=10**4, vocab_size=1)
+    waiting = job("a", tokens=60_000)
+    assert admitted(plan(snapshot(waiting, hosts=[host("warm", free_gb=4)]), NOW)) == []
+    measured = host("warm", free_gb=4, footprint=frugal)
+    assert admitted(plan(snapshot(waiting, hosts=[measured]), NOW)) == [("a", "warm")]
+
+
 def test_a_reason_already_told_is_not_written_again():
     (wait,) = plan(snapshot(job("a"), retiring={"cpu": 1}), NOW)
     told = WaitingJob(**{**job("a").__dict__, "reason": wait.reason})
@@ -105,11 +135,12 @@ def test_a_host_idle_for_long_is_retired_and_a_needed_one_is_not():
 
 
 jobs = st.builds(
-    lambda name, base, priority, seat: job(f"j{name}", base, priority, name, seat, 3 + seat),
+    lambda name, base, priority, seat, tokens: job(f"j{name}", base, priority, name, seat, tokens=tokens),
     st.integers(0, 10**6),
     st.sampled_from(["llama", "qwen", "gemma"]),
     st.integers(-2, 2),
     st.floats(0.1, 5),
+    st.integers(0, 50_000),
 )
 
 
@@ -124,8 +155,8 @@ def test_no_plan_overbooks_a_device_or_its_seats(waiting, devices, max_seats):
         seated = [by_name[name] for name, where in admitted(actions) if where == host_id]
         assert 1 <= len(seated) <= max_seats
         assert all(j.key == start.key for j in seated)
-        resident = seated[0].host_bytes - seated[0].seat_bytes
-        assert resident + sum(j.seat_bytes for j in seated) <= 12 * GB
+        passes = max(j.host_bytes - j.footprint.resident_bytes - j.seat_bytes for j in seated)
+        assert seated[0].footprint.resident_bytes + sum(j.seat_bytes for j in seated) + passes <= 12 * GB
     assert plan(world, NOW) == actions
 
 

@@ -1,35 +1,96 @@
-"""Bytes of a base and of a seat, before anything is loaded: what admission reckons with.
+"""What a host takes in bytes: admission reckons with an estimate until the host has measured its own.
 
-The figures are upper estimates for LoRA over a frozen base without activation checkpointing.
+Seats add up; passes do not. Whoever shares a training pass, its positions are bounded by the host's token budget, or by
+one micro-batch that is larger, and only a chunk of logits exists at a time. When memory is short a pass keeps no
+activations inside a layer (recomputation), so that is what a job must at least find room for.
 Sources: QLoRA (arXiv 2305.14314) for NF4 storage, Korthikanti et al. (arXiv 2205.05198) for activations.
 """
 
 from typing import Final
 
-from workers.contract.base import COMPUTE_BYTES, BaseShape, ComputeDtype, Quantization
-from workers.contract.spec import JobSpec, LoraMethod, TrainingSpec
+from pydantic import Field
 
-PROCESS_BYTES: Final = 1_200_000_000  # interpreter, torch, transformers, bitsandbytes, Ray worker
-OPTIMIZER_BYTES_PER_PARAMETER: Final = 16  # fp32 weight, gradient and two Adam moments
+from workers.contract.base import COMPUTE_BYTES, BaseShape, ComputeDtype, Quantization
+from workers.contract.model import Frozen
+from workers.contract.spec import JobSpec, LoraMethod
+
+PROCESS_BYTES: Final = 1_200_000_000  # interpreter, torch, transformers, bitsandbytes, Ray worker; or a CUDA context
+TRAINED_BYTES: Final = 16  # per trained weight: fp32 weight, gradient and two Adam moments
+SNAPSHOT_BYTES: Final = 12  # per trained weight, while a checkpoint is written: weight and moments once more
 LINEAR_BYTES: Final = {Quantization.NF4: 0.5 + 4 / 64, Quantization.INT8: 1.01}  # NF4: one fp32 absmax per 64 weights
+CHUNK_LOGITS: Final = 1 << 25  # logits worked on at a time; more only where a base's own head must make them
+LOGIT_BYTES: Final = 8  # fp32, before and after the softmax
+LEAST_POSITIONS: Final = 256  # of a pass that every host keeps room for
+
+
+class Footprint(Frozen):
+    """What a host takes, whoever is seated on it: estimated from the shape of its base, or measured by itself."""
+
+    resident_bytes: int = Field(ge=0, description="process and base, between passes")
+    activation_bytes: int = Field(ge=1, description="of a training pass, for each position of its micro-batch")
+    recomputed_bytes: int = Field(ge=1, description="likewise, when layers keep nothing but their input")
+    vocab_size: int = Field(ge=1)
+
+    def pass_bytes(self, positions: int, *, recompute: bool) -> int:
+        """What a pass over so many positions adds while it runs."""
+        each = self.recomputed_bytes if recompute else self.activation_bytes
+        return positions * each + logit_bytes(positions, self.vocab_size)
+
+    def positions_within(self, room: int, *, recompute: bool) -> int:
+        """How many positions a pass may have that is to fit `room` bytes; 0 when none does."""
+        each = self.recomputed_bytes if recompute else self.activation_bytes
+        all_logits = max(room, 0) // (each + LOGIT_BYTES * self.vocab_size)
+        chunked = (room - LOGIT_BYTES * CHUNK_LOGITS) // each
+        return max(all_logits if all_logits * self.vocab_size <= CHUNK_LOGITS else chunked, 0)
+
+
+def estimate(shape: BaseShape, quantization: Quantization, dtype: ComputeDtype) -> Footprint:
+    """An upper estimate for LoRA on every linear of a decoder of this shape."""
+    layer = layer_bytes(shape, dtype)
+    inputs = shape.num_layers * shape.hidden_size * COMPUTE_BYTES[dtype]
+    return Footprint(
+        resident_bytes=PROCESS_BYTES + base_bytes(shape, quantization, dtype),
+        activation_bytes=(shape.num_layers + 1) * layer,  # one more: what the layer at work holds besides
+        recomputed_bytes=inputs + 2 * layer,
+        vocab_size=shape.vocab_size,
+    )
 
 
 def base_bytes(shape: BaseShape, quantization: Quantization, dtype: ComputeDtype) -> int:
-    """Resident weights: embeddings stay in the compute dtype, linears are stored as `quantization` says."""
-    embeddings = shape.vocab_size * shape.hidden_size
-    linears = max(shape.parameters - embeddings, 0)
+    """Resident weights: the layers' linears are stored as `quantization` says, all else in the compute dtype.
+
+    One linear, dequantized for its product, is part of it.
+    """
+    attention = 2 * shape.hidden_size * (shape.query_size + shape.key_value_size)
+    widest = shape.hidden_size * max(shape.intermediate_size, shape.query_size)
+    linears = shape.num_layers * (attention + 3 * shape.hidden_size * shape.intermediate_size)
+    linears = min(linears, max(shape.parameters - shape.vocab_size * shape.hidden_size, 0))
     compute = COMPUTE_BYTES[dtype]
-    return int(embeddings * compute + linears * LINEAR_BYTES.get(quantization, compute))
+    if quantization is Quantization.NONE:
+        return shape.parameters * compute
+    return int((shape.parameters - linears + widest) * compute + linears * LINEAR_BYTES[quantization])
+
+
+def layer_bytes(shape: BaseShape, dtype: ComputeDtype) -> int:
+    """What one layer keeps of one position for its backward.
+
+    In fp32: the inputs of up to four norms and of every adapted linear. In the compute dtype: queries, keys, values and
+    the attention's output; gate, its activation and up; a dropout mask for each adapted linear.
+    """
+    hidden, middle, query, key_value = _sizes(shape)
+    adapted = 5 * hidden + query + middle  # inputs of q, k, v, gate and up; of o; of down
+    norms = 4 * hidden + query + key_value
+    return 4 * (adapted + norms) + COMPUTE_BYTES[dtype] * (4 * query + 3 * middle + adapted)
+
+
+def logit_bytes(positions: int, vocab_size: int) -> int:
+    """The largest chunk of logits of a pass in which every position is supervised."""
+    return LOGIT_BYTES * min(CHUNK_LOGITS, positions * vocab_size)
 
 
 def lora_parameters(shape: BaseShape, method: LoraMethod) -> int:
     """Trainable weights: r * (in + out) for every adapted linear of every layer."""
-    hidden, middle, query, key_value = (
-        shape.hidden_size,
-        shape.intermediate_size,
-        shape.query_size,
-        shape.key_value_size,
-    )
+    hidden, middle, query, key_value = _sizes(shape)
     sizes = {
         "q_proj": hidden + query,
         "k_proj": hidden + key_value,
@@ -43,20 +104,26 @@ def lora_parameters(shape: BaseShape, method: LoraMethod) -> int:
     return shape.num_layers * method.rank * sum(sizes.get(name, widest) for name in method.target_modules)
 
 
-def activation_bytes(shape: BaseShape, training: TrainingSpec, max_seq_len: int, dtype: ComputeDtype) -> int:
-    """Stored for backward by one full micro-batch: activations of every layer, fp32 logits and their gradient."""
-    tokens = training.micro_batch_size * max_seq_len
-    per_layer = 14 * shape.hidden_size + 4 * shape.intermediate_size
-    return tokens * (shape.num_layers * per_layer * COMPUTE_BYTES[dtype] + 2 * 4 * shape.vocab_size)
-
-
 def seat_bytes(spec: JobSpec) -> int:
-    """What one seat adds to a host that already holds its base."""
-    parameters = lora_parameters(spec.base.shape, spec.method)
-    activations = activation_bytes(spec.base.shape, spec.training, spec.data.max_seq_len, spec.compute_dtype)
-    return parameters * OPTIMIZER_BYTES_PER_PARAMETER + activations
+    """What one seat adds to a host that already holds its base, pass or no pass."""
+    return lora_parameters(spec.base.shape, spec.method) * (TRAINED_BYTES + SNAPSHOT_BYTES)
+
+
+def pass_positions(spec: JobSpec) -> int:
+    """Positions of the largest micro-batch that the job may bring."""
+    return spec.training.micro_batch_size * spec.data.max_seq_len
+
+
+def least_pass_bytes(footprint: Footprint, positions: int) -> int:
+    """What must be free for passes on a host whose seats bring micro-batches of up to `positions`."""
+    return footprint.pass_bytes(max(positions, LEAST_POSITIONS), recompute=True)
 
 
 def host_bytes(spec: JobSpec) -> int:
     """A fresh host with this job alone on it."""
-    return PROCESS_BYTES + base_bytes(spec.base.shape, spec.quantization, spec.compute_dtype) + seat_bytes(spec)
+    footprint = estimate(spec.base.shape, spec.quantization, spec.compute_dtype)
+    return footprint.resident_bytes + seat_bytes(spec) + least_pass_bytes(footprint, pass_positions(spec))
+
+
+def _sizes(shape: BaseShape) -> tuple[int, int, int, int]:
+    return shape.hidden_size, shape.intermediate_size, shape.query_size, shape.key_value_size

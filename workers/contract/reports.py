@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from workers.contract.errors import ErrorCode
+from workers.contract.memory import Footprint
 from workers.contract.model import Frozen
 
 
@@ -189,5 +190,7 @@ class HostReport(Frozen):
     base_loads: int = Field(0, description="times this process loaded base weights; stays 1")
     load_seconds: float | None = None
     memory_bytes: int | None = Field(None, description="resident memory of the process, or allocated device memory")
+    footprint: Footprint | None = Field(None, description="measured once the base is resident")
+    budget_tokens: int | None = Field(None, description="positions that share a pass at most, as things stand")
     seats: tuple[str, ...] = Field((), description="ids of the jobs seated now")
     reports: tuple[NumberedReport, ...] = ()

@@ -193,6 +193,7 @@ class HostSpec(Frozen):
     cache_dir: str = Field(description="local folder for converted and pre-quantized weights")
     threads: int | None = Field(None, ge=1, description="CPU threads for torch; None: torch decides")
     stepper: StepperKind = StepperKind.FUSED
+    memory_bytes: int | None = Field(None, gt=0, description="of its device, for all it does; None: no limit is known")
     trust_s: float = Field(
         900.0, gt=0, description="seconds without a poll after which the host saves its seats, ends them and exits"
     )

@@ -1,0 +1,80 @@
+"""The arithmetic of memory: what adds up, what is bounded, and what a room still holds."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.builders.specs import make_base_spec, make_job_spec
+from workers.contract.base import BaseShape, ComputeDtype, Quantization
+from workers.contract.memory import (
+    CHUNK_LOGITS,
+    LEAST_POSITIONS,
+    Footprint,
+    base_bytes,
+    estimate,
+    host_bytes,
+    lora_parameters,
+    pass_positions,
+    seat_bytes,
+)
+
+LLAMA_8B = BaseShape(
+    parameters=8_030_261_248,
+    vocab_size=128_256,
+    hidden_size=4096,
+    intermediate_size=14_336,
+    num_layers=32,
+    query_size=4096,
+    key_value_size=1024,
+    max_positions=131_072,
+)
+footprints = st.builds(
+    Footprint,
+    resident_bytes=st.just(0),
+    activation_bytes=st.integers(1, 10**7),
+    recomputed_bytes=st.integers(1, 10**6),
+    vocab_size=st.integers(1, 300_000),
+)
+
+
+@given(footprints, st.integers(0, 10**11), st.booleans())
+def test_a_pass_that_is_said_to_fit_fits_and_the_next_larger_one_does_not(
+    footprint: Footprint, room: int, recompute: bool
+) -> None:
+    positions = footprint.positions_within(room, recompute=recompute)
+    assert positions == 0 or footprint.pass_bytes(positions, recompute=recompute) <= room
+    assert footprint.pass_bytes(positions + 1, recompute=recompute) > room
+
+
+def test_logits_are_bounded_by_their_chunk() -> None:
+    footprint = Footprint(resident_bytes=0, activation_bytes=1, recomputed_bytes=1, vocab_size=262_144)
+    assert footprint.pass_bytes(10, recompute=False) == 10 + 10 * 262_144 * 8
+    assert footprint.pass_bytes(10**6, recompute=False) == 10**6 + CHUNK_LOGITS * 8
+
+
+@pytest.mark.parametrize(
+    ("quantization", "gigabytes"), [(Quantization.NONE, 16.1), (Quantization.INT8, 9.3), (Quantization.NF4, 6.2)]
+)
+def test_embeddings_and_an_untied_head_stay_in_the_compute_dtype(quantization: Quantization, gigabytes: float) -> None:
+    assert base_bytes(LLAMA_8B, quantization, ComputeDtype.BF16) / 1e9 == pytest.approx(gigabytes, abs=0.1)
+
+
+def test_recomputation_needs_a_fraction_of_the_activations() -> None:
+    footprint = estimate(LLAMA_8B, Quantization.NF4, ComputeDtype.BF16)
+    assert 8 * footprint.recomputed_bytes < footprint.activation_bytes
+
+
+def test_a_seat_is_its_adapter_and_not_its_micro_batch(tmp_path: Path) -> None:
+    small, wide = (make_job_spec(tmp_path, batch_size=size, micro_batch_size=size) for size in (1, 64))
+    assert seat_bytes(small) == seat_bytes(wide) == 28 * lora_parameters(small.base.shape, small.method)
+    assert (pass_positions(small), pass_positions(wide)) == (128, 64 * 128)
+    assert host_bytes(small) < host_bytes(wide)
+
+
+def test_every_host_keeps_room_for_a_pass_worth_making(tmp_path: Path) -> None:
+    tiny = make_job_spec(tmp_path, batch_size=1, micro_batch_size=1, max_seq_len=8)
+    footprint = estimate(make_base_spec().shape, tiny.quantization, tiny.compute_dtype)
+    passes = host_bytes(tiny) - footprint.resident_bytes - seat_bytes(tiny)
+    assert passes == footprint.pass_bytes(LEAST_POSITIONS, recompute=True)
