@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, update
 from sqlalchemy.orm import Session
 
 from orchestrator.db.job_tables import JobRow
+from orchestrator.jobs.effects import on_end
 from orchestrator.jobs.events import EventDraft, record
 from orchestrator.jobs.states import DEADLINE_S, SEATED, TERMINAL, TRANSITIONS, JobState
 
@@ -69,6 +70,8 @@ def transition(
     if not _guarded_update(session, job, values, only_if):
         return None
     record(session, job.tenant_id, job.id, event, now, moved_to=to)
+    if over:
+        on_end(session, job.tenant_id, job.id, to, now)
     return JobRef(
         job.id, job.tenant_id, to, values.get("attempt", job.attempt), values.get("lease_token", job.lease_token)
     )

@@ -17,6 +17,7 @@ from orchestrator.jobs.runtime import seated_s, start_clock
 from orchestrator.jobs.states import SEATED, Desired, JobState
 from orchestrator.jobs.transition import JobRef, amend, transition
 from orchestrator.loops.narrate import checkpoint_event, issue_events, prepared_events, step_event
+from orchestrator.usage.meter import enter_step, start_meter, stop_meter
 from workers.contract.errors import ErrorCode
 from workers.contract.reports import (
     CheckpointManifest,
@@ -65,6 +66,7 @@ def close_attempt(session: Session, job: JobRef, exit_class: ExitClass, message:
     """Give the seat back in the books."""
     live = (AttemptRow.job_id == job.id, AttemptRow.number == job.attempt, AttemptRow.ended_at.is_(None))
     session.execute(update(AttemptRow).where(*live).values(ended_at=now, exit_class=exit_class, message=message))
+    stop_meter(session, job.id, job.attempt, exit_class, now)
 
 
 def _holder(session: Session, report: Report) -> Seated | None:
@@ -99,6 +101,7 @@ def _prepared(session: Session, seated: Seated, report: Prepared, now: datetime)
         record(session, ref.tenant_id, ref.id, event, now)
     where = (AttemptRow.job_id == ref.id, AttemptRow.number == ref.attempt)
     session.execute(update(AttemptRow).where(*where).values(resumed_from_step=report.resumed_from_step))
+    start_meter(session, seated.row, report, now)
     mark_verified(session, ref.id, report.resumed_from_step, now)
     return True
 
@@ -108,6 +111,7 @@ def _stepped(session: Session, seated: Seated, report: StepReport, now: datetime
         return False
     where = (AttemptRow.job_id == report.job_id, AttemptRow.number == report.attempt)
     session.execute(update(AttemptRow).where(*where).values(last_step=report.step))
+    enter_step(session, report, now)
     record(session, seated.ref.tenant_id, report.job_id, step_event(report), now)
     return True
 

@@ -39,6 +39,8 @@ FAILPOINTS: Final[Mapping[str, str]] = {
     "publish.registered": "orchestrator: the registry is done, the job is still PUBLISHING",
     "publish.result": "orchestrator: the result file is written, no row names it",
     "publish.before_commit": "orchestrator: SUCCEEDED is written, its transaction is open",
+    "webhooks.claimed": "orchestrator: deliveries are claimed, nothing is sent",
+    "webhooks.sent": "orchestrator: webhooks are sent, the rows do not say so",
     "worker.step": "worker: before a step of the engine",
     "storage.file": "worker: one file of a checkpoint or an adapter is written (`partial` cuts it)",
     "storage.before_last": "worker: every file is written, the manifest or the rename that proves it is not",

@@ -1,0 +1,13 @@
+"""Usage: what each tenant's jobs trained, minute by minute, and what of it may be billed.
+
+May import: `orchestrator.db`, `orchestrator.tenancy`, `workers.contract`.
+
+`meter` writes the ledger in the transactions that apply a host's reports and end attempts; `queries` sums it up.
+
+Invariants
+- A report counts once. The ledger and the host's cursor move in one transaction, and a step that the ledger has
+  passed for its attempt is not entered again.
+- What an attempt trained after its newest committed checkpoint is marked as lost when the attempt ends through the
+  service's fault. It is decided then, once, and not when somebody asks: checkpoints are pruned, bills are not.
+- Rows are never removed, and `lost_*` never exceeds what it is a part of (the schema's CHECKs).
+"""

@@ -1,0 +1,112 @@
+"""One request to a receiver: to an address that was just checked, within a time limit, reading little of the answer."""
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import httpx2
+
+from orchestrator.webhooks.addresses import ForbiddenUrl, Reach, Resolve, resolve_by_system
+
+TIMEOUT_S: Final = 10.0  # for all of it: name, connection, request and answer
+READ_BYTES: Final = 16_384  # of the answer, out of courtesy; only its status counts
+CONNECT_S: Final = 3.0  # per address, so that a second one gets its turn
+TRIED_ADDRESSES: Final = 3
+USER_AGENT: Final = "Orchard-Webhooks/1"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of a request: a status code, or why there is none."""
+
+    status: int | None
+    error: str | None = None
+    retry_after_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Sender:
+    """Posts to receivers. Follows no redirect, obeys no proxy of the environment, keeps no connection."""
+
+    reach: Reach = field(default_factory=Reach)
+    resolve: Resolve = resolve_by_system
+    tls: ssl.SSLContext = field(default_factory=httpx2.create_ssl_context)
+    timeout_s: float = TIMEOUT_S
+
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        """Send `body`. Never raises for what a receiver, its name or the network does."""
+        try:
+            async with asyncio.timeout(self.timeout_s):
+                return await self._post(httpx2.URL(url), body, headers)
+        except ForbiddenUrl as error:
+            return Answer(None, f"Not sent: {error}.")
+        except TimeoutError:
+            return Answer(None, f"No answer within {self.timeout_s:g} s.")
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError, UnicodeError, ValueError) as error:
+            return Answer(None, _in_words(error))
+
+    async def _post(self, url: httpx2.URL, body: bytes, headers: Mapping[str, str]) -> Answer:
+        self.reach.check_url(str(url))
+        port = url.port or (443 if url.scheme == "https" else 80)
+        host = url.raw_host.decode("ascii")
+        addresses = await self.reach.addresses(host, port, self.resolve)
+        patience = httpx2.Timeout(self.timeout_s, connect=CONNECT_S)
+        async with httpx2.AsyncClient(verify=self.tls, trust_env=False, timeout=patience) as client:
+            *others, last = addresses[:TRIED_ADDRESSES]
+            for address in others:
+                try:
+                    return await _request(client, url, address, body, headers)
+                except (httpx2.ConnectError, httpx2.ConnectTimeout):
+                    continue
+            return await _request(client, url, last, body, headers)
+
+
+async def _request(
+    client: httpx2.AsyncClient, url: httpx2.URL, address: str, body: bytes, headers: Mapping[str, str]
+) -> Answer:
+    """The request to one address; the name goes into `Host`, into TLS's server name and its check of certificates."""
+    request = client.build_request(
+        "POST",
+        url.copy_with(host=address),
+        content=body,
+        headers={**headers, "host": url.netloc.decode(), "content-type": "application/json", "user-agent": USER_AGENT},
+        extensions={"sni_hostname": url.raw_host.decode("ascii")},
+    )
+    response = await client.send(request, stream=True, follow_redirects=False)
+    try:
+        await _skim(response)
+        return Answer(response.status_code, retry_after_s=_retry_after(response))
+    finally:
+        await response.aclose()
+
+
+async def _skim(response: httpx2.Response) -> None:
+    """Take a small answer whole; of a large one, as much."""
+    seen = 0
+    async for chunk in response.aiter_raw():
+        seen += len(chunk)
+        if seen >= READ_BYTES:
+            return
+
+
+def _retry_after(response: httpx2.Response) -> float | None:
+    value = response.headers.get("retry-after", "")
+    return float(value) if value.isascii() and value.isdigit() and len(value) < 8 else None
+
+
+def _in_words(error: Exception) -> str:
+    """The kind of error alone: its text may name addresses of ours."""
+    match error:
+        case OSError():
+            return "The host's name could not be resolved."
+        case httpx2.TimeoutException():
+            return "The host did not answer in time."
+        case httpx2.ConnectError() if "CERTIFICATE" in str(error).upper():
+            return "The host's certificate was not accepted."
+        case httpx2.ConnectError():
+            return "The connection was refused."
+        case httpx2.RemoteProtocolError() | httpx2.ReadError() | httpx2.WriteError():
+            return "The connection broke off before an answer came."
+    return f"The request failed ({type(error).__name__})."

@@ -1,0 +1,53 @@
+"""What becomes of a delivery after a try: a pure decision from how often it was tried, its age, and the answer."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from orchestrator.webhooks.send import Answer
+
+FIRST_PAUSE_S: Final = 5.0
+LONGEST_PAUSE_S: Final = 3 * 3600.0
+GIVE_UP_S: Final = 3 * 86_400.0
+GONE: Final = 410
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """The receiver took it."""
+
+
+@dataclass(frozen=True)
+class Again:
+    """It is tried again at that time."""
+
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Failed:
+    """It is not tried again. `disables`: neither is anything else sent to this endpoint."""
+
+    disables: bool = False
+
+
+Verdict = Delivered | Again | Failed
+
+
+def after_try(
+    answer: Answer, attempts: int, created_at: datetime, now: datetime, jitter: Callable[[], float]
+) -> Verdict:
+    """2xx: delivered. 410: the receiver is gone for good. Anything else, redirects too: again, for three days.
+
+    Pauses double from 5 s to 3 h, each shortened at random by up to a half (`jitter` gives 0..1), so that what failed
+    together does not come back together. A longer Retry-After is obeyed up to the same 3 h. `attempts` counts this one.
+    """
+    if answer.status is not None and 200 <= answer.status < 300:
+        return Delivered()
+    if answer.status == GONE:
+        return Failed(disables=True)
+    pause_s = min(FIRST_PAUSE_S * 2.0 ** min(attempts - 1, 30), LONGEST_PAUSE_S) * (1 - jitter() / 2)
+    pause_s = max(pause_s, min(answer.retry_after_s or 0.0, LONGEST_PAUSE_S))
+    at = now + timedelta(seconds=pause_s)
+    return Failed() if at - created_at > timedelta(seconds=GIVE_UP_S) else Again(at)
