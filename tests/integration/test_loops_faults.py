@@ -8,13 +8,16 @@ from sqlalchemy import event, update
 
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import JobRow
-from orchestrator.jobs.states import Desired, JobState
+from orchestrator.jobs.ends import AttemptEnd
+from orchestrator.jobs.states import JobState
+from orchestrator.jobs.transition import JobRef
 from orchestrator.loops.hosts import LOAD_DEADLINE_S
-from orchestrator.loops.reports import RUNTIME_GRACE_S
+from orchestrator.loops.reports import RUNTIME_GRACE_S, Seated, end_attempt
 from tests.builders.specs import make_dataset, sum_rows
 from tests.builders.world import World, make_catalogue
-from tests.integration.test_loops import running, submit, want
+from tests.integration.test_loops import running, submit
 from workers.contract.errors import ErrorCode, InfraError
+from workers.contract.reports import ExitClass
 from workers.contract.spec import JobSpec
 
 
@@ -41,11 +44,19 @@ def fail_polls(world: World, job_id: str, error: Exception) -> None:
     world.host_of(job_id).poll = poll  # type: ignore[method-assign,assignment]
 
 
+def write_off(world: World, job_id: str) -> None:
+    """The job's attempt ends in the books while its seat is still taken."""
+    row = world.job(job_id)
+    with world.db.write() as session:
+        lost = AttemptEnd(ExitClass.INFRA, ErrorCode.HOST_LOST, "It was lost.")
+        assert end_attempt(session, Seated(row, JobRef.of(row)), lost, world.now)
+
+
 def test_a_seat_whose_attempt_was_ended_is_told_to_leave(world: World):
     job_id = submit(world, max_infra_retries=0)
     world.tick(3)
     host = world.host_of(job_id)
-    world.tick(seconds=3_700)
+    write_off(world, job_id)
     assert world.job(job_id).state == JobState.FAILED
     host.heartbeat(job_id)
     world.tick()
@@ -196,8 +207,8 @@ def test_a_host_that_is_still_full_is_asked_again(db: Database, tmp_path: Path):
     first = running(world, max_infra_retries=0)
     host = world.host_of(first)
     host.prompt = False
-    want(world, first, Desired.CANCEL)
-    world.tick(4, seconds=200)  # given up on, though the host is in the middle of a long step
+    write_off(world, first)
+    host.detach(first, 1, ExitClass.CANCELLED)  # heard, but the host is in the middle of a long step
     second = submit(world)
     world.tick(12)
     assert (world.job(second).state, world.job(second).infra_failures) == (JobState.ADMITTED, 0)
@@ -252,7 +263,12 @@ def test_a_running_job_has_a_deadline_too(world: World):
     world.tick(seconds=limit)
     assert world.job(job_id).state == JobState.RUNNING
     world.tick(seconds=RUNTIME_GRACE_S + 1)
-    assert world.job(job_id).infra_failures == 1
+    assert world.job(job_id).state == JobState.STOPPING
+    world.tick(2)
+    assert (world.job(job_id).state, world.job(job_id).error_code) == (
+        JobState.FAILED,
+        ErrorCode.MAX_RUNTIME_EXCEEDED,
+    )
 
 
 def test_polling_hosts_that_have_no_news_writes_nothing(world: World):
