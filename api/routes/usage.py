@@ -1,0 +1,50 @@
+"""`/v1/usage`: what was trained, in hours or days; of one tenant, or for admins of all."""
+
+from http import HTTPStatus
+from typing import Annotated, Final, Literal
+
+from fastapi import APIRouter, Query
+
+from api.auth import AdminDep, TenantDep
+from api.errors import documented
+from api.services import ServicesDep
+from orchestrator.tenancy.tenants import get_tenant
+from orchestrator.usage.queries import Span, usage
+from orchestrator.usage.views import Bucket, GroupBy, UsagePage
+
+router = APIRouter(prefix="/v1", tags=["usage"])
+_LAST: Final = 253_402_300_799  # the end of the year 9999
+Start = Annotated[
+    int | None, Query(ge=0, le=_LAST, description="Unix seconds; by default 24 hours or 7 days before the end")
+]
+End = Annotated[int | None, Query(ge=0, le=_LAST, description="Unix seconds; by default now")]
+
+
+@router.get("/usage", responses=documented())
+def own_usage(
+    tenant: TenantDep,
+    services: ServicesDep,
+    start: Start = None,
+    end: End = None,
+    bucket: Bucket = Bucket.HOUR,
+    group_by: Literal["base", "job", "flavor"] | None = None,
+) -> UsagePage:
+    """What the tenant's jobs used. Buckets are whole hours or days in UTC."""
+    span = Span.of(bucket, start, end, services.clock())
+    return usage(services.db, tenant.id, span, None if group_by is None else GroupBy(group_by))
+
+
+@router.get("/admin/usage", responses=documented(HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND))
+def all_usage(
+    _: AdminDep,
+    services: ServicesDep,
+    start: Start = None,
+    end: End = None,
+    bucket: Bucket = Bucket.HOUR,
+    group_by: GroupBy | None = None,
+    tenant: Annotated[str | None, Query(description="id or slug; by default all tenants")] = None,
+) -> UsagePage:
+    """What all tenants used, or one of them."""
+    span = Span.of(bucket, start, end, services.clock())
+    tenant_id = None if tenant is None else get_tenant(services.db, tenant).id
+    return usage(services.db, tenant_id, span, group_by)
