@@ -6,7 +6,7 @@ from fastapi import FastAPI
 
 from api import errors
 from api.request_context import RequestContext
-from api.routes import admin, extras, files, health, jobs, models
+from api.routes import admin, extras, files, health, jobs, models, usage, webhooks
 from api.services import Services
 
 _DESCRIPTION = """\
@@ -22,7 +22,7 @@ def create_app(services: Services) -> FastAPI:
     app.state.services = services
     errors.install(app)
     app.add_middleware(RequestContext, upload_path="/v1/files", upload_bytes=services.max_file_bytes)
-    for module in (files, jobs, models, extras, admin, health):
+    for module in (files, jobs, models, webhooks, usage, extras, admin, health):
         app.include_router(module.router)
     return app
 

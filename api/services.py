@@ -1,7 +1,7 @@
 """What the endpoints stand on."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated, cast
 
@@ -12,6 +12,11 @@ from orchestrator.db.database import Database
 from orchestrator.files.upload import Shelf
 from orchestrator.jobs.submit import Desk
 from orchestrator.settings import Settings
+from orchestrator.webhooks.addresses import Reach
+from orchestrator.webhooks.endpoints import Endpoints
+from orchestrator.webhooks.secrets import Vault
+from orchestrator.webhooks.send import Sender
+from orchestrator.webhooks.trial import Trials
 
 
 def utc_now() -> datetime:
@@ -28,6 +33,8 @@ class Services:
     storage_uri: str
     max_file_bytes: int = 512_000_000
     max_live_jobs: int = 1_000
+    vault: Vault = field(default_factory=Vault)
+    webhook_reach: Reach = field(default_factory=Reach)
     event_poll_s: float = 0.5
     clock: Callable[[], datetime] = utc_now
 
@@ -40,6 +47,8 @@ class Services:
             storage_uri=settings.storage_uri,
             max_file_bytes=settings.max_file_bytes,
             max_live_jobs=settings.max_live_jobs,
+            vault=settings.vault,
+            webhook_reach=settings.webhook_reach,
         )
 
     @property
@@ -51,6 +60,16 @@ class Services:
     def desk(self) -> Desk:
         """Where jobs are submitted."""
         return Desk(self.db, self.catalogue, self.storage_uri, self.max_live_jobs)
+
+    @property
+    def webhooks(self) -> Endpoints:
+        """Where tenants are told that a job has ended."""
+        return Endpoints(self.db, self.webhook_reach, self.vault)
+
+    @property
+    def trials(self) -> Trials:
+        """What sends a sample to such a place."""
+        return Trials(self.db, Sender(self.webhook_reach), self.vault)
 
 
 def _services(request: Request) -> Services:

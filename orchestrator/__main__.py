@@ -21,8 +21,10 @@ from orchestrator.loops.schedule import Schedule
 from orchestrator.loops.seats import AttachSeats, StopSeats
 from orchestrator.loops.sweep import Sweep
 from orchestrator.loops.validate import Validate
+from orchestrator.loops.webhooks import DeliverWebhooks
 from orchestrator.scheduling.apply import Applier
 from orchestrator.settings import Settings
+from orchestrator.webhooks.send import Sender
 
 HOUSEKEEPING_S = 60.0
 
@@ -56,6 +58,7 @@ def main() -> None:
     catalogue = load_catalogue(settings.catalogue)
     cluster = RayCluster(settings.ray_address)
     publish = Publish(db, MlflowRegistry(settings.mlflow_uri), catalogue, settings.storage_uri, settings.public_url)
+    webhooks = DeliverWebhooks(db, Sender(settings.webhook_reach), settings.vault)
     control = control_steps(db, cluster, catalogue, settings)
 
     stop = threading.Event()
@@ -64,6 +67,7 @@ def main() -> None:
     loops: list[tuple[str, Step, float]] = [
         ("control", control, settings.loop_interval_s),
         ("publish", Sequenced((publish,)), settings.loop_interval_s),
+        ("webhooks", Sequenced((webhooks,)), settings.loop_interval_s),
         ("housekeeping", Sequenced((ExpireFiles(db),)), HOUSEKEEPING_S),
     ]
     log.info("orchestrator started", pid=os.getpid(), bases=[base.id for base in catalogue.bases])

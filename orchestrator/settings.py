@@ -3,8 +3,11 @@
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from orchestrator.webhooks.addresses import Reach
+from orchestrator.webhooks.secrets import Vault
 
 
 class Settings(BaseSettings):
@@ -26,6 +29,27 @@ class Settings(BaseSettings):
     host_idle_s: int = Field(600, ge=0, description="a host without seats may be retired after this long")
     max_file_bytes: int = Field(512_000_000, gt=0, description="largest upload")
     max_live_jobs: int = Field(1_000, ge=1, description="jobs a tenant may have queued or running")
+    secrets_key: SecretStr | None = Field(
+        None, description="Fernet keys with commas between, the newest first: webhook secrets are stored sealed by them"
+    )
+    webhook_allow_http: bool = Field(False, description="webhooks may go to http:// URLs; for development")
+    webhook_allow_private: bool = Field(False, description="webhooks may go to private and local addresses")
+
+    @field_validator("secrets_key")
+    @classmethod
+    def _seals(cls, value: SecretStr | None) -> SecretStr | None:
+        Vault.of(None if value is None else value.get_secret_value())
+        return value
+
+    @property
+    def vault(self) -> Vault:
+        """What seals secrets that have to be known again."""
+        return Vault.of(None if self.secrets_key is None else self.secrets_key.get_secret_value())
+
+    @property
+    def webhook_reach(self) -> Reach:
+        """Where webhooks may go."""
+        return Reach(self.webhook_allow_http, self.webhook_allow_private)
 
     @model_validator(mode="after")
     def _lease_outlives_three_passes(self) -> Self:
