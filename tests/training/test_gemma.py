@@ -71,7 +71,8 @@ def test_gemma_is_converted_once_and_learns_in_nf4(tmp_path: Path) -> None:
     assert outcome.exit_class is ExitClass.OK, outcome.message
     assert outcome.eval_loss_after < 0.5 * outcome.eval_loss_before
     assert all(step.supervised_tokens for step in reports if isinstance(step, StepReport) and step.step)
-    (converted,) = (tmp_path / "cache").iterdir()
+    (converted,) = (tmp_path / "cache").glob("gguf-*")
+    assert len(list((tmp_path / "cache").glob("nf4-*"))) == 1
     stamp = (converted / "model.safetensors").stat().st_mtime_ns
     again = TrainingHost(host_spec)
     again.attach(make_order(spec, attempt=2))

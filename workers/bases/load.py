@@ -1,10 +1,10 @@
-"""Load a base once: locate, check, quantize, freeze."""
+"""Load a base once: locate, check, quantize or take what was quantized before, freeze."""
 
 import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import bitsandbytes
 import torch
@@ -12,7 +12,8 @@ from safetensors import SafetensorError
 from torch import nn
 
 from workers.bases.digests import ResidentWeights
-from workers.bases.sources import locate
+from workers.bases.prequantized import PrequantizedCache, Recipe
+from workers.bases.sources import Source, locate
 from workers.contract.base import ComputeDtype, Quantization
 from workers.contract.errors import BaseDigestMismatch, BaseUnavailable
 from workers.contract.spec import HostSpec, JobSpec
@@ -20,6 +21,7 @@ from workers.contract.spec import HostSpec, JobSpec
 # One warning for each linear and pass that int8 quantizes inputs in fp16; it does so by design (arXiv 2208.07339).
 logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
 
+UNREADABLE: Final = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
 TORCH_DTYPES: Final = {ComputeDtype.BF16: torch.bfloat16, ComputeDtype.FP32: torch.float32}
 
 
@@ -66,35 +68,79 @@ def load_base(spec: HostSpec) -> LoadedBase:
     started = time.perf_counter()
     source = locate(spec.base, Path(spec.cache_dir))
     try:
-        model = _load_model(source.folder, spec)
+        resident = _resident(source, spec)
         tokenizer = AutoTokenizer.from_pretrained(source.folder, trust_remote_code=False, local_files_only=True)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except UNREADABLE as error:
         raise BaseUnavailable(f"base {spec.base.id} could not be loaded: {error}") from error
-    model.requires_grad_(False)
-    _keep_trainable(model)
-    weights = ResidentWeights(model)
     return LoadedBase(
         spec=spec,
-        model=model,
+        model=resident.model,
         tokenizer=tokenizer,
         folder=source.folder,
         digest=source.digest,
         device=torch.device(spec.device),
         load_seconds=time.perf_counter() - started,
-        weights=weights,
-        digest_at_load=weights.digest(),
+        weights=resident.weights,
+        digest_at_load=resident.digest,
     )
 
 
-def _load_model(folder: Path, spec: HostSpec) -> nn.Module:
+@dataclass(frozen=True)
+class _Resident:
+    """A frozen model, its weights, and their digest."""
+
+    model: nn.Module
+    weights: ResidentWeights
+    digest: str
+
+    @classmethod
+    def of(cls, model: nn.Module) -> Self:
+        model.requires_grad_(False)
+        _keep_trainable(model)
+        weights = ResidentWeights(model)
+        return cls(model, weights, weights.digest())
+
+
+def _resident(source: Source, spec: HostSpec) -> _Resident:
+    """The base in memory. Quantized weights come from the cache, or go there."""
+    dtype = TORCH_DTYPES[spec.compute_dtype]
+    if spec.quantization is Quantization.NONE:
+        return _Resident.of(_load_model(source.folder, spec.device, dtype))
+    cache = PrequantizedCache(Path(spec.cache_dir), Recipe.of(source, spec))
+    if (cached := _from_cache(cache, spec.device, dtype)) is not None:
+        return cached
+    quantization = _quantization_config(spec.quantization, dtype)
+    resident = _Resident.of(_load_model(source.folder, spec.device, dtype, quantization))
+    cache.store(resident.model, resident.digest)
+    return resident
+
+
+def _from_cache(cache: PrequantizedCache, device: str, dtype: torch.dtype) -> _Resident | None:
+    """What the cache holds, if that is bit for bit what quantizing made."""
+    manifest = cache.verified()
+    if manifest is None:
+        return None
+    try:
+        resident = _Resident.of(_load_model(cache.folder, device, dtype))
+    except UNREADABLE as error:
+        cache.discard(str(error))
+        return None
+    if resident.digest != manifest.resident_digest:
+        cache.discard("they do not load as they were stored")
+        return None
+    return resident
+
+
+def _load_model(folder: Path, device: str, dtype: torch.dtype, quantization: Any = None) -> nn.Module:
+    """`quantization`: how to quantize plain weights; None for weights that are to stay as they are stored."""
     from transformers import AutoModelForCausalLM
 
-    dtype = TORCH_DTYPES[spec.compute_dtype]
+    chosen = {} if quantization is None else {"quantization_config": quantization}  # None would hide the config's own
     model: nn.Module = AutoModelForCausalLM.from_pretrained(
         folder,
+        **chosen,
         dtype=dtype,
-        quantization_config=_quantization_config(spec.quantization, dtype),
-        device_map={"": spec.device},
+        device_map={"": device},
         use_safetensors=True,
         trust_remote_code=False,
         local_files_only=True,
@@ -105,13 +151,9 @@ def _load_model(folder: Path, spec: HostSpec) -> nn.Module:
 def _quantization_config(quantization: Quantization, dtype: torch.dtype) -> Any:
     from transformers import BitsAndBytesConfig
 
-    match quantization:
-        case Quantization.NF4:
-            return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
-        case Quantization.INT8:
-            return BitsAndBytesConfig(load_in_8bit=True)
-        case Quantization.NONE:
-            return None
+    if quantization is Quantization.NF4:
+        return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
+    return BitsAndBytesConfig(load_in_8bit=True)
 
 
 def _keep_trainable(model: nn.Module) -> None:
