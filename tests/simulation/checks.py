@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import text
 
+from orchestrator.jobs.invariants import violations
 from orchestrator.jobs.states import TERMINAL, JobState
 from tests.simulation.hosts import verifies
 from tests.simulation.tenants import Tenants
@@ -44,6 +45,12 @@ class Checks:
             _hold(len(adapters) == 1, f"{job_id} was published from {sorted(adapters)}")
         for key, ids in self.tenants.keys.items():
             _hold(len(ids) <= 1, f"{key} made {sorted(ids)}")
+
+    def of_the_rows(self, *exempt: str) -> None:
+        """The invariants that the rows themselves show. Raises: Violation."""
+        with self.world.db.read() as session:
+            broken = [each for each in violations(session, self.world.now) if each.name not in exempt]
+        _hold(not broken, f"{broken}")
 
     def all_over(self) -> bool:
         """Whether every job seen has ended."""

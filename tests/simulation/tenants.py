@@ -1,14 +1,15 @@
 """What tenants do: submit, lose patience and submit again, cancel, pause, resume."""
 
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import fsspec
-from sqlalchemy import update
 
-from orchestrator.db.job_tables import JobRow
 from orchestrator.errors import ServiceError
+from orchestrator.jobs.cancel import cancel
+from orchestrator.jobs.pause import pause, resume
 from orchestrator.jobs.request import JobRequest
-from orchestrator.jobs.states import Desired
 from orchestrator.jobs.submit import Desk, submit
 from orchestrator.tenancy.views import Tenant
 from tests.builders.rows import make_file, make_tenant
@@ -25,6 +26,7 @@ class Tenants:
 
     world: World
     keys: dict[str, set[str]] = field(default_factory=dict)
+    _owners: dict[str, int] = field(default_factory=dict)
     unanswered: list[tuple[int, str, JobRequest]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -48,14 +50,15 @@ class Tenants:
         elif draw < 0.6 and self.unanswered:
             self._post(*self.unanswered.pop())
         elif draw < 0.85:
-            self._wish(rng.choice((Desired.CANCEL, Desired.PAUSE, Desired.RUN, Desired.RUN)))
+            self._wish(rng.choice((cancel, pause, resume, resume)))
 
     def come_to_an_end(self) -> None:
         """Retry what was not answered; want every paused job to run."""
         while self.unanswered:
             self._post(*self.unanswered.pop())
-        with self.world.db.write() as session:
-            session.execute(update(JobRow).where(JobRow.desired == Desired.PAUSE).values(desired=Desired.RUN))
+        for job_id, which in self._owners.items():
+            with suppress(ServiceError):  # it is over
+                resume(self.world.db, self._tenants[which].id, job_id, self.world.now)
 
     def _submit_new(self) -> None:
         rng = self.world.rng
@@ -83,21 +86,24 @@ class Tenants:
             self.unanswered.append((which, key, request))
         else:
             self.keys[key].add(job_id)
+            self._owners[job_id] = which
             world.say(f"POST {key} gives {job_id}")
         finally:
             world.role = "orchestrator"
 
-    def _wish(self, desired: Desired) -> None:
-        """As the API writes wishes down: `desired` alone, and only while the job lives."""
-        known = sorted(job_id for ids in self.keys.values() for job_id in ids)
+    def _wish(self, wish: Callable[..., object]) -> None:
+        """As the API does, for one of the jobs that somebody knows of."""
+        world = self.world
+        known = [(which, job_id) for job_id, which in sorted(self._owners.items())]
         if not known:
             return
-        job_id = self.world.rng.choice(known)
-        live = (JobRow.id == job_id, JobRow.finished_at.is_(None), JobRow.desired != Desired.CANCEL)
+        which, job_id = world.rng.choice(known)
+        world.role = "API"
         try:
-            with self.world.db.write() as session:
-                session.execute(update(JobRow).where(*live).values(desired=desired))
+            wish(world.db, self._tenants[which].id, job_id, world.now)
+            world.say(f"{job_id}: tenant asks to {wish.__name__}")
         except (Died, Exception) as error:
-            if not isinstance(error, Injected):
+            if not isinstance(error, Injected | ServiceError):
                 raise
-        self.world.say(f"{job_id}: tenant wants {desired}")
+        finally:
+            world.role = "orchestrator"
