@@ -8,30 +8,16 @@ from sqlalchemy import select
 
 from orchestrator.db.database import Database
 from orchestrator.db.tables import FileRow
-from orchestrator.jobs.states import Desired, JobState
+from orchestrator.errors import InvalidRequest
+from orchestrator.jobs.cancel import cancel
+from orchestrator.jobs.states import DEADLINE_S, JobState
 from orchestrator.loops.publish import Publish
 from orchestrator.registry.errors import RegistryRefused, RegistryUnavailable
-from orchestrator.registry.port import Publication, Registered
+from orchestrator.registry.fetch import fetch_verified
+from tests.builders.listed_registry import ListedRegistry, make_publish
 from tests.builders.world import World
-from tests.integration.test_loops import running, want
-
-
-class ListedRegistry:
-    """Keeps publications by job id, as the real one does; fails as often as it is told to."""
-
-    def __init__(self) -> None:
-        self.versions: dict[str, Registered] = {}
-        self.failures: list[Exception] = []
-        self.folders: list[list[str]] = []
-
-    def publish(self, publication: Publication, adapter_folder: Path) -> Registered:
-        files = (path for path in adapter_folder.rglob("*") if path.is_file())
-        self.folders.append(sorted(str(path.relative_to(adapter_folder)) for path in files))
-        version = str(len(self.versions) + 1)
-        known = self.versions.setdefault(publication.job_id, Registered(publication.name, version, "run", "m-1"))
-        if self.failures:
-            raise self.failures.pop(0)
-        return known
+from tests.integration.test_loops import running
+from workers.contract.reports import AdapterManifest
 
 
 @pytest.fixture
@@ -46,7 +32,7 @@ def registry() -> ListedRegistry:
 
 @pytest.fixture
 def publish(world: World, registry: ListedRegistry) -> Publish:
-    return Publish(world.db, registry, world.catalogue, world.folder.as_uri(), "http://orchard")
+    return make_publish(world, registry)
 
 
 def trained(world: World) -> str:
@@ -117,12 +103,78 @@ def test_an_adapter_changed_in_storage_is_never_published(world: World, publish:
     assert registry.versions == {}
 
 
-def test_a_wish_to_cancel_that_comes_after_training_changes_nothing(world: World, publish: Publish):
+def test_a_job_is_cancelled_while_its_adapter_waits_for_the_registry_to_be_asked(
+    world: World, publish: Publish, registry: ListedRegistry
+):
     job_id = trained(world)
-    want(world, job_id, Desired.CANCEL)
-    world.tick(2)
+    cancel(world.db, world.job(job_id).tenant_id, job_id, world.now)
+    assert publish.run_once(world.now) == {}
+    world.tick()
+    assert world.job(job_id).state == JobState.CANCELLED
+    assert registry.versions == {}
+
+
+def test_a_wish_to_cancel_that_comes_before_the_registry_is_asked_wins(
+    world: World, publish: Publish, registry: ListedRegistry, monkeypatch: pytest.MonkeyPatch
+):
+    job_id = trained(world)
+
+    def fetch_slowly(manifest: AdapterManifest, folder: Path) -> None:
+        cancel(world.db, world.job(job_id).tenant_id, job_id, world.now)
+        fetch_verified(manifest, folder)
+
+    monkeypatch.setattr("orchestrator.loops.publish.fetch_verified", fetch_slowly)
+    assert publish.run_once(world.now) == {"cancelled": 1}
+    world.tick()
+    assert (world.job(job_id).state, registry.versions) == (JobState.CANCELLED, {})
+
+
+def test_once_the_registry_is_asked_the_job_succeeds_and_cannot_be_cancelled(
+    world: World, publish: Publish, registry: ListedRegistry
+):
+    job_id = trained(world)
+    refusals: list[str | None] = []
+
+    def ask_too_late() -> None:
+        with pytest.raises(InvalidRequest) as refused:
+            cancel(world.db, world.job(job_id).tenant_id, job_id, world.now)
+        refusals.append(refused.value.code)
+
+    registry.before = ask_too_late
+    assert publish.run_once(world.now) == {"published": 1}
+    world.tick()
+    assert refusals == ["job_publishing"]
+    assert (world.job(job_id).state, list(registry.versions)) == (JobState.SUCCEEDED, [job_id])
+
+
+def test_a_registry_that_failed_may_have_made_a_version_so_the_job_cannot_be_cancelled(
+    world: World, publish: Publish, registry: ListedRegistry
+):
+    job_id = trained(world)
+    registry.failures = [RegistryUnavailable()]
     publish.run_once(world.now)
-    assert world.job(job_id).state == JobState.SUCCEEDED
+    with pytest.raises(InvalidRequest, match="cannot be cancelled any more"):
+        cancel(world.db, world.job(job_id).tenant_id, job_id, world.now)
+    world.tick(seconds=20)
+    assert publish.run_once(world.now) == {"published": 1}
+
+
+def test_an_adapter_the_registry_never_took_is_not_given_up_after_it_was_asked(
+    world: World, publish: Publish, registry: ListedRegistry
+):
+    job_id = trained(world)
+    registry.failures = [RegistryUnavailable()]
+    publish.run_once(world.now)
+    world.tick(seconds=DEADLINE_S[JobState.PUBLISHING] + 1)
+    assert world.job(job_id).state == JobState.PUBLISHING
+    assert world.messages(job_id)[-1] == "Still not published; the adapter is safe in storage"
+    assert publish.run_once(world.now) == {"published": 1}
+
+
+def test_an_adapter_no_registry_was_asked_for_is_given_up_at_the_deadline(world: World):
+    job_id = trained(world)
+    world.tick(seconds=DEADLINE_S[JobState.PUBLISHING] + 1)
+    assert (world.job(job_id).state, world.job(job_id).error_code) == (JobState.FAILED, "internal_error")
 
 
 def test_an_adapter_that_cannot_be_published_for_an_unknown_reason_waits_and_the_next_one_goes_on(
