@@ -1,0 +1,99 @@
+"""What becomes of a job when an attempt ends: three budgets, wishes, and the pauses between tries."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from orchestrator.jobs.ends import BACKOFF_MAX_S, AttemptEnd, Standing, after_attempt, backoff_s
+from orchestrator.jobs.states import Desired, JobState, StopReason
+from tests.builders.rows import NOW
+from workers.contract.errors import ErrorCode
+from workers.contract.reports import ExitClass
+
+LOST = AttemptEnd(ExitClass.INFRA, ErrorCode.HOST_LOST, "The host died.")
+DIVERGED = AttemptEnd(ExitClass.USER, ErrorCode.NON_FINITE_LOSS, "The loss is NaN.")
+BAD_ROWS = AttemptEnd(ExitClass.USER, ErrorCode.INVALID_TRAINING_FILE, "Line 3 is empty.")
+GAVE_UP = AttemptEnd(ExitClass.PREEMPTED)
+
+
+def standing(state: JobState = JobState.RUNNING, desired: Desired = Desired.RUN, **changes: Any) -> Standing:
+    return Standing(state=state, desired=desired, **changes)
+
+
+@pytest.mark.parametrize("end", [LOST, DIVERGED, BAD_ROWS, GAVE_UP, AttemptEnd(ExitClass.CANCELLED)])
+def test_a_wish_to_cancel_outranks_every_end(end: AttemptEnd):
+    spent = standing(desired=Desired.CANCEL, infra_failures=10, preemptions=100, user_failures=9)
+    assert after_attempt(spent, end, NOW).to is JobState.CANCELLED
+
+
+def test_a_lost_attempt_draws_on_the_infra_budget_alone():
+    verdict = after_attempt(standing(user_failures=0, infra_failures=2, preemptions=7, jitter=1.0), LOST, NOW)
+    assert verdict.to is JobState.BACKOFF
+    assert verdict.changes == {"not_before": NOW + timedelta(seconds=4), "infra_failures": 3}
+
+
+def test_the_last_lost_attempt_fails_the_job_and_says_that_it_got_nowhere():
+    verdict = after_attempt(standing(infra_failures=10, step=40), LOST, NOW)
+    assert (verdict.to, verdict.changes["error_code"]) == (JobState.FAILED, ErrorCode.HOST_LOST)
+    assert "The host died. The job was lost 11 times without getting further than step 40" in verdict.event.message
+
+
+def test_a_preempted_attempt_draws_on_no_other_budget_and_waits_for_nothing():
+    stopped = standing(JobState.STOPPING, stop_reason=StopReason.PREEMPT, infra_failures=10)
+    verdict = after_attempt(stopped, GAVE_UP, NOW)
+    assert (verdict.to, verdict.changes) == (JobState.BACKOFF, {"not_before": NOW, "preemptions": 1})
+
+
+def test_a_job_preempted_a_hundred_times_without_getting_anywhere_fails():
+    verdict = after_attempt(standing(preemptions=100), GAVE_UP, NOW)
+    assert verdict.to is JobState.FAILED
+    assert "lost its seat to others 101 times in a row" in verdict.event.message
+
+
+def test_a_jobs_own_error_is_not_repeated_unless_asked():
+    assert after_attempt(standing(), DIVERGED, NOW).to is JobState.FAILED
+    verdict = after_attempt(standing(max_user_retries=1, infra_failures=3), DIVERGED, NOW)
+    assert (verdict.to, verdict.changes["user_failures"]) == (JobState.BACKOFF, 1)
+    assert "infra_failures" not in verdict.changes
+    assert after_attempt(standing(max_user_retries=1, user_failures=1), DIVERGED, NOW).to is JobState.FAILED
+
+
+def test_an_error_that_would_come_again_is_never_repeated():
+    assert after_attempt(standing(max_user_retries=5), BAD_ROWS, NOW).to is JobState.FAILED
+    hopeless = AttemptEnd(ExitClass.INFRA, ErrorCode.BASE_REFUSED, "It holds a pickle.", retryable=False)
+    assert after_attempt(standing(), hopeless, NOW).to is JobState.FAILED
+
+
+@pytest.mark.parametrize("end", [GAVE_UP, LOST])
+def test_a_job_that_is_to_pause_pauses_however_its_attempt_ends(end: AttemptEnd):
+    job = standing(JobState.STOPPING, Desired.PAUSE, stop_reason=StopReason.PAUSE, step=3)
+    verdict = after_attempt(job, end, NOW)
+    assert (verdict.to, verdict.event.message) == (JobState.PAUSED, "Paused at step 3")
+    assert "not_before" not in verdict.changes
+
+
+def test_a_job_resumed_before_it_left_is_not_counted_as_preempted():
+    job = standing(JobState.STOPPING, stop_reason=StopReason.PAUSE)
+    assert after_attempt(job, GAVE_UP, NOW).changes == {"not_before": NOW}
+
+
+@pytest.mark.parametrize("end", [LOST, AttemptEnd(ExitClass.CANCELLED)])
+def test_a_job_stopped_for_its_runtime_fails_however_its_attempt_ends(end: AttemptEnd):
+    job = standing(JobState.STOPPING, stop_reason=StopReason.RUNTIME)
+    assert after_attempt(job, end, NOW).changes["error_code"] == ErrorCode.MAX_RUNTIME_EXCEEDED
+
+
+def test_a_stuck_attempt_is_a_lost_one():
+    job = standing(JobState.STOPPING, stop_reason=StopReason.STUCK)
+    assert after_attempt(job, AttemptEnd(ExitClass.CANCELLED), NOW).changes["infra_failures"] == 1
+
+
+def test_pauses_double_up_to_a_bound_and_are_spread_over_half_of_it():
+    assert [backoff_s(count, 1.0) for count in (1, 2, 3, 4)] == [1, 2, 4, 8]
+    assert backoff_s(3, 0.0) == 2
+    assert backoff_s(10_000, 1.0) == BACKOFF_MAX_S
+
+
+def test_ten_retries_outlast_an_outage_of_ten_seconds_many_times_over():
+    assert sum(backoff_s(count, 0.0) for count in range(1, 11)) > 500
