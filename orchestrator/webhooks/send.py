@@ -4,6 +4,7 @@ import asyncio
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Final
 
 import httpx2
@@ -26,13 +27,19 @@ class Answer:
     retry_after_s: float | None = None
 
 
+@cache
+def _trusted() -> ssl.SSLContext:
+    """The authorities that certificates may come from; SSL_CERT_FILE names others. Read once: it takes a while."""
+    return httpx2.create_ssl_context()
+
+
 @dataclass(frozen=True)
 class Sender:
     """Posts to receivers. Follows no redirect, obeys no proxy of the environment, keeps no connection."""
 
     reach: Reach = field(default_factory=Reach)
     resolve: Resolve = resolve_by_system
-    tls: ssl.SSLContext = field(default_factory=httpx2.create_ssl_context)
+    tls: ssl.SSLContext = field(default_factory=_trusted)
     timeout_s: float = TIMEOUT_S
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
