@@ -1,13 +1,17 @@
 """`Database`: short read and write transactions over either engine."""
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final, Self
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.orm import Session
 
 _WRITE = "orchard_write"
+_POSTGRES: Final = {"connect_timeout": 5, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
+IDLE_IN_TRANSACTION_S: Final = 10
+"""A process that is stopped in mid-transaction keeps its locks no longer; less than any lease of a role."""
 
 
 class Database:
@@ -21,6 +25,13 @@ class Database:
     def __init__(self, url: str) -> None:
         self.engine = _engine(url)
         self._writer = self.engine.execution_options(**{_WRITE: True})
+        self._fence: Callable[[Session], None] | None = None
+
+    def fenced(self, fence: Callable[[Session], None]) -> Self:
+        """The same pool, but each write begins with `fence(session)`, which raises to have nothing written."""
+        twin = copy.copy(self)
+        twin._fence = fence
+        return twin
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -32,6 +43,8 @@ class Database:
     def write(self) -> Iterator[Session]:
         """A session that commits when the block ends, or rolls back when it raises."""
         with Session(self._writer, expire_on_commit=False) as session, session.begin():
+            if self._fence is not None:
+                self._fence(session)
             yield session
 
     def connect_writer(self) -> Connection:
@@ -43,9 +56,22 @@ class Database:
         self.engine.dispose()
 
 
+def _postgresql(url: str) -> Engine:
+    """Connections that are tried before use, and that notice within half a minute that nobody is there any more."""
+    options = {"pool_pre_ping": True, "pool_size": 10, "max_overflow": 20, "hide_parameters": True}
+    engine = create_engine(url, connect_args=_POSTGRES, **options)
+
+    @event.listens_for(engine, "connect")
+    def _limits(connection: Any, _record: Any) -> None:
+        connection.execute(f"SET idle_in_transaction_session_timeout = '{IDLE_IN_TRANSACTION_S}s'")
+        connection.commit()
+
+    return engine
+
+
 def _engine(url: str) -> Engine:
     if make_url(url).get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20, hide_parameters=True)
+        return _postgresql(url)
     engine = create_engine(url, connect_args={"timeout": 30, "isolation_level": None}, hide_parameters=True)
 
     @event.listens_for(engine, "connect")

@@ -5,12 +5,16 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 import structlog
 
+from orchestrator.leases.role import RoleLost
 from orchestrator.loops.counts import Counts
+from orchestrator.outages import outage
 
+MAX_PAUSE_S: Final = 5.0
+"""Between two passes of a loop that meets an outage."""
 log = structlog.get_logger()
 
 
@@ -28,26 +32,42 @@ class Sequenced:
     steps: Sequence[Step]
 
     def run_once(self, now: datetime) -> Counts:
-        """Run every step. Errors are logged with their trace and counted."""
+        """Run every step. Errors are logged and counted. Raises: RoleLost, after which no step may go on."""
         counts = Counts()
         for step in self.steps:
+            name = type(step).__name__
             try:
                 counts += step.run_once(now)
-            except Exception:  # a bug or outage in one step must not stop the others
-                log.exception("step failed", step=type(step).__name__)
-                counts["errors"] += 1
+            except RoleLost:
+                raise
+            except Exception as error:  # noqa: BLE001  # a bug or outage in one step must not stop the others
+                counts[tell(error, name)] += 1
         return counts
+
+
+def tell(error: Exception, step: str) -> str:
+    """Log what ended a step, and say under what to count it. An outage is one line; anything else shows its trace."""
+    if outage(error) is None:
+        log.error("step failed", step=step, exc_info=error)
+        return "errors"
+    log.warning("outage, step repeated later", step=step, error=f"{type(error).__name__}: {error}"[:200])
+    return "outages"
 
 
 def run_until(
     stop: threading.Event, step: Step, interval_s: float, clock: Callable[[], datetime] | None = None
 ) -> None:
-    """Repeat `step` until `stop` is set, pausing `interval_s` between passes."""
+    """Repeat `step` until `stop` is set, pausing `interval_s` between passes, and longer in an outage."""
     now = clock or (lambda: datetime.now(UTC))
+    pause_s = interval_s
     while not stop.is_set():
         began = time.monotonic()
-        counts = step.run_once(now())
+        try:
+            counts = step.run_once(now())
+        except Exception as error:  # noqa: BLE001  # the clock's database, most likely
+            counts = Counts({tell(error, type(step).__name__): 1})
         interesting = {name: count for name, count in counts.items() if name != "polled"}
         if interesting:
             log.debug("pass", seconds=round(time.monotonic() - began, 3), **interesting)
-        stop.wait(interval_s)
+        pause_s = min(2 * pause_s, max(MAX_PAUSE_S, interval_s)) if counts["outages"] else interval_s
+        stop.wait(pause_s)

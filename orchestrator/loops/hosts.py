@@ -1,21 +1,22 @@
-"""Hosts: start the wanted ones, poll the living, bury the dead, kill the unwanted."""
+"""Hosts: start the wanted ones, poll the living, bury the dead, let the idle retire, kill the unwanted."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import structlog
-from sqlalchemy import select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.catalogue.entries import Catalogue
 from orchestrator.cluster.port import Cluster, HostGone, HostUnreachable
 from orchestrator.db.database import Database
-from orchestrator.db.host_states import HOLDS_DEVICE, HostState
+from orchestrator.db.host_states import HostState
 from orchestrator.db.tables import HostRow
-from orchestrator.jobs.ends import AttemptEnd
+from orchestrator.leases.role import RoleLost
+from orchestrator.loops.burial import Burial
 from orchestrator.loops.counts import Counts
-from orchestrator.loops.intake import Intake, seated_on
-from orchestrator.loops.reports import end_attempt
+from orchestrator.loops.intake import Intake, Question, StaleAnswer, held_hosts
+from orchestrator.loops.progress import Allowance, Watch
+from orchestrator.loops.silence import LOAD_DEADLINE_S, Silence, surely_ended
 from workers.contract.errors import ErrorCode
 from workers.contract.failpoints import failpoint
 from workers.contract.reports import ExitClass, HostPhase, HostReport
@@ -23,125 +24,154 @@ from workers.contract.spec import HostSpec
 
 log = structlog.get_logger()
 
-LOAD_DEADLINE_S = 1_800  # a host that is still loading after this long is given up
-
-FATAL_TO_JOBS = frozenset({ErrorCode.BASE_REFUSED, ErrorCode.BASE_DIGEST_MISMATCH})
-"""Load errors that another host of the same base would meet too."""
-
 
 @dataclass
 class TendHosts:
-    """Keeps host rows and the cluster in step, and brings in what hosts report."""
+    """Keeps host rows and the cluster in step, and brings in what hosts report.
+
+    A host ends in three moves, each of which may be the last before this process dies: the books say that it must go,
+    it is killed, the books say that it is gone. Only the last one ends its attempts.
+    """
 
     db: Database
     cluster: Cluster
     catalogue: Catalogue
     lease_ttl_s: int
-    _silent_since: dict[str, datetime] = field(default_factory=dict)
-    """Since when a host has not answered *this* process. A restarted orchestrator first asks again."""
+    allowance: Allowance = field(default_factory=Allowance)
     _started: set[str] = field(default_factory=set)
     """Hosts this process started: when one of them is missing, it died."""
 
+    def __post_init__(self) -> None:
+        self._silence = Silence(self.lease_ttl_s)
+        self._watch = Watch(self.allowance)
+        self._burial = Burial(self.db)
+
     def run_once(self, now: datetime) -> Counts:
         """One pass over every host that holds a device."""
-        counts = Counts()
-        with self.db.read() as session:
-            hosts = session.scalars(select(HostRow).where(HostRow.state.in_(HOLDS_DEVICE)).order_by(HostRow.id)).all()
         try:
-            alive = self.cluster.host_ids()
+            alive = self.cluster.host_ids()  # before the rows: whatever lives and is wanted has its row by now
         except HostUnreachable as error:
-            log.warning("cluster does not answer", error=str(error))
-            self._silent_since.clear()  # nobody could be asked, so nobody was silent
-            counts["cluster_unreachable"] += 1
-            return counts
-        for stray in alive - {host.id for host in hosts}:
-            counts[self._kill_stray(stray)] += 1
-        for host in hosts:
+            return self._cluster_away(error, now)
+        with self.db.read() as session:
+            held = held_hosts(session)
+        counts = Counts(self._kill_stray(stray) for stray in alive - {host.id for host, _ in held})
+        for host, question in held:
             try:
-                counts[self._outcome(host, alive, now)] += 1
-            except Exception:  # a database that is away, or a bug; no reason to end a host, or to leave out the others
+                counts[self._outcome(host, question, host.id in alive, now)] += 1
+            except RoleLost:
+                raise
+            except SQLAlchemyError as error:  # no reason to end a host, or to leave out the others
+                log.warning("host not tended: the database failed", host=host.id, error=type(error).__name__)
+                counts["outages"] += 1
+            except Exception:
                 log.exception("host not tended", host=host.id)
                 counts["errors"] += 1
         return counts
 
-    def _outcome(self, host: HostRow, alive: frozenset[str], now: datetime) -> str:
+    def _outcome(self, host: HostRow, question: Question, listed: bool, now: datetime) -> str:
         try:
-            done = self._tend(host, alive, now)
+            done = self._tend(host, question, listed, now)
         except HostGone:
-            return self._bury(host, "The host died.", now)
+            return self._bury(host, _last_words(host), now)
         except HostUnreachable as error:
             return self._unreachable(host, str(error), now)
-        except SQLAlchemyError:
+        except StaleAnswer:
+            return "stale"
+        except (SQLAlchemyError, RoleLost):
             raise
         except Exception as error:  # a host that answers nonsense tells us as little as a silent one
             log.exception("host answers nonsense", host=host.id)
             return self._unreachable(host, type(error).__name__, now)
-        self._silent_since.pop(host.id, None)
+        self._silence.heard(host.id)
         return done
 
-    def _tend(self, host: HostRow, alive: frozenset[str], now: datetime) -> str:
+    def _tend(self, host: HostRow, question: Question, listed: bool, now: datetime) -> str:
         if host.state == HostState.STOPPING:
-            self.cluster.stop_host(host.id)
-            return self._bury(host, host.error or "The host was retired.", now)
-        if host.id not in alive:
+            return self._retire(host, question, now)
+        if not listed and host.last_seen_at is None and host.id not in self._started:
             return self._start(host)
-        report = self.cluster.poll(host.id, host.cursor)
-        failpoint("hosts.polled")
-        with self.db.write() as session:
-            unwanted = Intake(self.lease_ttl_s).take(session, host.id, report, now)
-        failpoint("hosts.taken")
-        late = report.phase is HostPhase.LOADING and now - host.created_at > timedelta(seconds=LOAD_DEADLINE_S)
-        if late or report.phase is HostPhase.FAILED:
-            return self._failed_to_load(host, report, now)
+        report, unwanted = self._ask(question, now)
+        why = self._why_end(host, report, now)
+        if why is not None:
+            return self._end(host, why, now, report.error_code or ErrorCode.HOST_LOST)
         for job_id, attempt in unwanted:
             log.warning("seat without a lease is vacated", host=host.id, job=job_id, attempt=attempt)
             self.cluster.detach(host.id, job_id, attempt, ExitClass.CANCELLED)
         return "polled"
 
+    def _ask(self, question: Question, now: datetime) -> tuple[HostReport, list[tuple[str, int]]]:
+        """Poll, and take in the answer. Also returns the seats whose attempts hold no lease any more."""
+        report = self.cluster.poll(question.host_id, question.cursor)
+        failpoint("hosts.polled")
+        with self.db.write() as session:
+            unwanted = Intake(self.lease_ttl_s).take(session, question, report, now)
+        failpoint("hosts.taken")
+        return report, unwanted
+
+    def _why_end(self, host: HostRow, report: HostReport, now: datetime) -> str | None:
+        match report.phase:
+            case HostPhase.FAILED:
+                return report.error or "The base could not be loaded."
+            case HostPhase.RETIRED:
+                return "The host retired by itself, for nobody had polled it for too long."
+            case HostPhase.LOADING if now - host.created_at > timedelta(seconds=LOAD_DEADLINE_S):
+                return f"The base was not loaded within {LOAD_DEADLINE_S} s."
+        return self._watch.stuck(report, now)
+
     def _start(self, host: HostRow) -> str:
         """Start what is wanted. A host that had lived before is never started again under its name."""
         flavor = self.catalogue.flavor(host.flavor)
-        if host.last_seen_at is not None or host.id in self._started or flavor is None:
+        if flavor is None:
             raise HostGone(host.id)
         self.cluster.start_host(HostSpec.model_validate(host.spec), flavor.resources)
         failpoint("hosts.started")
         self._started.add(host.id)
         return "started"
 
-    def _failed_to_load(self, host: HostRow, report: HostReport, now: datetime) -> str:
+    def _retire(self, host: HostRow, question: Question, now: datetime) -> str:
+        """A host that nobody wants may look at its base once more, until `stop_by`. Without one it is ended at once."""
+        if _may_retire(host, now):
+            self.cluster.retire(host.id)
+            report, _ = self._ask(question, now)
+            if report.phase not in (HostPhase.RETIRED, HostPhase.FAILED):
+                return "retiring"
+        return self._end(host, _last_words(host), now)
+
+    def _end(self, host: HostRow, why: str, now: datetime, code: ErrorCode = ErrorCode.HOST_LOST) -> str:
+        """Condemn, kill, bury. Raises: HostUnreachable if it could not be killed."""
+        if not self._burial.condemn(host.id, why):
+            return "stale"
         self.cluster.stop_host(host.id)
-        code = report.error_code or ErrorCode.BASE_UNAVAILABLE
-        return self._bury(host, report.error or "The base could not be loaded.", now, code)
+        return self._bury(host, why, now, code)
 
-    def _unreachable(self, host: HostRow, why: str, now: datetime) -> str:
-        """UNKNOWN is not DEAD: wait a lease's length of silence, then make it dead before saying so.
-
-        A host that never answered may wait for resources or import its libraries: it has as long as one that loads.
-        """
-        since = self._silent_since.setdefault(host.id, now)
-        log.warning("host does not answer", host=host.id, since=since.isoformat(), error=why)
-        patience_s = LOAD_DEADLINE_S if host.last_seen_at is None else self.lease_ttl_s
-        if now - since < timedelta(seconds=patience_s):
+    def _unreachable(self, host: HostRow, error: str, now: datetime) -> str:
+        """UNKNOWN is not DEAD: make it dead before saying so, or wait until it has surely ended by itself."""
+        log.warning("host does not answer", host=host.id, error=error)
+        why = self._silence.too_long(host, self._burial.lease_until(host.id), now)
+        if why is None and (host.state != HostState.STOPPING or _may_retire(host, now)):
             return "unreachable"
         try:
-            self.cluster.stop_host(host.id)
-        except HostUnreachable:
+            return self._end(host, why or _last_words(host), now)
+        except (HostUnreachable, HostGone):
+            return self._write_off(host, now)
+
+    def _write_off(self, host: HostRow, now: datetime) -> str:
+        if not surely_ended(host, now):
             return "unreachable"
-        return self._bury(host, f"The host did not answer for {patience_s} s and was ended.", now)
+        return self._bury(host, "The host could not be reached for so long that it has ended by itself.", now)
+
+    def _cluster_away(self, error: HostUnreachable, now: datetime) -> Counts:
+        log.warning("cluster does not answer", error=str(error))
+        self._silence.nobody_asked()
+        with self.db.read() as session:
+            held = held_hosts(session)
+        return Counts(cluster_unreachable=1) + Counts(self._write_off(host, now) for host, _ in held)
 
     def _bury(self, host: HostRow, why: str, now: datetime, code: ErrorCode = ErrorCode.HOST_LOST) -> str:
-        """Write the host off and end the attempts it still held."""
-        failpoint("hosts.stopped")
-        self._silent_since.pop(host.id, None)
+        self._silence.heard(host.id)
+        self._watch.forget(host.id)
         self._started.discard(host.id)
-        end = AttemptEnd(ExitClass.INFRA, code, why, retryable=code not in FATAL_TO_JOBS)
-        with self.db.write() as session:
-            for seated in seated_on(session, host.id):
-                end_attempt(session, seated, end, now)
-            gone = {"state": HostState.GONE, "ended_at": now, "error": why}
-            session.execute(update(HostRow).where(HostRow.id == host.id).values(**gone))
-        log.info("host ended", host=host.id, why=why)
-        return "buried"
+        return self._burial.bury(host.id, why, now, code)
 
     def _kill_stray(self, host_id: str) -> str:
         """A host in the cluster that no row wants: left over from a lost database or a crash. End it."""
@@ -152,3 +182,11 @@ class TendHosts:
             return "stray_unreachable"
         log.warning("stray host ended", host=host_id)
         return "stray_killed"
+
+
+def _last_words(host: HostRow) -> str:
+    return host.error or ("The host was retired." if host.state == HostState.STOPPING else "The host died.")
+
+
+def _may_retire(host: HostRow, now: datetime) -> bool:
+    return host.stop_by is not None and now < host.stop_by

@@ -43,6 +43,11 @@ class Seated:
     row: JobRow
     ref: JobRef
 
+    @property
+    def key(self) -> tuple[str, int]:
+        """Job and number of the attempt."""
+        return self.ref.id, self.ref.attempt
+
 
 def apply_report(session: Session, report: Report, now: datetime) -> bool:
     """Write what `report` says, unless it is a heartbeat: those tell the intake which seats are taken.

@@ -1,0 +1,43 @@
+"""Leading: a step that runs only in the process that holds the role, and writes only in the term it began in."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+import structlog
+
+from orchestrator.db.database import Database
+from orchestrator.leases.lease import Grant
+from orchestrator.leases.role import Role, RoleLost, fence
+from orchestrator.loops.control import Step
+from orchestrator.loops.counts import Counts
+
+log = structlog.get_logger()
+
+
+class Led:
+    """A step made anew, by `make(fenced database)`, for each term of the role: it remembers nothing of another term.
+
+    While another process holds the role it does nothing, and asks nobody.
+    """
+
+    def __init__(self, role: Role, db: Database, make: Callable[[Database], Step]) -> None:
+        self._role = role
+        self._db = db
+        self._make = make
+        self._led: tuple[Grant, Step] | None = None
+
+    def run_once(self, now: datetime) -> Counts:
+        """One pass, if the role is held."""
+        grant = self._role.grant
+        if grant is None:
+            self._led = None
+            return Counts()
+        self._role.pulse()
+        if self._led is None or self._led[0] != grant:
+            self._led = grant, self._make(self._db.fenced(fence(grant)))
+        try:
+            return self._led[1].run_once(now)
+        except RoleLost as lost:
+            log.warning("pass given up", reason=str(lost))
+            self._role.lost(grant)
+            return Counts(role_lost=1)

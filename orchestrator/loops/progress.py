@@ -1,0 +1,89 @@
+"""Whether a host gets ahead. Its heartbeat proves that the process lives; only step counters prove that it trains."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from statistics import median
+from typing import Final
+
+from workers.contract.reports import Heartbeat, HostReport
+
+STEPS_KEPT: Final = 32
+SLOW_STEPS: Final = 10
+"""A step may take so many times the median of those before it."""
+UNSEEN_S: Final = 30.0
+"""Of a pause between two answers at most this much counts as standing still: nobody was looking."""
+SeatKey = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """How long a seat may stand still, in seconds."""
+
+    training_s: float = 600.0
+    other_s: float = 3_600.0
+    """While it waits, prepares, evaluates or saves: work that no counter shows."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Where a seat stands, for how long it was seen there, and how long its last steps took."""
+
+    phase: str
+    step: int
+    seen: datetime
+    still_s: float = 0.0
+    steps_s: tuple[float, ...] = ()
+
+
+def paced(before: Pace | None, pulse: Heartbeat, now: datetime) -> Pace:
+    """The pace after one more heartbeat."""
+    if before is None:
+        return Pace(pulse.phase, pulse.step, now)
+    still_s = before.still_s + min((now - before.seen).total_seconds(), UNSEEN_S)
+    if (pulse.phase, pulse.step) == (before.phase, before.step):
+        return replace(before, seen=now, still_s=still_s)
+    steps = pulse.step - before.step
+    taken = (still_s / steps,) if steps > 0 and before.phase == "training" else ()
+    return Pace(pulse.phase, pulse.step, now, steps_s=(*before.steps_s, *taken)[-STEPS_KEPT:])
+
+
+def limit_s(pace: Pace, allowance: Allowance) -> float:
+    """For how long a seat of this pace may stand still."""
+    if pace.phase != "training":
+        return allowance.other_s
+    return max(allowance.training_s, SLOW_STEPS * median(pace.steps_s) if pace.steps_s else 0.0)
+
+
+def stands_still(paces: Sequence[Pace], allowance: Allowance) -> bool:
+    """Whether no seat of the host moves. One that does, or that may take its time, excuses all: they take turns."""
+    return bool(paces) and all(pace.still_s > limit_s(pace, allowance) for pace in paces)
+
+
+@dataclass
+class Watch:
+    """The paces of all seats, as this process saw them. One that takes over starts anew."""
+
+    allowance: Allowance = field(default_factory=Allowance)
+    _paces: dict[str, Mapping[SeatKey, Pace]] = field(default_factory=dict)
+
+    def stuck(self, answer: HostReport, now: datetime) -> str | None:
+        """Why the host is to be ended; None: it gets ahead, or nothing can be said."""
+        pulses = {
+            (pulse.report.job_id, pulse.report.attempt): pulse.report
+            for pulse in answer.reports
+            if isinstance(pulse.report, Heartbeat)
+        }
+        if not pulses:
+            return None
+        before = self._paces.get(answer.host_id, {})
+        paces = {key: paced(before.get(key), pulse, now) for key, pulse in pulses.items()}
+        self._paces[answer.host_id] = paces
+        if {job_id for job_id, _ in pulses} < set(answer.seats) or not stands_still([*paces.values()], self.allowance):
+            return None
+        least_s = min(pace.still_s for pace in paces.values())
+        return f"The host answers, but none of its {len(paces)} seat(s) got ahead for {least_s:.0f} s; it was ended."
+
+    def forget(self, host_id: str) -> None:
+        """The host is gone."""
+        self._paces.pop(host_id, None)
