@@ -60,6 +60,7 @@ class LimitsSection(Section):
     """Bounds on the job."""
 
     max_runtime_s: int | None = Field(None, ge=60, le=2_592_000)
+    max_user_retries: int | None = Field(None, ge=0, le=10, description="tries after a loss that is not finite")
 
 
 class JobFile(Section):

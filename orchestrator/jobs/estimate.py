@@ -60,7 +60,7 @@ def estimate(desk: Desk, tenant: Tenant, request: JobRequest, now: datetime) -> 
     """Estimate a job. Raises as `submit`, except that a job too large for every flavor is answered, not refused."""
     spec = draft_spec(desk, tenant, request, now)
     flavors = _flavors(spec, desk.catalogue)
-    shape, validation = spec.base.shape, spec.data.validation
+    shape, validation, ours = spec.base.shape, spec.data.validation, request.x_orchard
     footprint = memory.estimate(shape, spec.quantization, spec.compute_dtype)
     return EstimateView(
         model=spec.base.id,
@@ -78,7 +78,7 @@ def estimate(desk: Desk, tenant: Tenant, request: JobRequest, now: datetime) -> 
         ),
         flavors=flavors,
         fits=any(flavor.fits for flavor in flavors),
-        x_orchard=ResolvedOptions(**ResolvedOptions.numbers(spec, request.x_orchard.priority)),
+        x_orchard=ResolvedOptions(**ResolvedOptions.numbers(spec, ours.priority, ours.max_user_retries)),
     )
 
 

@@ -84,7 +84,12 @@ class Options(Request):
         False, description="never share a pass with other jobs: slower, the same bits each time"
     )
     priority: int = Field(0, ge=-100, le=100, description="among the tenant's jobs and others; higher goes first")
-    max_runtime_s: int = Field(86_400, ge=60, le=2_592_000)
+    max_runtime_s: int = Field(
+        86_400, ge=60, le=2_592_000, description="seconds that all attempts together may hold seats"
+    )
+    max_user_retries: int = Field(
+        0, ge=0, le=10, description="further tries from the newest checkpoint after a loss that is not finite"
+    )
 
 
 def _few_pairs(pairs: dict[str, str] | None) -> dict[str, str] | None:

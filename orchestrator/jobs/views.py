@@ -80,9 +80,10 @@ class ResolvedOptions(BaseModel):
     deterministic: bool
     priority: int
     max_runtime_s: int
+    max_user_retries: int
 
     @classmethod
-    def numbers(cls, spec: JobSpec, priority: int) -> dict[str, Any]:
+    def numbers(cls, spec: JobSpec, priority: int, max_user_retries: int) -> dict[str, Any]:
         """The fields of this view, from the spec of a job."""
         training = spec.training.model_dump(
             exclude={"n_epochs", "batch_size", "beta1", "beta2", "epsilon"},
@@ -97,6 +98,7 @@ class ResolvedOptions(BaseModel):
             "overlength": spec.data.overlength,
             "priority": priority,
             "max_runtime_s": spec.limits.max_runtime_s,
+            "max_user_retries": max_user_retries,
         }
 
 
@@ -247,7 +249,7 @@ def checkpoint_view(row: CheckpointRow, job: JobRow, tenant_slug: str) -> Checkp
 
 def _details(row: JobRow, spec: JobSpec, host_id: str | None, base_digest: str | None) -> JobDetails:
     return JobDetails(
-        **ResolvedOptions.numbers(spec, row.priority),
+        **ResolvedOptions.numbers(spec, row.priority, row.max_user_retries),
         state=JobState(row.state),
         queue_reason=row.queue_reason,
         attempt=row.attempt,
