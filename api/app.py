@@ -6,8 +6,10 @@ from fastapi import FastAPI
 
 from api import errors
 from api.request_context import RequestContext
-from api.routes import admin, extras, files, health, jobs, models, usage, webhooks
+from api.routes import admin, checkpoints, extras, files, health, jobs, models, usage, webhooks
+from api.routes import uploads as uploads_in_parts
 from api.services import Services
+from orchestrator.uploads.parts import MAX_PART_BYTES
 
 _DESCRIPTION = """\
 Fine-tuning behind OpenAI's API: point a stock OpenAI client at `/v1`. What OpenAI has no word for is under the one key
@@ -21,8 +23,9 @@ def create_app(services: Services) -> FastAPI:
     app = FastAPI(title="Orchard", version=_version(), description=_DESCRIPTION, redirect_slashes=False, redoc_url=None)
     app.state.services = services
     errors.install(app)
-    app.add_middleware(RequestContext, upload_path="/v1/files", upload_bytes=services.max_file_bytes)
-    for module in (files, jobs, models, webhooks, usage, extras, admin, health):
+    uploads = {"/v1/files": services.max_file_bytes, "/v1/uploads/[^/]+/parts": MAX_PART_BYTES}
+    app.add_middleware(RequestContext, uploads=uploads)
+    for module in (files, uploads_in_parts, jobs, checkpoints, models, webhooks, usage, extras, admin, health):
         app.include_router(module.router)
     return app
 

@@ -20,12 +20,23 @@ STATUS: Final[Mapping[Kind, HTTPStatus]] = {
     Kind.TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     Kind.UNPROCESSABLE: HTTPStatus.UNPROCESSABLE_ENTITY,
     Kind.QUOTA: HTTPStatus.TOO_MANY_REQUESTS,
+    Kind.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
+    Kind.FULL: HTTPStatus.INSUFFICIENT_STORAGE,
 }
+RETRY_AFTER_S: Final = 2  # an outage outlives OpenAI's clients' own first pause of half a second
 HEADERS: Final[Mapping[Kind, Mapping[str, str]]] = {
     Kind.UNAUTHENTICATED: {"www-authenticate": "Bearer"},
+    Kind.UNPROCESSABLE: {"x-should-retry": "false"},
     Kind.QUOTA: {"x-should-retry": "false"},  # OpenAI's clients repeat a 429 otherwise
+    Kind.UNAVAILABLE: {"x-should-retry": "true", "retry-after": str(RETRY_AFTER_S)},
+    Kind.FULL: {"x-should-retry": "false"},
 }
-TYPE: Final[Mapping[Kind, str]] = {Kind.QUOTA: "insufficient_quota"}
+SERVER_ERROR: Final = "server_error"
+TYPE: Final[Mapping[Kind, str]] = {
+    Kind.QUOTA: "insufficient_quota",
+    Kind.UNAVAILABLE: SERVER_ERROR,
+    Kind.FULL: SERVER_ERROR,
+}
 INVALID_REQUEST: Final = "invalid_request_error"
 _ECHOED_CHARS = 60
 _UNPARSED: Final = "There was an error parsing the body"  # what FastAPI says when its parser gives up
@@ -79,6 +90,11 @@ def install(app: FastAPI) -> None:
 
 async def _refused(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ServiceError)  # noqa: S101  # starlette dispatches by type
+    return refusal(error)
+
+
+def refusal(error: ServiceError) -> JSONResponse:
+    """What the services refused, as HTTP says it."""
     return error_response(
         STATUS[error.kind],
         str(error),

@@ -1,16 +1,20 @@
 """Around every request: its id, a bound on its body, one log line, and an answer when something breaks."""
 
+import re
 import secrets
 import time
+from collections.abc import Mapping
 from http import HTTPStatus
 
 import structlog
 from fastapi import HTTPException
+from fastapi.responses import JSONResponse
 from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import error_response
+from api.errors import SERVER_ERROR, error_response, refusal
+from orchestrator.outages import outage
 
 JSON_BODY_BYTES = 1_000_000
 MULTIPART_OVERHEAD_BYTES = 100_000
@@ -19,12 +23,11 @@ _log = structlog.get_logger("orchard.api")
 
 
 class RequestContext:
-    """ASGI middleware. Uploads to `upload_path` may be `upload_bytes` long, other bodies 1 MB."""
+    """ASGI middleware. `uploads`: patterns of the paths that take files, and how large; other bodies may have 1 MB."""
 
-    def __init__(self, app: ASGIApp, upload_path: str, upload_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, uploads: Mapping[str, int]) -> None:
         self._app = app
-        self._upload_path = upload_path
-        self._upload_bytes = upload_bytes + MULTIPART_OVERHEAD_BYTES
+        self._uploads = [(re.compile(path), size + MULTIPART_OVERHEAD_BYTES) for path, size in uploads.items()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -32,25 +35,33 @@ class RequestContext:
             await self._app(scope, receive, send)
             return
         exchange = _Exchange(scope, send)
-        limit = self._upload_bytes if scope["path"] == self._upload_path else JSON_BODY_BYTES
         try:
             if "\0" in scope["path"] or b"%00" in scope["query_string"]:
                 message = "The URL must not contain the character U+0000."
-                refusal = error_response(HTTPStatus.BAD_REQUEST, message, code="invalid_value")
-                await refusal(scope, receive, exchange.send)
+                nul = error_response(HTTPStatus.BAD_REQUEST, message, code="invalid_value")
+                await nul(scope, receive, exchange.send)
             else:
-                await self._app(scope, _bounded(receive, limit), exchange.send)
+                await self._app(scope, _bounded(receive, self._limit(scope["path"])), exchange.send)
         except ClientDisconnect:  # nobody is left to answer, and nothing is wrong here
             pass
-        except Exception:
+        except Exception as error:
             _log.exception("request failed", request_id=exchange.id, method=scope["method"], path=scope["path"])
             if exchange.status is not None:
                 raise
-            sorry = f"The server had an error while processing your request. Quote the request id {exchange.id}."
-            failure = error_response(HTTPStatus.INTERNAL_SERVER_ERROR, sorry, type="server_error", code="internal")
-            await failure(scope, receive, exchange.send)
+            await _sorry(error, exchange.id)(scope, receive, exchange.send)
         finally:
             exchange.log()
+
+    def _limit(self, path: str) -> int:
+        return next((size for pattern, size in self._uploads if pattern.fullmatch(path)), JSON_BODY_BYTES)
+
+
+def _sorry(error: Exception, request_id: str) -> JSONResponse:
+    """An outage says when to come back; anything else is ours to mend and tells nothing of our insides."""
+    if known := outage(error):
+        return refusal(known)
+    message = f"The server had an error while processing your request. Quote the request id {request_id}."
+    return error_response(HTTPStatus.INTERNAL_SERVER_ERROR, message, type=SERVER_ERROR, code="internal")
 
 
 class _Exchange:

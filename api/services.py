@@ -12,6 +12,7 @@ from orchestrator.db.database import Database
 from orchestrator.files.upload import Shelf
 from orchestrator.jobs.submit import Desk
 from orchestrator.settings import Settings
+from orchestrator.uploads.begin import MAX_BYTES, Depot
 from orchestrator.webhooks.addresses import Reach
 from orchestrator.webhooks.endpoints import Endpoints
 from orchestrator.webhooks.secrets import Vault
@@ -32,6 +33,7 @@ class Services:
     catalogue: Catalogue
     storage_uri: str
     max_file_bytes: int = 512_000_000
+    max_upload_bytes: int = MAX_BYTES
     max_live_jobs: int = 1_000
     vault: Vault = field(default_factory=Vault)
     webhook_reach: Reach = field(default_factory=Reach)
@@ -46,6 +48,7 @@ class Services:
             catalogue=catalogue,
             storage_uri=settings.storage_uri,
             max_file_bytes=settings.max_file_bytes,
+            max_upload_bytes=settings.max_upload_bytes,
             max_live_jobs=settings.max_live_jobs,
             vault=settings.vault,
             webhook_reach=settings.webhook_reach,
@@ -55,6 +58,11 @@ class Services:
     def shelf(self) -> Shelf:
         """Where uploads go."""
         return Shelf(self.storage_uri, self.max_file_bytes)
+
+    @property
+    def depot(self) -> Depot:
+        """Where uploads in parts go."""
+        return Depot(self.storage_uri, self.max_upload_bytes)
 
     @property
     def desk(self) -> Desk:

@@ -13,15 +13,17 @@ from orchestrator.cluster.port import Cluster
 from orchestrator.db.database import Database
 from orchestrator.logs import configure_logs
 from orchestrator.loops.control import Sequenced, Step, run_until
-from orchestrator.loops.expire import ExpireFiles
+from orchestrator.loops.expire import ExpireFiles, ExpireUploads, ForgetKeys
 from orchestrator.loops.heed import HeedWishes
 from orchestrator.loops.hosts import TendHosts
 from orchestrator.loops.publish import Publish
+from orchestrator.loops.retract import Retract
 from orchestrator.loops.schedule import Schedule
 from orchestrator.loops.seats import AttachSeats, StopSeats
 from orchestrator.loops.sweep import Sweep
 from orchestrator.loops.validate import Validate
 from orchestrator.loops.webhooks import DeliverWebhooks
+from orchestrator.registry.port import Registry
 from orchestrator.scheduling.apply import Applier
 from orchestrator.settings import Settings
 from orchestrator.webhooks.send import Sender
@@ -47,6 +49,11 @@ def control_steps(db: Database, cluster: Cluster, catalogue: Catalogue, settings
     )
 
 
+def housekeeping(db: Database, registry: Registry, storage_uri: str) -> Sequenced:
+    """What may wait for a minute."""
+    return Sequenced((ExpireFiles(db), ExpireUploads(db, storage_uri), ForgetKeys(db), Retract(db, registry)))
+
+
 def main() -> None:
     """Read the settings, start the loops, wait for a signal."""
     from orchestrator.cluster.ray import RayCluster
@@ -57,7 +64,8 @@ def main() -> None:
     db = Database(settings.database_url.get_secret_value())
     catalogue = load_catalogue(settings.catalogue)
     cluster = RayCluster(settings.ray_address)
-    publish = Publish(db, MlflowRegistry(settings.mlflow_uri), catalogue, settings.storage_uri, settings.public_url)
+    registry = MlflowRegistry(settings.mlflow_uri)
+    publish = Publish(db, registry, catalogue, settings.storage_uri, settings.public_url)
     webhooks = DeliverWebhooks(db, Sender(settings.webhook_reach), settings.vault)
     control = control_steps(db, cluster, catalogue, settings)
 
@@ -68,7 +76,7 @@ def main() -> None:
         ("control", control, settings.loop_interval_s),
         ("publish", Sequenced((publish,)), settings.loop_interval_s),
         ("webhooks", Sequenced((webhooks,)), settings.loop_interval_s),
-        ("housekeeping", Sequenced((ExpireFiles(db),)), HOUSEKEEPING_S),
+        ("housekeeping", housekeeping(db, registry, settings.storage_uri), HOUSEKEEPING_S),
     ]
     log.info("orchestrator started", pid=os.getpid(), bases=[base.id for base in catalogue.bases])
     well = run_loops(loops, stop)

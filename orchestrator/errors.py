@@ -25,6 +25,10 @@ class Kind(StrEnum):
     """The request contradicts an earlier one."""
     QUOTA = "quota"
     """Wait until something of the tenant's own ends; repeating at once is useless."""
+    UNAVAILABLE = "unavailable"
+    """Repeat in a moment: something behind the service does not answer."""
+    FULL = "full"
+    """Nothing of the caller's: an operator has to make room."""
 
 
 class ServiceError(Exception):
@@ -85,3 +89,24 @@ class QuotaExceeded(ServiceError):
 
     kind = Kind.QUOTA
     default_code = "insufficient_quota"
+
+
+class DatabaseDown(ServiceError):
+    """The service cannot reach its database now. Nothing was changed; repeat the request in a moment."""
+
+    kind = Kind.UNAVAILABLE
+    default_code = "database_unavailable"
+
+
+class StorageDown(ServiceError):
+    """The service cannot reach its storage now. Repeat the request in a moment."""
+
+    kind = Kind.UNAVAILABLE
+    default_code = "storage_unavailable"
+
+
+class StorageFull(ServiceError):
+    """The service has no space left. Delete files you no longer need, or ask your operator for more."""
+
+    kind = Kind.FULL
+    default_code = "storage_full"

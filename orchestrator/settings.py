@@ -27,7 +27,8 @@ class Settings(BaseSettings):
     loop_interval_s: float = Field(0.5, gt=0, description="pause between two passes of the control loop")
     lease_ttl_s: int = Field(60, ge=5, description="an attempt not heard of for so long has lost its lease")
     host_idle_s: int = Field(600, ge=0, description="a host without seats may be retired after this long")
-    max_file_bytes: int = Field(512_000_000, gt=0, description="largest upload")
+    max_file_bytes: int = Field(512_000_000, gt=0, description="largest file sent at once")
+    max_upload_bytes: int = Field(8 * 2**30, gt=0, description="largest file sent in parts")
     max_live_jobs: int = Field(1_000, ge=1, description="jobs a tenant may have queued or running")
     secrets_key: SecretStr | None = Field(
         None, description="Fernet keys with commas between, the newest first: webhook secrets are stored sealed by them"

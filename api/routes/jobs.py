@@ -8,18 +8,22 @@ from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import StreamingResponse
 from fastapi.sse import EventSourceResponse
 
-from api.auth import TenantDep
+from api.auth import PrincipalDep, TenantDep
 from api.errors import documented
 from api.listing import Listing, listing
 from api.routes.event_stream import stream_events
+from api.routes.tar import TAR, tar_response
 from api.services import ServicesDep
 from orchestrator.errors import InvalidRequest
 from orchestrator.jobs import queries
 from orchestrator.jobs.adapter import open_adapter
 from orchestrator.jobs.cancel import cancel
+from orchestrator.jobs.pause import pause, resume
+from orchestrator.jobs.repeats import Sender
 from orchestrator.jobs.request import JobRequest
 from orchestrator.jobs.submit import submit
 from orchestrator.jobs.views import CheckpointView, EventView, JobView
+from orchestrator.jobs.why import WhyView, why
 from orchestrator.paging import Window
 
 router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"])
@@ -40,9 +44,6 @@ _DEEP_OBJECT = {
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "A page, or the stream"}
 }
-_TAR: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"application/x-tar": {"schema": {"type": "string", "format": "binary"}}}}
-}
 
 
 @router.post(
@@ -51,12 +52,15 @@ _TAR: dict[int | str, dict[str, Any]] = {
 def create_job(
     body: JobRequest,
     tenant: TenantDep,
+    principal: PrincipalDep,
     services: ServicesDep,
     idempotency_key: Annotated[str | None, Header(description="repeat it to get the job it made")] = None,
+    x_stainless_retry_count: Annotated[int, Header(ge=0, description="OpenAI's clients count repeats")] = 0,
 ) -> JobView:
-    """Submit a job."""
+    """Submit a job. A POST that is repeated, by its key or by its retry count, gives the job it made."""
     now = services.clock()
-    job_id = submit(services.desk, tenant, body, idempotency_key, now)
+    sender = Sender(principal.key_id, x_stainless_retry_count)
+    job_id = submit(services.desk, tenant, body, idempotency_key, now, sender)
     return queries.get_job(services.db, tenant.id, job_id, now)
 
 
@@ -79,6 +83,24 @@ def retrieve_job(job_id: str, tenant: TenantDep, services: ServicesDep) -> JobVi
 def cancel_job(job_id: str, tenant: TenantDep, services: ServicesDep) -> JobView:
     """Ask for the end of a job. It gives its seat up at the next step; repeating changes nothing."""
     return cancel(services.db, tenant.id, job_id, services.clock())
+
+
+@router.post("/{job_id}/pause", responses=documented(HTTPStatus.NOT_FOUND))
+def pause_job(job_id: str, tenant: TenantDep, services: ServicesDep) -> JobView:
+    """Ask a job to give its seat up after the step it is in, with a checkpoint; repeating changes nothing."""
+    return pause(services.db, tenant.id, job_id, services.clock())
+
+
+@router.post("/{job_id}/resume", responses=documented(HTTPStatus.NOT_FOUND))
+def resume_job(job_id: str, tenant: TenantDep, services: ServicesDep) -> JobView:
+    """Let a paused job go on from its newest checkpoint, once there is a seat; repeating changes nothing."""
+    return resume(services.db, tenant.id, job_id, services.clock())
+
+
+@router.get("/{job_id}/why", responses=documented(HTTPStatus.NOT_FOUND))
+def why_job(job_id: str, tenant: TenantDep, services: ServicesDep) -> WhyView:
+    """What keeps the job from going on, since when, and what would change that."""
+    return why(services.db, services.catalogue, tenant.id, job_id, services.clock())
 
 
 @router.get(
@@ -109,15 +131,10 @@ def list_checkpoints(
     return listing(queries.list_checkpoints(services.db, tenant, job_id, Window(limit, after)))
 
 
-@router.get("/{job_id}/adapter", response_class=StreamingResponse, responses=documented(HTTPStatus.NOT_FOUND) | _TAR)
+@router.get("/{job_id}/adapter", response_class=StreamingResponse, responses=documented(HTTPStatus.NOT_FOUND) | TAR)
 def download_adapter(job_id: str, tenant: TenantDep, services: ServicesDep) -> StreamingResponse:
     """The finished adapter as a tar: a PEFT folder with its tokenizer."""
-    archive = open_adapter(services.db, tenant.id, job_id)
-    headers = {
-        "content-length": str(archive.size_bytes),
-        "content-disposition": f'attachment; filename="{archive.filename}"',
-    }
-    return StreamingResponse(archive.chunks, media_type="application/x-tar", headers=headers)
+    return tar_response(open_adapter(services.db, tenant.id, job_id))
 
 
 def _metadata(request: Request) -> dict[str, str] | None:

@@ -1,33 +1,45 @@
-"""`/v1/models`. Ids may contain slashes."""
+"""`/v1/models`, and the adapters behind them. Ids may contain slashes."""
 
 from http import HTTPStatus
 
 from fastapi import APIRouter
+from fastapi.responses import StreamingResponse
 
 from api.auth import TenantDep
 from api.errors import documented
 from api.listing import Listing, whole
+from api.routes.tar import TAR, tar_response
 from api.services import ServicesDep
 from orchestrator.files.views import DeletedView
 from orchestrator.jobs import models
 from orchestrator.jobs.models import ModelView
 
-router = APIRouter(prefix="/v1/models", tags=["models"])
+router = APIRouter(tags=["models"])
 
 
-@router.get("", responses=documented())
+@router.get("/v1/models", responses=documented())
 def list_models(tenant: TenantDep, services: ServicesDep) -> Listing[ModelView]:
     """Bases on offer and the tenant's tuned models."""
     return whole(models.list_models(services.db, services.catalogue, tenant))
 
 
-@router.get("/{model:path}", responses=documented(HTTPStatus.NOT_FOUND))
+@router.get("/v1/models/{model:path}", responses=documented(HTTPStatus.NOT_FOUND))
 def retrieve_model(model: str, tenant: TenantDep, services: ServicesDep) -> ModelView:
     """One model."""
     return models.get_model(services.db, services.catalogue, tenant, model)
 
 
-@router.delete("/{model:path}", responses=documented(HTTPStatus.NOT_FOUND))
+@router.delete("/v1/models/{model:path}", responses=documented(HTTPStatus.NOT_FOUND))
 def delete_model(model: str, tenant: TenantDep, services: ServicesDep) -> DeletedView:
     """Delete a tuned model."""
     return models.delete_model(services.db, services.catalogue, tenant, model, services.clock())
+
+
+@router.get(
+    "/v1/x/models/{model:path}/adapter",
+    response_class=StreamingResponse,
+    responses=documented(HTTPStatus.NOT_FOUND) | TAR,
+)
+def download_model(model: str, tenant: TenantDep, services: ServicesDep) -> StreamingResponse:
+    """The adapter of a tuned model, or of a checkpoint that is yours or was shared with you, as a tar."""
+    return tar_response(models.open_model(services.db, tenant, model))

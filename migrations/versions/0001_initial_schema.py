@@ -417,6 +417,9 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["tenant_id"], ["tenant.id"], name=op.f("fk_idempotency_tenant_id")),
         sa.PrimaryKeyConstraint("tenant_id", "key", name=op.f("pk_idempotency")),
     )
+    with op.batch_alter_table("idempotency", schema=None) as batch_op:
+        batch_op.create_index("ix_idempotency_created_at", ["created_at"], unique=False)
+
     op.create_table(
         "upload_part",
         sa.Column("seq", BigInt, autoincrement=True, nullable=False),
@@ -554,6 +557,9 @@ def downgrade() -> None:
         batch_op.drop_index("ix_upload_part_upload_id")
 
     op.drop_table("upload_part")
+    with op.batch_alter_table("idempotency", schema=None) as batch_op:
+        batch_op.drop_index("ix_idempotency_created_at")
+
     op.drop_table("idempotency")
     with op.batch_alter_table("event", schema=None) as batch_op:
         batch_op.drop_index(

@@ -220,7 +220,7 @@ class IdempotencyRow(Base):
     """Which job a submission key made, and of which body, so that a repeated POST makes no second job."""
 
     __tablename__ = "idempotency"
-    __table_args__ = (PrimaryKeyConstraint("tenant_id", "key"),)
+    __table_args__ = (PrimaryKeyConstraint("tenant_id", "key"), Index("ix_idempotency_created_at", "created_at"))
 
     tenant_id: Mapped[str] = mapped_column(ForeignKey("tenant.id"))
     key: Mapped[str] = mapped_column(String(255))

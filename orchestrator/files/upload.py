@@ -1,6 +1,8 @@
-"""An upload: one pass over the bytes that stores, measures, digests and validates them."""
+"""An upload: from a stream of bytes to a file of the tenant."""
 
 import hashlib
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import IO, Annotated, Literal
@@ -9,13 +11,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from orchestrator.db.database import Database
 from orchestrator.db.tables import FileRow
-from orchestrator.errors import TooLarge
-from orchestrator.files.storage import CHUNK_BYTES, file_uri, open_write, remove, settle
+from orchestrator.errors import StorageDown, TooLarge
+from orchestrator.files.storage import CHUNK_BYTES, file_uri, remove, write_chunks
 from orchestrator.files.validate import DatasetValidator, Findings
 from orchestrator.files.views import FileView
 from orchestrator.ids import new_id
 from orchestrator.text import Line
-from workers.contract.failpoints import failpoint
 
 
 def _plain_name(name: str) -> str:
@@ -51,53 +52,85 @@ class Shelf:
     max_file_bytes: int
 
 
-def upload(db: Database, tenant_id: str, shelf: Shelf, new: NewFile, stream: IO[bytes], now: datetime) -> FileView:
-    """Store the stream as a file of the tenant. A file with bad lines is kept, with status `error`.
+@dataclass(frozen=True)
+class StoredFile:
+    """Content that lies in storage, whole and checked, before a row speaks of it."""
 
-    Raises: TooLarge, after removing what was written.
+    id: str
+    tenant_id: str
+    uri: str
+    size: int
+    sha256: str
+    findings: Findings
+
+    def row(self, new: NewFile, now: datetime) -> FileRow:
+        """The file as the tenant finds it. One with bad lines is kept, with status `error`."""
+        found, expiry = self.findings, new.expires_after
+        return FileRow(
+            id=self.id,
+            tenant_id=self.tenant_id,
+            filename=new.filename,
+            purpose=new.purpose,
+            bytes=self.size,
+            sha256=self.sha256,
+            uri=self.uri,
+            status="error" if found.issues else "processed",
+            status_details=found.status_details,
+            format=found.format,
+            rows=found.rows,
+            issues=[issue.model_dump() for issue in found.issues] or None,
+            issue_count=found.issue_count,
+            created_at=now,
+            expires_at=None if expiry is None else now + timedelta(seconds=expiry.seconds),
+            deleted_at=None,
+        )
+
+    def discard(self) -> None:
+        """Remove content that no row will speak of. Raises: StorageDown."""
+        remove(self.uri.rpartition("/")[0])
+
+
+def upload(db: Database, tenant_id: str, shelf: Shelf, new: NewFile, stream: IO[bytes], now: datetime) -> FileView:
+    """Store the stream as a file of the tenant.
+
+    Raises: TooLarge, StorageDown, StorageFull; what was written is removed then.
     """
-    file_id = new_id("file-")
-    uri = file_uri(shelf.storage_uri, tenant_id, file_id)
-    try:
-        size, digest, findings = _store(uri, stream, shelf.max_file_bytes)
-    except BaseException:
-        remove(uri.rpartition("/")[0])
-        raise
-    failpoint("upload.stored")
-    expires = None if new.expires_after is None else now + timedelta(seconds=new.expires_after.seconds)
-    row = FileRow(
-        id=file_id,
-        tenant_id=tenant_id,
-        filename=new.filename,
-        purpose=new.purpose,
-        bytes=size,
-        sha256=digest,
-        uri=uri,
-        status="error" if findings.issues else "processed",
-        status_details=findings.status_details,
-        format=findings.format,
-        rows=findings.rows,
-        issues=[issue.model_dump() for issue in findings.issues] or None,
-        issue_count=findings.issue_count,
-        created_at=now,
-        expires_at=expires,
-        deleted_at=None,
-    )
+    stored = store(shelf.storage_uri, tenant_id, read_chunks(stream), shelf.max_file_bytes)
+    row = stored.row(new, now)
     with db.write() as session:
         session.add(row)
     return FileView.of(row)
 
 
-def _store(uri: str, stream: IO[bytes], max_bytes: int) -> tuple[int, str, Findings]:
-    """Copy `stream` to `uri`. Returns size in bytes, hex sha256 and what validation found. Raises: TooLarge."""
-    size, digest, validator = 0, hashlib.sha256(), DatasetValidator()
-    with open_write(uri) as target:
-        while chunk := stream.read(CHUNK_BYTES):
+def store(storage_uri: str, tenant_id: str, chunks: Iterable[bytes], max_bytes: int) -> StoredFile:
+    """One pass over the bytes that stores, measures, digests and validates them.
+
+    Raises: TooLarge, StorageDown, StorageFull, and what `chunks` does; what was written is removed then.
+    """
+    file_id = new_id("file-")
+    uri = file_uri(storage_uri, tenant_id, file_id)
+    digest, validator = hashlib.sha256(), DatasetValidator()
+
+    def checked() -> Iterator[bytes]:
+        size = 0
+        for chunk in chunks:
             size += len(chunk)
             if size > max_bytes:
                 raise TooLarge(f"The file is larger than {max_bytes:,} bytes, the most this service takes. Split it.")
-            target.write(chunk)
             digest.update(chunk)
             validator.feed(chunk)
-        settle(target)
-    return size, digest.hexdigest(), validator.finish()
+            yield chunk
+
+    try:
+        size = write_chunks(uri, checked())
+        return StoredFile(file_id, tenant_id, uri, size, digest.hexdigest(), validator.finish())
+    except BaseException:
+        with suppress(StorageDown):  # the sweeper finds it; what happened first is what the caller must learn
+            remove(uri.rpartition("/")[0])
+        raise
+
+
+def read_chunks(stream: IO[bytes]) -> Iterator[bytes]:
+    """The rest of a stream, piece by piece."""
+    while chunk := stream.read(CHUNK_BYTES):
+        yield chunk

@@ -63,5 +63,5 @@ class DeletedView(BaseModel):
     """The answer to a deletion."""
 
     id: str
-    object: Literal["file", "model"]
+    object: Literal["file", "model", "checkpoint.permission"]
     deleted: Literal[True] = True

@@ -1,17 +1,27 @@
-"""The models a tenant may name: bases on offer, and the tenant's own tuned ones."""
+"""The models a tenant may name: bases on offer, the tenant's own tuned ones, and checkpoints it was let in to."""
 
 from datetime import datetime
 from typing import Literal
 
 from pydantic import BaseModel, Field
 from sqlalchemy import ColumnElement, and_, select
+from sqlalchemy.orm import Session
 
 from orchestrator.catalogue.entries import Catalogue, CatalogueBase
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import JobRow
-from orchestrator.errors import InvalidRequest, NotFound
-from orchestrator.files.storage import remove
+from orchestrator.errors import InvalidRequest
 from orchestrator.files.views import DeletedView
+from orchestrator.jobs.adapter import adapter_archive
+from orchestrator.jobs.archive import AdapterArchive
+from orchestrator.jobs.checkpoint_adapter import open_checkpoint_adapter
+from orchestrator.jobs.checkpoint_models import (
+    CheckpointModel,
+    find_checkpoint,
+    no_such_model,
+    shared_checkpoints,
+    visible_to,
+)
 from orchestrator.jobs.views import RegistryView
 from orchestrator.tenancy.views import Tenant
 from workers.contract.base import ComputeDtype, Quantization
@@ -42,6 +52,16 @@ class AdapterDetails(BaseModel):
     eval_loss_after: float | None
 
 
+class CheckpointDetails(BaseModel):
+    """Where a checkpoint comes from. To whom it is shared, the owner's job stays unnamed."""
+
+    kind: Literal["checkpoint"] = "checkpoint"
+    base: str
+    step: int
+    shared: bool = Field(description="it belongs to another tenant, who has let you in")
+    job: str | None
+
+
 class ModelView(BaseModel):
     """A model."""
 
@@ -49,15 +69,17 @@ class ModelView(BaseModel):
     object: Literal["model"] = "model"
     created: int = Field(description="Unix seconds; 0 for bases, which have no date")
     owned_by: str
-    x_orchard: BaseDetails | AdapterDetails = Field(discriminator="kind")
+    x_orchard: BaseDetails | AdapterDetails | CheckpointDetails = Field(discriminator="kind")
 
 
 def list_models(db: Database, catalogue: Catalogue, tenant: Tenant) -> list[ModelView]:
-    """Bases in the catalogue's order, then tuned models, newest first."""
+    """Bases in the catalogue's order, then tuned models, newest first, then checkpoints that others share."""
     with db.read() as session:
         rows = session.scalars(select(JobRow).where(_tuned(tenant.id)).order_by(JobRow.seq.desc())).all()
+        shared = shared_checkpoints(session, tenant.id)
     bases = [_base_view(base) for base in catalogue.bases if tenant.may_use(base.id)]
-    return bases + [_adapter_view(row, tenant) for row in rows]
+    tuned = [_adapter_view(row, tenant) for row in rows]
+    return bases + tuned + [_checkpoint_view(checkpoint, tenant) for checkpoint in shared]
 
 
 def get_model(db: Database, catalogue: Catalogue, tenant: Tenant, model: str) -> ModelView:
@@ -65,12 +87,16 @@ def get_model(db: Database, catalogue: Catalogue, tenant: Tenant, model: str) ->
     base = catalogue.base(model)
     if base is not None and tenant.may_use(base.id):
         return _base_view(base)
-    return _adapter_view(tuned_job(db, tenant, model), tenant)
+    with db.read() as session:
+        found = find_tuned(session, tenant.id, model)
+    if isinstance(found, JobRow):
+        return _adapter_view(found, tenant)
+    return _checkpoint_view(found, tenant)
 
 
 def delete_model(db: Database, catalogue: Catalogue, tenant: Tenant, model: str, now: datetime) -> DeletedView:
-    """Delete a tuned model and its files in storage; the registry keeps its own record. Raises: NotFound;
-    InvalidRequest for a base.
+    """Delete a tuned model: nobody finds it from now on. Its files and its mark in the registry are the loops' work
+    (`orchestrator.loops.retract`). Raises: NotFound; InvalidRequest for a base.
     """
     base = catalogue.base(model)
     if base is not None and tenant.may_use(base.id):
@@ -78,30 +104,26 @@ def delete_model(db: Database, catalogue: Catalogue, tenant: Tenant, model: str,
     with db.write() as session:
         job = session.scalar(select(JobRow).where(_tuned(tenant.id), JobRow.fine_tuned_model == model))
         if job is None:
-            raise _no_such_model(model)
+            raise no_such_model(model)
         job.model_deleted_at = now
-    if job.adapter:
-        remove(job.adapter["uri"])
     return DeletedView(id=model, object="model")
 
 
-def tuned_job(db: Database, tenant: Tenant, model: str) -> JobRow:
-    """The job that made a tuned model. Raises: NotFound."""
+def open_model(db: Database, tenant: Tenant, model: str) -> AdapterArchive:
+    """The adapter behind a tuned model or a checkpoint, as a tar. Raises: NotFound, StorageDown."""
     with db.read() as session:
-        row = session.scalar(select(JobRow).where(_tuned(tenant.id), JobRow.fine_tuned_model == model))
-    if row is None:
-        raise _no_such_model(model)
-    return row
+        found = find_tuned(session, tenant.id, model)
+    return adapter_archive(found) if isinstance(found, JobRow) else open_checkpoint_adapter(found)
+
+
+def find_tuned(session: Session, tenant_id: str, model: str) -> JobRow | CheckpointModel:
+    """The job that made a tuned model of the tenant, or a checkpoint that the tenant may use. Raises: NotFound."""
+    job = session.scalar(select(JobRow).where(_tuned(tenant_id), JobRow.fine_tuned_model == model))
+    return find_checkpoint(session, model, visible_to(tenant_id)) if job is None else job
 
 
 def _tuned(tenant_id: str) -> ColumnElement[bool]:
     return and_(JobRow.tenant_id == tenant_id, JobRow.fine_tuned_model.is_not(None), JobRow.model_deleted_at.is_(None))
-
-
-def _no_such_model(model: str) -> NotFound:
-    return NotFound(
-        f"The model '{model}' does not exist or you do not have access to it.", param="model", code="model_not_found"
-    )
 
 
 def _base_view(base: CatalogueBase) -> ModelView:
@@ -126,3 +148,15 @@ def _adapter_view(row: JobRow, tenant: Tenant) -> ModelView:
     )
     created = int((row.finished_at or row.created_at).timestamp())
     return ModelView(id=row.fine_tuned_model or "", created=created, owned_by=tenant.slug, x_orchard=details)
+
+
+def _checkpoint_view(checkpoint: CheckpointModel, tenant: Tenant) -> ModelView:
+    shared = checkpoint.owner.id != tenant.id
+    details = CheckpointDetails(
+        base=checkpoint.job.base_id,
+        step=checkpoint.row.step,
+        shared=shared,
+        job=None if shared else checkpoint.job.id,
+    )
+    created = int(checkpoint.row.created_at.timestamp())
+    return ModelView(id=checkpoint.name, created=created, owned_by=checkpoint.owner.slug, x_orchard=details)

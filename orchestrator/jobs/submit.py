@@ -1,23 +1,21 @@
 """Submission: check, resolve, and write the job with its first event in one transaction."""
 
-import hashlib
-import json
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import func, select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from orchestrator.catalogue.entries import Catalogue
 from orchestrator.db.database import Database
-from orchestrator.db.job_tables import IdempotencyRow, JobRow
-from orchestrator.errors import IdempotencyMismatch, InvalidRequest, QuotaExceeded
+from orchestrator.db.job_tables import JobRow
+from orchestrator.errors import InvalidRequest, QuotaExceeded
 from orchestrator.files.queries import visible_file
 from orchestrator.files.storage import job_uri
 from orchestrator.ids import new_id
 from orchestrator.jobs.events import EventDraft, record
+from orchestrator.jobs.repeats import ANYBODY, Mark, Sender, find_earlier
 from orchestrator.jobs.request import JobRequest
 from orchestrator.jobs.resolve import Identity, check_fits, offered_base, resolve
 from orchestrator.jobs.states import DEADLINE_S, Desired, JobState
@@ -28,8 +26,6 @@ from workers.contract.failpoints import failpoint
 from workers.contract.memory import pass_positions, seat_bytes
 from workers.contract.rows import DatasetFormat
 from workers.contract.spec import DatasetRef, JobSpec
-
-MAX_KEY_CHARS = 255
 
 
 @dataclass(frozen=True)
@@ -42,31 +38,28 @@ class Desk:
     max_live_jobs: int
 
 
-def submit(desk: Desk, tenant: Tenant, request: JobRequest, key: str | None, now: datetime) -> str:
-    """Create a job and return its id. `key` is the caller's Idempotency-Key: repeating it with the same body gives
-    the job it made the first time.
+def submit(
+    desk: Desk, tenant: Tenant, request: JobRequest, key: str | None, now: datetime, sender: Sender = ANYBODY
+) -> str:
+    """Create a job and return its id. A POST that is repeated gives the job it made: it is known by `key`, the
+    caller's Idempotency-Key, or by what `sender` says of it (see `orchestrator.jobs.repeats`).
 
     Raises: InvalidRequest, NotFound (files), QuotaExceeded, IdempotencyMismatch.
     """
-    if key is not None and not 1 <= len(key) <= MAX_KEY_CHARS:
-        raise InvalidRequest(f"Idempotency-Key must have 1 to {MAX_KEY_CHARS} characters.", param="Idempotency-Key")
-    body = _digest(request)
-    if key is not None and (earlier := _earlier(desk.db, tenant, key, body)):
-        return earlier
+    mark = Mark.of(tenant.id, request, key, sender, now)
+    with desk.db.read() as session:
+        if earlier := find_earlier(session, mark):
+            return earlier
     spec = draft_spec(desk, tenant, request, now)
     check_fits(spec, desk.catalogue)
-    try:
-        with desk.db.write() as session:
-            _insert(session, desk, request, spec, now)
-            if key is not None:
-                session.add(
-                    IdempotencyRow(tenant_id=tenant.id, key=key, body_sha256=body, job_id=spec.job_id, created_at=now)
-                )
-            failpoint("submit.before_commit")
-    except IntegrityError:
-        if key is not None and (winner := _earlier(desk.db, tenant, key, body)):
-            return winner  # the same key arrived twice at once; the other transaction was first
-        raise
+    with desk.db.write() as session:
+        hold_tenant(session, tenant.id)
+        if winner := find_earlier(session, mark):  # the same POST came twice at once; the other one was first
+            return winner
+        _insert(session, desk, request, spec, mark, now)
+        if mark.key is not None:
+            session.add(mark.row(mark.key, spec.job_id))
+        failpoint("submit.before_commit")
     failpoint("submit.after_commit")
     return spec.job_id
 
@@ -102,8 +95,7 @@ def _dataset(session: Session, tenant: Tenant, file_id: str, param: str, now: da
     return DatasetRef(file_id=row.id, uri=row.uri, sha256=row.sha256, rows=row.rows, format=DatasetFormat(row.format))
 
 
-def _insert(session: Session, desk: Desk, request: JobRequest, spec: JobSpec, now: datetime) -> None:
-    hold_tenant(session, spec.tenant_id)
+def _insert(session: Session, desk: Desk, request: JobRequest, spec: JobSpec, mark: Mark, now: datetime) -> None:
     live = select(func.count()).where(JobRow.tenant_id == spec.tenant_id, JobRow.finished_at.is_(None))
     if (count := session.scalar(live) or 0) >= desk.max_live_jobs:
         raise QuotaExceeded(
@@ -113,12 +105,12 @@ def _insert(session: Session, desk: Desk, request: JobRequest, spec: JobSpec, no
     for param, data in (("training_file", spec.data.training), ("validation_file", spec.data.validation)):
         if data is not None:  # a deletion may have come between
             visible_file(session, spec.tenant_id, data.file_id, now, param)
-    session.add(_row(request, spec, now))
+    session.add(_row(request, spec, mark, now))
     session.flush()
     record(session, spec.tenant_id, spec.job_id, EventDraft(f"Created fine-tuning job: {spec.job_id}"), now)
 
 
-def _row(request: JobRequest, spec: JobSpec, now: datetime) -> JobRow:
+def _row(request: JobRequest, spec: JobSpec, mark: Mark, now: datetime) -> JobRow:
     """The job as it enters the state machine; every later state is written by `transition`."""
     validation = spec.data.validation
     return JobRow(
@@ -132,11 +124,14 @@ def _row(request: JobRequest, spec: JobSpec, now: datetime) -> JobRow:
         suffix=request.suffix,
         seed=spec.seed,
         priority=request.x_orchard.priority,
+        max_user_retries=request.x_orchard.max_user_retries,
         labels=request.metadata or None,
         training_file_id=spec.data.training.file_id,
         validation_file_id=None if validation is None else validation.file_id,
         memory_bytes=seat_bytes(spec),
         pass_positions=pass_positions(spec),
+        post_sha256=mark.post_sha256,
+        post_retries=mark.retries,
         state=JobState.VALIDATING,
         desired=Desired.RUN,
         state_since=now,
@@ -144,20 +139,3 @@ def _row(request: JobRequest, spec: JobSpec, now: datetime) -> JobRow:
         total_steps=spec.training.total_steps(spec.data.training.rows),
         created_at=now,
     )
-
-
-def _earlier(db: Database, tenant: Tenant, key: str, body: str) -> str | None:
-    """The job that `key` made before, if any. Raises: IdempotencyMismatch."""
-    query = select(IdempotencyRow).where(IdempotencyRow.tenant_id == tenant.id, IdempotencyRow.key == key)
-    with db.read() as session:
-        row = session.scalar(query)
-    if row is None:
-        return None
-    if row.body_sha256 != body:
-        raise IdempotencyMismatch(param="Idempotency-Key")
-    return row.job_id
-
-
-def _digest(request: JobRequest) -> str:
-    canonical = json.dumps(request.model_dump(mode="json"), sort_keys=True)
-    return hashlib.sha256(canonical.encode()).hexdigest()

@@ -1,19 +1,44 @@
-"""Expiring: files past the time their owner set are removed, rows and bytes."""
+"""Expiring: what has outlived the time that was set for it. Housekeeping; slow is fine."""
 
 from dataclasses import dataclass
 from datetime import datetime
 
 from orchestrator.db.database import Database
 from orchestrator.files.delete import remove_expired
+from orchestrator.jobs.repeats import forget_keys
 from orchestrator.loops.counts import Counts
+from orchestrator.uploads.sweep import sweep_uploads
 
 
 @dataclass(frozen=True)
 class ExpireFiles:
-    """Housekeeping; slow is fine."""
+    """Files past the time their owner set are removed, rows and bytes."""
 
     db: Database
 
     def run_once(self, now: datetime) -> Counts:
         """Remove what is due, unless a live job reads it."""
         return Counts(expired=gone) if (gone := remove_expired(self.db, now)) else Counts()
+
+
+@dataclass(frozen=True)
+class ExpireUploads:
+    """Uploads that nobody completed end, and the parts of all leave storage."""
+
+    db: Database
+    storage_uri: str
+
+    def run_once(self, now: datetime) -> Counts:
+        """Sweep what is due."""
+        return Counts(swept=gone) if (gone := sweep_uploads(self.db, self.storage_uri, now)) else Counts()
+
+
+@dataclass(frozen=True)
+class ForgetKeys:
+    """Idempotency keys hold for a day."""
+
+    db: Database
+
+    def run_once(self, now: datetime) -> Counts:
+        """Drop what is older."""
+        return Counts(forgotten=gone) if (gone := forget_keys(self.db, now)) else Counts()

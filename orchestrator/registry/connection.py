@@ -90,6 +90,11 @@ def already_exists(error: Exception) -> bool:
     return getattr(error, "error_code", None) == "RESOURCE_ALREADY_EXISTS"
 
 
+def does_not_exist(error: Exception) -> bool:
+    """Whether a look-up failed because there is no such thing."""
+    return getattr(error, "error_code", None) == "RESOURCE_DOES_NOT_EXIST"
+
+
 def _translated(status: int | None, error: Exception) -> RegistryError:
     text = _USER_INFO.sub("//", str(error))
     if status in _CREDENTIALS_REFUSED:

@@ -2,12 +2,14 @@
 
 import threading
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.registry.connection import connect, translated_errors, workspace
 from orchestrator.registry.job_records import JobRecords, check_layout
 from orchestrator.registry.port import Publication, Registered
+from orchestrator.registry.retract import retract_version
 from orchestrator.registry.tenant_space import ensure_tenant_space, ensure_workspace
 
 if TYPE_CHECKING:
@@ -37,3 +39,10 @@ class MlflowRegistry:
                 with self._shared:
                     space = ensure_tenant_space(client, publication)
                 return JobRecords(client, space, publication).write(adapter_folder)
+
+    def retract(self, tenant_slug: str, name: str, version: str, deleted_at: datetime) -> None:
+        """See `Registry.retract`."""
+        with translated_errors():
+            client = self._connect(self._tracking_uri)
+            with workspace(tenant_slug):
+                retract_version(client, name, version, deleted_at)

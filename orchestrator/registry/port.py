@@ -1,6 +1,7 @@
 """What is published, what comes back, and the interface between."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -69,4 +70,10 @@ class Registry(Protocol):
 
         May be repeated after any failure; the same job gives the same version. Blocks for the upload; call it outside
         any transaction. Raises: RegistryUnavailable (try again), RegistryRefused (do not), AdapterRefused.
+        """
+
+    def retract(self, tenant_slug: str, name: str, version: str, deleted_at: datetime) -> None:
+        """Mark a version whose model was deleted, and take its aliases away; its record stays.
+
+        May be repeated; a version that is gone is fine. Raises: RegistryUnavailable (try again), RegistryRefused.
         """

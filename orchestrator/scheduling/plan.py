@@ -118,7 +118,7 @@ class _Draft:
             return None
         host = min(idle, key=lambda host: (host.idle_since, host.id))
         self._retire(host, f"makes room for {job.key}")
-        return f"Waiting for a device: the idle host of {host.key} is making room for {job.key}."
+        return f"Waiting for a device: the idle host of another base is making room for {job.key}."
 
     def _retire(self, host: HostView, why: str) -> None:
         del self._hosts[host.id]

@@ -139,7 +139,7 @@ def test_a_client_that_goes_away_in_mid_upload_is_no_failure_of_ours() -> None:
 
     scope: Scope = {"type": "http", "method": "POST", "path": "/v1/files", "query_string": b"", "headers": []}
     with capture_logs() as lines:
-        asyncio.run(RequestContext(upload, upload_path="/v1/files", upload_bytes=100)(scope, gone, keep))
+        asyncio.run(RequestContext(upload, uploads={"/v1/files": 100})(scope, gone, keep))
     assert sent == []
     assert [(line["event"], line["log_level"]) for line in lines] == [("request", "info")]
 

@@ -1,0 +1,59 @@
+"""`/v1/fine_tuning/checkpoints/{name}/permissions`. Names hold slashes. Projects are tenants."""
+
+from http import HTTPStatus
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query
+
+from api.auth import PrincipalDep
+from api.errors import documented
+from api.listing import Listing, listing, whole
+from api.services import ServicesDep
+from orchestrator.files.views import DeletedView
+from orchestrator.jobs import permissions
+from orchestrator.jobs.permissions import NewPermissions, PermissionView
+from orchestrator.paging import Window
+from orchestrator.tenancy.views import Principal
+
+router = APIRouter(
+    prefix="/v1/fine_tuning/checkpoints/{fine_tuned_model_checkpoint:path}/permissions", tags=["fine-tuning"]
+)
+_ERRORS = documented(HTTPStatus.NOT_FOUND)
+
+
+@router.post("", responses=_ERRORS)
+def create_permissions(
+    fine_tuned_model_checkpoint: str, body: NewPermissions, principal: PrincipalDep, services: ServicesDep
+) -> Listing[PermissionView]:
+    """Let other tenants see and download a checkpoint of yours; with an admin key, of anybody's."""
+    owner = _owner(principal)
+    return whole(permissions.grant(services.db, owner, fine_tuned_model_checkpoint, body, services.clock()))
+
+
+@router.get("", responses=_ERRORS)
+def list_permissions(
+    fine_tuned_model_checkpoint: str,
+    principal: PrincipalDep,
+    services: ServicesDep,
+    project_id: str | None = None,
+    after: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=1_000)] = 10,
+    order: Literal["ascending", "descending"] = "descending",
+) -> Listing[PermissionView]:
+    """Who may use the checkpoint."""
+    window = Window(limit, after, ascending=order == "ascending")
+    owner = _owner(principal)
+    return listing(permissions.list_permissions(services.db, owner, fine_tuned_model_checkpoint, project_id, window))
+
+
+@router.delete("/{permission_id}", responses=_ERRORS)
+def delete_permission(
+    fine_tuned_model_checkpoint: str, permission_id: str, principal: PrincipalDep, services: ServicesDep
+) -> DeletedView:
+    """Shut a tenant out, from its next request on."""
+    return permissions.revoke(services.db, _owner(principal), fine_tuned_model_checkpoint, permission_id)
+
+
+def _owner(principal: Principal) -> str | None:
+    """OpenAI's documents ask for an admin key here and its client sends the ordinary one: either will do."""
+    return None if principal.tenant is None else principal.tenant.id

@@ -1,0 +1,67 @@
+"""`/v1/uploads`: files in parts."""
+
+from http import HTTPStatus
+
+from fastapi import APIRouter, Request
+from fastapi.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
+
+from api.auth import TenantDep
+from api.errors import documented
+from api.services import ServicesDep
+from orchestrator.errors import InvalidRequest
+from orchestrator.uploads import begin, complete, parts
+from orchestrator.uploads.begin import NewUpload
+from orchestrator.uploads.complete import CompleteUpload
+from orchestrator.uploads.views import UploadPartView, UploadView
+
+router = APIRouter(prefix="/v1/uploads", tags=["files"])
+_ERRORS = documented(HTTPStatus.NOT_FOUND, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+_FORM = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["data"],
+                    "properties": {"data": {"type": "string", "format": "binary", "description": "at most 64 MiB"}},
+                }
+            }
+        },
+    }
+}
+
+
+@router.post("", responses=documented(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.TOO_MANY_REQUESTS))
+def create_upload(body: NewUpload, tenant: TenantDep, services: ServicesDep) -> UploadView:
+    """Announce a file that will come in parts, within an hour."""
+    return begin.begin(services.db, tenant.id, services.depot, body, services.clock())
+
+
+@router.post("/{upload_id}/parts", responses=_ERRORS, openapi_extra=_FORM)
+async def add_part(upload_id: str, request: Request, tenant: TenantDep, services: ServicesDep) -> UploadPartView:
+    """Send a part. Parts may come in any order and side by side; completing says how they follow each other."""
+    async with request.form(max_files=1, max_fields=1, max_part_size=4_096) as form:
+        data = form.get("data")
+        if not isinstance(data, UploadFile):
+            raise InvalidRequest(
+                "Missing required parameter: 'data'. Send multipart/form-data with a file part of that name.",
+                param="data",
+                code="missing_required_parameter",
+            )
+        return await run_in_threadpool(
+            parts.add_part, services.db, tenant.id, services.depot, upload_id, data.file, services.clock()
+        )
+
+
+@router.post("/{upload_id}/complete", responses=_ERRORS)
+def complete_upload(upload_id: str, body: CompleteUpload, tenant: TenantDep, services: ServicesDep) -> UploadView:
+    """Make one file of the parts, every line checked. Repeating gives the same file."""
+    return complete.complete(services.db, tenant.id, services.depot, upload_id, body, services.clock())
+
+
+@router.post("/{upload_id}/cancel", responses=_ERRORS)
+def cancel_upload(upload_id: str, tenant: TenantDep, services: ServicesDep) -> UploadView:
+    """Drop an upload; no part is taken any more."""
+    return begin.cancel(services.db, tenant.id, upload_id, services.clock())

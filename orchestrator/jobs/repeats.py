@@ -1,0 +1,99 @@
+"""Telling a POST that is repeated from one that is meant twice, so that a lost answer never makes a second job.
+
+With an `Idempotency-Key`: the same key and body, for a day, is the same job; another body is refused.
+
+Without one, as OpenAI's clients send it: they repeat a POST after a time-out or a 5xx with the same body and a retry
+count above zero. Such a repeat gives the job that the same API key made of the same body within `RETRY_WINDOW`. The
+first try may also come second, having waited longer than its own repeat; so it looks for a job that a repeat made
+after it arrived. Two POSTs that both say they are the first make two jobs.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Self
+
+from sqlalchemy import ColumnElement, delete, select
+from sqlalchemy.orm import Session
+
+from orchestrator.db.database import Database
+from orchestrator.db.job_tables import IdempotencyRow, JobRow
+from orchestrator.errors import IdempotencyMismatch, InvalidRequest
+from orchestrator.jobs.request import JobRequest
+
+MAX_KEY_CHARS: Final = 255
+RETRY_WINDOW: Final = timedelta(minutes=11)  # one time-out of OpenAI's clients, 600 s, and their pauses
+KEYS_KEPT: Final = timedelta(hours=25)
+
+
+@dataclass(frozen=True)
+class Sender:
+    """Who sent a submission, and how often before."""
+
+    api_key_id: str = ""
+    retries: int = 0
+
+
+ANYBODY: Final = Sender()
+
+
+@dataclass(frozen=True)
+class Mark:
+    """By what a repeat of a submission is known."""
+
+    tenant_id: str
+    key: str | None
+    body_sha256: str
+    post_sha256: str
+    retries: int
+    arrived_at: datetime
+
+    @classmethod
+    def of(cls, tenant_id: str, request: JobRequest, key: str | None, sender: Sender, now: datetime) -> Self:
+        """The mark of a submission. Raises: InvalidRequest for a key of a wrong length."""
+        if key is not None and not 1 <= len(key) <= MAX_KEY_CHARS:
+            raise InvalidRequest(f"Idempotency-Key must have 1 to {MAX_KEY_CHARS} characters.", param="Idempotency-Key")
+        body = json.dumps(request.model_dump(mode="json"), sort_keys=True)
+        whole = f"{sender.api_key_id}\n{body}"
+        return cls(tenant_id, key, _sha256(body), _sha256(whole), sender.retries, now)
+
+    def row(self, key: str, job_id: str) -> IdempotencyRow:
+        """The memory of `key`, to be written with the job."""
+        return IdempotencyRow(
+            tenant_id=self.tenant_id, key=key, body_sha256=self.body_sha256, job_id=job_id, created_at=self.arrived_at
+        )
+
+
+def find_earlier(session: Session, mark: Mark) -> str | None:
+    """The job that this very POST made before, if any. Raises: IdempotencyMismatch."""
+    if mark.key is None:
+        return _find_same_post(session, mark)
+    row = session.get(IdempotencyRow, (mark.tenant_id, mark.key))
+    if row is None:
+        return None
+    if row.body_sha256 != mark.body_sha256:
+        raise IdempotencyMismatch(param="Idempotency-Key")
+    return row.job_id
+
+
+def forget_keys(db: Database, now: datetime) -> int:
+    """Drop keys older than `KEYS_KEPT`. Returns how many. For a housekeeping loop."""
+    old = delete(IdempotencyRow).where(IdempotencyRow.created_at < now - KEYS_KEPT)
+    with db.write() as session:
+        return len(session.execute(old.returning(IdempotencyRow.key)).all())
+
+
+def _find_same_post(session: Session, mark: Mark) -> str | None:
+    same = (JobRow.post_sha256 == mark.post_sha256, JobRow.tenant_id == mark.tenant_id, _is_ours(mark))
+    return session.scalars(select(JobRow.id).where(*same).order_by(JobRow.seq.desc())).first()
+
+
+def _is_ours(mark: Mark) -> ColumnElement[bool]:
+    if mark.retries:
+        return JobRow.created_at >= mark.arrived_at - RETRY_WINDOW
+    return (JobRow.post_retries > 0) & (JobRow.created_at >= mark.arrived_at)
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

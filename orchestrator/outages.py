@@ -1,0 +1,39 @@
+"""Telling outages from bugs: what a caller may repeat and what somebody has to mend."""
+
+import errno
+import sqlite3
+from typing import Final
+
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolExhausted
+
+from orchestrator.errors import DatabaseDown, ServiceError, StorageFull
+
+NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+_DISK_FULL: Final = "53100"  # SQLSTATE of PostgreSQL
+_READ_ONLY: Final = "25006"  # a standby, in the middle of a failover
+
+
+def outage(error: Exception) -> ServiceError | None:
+    """The outage that `error` is a sign of; None for anything else, which is a bug.
+
+    Storage tells of its own outages (`orchestrator.files.storage.storage_errors`); what is left is the database, and
+    a disk of this machine that is full.
+    """
+    match error:
+        case ServiceError():
+            return error
+        case DBAPIError() if _is_full(error):
+            return StorageFull()
+        case OperationalError() | InterfaceError() | PoolExhausted():
+            return DatabaseDown()
+        case DBAPIError() if error.connection_invalidated or getattr(error.orig, "sqlstate", None) == _READ_ONLY:
+            return DatabaseDown()
+        case OSError() if error.errno in NO_SPACE:
+            return StorageFull()
+    return None
+
+
+def _is_full(error: DBAPIError) -> bool:
+    sqlite = getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+    return sqlite or getattr(error.orig, "sqlstate", None) == _DISK_FULL

@@ -1,0 +1,79 @@
+"""Announcing an upload, and dropping it."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Annotated, Final
+
+from pydantic import Field
+from sqlalchemy import func, select
+
+from orchestrator.db.database import Database
+from orchestrator.db.upload_tables import UploadRow
+from orchestrator.errors import QuotaExceeded, TooLarge
+from orchestrator.files.upload import NewFile
+from orchestrator.ids import new_id
+from orchestrator.tenancy.hold import hold_tenant
+from orchestrator.text import Line
+from orchestrator.uploads.queries import not_pending, own_upload, while_pending
+from orchestrator.uploads.views import UploadView
+
+LIFETIME: Final = timedelta(hours=1)
+MAX_PENDING: Final = 100  # uploads of a tenant that are neither completed nor over
+MAX_BYTES: Final = 8 * 2**30
+
+
+class NewUpload(NewFile):
+    """What a tenant says about an upload before sending it."""
+
+    bytes: int = Field(ge=0, le=MAX_BYTES, description="what the parts will add up to")
+    mime_type: Annotated[Line, Field(min_length=1, max_length=255, description="a label; rows are JSONL always")]
+
+
+@dataclass(frozen=True)
+class Depot:
+    """Where parts and files go, and how large a file in parts may be."""
+
+    storage_uri: str
+    max_upload_bytes: int
+
+
+def begin(db: Database, tenant_id: str, depot: Depot, new: NewUpload, now: datetime) -> UploadView:
+    """Announce an upload. Raises: TooLarge; QuotaExceeded while `MAX_PENDING` others wait for parts."""
+    if new.bytes > depot.max_upload_bytes:
+        raise TooLarge(
+            f"The upload is {new.bytes:,} bytes long; this service takes at most {depot.max_upload_bytes:,}. Split it.",
+            param="bytes",
+        )
+    row = UploadRow(
+        id=new_id("upload_"),
+        tenant_id=tenant_id,
+        filename=new.filename,
+        purpose=new.purpose,
+        mime_type=new.mime_type,
+        bytes=new.bytes,
+        file_expires_s=None if new.expires_after is None else new.expires_after.seconds,
+        status="pending",
+        created_at=now,
+        expires_at=now + LIFETIME,
+        file_id=None,
+        swept_at=None,
+    )
+    waiting = select(func.count()).where(
+        UploadRow.tenant_id == tenant_id, UploadRow.status == "pending", UploadRow.expires_at > now
+    )
+    with db.write() as session:
+        hold_tenant(session, tenant_id)
+        if (session.scalar(waiting) or 0) >= MAX_PENDING:
+            raise QuotaExceeded(f"{MAX_PENDING} uploads wait for their parts. Complete or cancel one.")
+        session.add(row)
+    return UploadView.of(row, None, now)
+
+
+def cancel(db: Database, tenant_id: str, upload_id: str, now: datetime) -> UploadView:
+    """Drop an upload; its parts are swept later. Repeating changes nothing. Raises: NotFound; InvalidRequest."""
+    with db.write() as session:
+        session.execute(while_pending(tenant_id, upload_id, now).values(status="cancelled"))
+        row = own_upload(session, tenant_id, upload_id)
+    if row.status != "cancelled":
+        raise not_pending(row, now)
+    return UploadView.of(row, None, now)
