@@ -2,6 +2,7 @@
 
 from typing import TypeVar
 
+from tests.builders.waiting import wait_until
 from workers.contract.reports import Outcome, Report, SeatReport, StepReport
 from workers.contract.spec import CheckpointRef
 from workers.host import TrainingHost
@@ -10,9 +11,10 @@ ReportT = TypeVar("ReportT", bound=SeatReport)
 
 
 def drain(host: TrainingHost, limit: int = 500) -> list[Report]:
-    """Work until nothing is left to do; every report still kept, in order."""
+    """Work until nothing is left to do, here or in the host's other threads; every report still kept, in order."""
     for _ in range(limit):
-        if not host.run_once():
+        wait_until(lambda: host.run_once() or not host.poll(0).seats, "work in other threads", 60.0, pause_s=0.005)
+        if not host.poll(0).seats and not host.run_once():
             return [numbered.report for numbered in host.poll(0).reports]
     raise AssertionError(f"the host was still busy after {limit} units of work")
 
