@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Final
 
 from sqlalchemy import exists, select, update
 from sqlalchemy.orm import Session
@@ -17,9 +18,13 @@ from orchestrator.ids import new_lease_token
 from orchestrator.jobs.events import EventDraft
 from orchestrator.jobs.states import JobState
 from orchestrator.jobs.transition import amend, transition
+from orchestrator.scheduling.admission import device_is_free, host_with_room, serialise
 from orchestrator.scheduling.plan import Admit, RetireHost, StartHost, Wait
 from workers.contract.memory import estimate
 from workers.contract.spec import HostSpec
+
+RETIRE_DEADLINE_S: Final = 300
+"""For an idle host to verify its base and end: reading 70 billion weights at 4 bits takes a minute or two."""
 
 
 @dataclass(frozen=True)
@@ -30,17 +35,19 @@ class Applier:
     catalogue: Catalogue
     cache_dir: Path
     lease_ttl_s: int
+    host_trust_s: float = 900.0
 
     def apply(self, action: StartHost | Admit | RetireHost, now: datetime) -> bool:
         """Write one action in a transaction of its own. False: the world moved on and nothing was written."""
         with self.db.write() as session:
+            serialise(session)
             match action:
                 case StartHost():
                     return self._start_host(session, action, now)
                 case Admit():
                     return self._admit(session, action, now)
                 case RetireHost():
-                    return _retire(session, action)
+                    return _retire(session, action, now)
 
     def explain(self, waits: Sequence[Wait]) -> int:
         """Write all reasons at once: a thousand jobs may wait for the same seat. Returns how many were told."""
@@ -49,7 +56,7 @@ class Applier:
 
     def _start_host(self, session: Session, action: StartHost, now: datetime) -> bool:
         base, flavor = self.catalogue.base(action.key.base_id), self.catalogue.flavor(action.flavor)
-        if base is None or flavor is None:
+        if base is None or flavor is None or not device_is_free(session, flavor):
             return False
         spec = HostSpec(
             id=action.host_id,
@@ -61,6 +68,7 @@ class Applier:
             cache_dir=str(self.cache_dir),
             threads=flavor.threads,
             stepper=flavor.stepper,
+            trust_s=self.host_trust_s,
             memory_bytes=flavor.memory_bytes,
         )
         footprint = estimate(base.spec.shape, spec.quantization, spec.compute_dtype)
@@ -83,10 +91,10 @@ class Applier:
         return True
 
     def _admit(self, session: Session, action: Admit, now: datetime) -> bool:
-        host = session.get(HostRow, action.host_id)
-        memory_bytes = session.scalars(select(JobRow.memory_bytes).where(JobRow.id == action.job.id)).one()
-        if host is None or host.state not in (HostState.STARTING, HostState.READY):
+        host = host_with_room(session, self.catalogue, action.host_id, action.job.id)
+        if host is None:
             return False
+        memory_bytes = session.scalars(select(JobRow.memory_bytes).where(JobRow.id == action.job.id)).one()
         token, number = new_lease_token(), action.job.attempt + 1
         where = "a warm host" if host.state == HostState.READY else "a host that is loading its base"
         event = EventDraft(f"Placed on {where} (attempt {number})", data={"host": host.id, "attempt": number})
@@ -108,10 +116,9 @@ class Applier:
         return True
 
 
-def _retire(session: Session, action: RetireHost) -> bool:
+def _retire(session: Session, action: RetireHost, now: datetime) -> bool:
     seated = exists().where(AttemptRow.host_id == HostRow.id, AttemptRow.ended_at.is_(None))
     guard = (HostRow.id == action.host_id, HostRow.state == HostState.READY, ~seated)
-    done = session.execute(
-        update(HostRow).where(*guard).values(state=HostState.STOPPING, error=action.why).returning(HostRow.id)
-    )
-    return done.first() is not None
+    stop_by = now + timedelta(seconds=RETIRE_DEADLINE_S)
+    values = {"state": HostState.STOPPING, "error": action.why, "stop_by": stop_by}
+    return session.execute(update(HostRow).where(*guard).values(**values).returning(HostRow.id)).first() is not None

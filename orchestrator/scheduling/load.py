@@ -31,7 +31,7 @@ def load_snapshot(session: Session, catalogue: Catalogue, host_idle_s: int, now:
     spare = sum(flavor.count for flavor in catalogue.flavors)
     return Snapshot(
         waiting=_waiting(session, catalogue, now),
-        hosts=_host_views(session, [host for host in hosts if host.state in LIVE], catalogue),
+        hosts=host_views(session, [host for host in hosts if host.state in LIVE], catalogue),
         flavors=catalogue.flavors,
         retiring=retiring,
         spare_ids=tuple(new_id("") for _ in range(spare)),
@@ -52,10 +52,10 @@ def _waiting(session: Session, catalogue: Catalogue, now: datetime) -> tuple[Wai
         .order_by(JobRow.priority.desc(), JobRow.seq)
         .limit(MAX_WAITING)
     ).all()
-    return tuple(_waiting_job(row, catalogue) for row in rows)
+    return tuple(waiting_job(row, catalogue) for row in rows)
 
 
-def _waiting_job(row: JobRow, catalogue: Catalogue) -> WaitingJob:
+def waiting_job(row: JobRow, catalogue: Catalogue) -> WaitingJob:
     """From columns alone: a spec that this version cannot read must not keep the others from being planned."""
     key, base = resident_key(row.base_id, row.quantization, row.compute_dtype), catalogue.base(row.base_id)
     return WaitingJob(
@@ -70,11 +70,12 @@ def _waiting_job(row: JobRow, catalogue: Catalogue) -> WaitingJob:
     )
 
 
-def _host_views(session: Session, hosts: list[HostRow], catalogue: Catalogue) -> tuple[HostView, ...]:
+def host_views(session: Session, hosts: list[HostRow], catalogue: Catalogue) -> tuple[HostView, ...]:
+    """Hosts with the seats that are taken on them now."""
     usage = session.execute(
         select(AttemptRow.host_id, func.count(), func.sum(AttemptRow.memory_bytes), func.max(JobRow.pass_positions))
         .join(JobRow, JobRow.id == AttemptRow.job_id)
-        .where(AttemptRow.ended_at.is_(None))
+        .where(AttemptRow.ended_at.is_(None), AttemptRow.host_id.in_([host.id for host in hosts]))
         .group_by(AttemptRow.host_id)
     )
     taken = {host_id: (count, int(claimed), largest) for host_id, count, claimed, largest in usage}

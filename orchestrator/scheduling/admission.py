@@ -1,0 +1,44 @@
+"""Admission, serialised in the database: one plan's action after another, each against the books as they are then.
+
+A plan is made from a snapshot and may be stale when it is applied; two orchestrators may even plan at once. So whoever
+adds a host or a seat first takes the one lock of admission, then counts again. Only admission adds; all else frees.
+"""
+
+from typing import Final
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from orchestrator.catalogue.entries import Catalogue, Flavor
+from orchestrator.db.host_states import HOLDS_DEVICE, LIVE
+from orchestrator.db.job_tables import JobRow
+from orchestrator.db.tables import HostRow
+from orchestrator.scheduling.load import host_views, waiting_job
+
+_LOCK: Final = 0x6F7263686172_64  # "orchard"; held until the transaction ends
+
+
+def serialise(session: Session) -> None:
+    """Wait until nobody else admits. SQLite's write transactions follow one another anyway."""
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(select(func.pg_advisory_xact_lock(_LOCK)))
+
+
+def device_is_free(session: Session, flavor: Flavor) -> bool:
+    """Whether one more host may be started on the flavor."""
+    held = select(func.count()).where(HostRow.flavor == flavor.name, HostRow.state.in_(HOLDS_DEVICE))
+    return session.scalars(held).one() < flavor.count
+
+
+def host_with_room(session: Session, catalogue: Catalogue, host_id: str, job_id: str) -> HostRow | None:
+    """The host, if it lives, holds the job's base and has a seat and memory left for it.
+
+    Its row is locked (on PostgreSQL; see above): a host that is being written off just now ends this job's attempt
+    as well, or is seen to be gone.
+    """
+    host = session.get(HostRow, host_id, with_for_update=True, populate_existing=True)
+    if host is None or host.state not in LIVE:
+        return None
+    job = waiting_job(session.scalars(select(JobRow).where(JobRow.id == job_id)).one(), catalogue)
+    (view,) = host_views(session, [host], catalogue)
+    return host if view.key == job.key and view.has_room(job) else None
