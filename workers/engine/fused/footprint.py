@@ -1,0 +1,92 @@
+"""Measuring what a host really takes: its base at rest, and a pass for each position."""
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+import torch
+
+from workers.bases import LoadedBase
+from workers.contract.errors import OutOfMemory
+from workers.contract.memory import PROCESS_BYTES, Footprint, estimate, logit_bytes
+from workers.contract.rows import DatasetFormat
+from workers.contract.spec import DatasetRef, DataSpec, JobSpec, LoraMethod, TrainingSpec
+from workers.data.batches import MicroBatch
+from workers.engine.dropout import DropoutKey
+from workers.engine.fused.peak import give_back_free_memory, measure_peak
+from workers.engine.fused.routing import Pick
+from workers.engine.fused.stack import StackedAdapter
+
+VISIBLE_BYTES: Final = 64_000_000  # that a probe should take at least, to stand out from an allocator's own moves
+PROBES: Final = (256, 4_096)  # positions of the longer probe, at least and at most; the shorter has a quarter
+ROW: Final = 64  # positions of a probe's rows
+MARGIN: Final = 1.1  # on what was measured: other lengths and mixes of seats lie a little apart
+TRUSTED_SHARE: Final = 0.1  # of the estimate; what is measured below it is taken for noise
+
+log = logging.getLogger(__name__)
+Probe = Callable[[int, bool], None]
+"""Runs a training pass over so many positions; recomputing or not."""
+
+
+def measure_footprint(base: LoadedBase, probe: Probe, *, can_recompute: bool) -> Footprint:
+    """What `base` and its passes take on this machine. The estimate stands where a probe runs out of memory."""
+    spec = base.spec
+    guess = estimate(spec.base.shape, spec.quantization, spec.compute_dtype)
+    long = min(max(VISIBLE_BYTES // guess.activation_bytes // ROW * ROW, PROBES[0]), PROBES[1])
+    try:
+        probe(long // 4, False)  # what is made once and stays, is made here
+        resident, kept = _per_position(probe, long, False, guess, base.device)
+        recomputed = _per_position(probe, long, True, guess, base.device)[1] if can_recompute else kept
+    except OutOfMemory:
+        log.warning("the passes that measure memory do not fit; estimates are used instead")
+        return guess
+    give_back_free_memory()
+    context = PROCESS_BYTES if base.device.type == "cuda" else 0  # which the allocator does not count
+    measured = Footprint(
+        resident_bytes=resident + context,
+        activation_bytes=max(kept, int(TRUSTED_SHARE * guess.activation_bytes)),
+        recomputed_bytes=max(min(recomputed, kept), int(TRUSTED_SHARE * guess.recomputed_bytes)),
+        vocab_size=guess.vocab_size,
+    )
+    log.info("memory measured: %s; estimated: %s", measured, guess)
+    return measured
+
+
+def _per_position(probe: Probe, long: int, recompute: bool, guess: Footprint, device: torch.device) -> tuple[int, int]:
+    """Bytes between passes, and of each position, from the line through two passes of different length."""
+    short = long // 4
+    _, less = measure_peak(lambda: probe(short, recompute), device)
+    before, more = measure_peak(lambda: probe(long, recompute), device)
+    less, more = (
+        added - logit_bytes(positions, guess.vocab_size) for added, positions in ((less, short), (more, long))
+    )
+    each = max((more - less) / (long - short), 0.0)
+    return int(before + max(less - each * short, 0)), int(MARGIN * each)
+
+
+def probe_spec(base: LoadedBase, targets: tuple[str, ...]) -> JobSpec:
+    """A job that adapts every linear; none of its files is ever read."""
+    host = base.spec
+    nothing = DatasetRef(file_id="probe", uri="memory://probe", sha256="", rows=1, format=DatasetFormat.TEXT)
+    return JobSpec(
+        job_id="probe",
+        tenant_id="probe",
+        base=host.base,
+        quantization=host.quantization,
+        compute_dtype=host.compute_dtype,
+        method=LoraMethod(rank=8, target_modules=targets),
+        data=DataSpec(training=nothing),
+        training=TrainingSpec(),
+        seed=0,
+        output_uri="memory://probe",
+    )
+
+
+def probe_pick(adapter: StackedAdapter, positions: int) -> Pick:
+    """Rows of `ROW` positions, all of them supervised, under dropout: a pass that takes as much as any of its size."""
+    ids = torch.ones(positions // ROW, ROW, dtype=torch.long)
+    loss_mask = torch.ones_like(ids, dtype=torch.bool)
+    loss_mask[:, 0] = False
+    supervised = int(loss_mask.sum())
+    batch = MicroBatch(ids, torch.ones_like(ids), loss_mask, tuple(range(len(ids))), positions, supervised)
+    return Pick(adapter, batch, 1.0, DropoutKey(seed=0, step=0, micro_batch=0, probability=0.1))

@@ -1,0 +1,48 @@
+"""The memory of a host while seats come and go: what they hold, and what is left for passes."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from workers.contract.memory import SNAPSHOT_BYTES, Footprint
+from workers.engine.fused.budget import UNBOUNDED, Budget, choose_budget
+from workers.engine.fused.knee import SMALLEST
+from workers.engine.fused.stack import StackedAdapter
+
+ROW_BYTES: Final = 8  # per trained weight: the row of a stack that holds it, and its gradient
+MOMENT_BYTES: Final = 8  # per trained weight
+
+
+class Room:
+    """Keeps the budget in step with the seats. Running out of memory, which no model foresees wholly, lowers it."""
+
+    def __init__(self, knee: int, footprint: Footprint, limit: int | None) -> None:
+        self.footprint = footprint
+        self._limit = limit
+        self._shared_at_most = knee
+        self._kept_at_most = UNBOUNDED
+        self._held = 0
+        self.budget = self._choose()
+
+    def hold(self, adapters: Iterable[StackedAdapter]) -> None:
+        """These are the seats now."""
+        self._held = held_bytes(list(adapters))
+        self.budget = self._choose()
+
+    def overrun(self, positions: int) -> None:
+        """A pass of so many positions did not fit: the next ones are half as large and keep half as much at most."""
+        self._shared_at_most = max(min(self.budget.tokens, positions) // 2, SMALLEST)
+        self._kept_at_most = min(self._kept_at_most, positions // 2)
+        self.budget = self._choose()
+
+    def _choose(self) -> Budget:
+        left = None if self._limit is None else max(self._limit - self.footprint.resident_bytes - self._held, 0)
+        chosen = choose_budget(self._shared_at_most, left, self.footprint)
+        return Budget(chosen.tokens, min(chosen.kept, self._kept_at_most))
+
+
+def held_bytes(adapters: list[StackedAdapter]) -> int:
+    """What seats hold between passes. On a CPU a stack's free rows are not touched, and so take nothing."""
+    stacks = {id(adapter.stack): adapter.stack for adapter in adapters}.values()
+    rows = sum(stack.layout.size * (stack.used if stack.weights.is_cpu else stack.capacity) for stack in stacks)
+    own = sum(adapter.row.numel() * (MOMENT_BYTES + SNAPSHOT_BYTES * adapter.row.is_cpu) for adapter in adapters)
+    return rows * ROW_BYTES + own
