@@ -1,0 +1,38 @@
+"""An executor whose work happens when the test says so."""
+
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from typing import Any
+
+from workers.engine.background import Inline
+
+
+class Later(Executor):
+    """Keeps what is submitted until `run()`."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[Future[Any], Callable[[], Future[Any]]]] = []
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        self.waiting.append((future, lambda: Inline().submit(fn, *args, **kwargs)))
+        return future
+
+    def run(self) -> int:
+        """Do all of it, and say how many there were; what was cancelled is passed over."""
+        done = 0
+        for future, work in self.waiting:
+            if future.set_running_or_notify_cancel():
+                done += 1
+                result = work()
+                error = result.exception()
+                if error is not None:
+                    future.set_exception(error)
+                else:
+                    future.set_result(result.result())
+        self.waiting.clear()
+        return done
+
+    def for_reading(self, name: str) -> Executor:
+        """An `executor` for hosts: newcomers are prepared later, all else at once."""
+        return self if name == "ahead" else Inline(name)

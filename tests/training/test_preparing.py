@@ -1,0 +1,136 @@
+"""Newcomers are prepared beside training: neighbours do not wait for them, and they may leave before they are ready."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.builders.driving import as_ref, drain, losses, of_job, outcome_of, work_to_step
+from tests.builders.later import Later
+from tests.builders.specs import make_dataset, make_host_spec, make_job_spec, make_order, sum_rows
+from workers.bases import load_base
+from workers.contract.base import BaseSpec
+from workers.contract.errors import ErrorCode
+from workers.contract.reports import CheckpointManifest, CheckpointRejected, ExitClass, Heartbeat, Prepared
+from workers.contract.spec import SeatOrder
+from workers.engine.prepare import Abandoned, read
+from workers.host import TrainingHost
+
+
+def phase_of(host: TrainingHost, job_id: str) -> str:
+    return of_job([numbered.report for numbered in host.poll(0).reports], Heartbeat, job_id)[-1].phase
+
+
+def seated(folder: Path, base: BaseSpec, reader: Later, **options: Any) -> TrainingHost:
+    """A host on which `resident` trains already."""
+    host = TrainingHost(make_host_spec(folder, base), executor=reader.for_reading, **options)
+    host.attach(make_order(make_job_spec(folder, base, job_id="resident", n_epochs=10)))
+    host.run_once()
+    host.run_once()
+    reader.run()
+    work_to_step(host, "resident", 1)
+    return host
+
+
+def test_neighbours_train_while_a_newcomer_is_prepared(tmp_path: Path, tiny_base: BaseSpec) -> None:
+    reader = Later()
+    host = seated(tmp_path, tiny_base, reader)
+    host.attach(make_order(make_job_spec(tmp_path, tiny_base, job_id="newcomer")))
+    work_to_step(host, "resident", 8)
+    assert phase_of(host, "newcomer") == "preparing"
+    assert reader.run() == 1
+    reports = drain(host)
+    assert outcome_of(reports, "newcomer").exit_class is ExitClass.OK
+    assert len(losses(reports, "resident")) == 30
+
+
+def test_a_newcomer_computes_the_same_however_late_it_was_ready(tmp_path: Path, tiny_base: BaseSpec) -> None:
+    at_once = TrainingHost(make_host_spec(tmp_path, tiny_base))
+    at_once.attach(make_order(make_job_spec(tmp_path, tiny_base, job_id="newcomer", deterministic=True)))
+    reader = Later()
+    host = seated(tmp_path, tiny_base, reader)
+    host.attach(make_order(make_job_spec(tmp_path, tiny_base, job_id="newcomer", deterministic=True)))
+    work_to_step(host, "resident", 3)
+    reader.run()
+    assert losses(drain(host), "newcomer") == losses(drain(at_once), "newcomer")
+
+
+def test_a_newcomer_may_be_cancelled_before_it_is_ready(tmp_path: Path, tiny_base: BaseSpec) -> None:
+    reader = Later()
+    host = seated(tmp_path, tiny_base, reader)
+    host.attach(make_order(make_job_spec(tmp_path, tiny_base, job_id="newcomer")))
+    host.run_once()
+    host.detach("newcomer", 1, ExitClass.CANCELLED)
+    reports = drain(host)
+    assert outcome_of(reports, "newcomer").exit_class is ExitClass.CANCELLED
+    assert reader.run() == 0, "its file would be read for nobody"
+    assert outcome_of(reports, "resident").exit_class is ExitClass.OK
+
+
+def test_the_time_limit_holds_while_preparing(tmp_path: Path, tiny_base: BaseSpec) -> None:
+    now = [0.0]
+    reader = Later()
+    host = seated(tmp_path, tiny_base, reader, clock=lambda: now[0])
+    host.attach(make_order(make_job_spec(tmp_path, tiny_base, job_id="newcomer", max_runtime_s=60)))
+    host.run_once()
+    now[0] = 61.0
+    reports = drain(host)
+    outcome = outcome_of(reports, "newcomer")
+    assert (outcome.error_code, outcome.step) == (ErrorCode.MAX_RUNTIME_EXCEEDED, 0)
+    assert of_job(reports, Prepared, "newcomer") == []
+    assert outcome_of(reports, "resident").exit_class is ExitClass.OK
+
+
+def test_what_cannot_be_read_ends_the_newcomer_alone(tmp_path: Path, tiny_base: BaseSpec) -> None:
+    reader = Later()
+    host = seated(tmp_path, tiny_base, reader)
+    data = make_dataset(tmp_path / "changed.jsonl")
+    (tmp_path / "changed.jsonl").write_text('{"messages": []}\n')
+    host.attach(make_order(make_job_spec(tmp_path, tiny_base, job_id="newcomer", training=data)))
+    host.run_once()
+    reader.run()
+    reports = drain(host)
+    assert outcome_of(reports, "newcomer").error_code is ErrorCode.INVALID_TRAINING_FILE
+    assert outcome_of(reports, "resident").exit_class is ExitClass.OK
+
+
+def test_wrong_targets_are_refused_before_anything_is_read(tmp_path: Path, tiny_base: BaseSpec) -> None:
+    reader = Later()
+    host = seated(tmp_path, tiny_base, reader)
+    host.attach(make_order(make_job_spec(tmp_path, tiny_base, job_id="newcomer", targets=("c_attn",))))
+    reports = drain(host)
+    assert reader.waiting == []
+    assert outcome_of(reports, "newcomer").error_code is ErrorCode.INVALID_TARGET_MODULES
+
+
+def test_a_checkpoint_is_verified_beside_training_and_a_broken_one_told_of(tmp_path: Path, tiny_base: BaseSpec) -> None:
+    spec = make_job_spec(tmp_path, tiny_base, job_id="resumed")
+    first = TrainingHost(make_host_spec(tmp_path, tiny_base))
+    first.attach(make_order(spec))
+    newest, older = (as_ref(saved) for saved in reversed(of_job(drain(first), CheckpointManifest, "resumed")))
+    reader = Later()
+    host = seated(tmp_path, tiny_base, reader)
+    broken = newest.model_copy(update={"manifest_sha256": "0" * 64})
+    host.attach(make_order(spec, attempt=2, resume_from=(broken, older)))
+    host.run_once()
+    reader.run()
+    reports = drain(host)
+    assert [rejected.step for rejected in of_job(reports, CheckpointRejected, "resumed")] == [newest.step]
+    assert of_job(reports, Prepared, "resumed")[0].resumed_from_step == older.step
+    assert outcome_of(reports, "resumed").exit_class is ExitClass.OK
+
+
+def test_reading_for_a_seat_that_is_gone_stops_at_the_next_row(tmp_path: Path, tiny_base: BaseSpec) -> None:
+    base = load_base(make_host_spec(tmp_path, tiny_base))
+    order: SeatOrder = make_order(
+        make_job_spec(tmp_path, tiny_base, training=make_dataset(tmp_path / "many.jsonl", sum_rows(50)))
+    )
+    asked = []
+
+    def gone_after_three() -> bool:
+        asked.append(True)
+        return len(asked) > 3
+
+    with pytest.raises(Abandoned):
+        read(order, base, {}, lambda rejected: None, gone_after_three)
+    assert len(asked) == 4
