@@ -1,0 +1,65 @@
+"""A process that sends webhooks is killed; the next one goes on."""
+
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from openai import OpenAI
+
+from orchestrator.db.database import Database
+from orchestrator.jobs.events import EventDraft
+from orchestrator.jobs.states import JobState
+from orchestrator.jobs.transition import JobRef, transition
+from orchestrator.webhooks.addresses import Reach
+from orchestrator.webhooks.endpoints import Endpoints
+from orchestrator.webhooks.events import EventType
+from orchestrator.webhooks.requests import NewEndpoint
+from orchestrator.webhooks.secrets import Vault
+from tests.builders.receiver import receiving
+from tests.builders.rows import make_job
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[2]
+SENDER = """
+import sys
+from datetime import UTC, datetime, timedelta
+from orchestrator.db.database import Database
+from orchestrator.loops.webhooks import DeliverWebhooks
+from orchestrator.webhooks.addresses import Reach
+from orchestrator.webhooks.send import Sender
+now = datetime.now(UTC) + timedelta(seconds=float(sys.argv[2]))
+print(dict(DeliverWebhooks(Database(sys.argv[1]), Sender(Reach(True, True))).run_once(now)))
+"""
+
+
+def send(url: str, after_s: float = 0, **env: str) -> subprocess.CompletedProcess[str]:
+    """One pass of a process of its own."""
+    argv = [sys.executable, "-c", SENDER, url, str(after_s)]
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"} | env
+    return subprocess.run(argv, env=environment, capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.mark.parametrize("place", ["webhooks.claimed", "webhooks.sent"])
+def test_f35_a_sender_killed_with_a_delivery_in_hand_loses_nothing(
+    db: Database, database_url: str, tmp_path: Path, place: str
+):
+    job = make_job(db, JobState.QUEUED)
+    with receiving() as receiver:
+        endpoint = Endpoints(db, Reach(True, True), Vault()).create(
+            job.tenant_id, NewEndpoint(name="ci", url=receiver.url, event_types=list(EventType)), datetime.now(UTC)
+        )
+        with db.write() as session:
+            transition(session, JobRef.of(job), JobState.CANCELLED, EventDraft("over"), now=datetime.now(UTC))
+
+        proof = tmp_path / "fired"
+        died = send(database_url, ORCHARD_FAIL=f"{place}:kill9", ORCHARD_FAIL_LOG=str(proof))
+        assert (died.returncode, proof.read_text().split()[0]) == (-9, place)
+        assert send(database_url).stdout == "{}\n"  # its lease is not over
+        assert send(database_url, after_s=61).stdout == "{'delivered': 1}\n"
+
+    assert len(receiver.taken) == (2 if place == "webhooks.sent" else 1)
+    assert len({(taken.headers["webhook-id"], taken.body) for taken in receiver.taken}) == 1
+    client = OpenAI(api_key="-", webhook_secret=endpoint.signing_secret)
+    assert client.webhooks.unwrap(receiver.last.body, receiver.last.headers).data.id == job.id
