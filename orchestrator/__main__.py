@@ -1,21 +1,32 @@
-"""`python -m orchestrator`: the loops, until SIGTERM. It may be killed at any line; the next start goes on."""
+"""`python -m orchestrator`: the loops, until SIGTERM. It may be killed at any line; the next start goes on.
+
+Several may run on one database: one holds the role and acts, the others stand by.
+"""
 
 import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
 
 import structlog
 
 from orchestrator.catalogue.entries import Catalogue, load_catalogue
 from orchestrator.cluster.port import Cluster
+from orchestrator.db.clock import DatabaseClock
 from orchestrator.db.database import Database
+from orchestrator.leases.holder import this_process
+from orchestrator.leases.role import ROUNDS_PER_TTL, Role
 from orchestrator.logs import configure_logs
 from orchestrator.loops.control import Sequenced, Step, run_until
 from orchestrator.loops.expire import ExpireFiles, ExpireUploads, ForgetKeys
 from orchestrator.loops.heed import HeedWishes
 from orchestrator.loops.hosts import TendHosts
+from orchestrator.loops.lead import KeepRole, Led
+from orchestrator.loops.progress import Allowance
 from orchestrator.loops.publish import Publish
 from orchestrator.loops.retract import Retract
 from orchestrator.loops.schedule import Schedule
@@ -28,18 +39,39 @@ from orchestrator.scheduling.apply import Applier
 from orchestrator.settings import Settings
 from orchestrator.webhooks.send import Sender
 
-HOUSEKEEPING_S = 60.0
+HOUSEKEEPING_S: Final = 60.0
+ROLE: Final = "loops"
+"""One for all loops: whoever holds it polls, places, publishes and sweeps."""
 
 log = structlog.get_logger()
 
 
+@dataclass(frozen=True)
+class Loop:
+    """A step, and the seconds between two passes of it."""
+
+    name: str
+    step: Step
+    pause_s: float
+
+
+@dataclass(frozen=True)
+class World:
+    """What the loops act on, beside the database."""
+
+    cluster: Cluster
+    registry: Registry
+    catalogue: Catalogue
+    settings: Settings
+
+
 def control_steps(db: Database, cluster: Cluster, catalogue: Catalogue, settings: Settings) -> Sequenced:
     """One pass of the control loop, in order."""
-    applier = Applier(db, catalogue, settings.cache_dir, settings.lease_ttl_s)
+    applier = Applier(db, catalogue, settings.cache_dir, settings.lease_ttl_s, settings.host_trust_s)
+    allowance = Allowance(settings.no_progress_s, settings.slow_phase_s)
     return Sequenced(
         (
-            Validate(db),
-            TendHosts(db, cluster, catalogue, settings.lease_ttl_s),
+            TendHosts(db, cluster, catalogue, settings.lease_ttl_s, allowance),
             HeedWishes(db),
             StopSeats(db, cluster),
             AttachSeats(db, cluster),
@@ -49,9 +81,36 @@ def control_steps(db: Database, cluster: Cluster, catalogue: Catalogue, settings
     )
 
 
-def housekeeping(db: Database, registry: Registry, storage_uri: str) -> Sequenced:
+def publishing(db: Database, world: World) -> Sequenced:
+    """What may wait for the registry."""
+    settings = world.settings
+    return Sequenced((Publish(db, world.registry, world.catalogue, settings.storage_uri, settings.public_url),))
+
+
+def webhooks(db: Database, world: World) -> Sequenced:
+    """What may wait for tenants' servers."""
+    return Sequenced((DeliverWebhooks(db, Sender(world.settings.webhook_reach), world.settings.vault),))
+
+
+def housekeeping(db: Database, world: World) -> Sequenced:
     """What may wait for a minute."""
-    return Sequenced((ExpireFiles(db), ExpireUploads(db, storage_uri), ForgetKeys(db), Retract(db, registry)))
+    uploads = ExpireUploads(db, world.settings.storage_uri)
+    return Sequenced((ExpireFiles(db), uploads, ForgetKeys(db), Retract(db, world.registry)))
+
+
+def all_loops(role: Role, db: Database, world: World) -> list[Loop]:
+    """Every loop of the process. All but the first act only while the process holds the role."""
+    settings = world.settings
+    often_s = settings.loop_interval_s
+    control = lambda led: control_steps(led, world.cluster, world.catalogue, settings)  # noqa: E731
+    return [
+        Loop("role", KeepRole(role), settings.role_ttl_s / ROUNDS_PER_TTL),
+        Loop("control", Led(role, db, control, pulse=role.pulse), often_s),
+        Loop("validate", Led(role, db, lambda led: Sequenced((Validate(led),))), often_s),
+        Loop("publish", Led(role, db, lambda led: publishing(led, world)), often_s),
+        Loop("webhooks", Led(role, db, lambda led: webhooks(led, world)), often_s),
+        Loop("housekeeping", Led(role, db, lambda led: housekeeping(led, world)), HOUSEKEEPING_S),
+    ]
 
 
 def main() -> None:
@@ -62,46 +121,38 @@ def main() -> None:
     configure_logs()
     settings = Settings()
     db = Database(settings.database_url.get_secret_value())
-    catalogue = load_catalogue(settings.catalogue)
-    cluster = RayCluster(settings.ray_address)
-    registry = MlflowRegistry(settings.mlflow_uri)
-    publish = Publish(db, registry, catalogue, settings.storage_uri, settings.public_url)
-    webhooks = DeliverWebhooks(db, Sender(settings.webhook_reach), settings.vault)
-    control = control_steps(db, cluster, catalogue, settings)
+    cluster = RayCluster(settings.ray_address, settings.ray_namespace)
+    world = World(cluster, MlflowRegistry(settings.mlflow_uri), load_catalogue(settings.catalogue), settings)
+    role = Role(db, ROLE, this_process(), ttl_s=settings.role_ttl_s)
 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    loops: list[tuple[str, Step, float]] = [
-        ("control", control, settings.loop_interval_s),
-        ("publish", Sequenced((publish,)), settings.loop_interval_s),
-        ("webhooks", Sequenced((webhooks,)), settings.loop_interval_s),
-        ("housekeeping", housekeeping(db, registry, settings.storage_uri), HOUSEKEEPING_S),
-    ]
-    log.info("orchestrator started", pid=os.getpid(), bases=[base.id for base in catalogue.bases])
-    well = run_loops(loops, stop)
+    log.info("orchestrator started", pid=os.getpid(), bases=[base.id for base in world.catalogue.bases])
+    well = run_loops(all_loops(role, db, world), stop, DatabaseClock(db))
+    role.give_back()
     db.dispose()
     log.info("orchestrator stopped", well=well)
     sys.exit(0 if well else 1)
 
 
-def run_loops(loops: Sequence[tuple[str, Step, float]], stop: threading.Event) -> bool:
-    """Run each (name, step, pause in seconds) in a thread of its own until `stop` is set.
+def run_loops(loops: Sequence[Loop], stop: threading.Event, clock: Callable[[], datetime] | None = None) -> bool:
+    """Run each in a thread of its own until `stop` is set, by the machine's clock unless another is given.
 
     False: a loop ended by itself. The others are ended too, for whoever watches the process to start it whole again.
     """
     died: list[str] = []
 
-    def run(name: str, step: Step, interval_s: float) -> None:
+    def run(loop: Loop) -> None:
         try:
-            run_until(stop, step, interval_s)
+            run_until(stop, loop.step, loop.pause_s, clock)
         finally:
             if not stop.is_set():
-                died.append(name)
-                log.error("loop died", loop=name)
+                died.append(loop.name)
+                log.error("loop died", loop=loop.name)
                 stop.set()
 
-    threads = [threading.Thread(target=run, args=loop, name=loop[0]) for loop in loops]
+    threads = [threading.Thread(target=run, args=(loop,), name=loop.name) for loop in loops]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -20,12 +20,25 @@ class Settings(BaseSettings):
     catalogue: Path = Field(description="YAML file of bases and flavors")
     mlflow_uri: str = Field("http://127.0.0.1:5000", description="tracking server")
     ray_address: str = Field("127.0.0.1:6379", description="`host:port` of the head of the Ray cluster")
+    ray_namespace: str = Field("orchard", description="of the hosts' names; one for each database on a Ray cluster")
     cache_dir: Path = Field(description="folder on the hosts' machines for converted weights")
     host: str = Field("127.0.0.1", description="address the API listens on")
     port: int = Field(8000, ge=0, le=65_535)
     public_url: str | None = Field(None, description="how tenants reach the API; for links in the registry")
     loop_interval_s: float = Field(0.5, gt=0, description="pause between two passes of the control loop")
     lease_ttl_s: int = Field(60, ge=5, description="an attempt not heard of for so long has lost its lease")
+    role_ttl_s: int = Field(
+        15, ge=5, description="another orchestrator acts after so much silence of the one that acts now"
+    )
+    host_trust_s: int = Field(
+        900, ge=60, description="a host that nobody polls for so long saves its seats, ends them and exits"
+    )
+    no_progress_s: int = Field(
+        600, ge=10, description="a host whose seats train and take no step for so long (or 10 usual steps) is ended"
+    )
+    slow_phase_s: int = Field(
+        3_600, ge=10, description="the same for seats that wait, prepare, evaluate or save, where no step is counted"
+    )
     host_idle_s: int = Field(600, ge=0, description="a host without seats may be retired after this long")
     max_file_bytes: int = Field(512_000_000, gt=0, description="largest file sent at once")
     max_upload_bytes: int = Field(8 * 2**30, gt=0, description="largest file sent in parts")
@@ -57,5 +70,10 @@ class Settings(BaseSettings):
         if self.loop_interval_s * 3 > self.lease_ttl_s:
             raise ValueError(
                 f"loop_interval_s {self.loop_interval_s} x 3 must not exceed lease_ttl_s {self.lease_ttl_s}"
+            )
+        if self.host_trust_s < self.lease_ttl_s + self.role_ttl_s:
+            raise ValueError(
+                f"host_trust_s {self.host_trust_s} must be at least lease_ttl_s {self.lease_ttl_s} + role_ttl_s "
+                f"{self.role_ttl_s}: hosts have to outlast a change of orchestrators"
             )
         return self

@@ -35,9 +35,8 @@ def fence(grant: Grant) -> Callable[[Session], None]:
 class Role:
     """The right to act under a name, for one process. Shared by its threads.
 
-    One thread runs `keep_until`, which takes, renews and gives back the lease; the others ask for the `grant` they
-    act under. A loop that hangs must not hold the role for ever: it is renewed only while somebody calls `pulse` at
-    least every `patience_s`.
+    One thread calls `keep`, `ROUNDS_PER_TTL` times a lease; the others ask for the `grant` they act under. A loop that
+    hangs must not hold the role for ever: it is renewed only while somebody calls `pulse` at least every `patience_s`.
     """
 
     def __init__(
@@ -95,12 +94,6 @@ class Role:
             self._grant, self._believed_until = kept, began + self._ttl_s - MARGIN_S
         self._tell(grant, kept)
         return kept is not None
-
-    def keep_until(self, stop: threading.Event) -> None:
-        """Keep the role, or stand by for it, until told to stop."""
-        while not stop.is_set():
-            self.keep()
-            stop.wait(self._ttl_s / ROUNDS_PER_TTL)
 
     def give_back(self) -> None:
         """Whoever stands by may act at once. Call it when nothing is under way any more."""

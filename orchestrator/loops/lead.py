@@ -1,6 +1,7 @@
 """Leading: a step that runs only in the process that holds the role, and writes only in the term it began in."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
@@ -14,16 +15,31 @@ from orchestrator.loops.counts import Counts
 log = structlog.get_logger()
 
 
+@dataclass(frozen=True)
+class KeepRole:
+    """Takes, renews or stands by for the role. In a loop of its own, since a pass of the others may take long."""
+
+    role: Role
+
+    def run_once(self, now: datetime) -> Counts:
+        """Once; often enough is `ROUNDS_PER_TTL` times a lease."""
+        self.role.keep()
+        return Counts()
+
+
 class Led:
     """A step made anew, by `make(fenced database)`, for each term of the role: it remembers nothing of another term.
 
-    While another process holds the role it does nothing, and asks nobody.
+    While another process holds the role it does nothing, and asks nobody. `pulse` is called at each pass.
     """
 
-    def __init__(self, role: Role, db: Database, make: Callable[[Database], Step]) -> None:
+    def __init__(
+        self, role: Role, db: Database, make: Callable[[Database], Step], pulse: Callable[[], None] = lambda: None
+    ) -> None:
         self._role = role
         self._db = db
         self._make = make
+        self._pulse = pulse
         self._led: tuple[Grant, Step] | None = None
 
     def run_once(self, now: datetime) -> Counts:
@@ -32,7 +48,7 @@ class Led:
         if grant is None:
             self._led = None
             return Counts()
-        self._role.pulse()
+        self._pulse()
         if self._led is None or self._led[0] != grant:
             self._led = grant, self._make(self._db.fenced(fence(grant)))
         try:

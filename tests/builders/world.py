@@ -14,6 +14,7 @@ from orchestrator.db.job_tables import AttemptRow, EventRow, JobRow
 from orchestrator.db.tables import HostRow
 from orchestrator.jobs.invariants import violations
 from orchestrator.loops.counts import Counts
+from orchestrator.loops.validate import Validate
 from orchestrator.settings import Settings
 from tests.builders.rows import NOW
 from tests.builders.scripted_host import ScriptedHost
@@ -59,7 +60,7 @@ class World:
         settings = Settings(
             database_url="sqlite://", storage_uri=self.folder.as_uri(), catalogue=self.folder, cache_dir=self.folder
         )
-        self.control = control_steps(self.db, self.cluster, self.catalogue, settings)
+        self.steps = (Validate(self.db), *control_steps(self.db, self.cluster, self.catalogue, settings).steps)
 
     def tick(self, times: int = 1, seconds: float = 1) -> Counts:
         """`times` passes, `seconds` apart. Returns what the last one did. An error in a step fails the test."""
@@ -67,7 +68,7 @@ class World:
         for _ in range(times):
             self.now += timedelta(seconds=seconds)
             counts = Counts()
-            for step in self.control.steps:
+            for step in self.steps:
                 counts += step.run_once(self.now)
             self.check()
         return counts

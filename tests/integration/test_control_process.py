@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 from sqlalchemy.exc import IntegrityError
 
-from orchestrator.__main__ import run_loops
+from orchestrator.__main__ import Loop, run_loops
 from orchestrator.db.database import Database
 from orchestrator.db.migrate import is_current
 from orchestrator.db.tables import TenantRow
@@ -80,10 +80,10 @@ class Steps:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_when_one_loop_ends_the_process_ends_and_says_that_it_failed():
     sound = Steps()
-    assert run_loops([("dead", Steps(SystemExit()), 0.01), ("sound", sound, 0.01)], threading.Event()) is False
+    assert run_loops([Loop("dead", Steps(SystemExit()), 0.01), Loop("sound", sound, 0.01)], threading.Event()) is False
 
 
 def test_loops_that_are_told_to_stop_end_well():
     stop, sound = threading.Event(), Steps()
     threading.Thread(target=lambda: (sound.ran.wait(10), stop.set())).start()
-    assert run_loops([("sound", sound, 0.01)], stop) is True
+    assert run_loops([Loop("sound", sound, 0.01)], stop) is True

@@ -16,6 +16,7 @@ from orchestrator.catalogue.entries import Catalogue
 from orchestrator.loops.control import Step
 from orchestrator.loops.expire import ExpireFiles
 from orchestrator.loops.publish import Publish
+from orchestrator.loops.validate import Validate
 from orchestrator.registry.port import Publication, Registered
 from orchestrator.settings import Settings
 from tests.builders.rows import NOW
@@ -61,7 +62,7 @@ class Orchestrator:
     def __init__(self, world: "World") -> None:
         control = control_steps(world.db, world.cluster, world.catalogue, world.settings)
         publish = Publish(world.db, world.registry, world.catalogue, PREFIX)
-        self._often = (*control.steps, publish)
+        self._often = (Validate(world.db), *control.steps, publish)
         self._seldom = (ExpireFiles(world.db),)
         self._rng = world.rng
 
