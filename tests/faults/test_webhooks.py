@@ -26,9 +26,11 @@ SENDER = """
 import sys
 from datetime import UTC, datetime, timedelta
 from orchestrator.db.database import Database
+from orchestrator.logs import configure_logs
 from orchestrator.loops.webhooks import DeliverWebhooks
 from orchestrator.webhooks.addresses import Reach
 from orchestrator.webhooks.send import Sender
+configure_logs()
 now = datetime.now(UTC) + timedelta(seconds=float(sys.argv[2]))
 print(dict(DeliverWebhooks(Database(sys.argv[1]), Sender(Reach(True, True))).run_once(now)))
 """
