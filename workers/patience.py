@@ -33,7 +33,9 @@ class Patience:
         """
         retrying = Retrying(
             retry=retry_if_exception(may_heal),
-            wait=wait_exponential_jitter(self.first_pause_s, self.longest_pause_s, jitter=self.first_pause_s),
+            wait=wait_exponential_jitter(
+                multiplier=self.first_pause_s, max=self.longest_pause_s, jitter=self.first_pause_s
+            ),
             stop=stop_after_delay(self.total_s) | stop_when_event_set(unwanted),
             sleep=sleep_using_event(unwanted),
             reraise=True,

@@ -3,7 +3,7 @@
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
 from orchestrator.db.job_tables import CheckpointRow
@@ -37,3 +37,10 @@ def mark_corrupt(session: Session, job_id: str, uri: str) -> None:
     found = (CheckpointRow.job_id == job_id, CheckpointRow.uri == uri)
     committed = CheckpointRow.state == CheckpointState.COMMITTED
     session.execute(update(CheckpointRow).where(*found, committed).values(state=CheckpointState.CORRUPT))
+
+
+def condemn(session: Session, *which: ColumnElement[bool]) -> int:
+    """Let the bytes of these checkpoints be erased; from now on nobody is offered them. Returns how many it were."""
+    present = CheckpointRow.state.in_((CheckpointState.COMMITTED, CheckpointState.CORRUPT))
+    gone = update(CheckpointRow).where(*which, present).values(state=CheckpointState.DELETING)
+    return len(session.execute(gone.returning(CheckpointRow.seq)).all())

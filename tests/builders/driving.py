@@ -41,10 +41,11 @@ def as_ref(manifest: SeatReport) -> CheckpointRef:
     return CheckpointRef(**fields)
 
 
-def work_to_step(host: TrainingHost, job_id: str, step: int, limit: int = 500) -> None:
+def work_to_step(host: TrainingHost, job_id: str, step: int) -> None:
     """Work until the job has reported that step."""
-    for _ in range(limit):
-        if any(report.step >= step for report in of_job([n.report for n in host.poll(0).reports], StepReport, job_id)):
-            return
-        host.run_once()
-    raise AssertionError(f"{job_id} did not reach step {step} in {limit} units of work")
+
+    def reached() -> bool:
+        reports = [numbered.report for numbered in host.poll(0).reports]
+        return any(report.step >= step for report in of_job(reports, StepReport, job_id))
+
+    wait_until(lambda: reached() or (host.run_once() and reached()), f"step {step} of {job_id}", 60.0, pause_s=0.001)

@@ -41,6 +41,8 @@ FAILPOINTS: Final[Mapping[str, str]] = {
     "publish.before_commit": "orchestrator: SUCCEEDED is written, its transaction is open",
     "webhooks.claimed": "orchestrator: deliveries are claimed, nothing is sent",
     "webhooks.sent": "orchestrator: webhooks are sent, the rows do not say so",
+    "checkpoints.erased": "orchestrator: the bytes of a checkpoint are gone, its row says DELETING",
+    "attempts.leftover": "orchestrator: one leftover of a dead attempt is gone, others and the mark are to come",
     "worker.step": "worker: before a step of the engine",
     "storage.file": "worker: one file of a checkpoint or an adapter is written (`partial` cuts it)",
     "storage.before_last": "worker: every file is written, the manifest or the rename that proves it is not",

@@ -1,7 +1,6 @@
 """Read a validated JSONL file again, where it is used, and trust none of it."""
 
 import json
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from pydantic import ValidationError
 from workers.contract.errors import DataError
 from workers.contract.rows import ROW_MODELS, Row, RowIssue, row_issues
 from workers.contract.spec import DatasetRef
-from workers.storage import fetch_file, file_sha256
+from workers.storage import fetch_file, file_sha256, scratch
 
 
 @dataclass(frozen=True)
@@ -23,8 +22,8 @@ class ReadRow:
 
 def read_rows(ref: DatasetRef, error: type[DataError] = DataError) -> list[ReadRow]:
     """All rows of the file. Raises: StorageUnavailable, and `error` listing every line that does not parse."""
-    with tempfile.TemporaryDirectory(prefix="orchard-rows-") as folder:
-        path = Path(folder) / "rows.jsonl"
+    with scratch("rows") as folder:
+        path = folder / "rows.jsonl"
         fetch_file(ref.uri, path)
         if file_sha256(path) != ref.sha256:
             raise error(f"file {ref.file_id} changed after it was validated; upload it again")

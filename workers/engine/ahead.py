@@ -3,12 +3,17 @@
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
+from typing import Final
 
 from workers.bases import LoadedBase
 from workers.contract.reports import CheckpointRejected
 from workers.engine.attempt import Attempt, AttemptKey
 from workers.engine.lora import adaptable_linears, adapter_shapes
 from workers.engine.prepare import Ready, read
+from workers.patience import Patience
+
+PATIENCE: Final = Patience(total_s=300)
+"""With storage that is away while rows or checkpoints are read."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,12 @@ class Ahead:
         self._base.require_suits(spec)
         shapes = adapter_shapes(spec.method, self._linears)
         rejected: list[CheckpointRejected] = []
-        future = self._executor.submit(read, attempt.order, self._base, shapes, rejected.append, lambda: attempt.over)
+
+        def read_anew() -> Ready:
+            rejected.clear()
+            return read(attempt.order, self._base, shapes, rejected.append, attempt.gone.is_set)
+
+        future = self._executor.submit(PATIENCE.insist, read_anew, attempt.gone)
         self._under_way[attempt.key] = _Reading(future, rejected)
         future.add_done_callback(lambda _: self._wake())
 

@@ -1,6 +1,7 @@
 """An attempt on the host: its order, where it stands, and its seat once it is prepared."""
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from workers.contract.errors import DataError, UserError, WorkerError
@@ -33,7 +34,13 @@ class Attempt:
     result: Milestone | None = None
     """What is being published."""
     leaving: ExitClass | None = None
-    over: bool = False
+    gone: threading.Event = field(default_factory=threading.Event, repr=False)
+    """Set once it is over, for those who still work for it in other threads."""
+
+    @property
+    def over(self) -> bool:
+        """Whether its `Outcome` was reported."""
+        return self.gone.is_set()
 
     @property
     def key(self) -> AttemptKey:

@@ -84,7 +84,7 @@ class Engine:
         self._tell_saved(attempt)
         if attempt.leaving is not None:
             return self._leave(attempt, attempt.leaving)
-        if self._clock() > attempt.deadline:
+        if attempt.result is None and self._clock() > attempt.deadline:
             limit_s = attempt.order.spec.limits.max_runtime_s
             raise MaxRuntimeExceeded(f"stopped after {limit_s} s in all at step {attempt.step}; raise max_runtime_s")
         if attempt.seat is None:
@@ -141,8 +141,14 @@ class Engine:
             attempt.unsaid = None
 
     def _save(self, attempt: Attempt, seat: Seat) -> bool:
-        """Have a checkpoint of this step written. False while the one before still is."""
+        """Have a checkpoint of this step written, or passed over: storage that is away stops no training.
+
+        False while the one before is still being written.
+        """
         if self._saver.saving(attempt):
+            if attempt.leaving is None and self._saver.behind(attempt):
+                seat.saved_step = seat.step
+                return True
             attempt.phase = "saving"
             return False
         self._saver.save(attempt, seat.snapshot())
@@ -169,11 +175,11 @@ class Engine:
             attempt.unsaid = None
 
     def _tell_saved(self, attempt: Attempt) -> None:
-        if (manifest := self._saver.saved(attempt)) is not None:
-            self._report(manifest)
+        if (saved := self._saver.saved(attempt)) is not None:
+            self._report(saved)
 
     def _end(self, attempt: Attempt, outcome: Outcome) -> None:
-        attempt.over = True
+        attempt.gone.set()
         if attempt.seat is not None:
             self._tell_step(attempt, attempt.seat)
             self._stepper.close(attempt.seat.adapter)

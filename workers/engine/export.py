@@ -2,7 +2,6 @@
 
 import copy
 import hashlib
-import tempfile
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +13,7 @@ from workers.contract.reports import AdapterManifest
 from workers.contract.spec import JobSpec, SeatOrder
 from workers.engine.lora import lora_config
 from workers.engine.stopping import Milestone
-from workers.storage import child, digest_folder, publish_folder
+from workers.storage import child, digest_folder, publish_folder, scratch
 
 MANIFEST: Final = "manifest.json"
 WEIGHTS: Final = "peft/adapter_model.safetensors"
@@ -27,8 +26,7 @@ def publish_adapter(order: SeatOrder, result: Milestone, base: LoadedBase) -> Ad
     """
     spec = order.spec
     uri = child(spec.output_uri, f"a{order.attempt}", "adapter")
-    with tempfile.TemporaryDirectory(prefix="orchard-adapter-") as name:
-        folder = Path(name)
+    with scratch("adapter") as folder:
         _write_peft(spec, result, folder / "peft")
         template = _write_tokenizer(base.tokenizer, spec.base, folder / "components" / "tokenizer")
         files = digest_folder(folder)
