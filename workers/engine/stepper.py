@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from workers.contract.errors import WorkerError
+from workers.contract.memory import Footprint
 from workers.contract.spec import JobSpec
 from workers.engine.adapter import Adapter
 from workers.engine.evaluation import Scored
@@ -34,6 +35,14 @@ class Stepped:
 
 class Stepper(Protocol):
     """Holds adapters on the resident base and trains them."""
+
+    @property
+    def footprint(self) -> Footprint | None:
+        """What base and passes take here, if that was measured."""
+
+    @property
+    def budget_tokens(self) -> int | None:
+        """Positions that share a pass at most, as things stand; None where none is shared."""
 
     def open(self, spec: JobSpec) -> Adapter:
         """A fresh adapter, initialised from the job's seed alone. Raises InvalidTargetModules."""

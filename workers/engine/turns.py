@@ -8,6 +8,7 @@ import torch
 
 from workers.bases import LoadedBase
 from workers.contract.errors import WorkerError
+from workers.contract.memory import Footprint
 from workers.contract.spec import JobSpec
 from workers.data.batches import evaluation_batches
 from workers.engine.adapter import Adapter
@@ -26,6 +27,9 @@ log = logging.getLogger(__name__)
 
 class TurnStepper:
     """Implements `Stepper`. The seat that has waited longest is next."""
+
+    footprint: Footprint | None = None
+    budget_tokens: int | None = None
 
     def __init__(self, base: LoadedBase) -> None:
         self._base = base

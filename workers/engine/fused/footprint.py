@@ -10,16 +10,17 @@ from workers.bases import LoadedBase
 from workers.contract.errors import OutOfMemory
 from workers.contract.memory import PROCESS_BYTES, Footprint, estimate, logit_bytes
 from workers.contract.rows import DatasetFormat
-from workers.contract.spec import DatasetRef, DataSpec, JobSpec, LoraMethod, TrainingSpec
+from workers.contract.spec import DatasetRef, DataSpec, HostSpec, JobSpec, LoraMethod, TrainingSpec
 from workers.data.batches import MicroBatch
 from workers.engine.dropout import DropoutKey
 from workers.engine.fused.peak import give_back_free_memory, measure_peak
 from workers.engine.fused.routing import Pick
 from workers.engine.fused.stack import StackedAdapter
+from workers.engine.lora import adaptable_linears
 
-VISIBLE_BYTES: Final = 64_000_000  # that a probe should take at least, to stand out from an allocator's own moves
-PROBES: Final = (256, 4_096)  # positions of the longer probe, at least and at most; the shorter has a quarter
-ROW: Final = 64  # positions of a probe's rows
+VISIBLE_BYTES: Final = 256_000_000  # that a probe should take, to stand out from an allocator's own moves
+PROBES: Final = (128, 2_048)  # positions of the longer probe, at least and at most; the shorter has a quarter
+ROW: Final = 32  # positions of a probe's rows
 MARGIN: Final = 1.1  # on what was measured: other lengths and mixes of seats lie a little apart
 TRUSTED_SHARE: Final = 0.1  # of the estimate; what is measured below it is taken for noise
 
@@ -29,10 +30,12 @@ Probe = Callable[[int, bool], None]
 
 
 def measure_footprint(base: LoadedBase, probe: Probe, *, can_recompute: bool) -> Footprint:
-    """What `base` and its passes take on this machine. The estimate stands where a probe runs out of memory."""
-    spec = base.spec
-    guess = estimate(spec.base.shape, spec.quantization, spec.compute_dtype)
-    long = min(max(VISIBLE_BYTES // guess.activation_bytes // ROW * ROW, PROBES[0]), PROBES[1])
+    """What `base` and its passes take on this machine. The estimate stands where there is no room for a probe."""
+    guess = estimate_of(base.spec)
+    long = probe_positions(guess, base.spec.memory_bytes)
+    if long < PROBES[0]:
+        log.warning("no room for the passes that measure memory; estimates are used instead: %s", guess)
+        return guess
     try:
         probe(long // 4, False)  # what is made once and stays, is made here
         resident, kept = _per_position(probe, long, False, guess, base.device)
@@ -52,6 +55,19 @@ def measure_footprint(base: LoadedBase, probe: Probe, *, can_recompute: bool) ->
     return measured
 
 
+def estimate_of(spec: HostSpec) -> Footprint:
+    """What `workers.contract.memory` expects of the host."""
+    return estimate(spec.base.shape, spec.quantization, spec.compute_dtype)
+
+
+def probe_positions(guess: Footprint, limit: int | None) -> int:
+    """How long a probe is worth being, and may be where memory is limited."""
+    wanted = min(max(VISIBLE_BYTES // guess.activation_bytes, PROBES[0]), PROBES[1])
+    if limit is not None:
+        wanted = min(wanted, guess.positions_within(limit - guess.resident_bytes, recompute=False))
+    return wanted // (4 * ROW) * 4 * ROW
+
+
 def _per_position(probe: Probe, long: int, recompute: bool, guess: Footprint, device: torch.device) -> tuple[int, int]:
     """Bytes between passes, and of each position, from the line through two passes of different length."""
     short = long // 4
@@ -64,9 +80,10 @@ def _per_position(probe: Probe, long: int, recompute: bool, guess: Footprint, de
     return int(before + max(less - each * short, 0)), int(MARGIN * each)
 
 
-def probe_spec(base: LoadedBase, targets: tuple[str, ...]) -> JobSpec:
+def probe_spec(base: LoadedBase) -> JobSpec:
     """A job that adapts every linear; none of its files is ever read."""
     host = base.spec
+    targets = tuple(sorted({path.rpartition(".")[2] for path in adaptable_linears(base.model)}))
     nothing = DatasetRef(file_id="probe", uri="memory://probe", sha256="", rows=1, format=DatasetFormat.TEXT)
     return JobSpec(
         job_id="probe",

@@ -15,11 +15,12 @@ MOMENT_BYTES: Final = 8  # per trained weight
 class Room:
     """Keeps the budget in step with the seats. Running out of memory, which no model foresees wholly, lowers it."""
 
-    def __init__(self, knee: int, footprint: Footprint, limit: int | None) -> None:
-        self.footprint = footprint
+    def __init__(self, knee: int, footprint: Footprint, limit: int | None, *, kept_at_most: int = UNBOUNDED) -> None:
+        """`limit`: bytes that all the host does must fit in; None: there is none that we know of."""
+        self._footprint = footprint
         self._limit = limit
         self._shared_at_most = knee
-        self._kept_at_most = UNBOUNDED
+        self._kept_at_most = kept_at_most
         self._held = 0
         self.budget = self._choose()
 
@@ -35,8 +36,8 @@ class Room:
         self.budget = self._choose()
 
     def _choose(self) -> Budget:
-        left = None if self._limit is None else max(self._limit - self.footprint.resident_bytes - self._held, 0)
-        chosen = choose_budget(self._shared_at_most, left, self.footprint)
+        left = None if self._limit is None else max(self._limit - self._footprint.resident_bytes - self._held, 0)
+        chosen = choose_budget(self._shared_at_most, left, self._footprint)
         return Budget(chosen.tokens, min(chosen.kept, self._kept_at_most))
 
 
