@@ -16,6 +16,7 @@ from workers.contract.errors import ErrorCode, HostFull
 from workers.contract.reports import (
     AdapterManifest,
     CheckpointManifest,
+    CheckpointRejected,
     ExitClass,
     FileDigest,
     Heartbeat,
@@ -150,6 +151,14 @@ class ScriptedHost:
             trainable_parameters=1024,
         )
         self._report(report)
+
+    def reject(self, job_id: str, count: int = 1) -> None:
+        """The `count` newest checkpoints of the order do not verify; `prepare` then takes the next one."""
+        seat = self.seats[job_id]
+        refs = seat.order.resume_from
+        for ref in refs[:count]:
+            self._report(CheckpointRejected(**seat.identity, uri=ref.uri, step=ref.step, why="a digest differs"))
+        seat.order = seat.order.model_copy(update={"resume_from": refs[count:]})
 
     def step(self, job_id: str, times: int = 1, loss: float | None = None) -> None:
         """`times` optimizer steps; the training loss falls as 3 / (1 + step) unless `loss` is given."""
