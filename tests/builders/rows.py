@@ -15,6 +15,7 @@ from orchestrator.db.tables import FileRow, HostRow, TenantRow
 from orchestrator.ids import new_id, new_lease_token
 from orchestrator.jobs.events import EventDraft, record
 from orchestrator.jobs.states import DEADLINE_S, SEATED, TERMINAL, Desired, JobState, StopReason
+from orchestrator.registry.names import fine_tuned_model_name
 from tests.builders.specs import make_base_spec, make_host_spec, make_job_spec
 from workers.contract.memory import pass_positions, seat_bytes
 from workers.contract.rows import DatasetFormat
@@ -165,7 +166,7 @@ def _ending(state: JobState, job_id: str, tenant: TenantRow, base_id: str, now: 
         ending |= {"error_code": "internal_error", "error_message": "Something went wrong on the worker."}
     if state is JobState.SUCCEEDED:
         ending |= {
-            "fine_tuned_model": f"ft:{base_id}:{tenant.slug}::{job_id[-8:]}",
+            "fine_tuned_model": fine_tuned_model_name(base_id, tenant.slug, None, job_id),
             "registry_name": f"{tenant.slug}--{base_id}",
             "registry_version": "1",
             "trained_tokens": 1_000,

@@ -1,6 +1,5 @@
 """The unmodified `openai` client against a real server: files, jobs, models and every class of error."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,10 +11,9 @@ from orchestrator.db.database import Database
 from orchestrator.jobs.states import JobState
 from tests.builders.live_api import Api, add_tenant, live_api
 from tests.builders.rows import make_checkpoint, make_job
-from tests.builders.specs import sum_rows
+from tests.builders.stock_client import ROWS, stock_client, tenant_row, upload
 
 pytestmark = pytest.mark.slow
-ROWS = "".join(json.dumps(row) + "\n" for row in sum_rows(12)).encode()
 
 
 @pytest.fixture
@@ -26,19 +24,8 @@ def api(db: Database, tmp_path: Path) -> Iterator[Api]:
 
 @pytest.fixture
 def client(api: Api) -> Iterator[OpenAI]:
-    with OpenAI(api_key=api.key, base_url=f"{api.url}/v1") as opened:
+    with stock_client(api) as opened:
         yield opened
-
-
-def upload(client: OpenAI, content: bytes = ROWS, name: str = "train.jsonl") -> str:
-    return client.files.create(file=(name, content), purpose="fine-tune").id
-
-
-def tenant_row(api: Api, db: Database):
-    from orchestrator.db.tables import TenantRow
-
-    with db.read() as session:
-        return session.get_one(TenantRow, api.tenant.id)
 
 
 def test_a_file_lives_from_upload_to_deletion(client: OpenAI) -> None:
@@ -122,15 +109,8 @@ def test_jobs_are_paged_newest_first_and_filtered_by_metadata(client: OpenAI) ->
     assert [j.id for j in client.fine_tuning.jobs.list(extra_query={"metadata": "null"})] == ids[2:]
 
 
-def test_cancelling_is_a_wish_that_can_be_repeated(client: OpenAI, db: Database) -> None:
-    job = client.fine_tuning.jobs.create(model="tiny", training_file=upload(client))
-
-    assert client.fine_tuning.jobs.cancel(job.id).id == job.id
-    assert client.fine_tuning.jobs.cancel(job.id).status == "validating_files"
-
-
 def test_a_finished_job_cannot_be_cancelled(client: OpenAI, api: Api, db: Database) -> None:
-    job = make_job(db, JobState.SUCCEEDED, tenant_row(api, db))
+    job = make_job(db, JobState.SUCCEEDED, tenant_row(api))
 
     with pytest.raises(openai.BadRequestError) as caught:
         client.fine_tuning.jobs.cancel(job.id)
@@ -138,7 +118,7 @@ def test_a_finished_job_cannot_be_cancelled(client: OpenAI, api: Api, db: Databa
 
 
 def test_checkpoints_are_listed_newest_first_with_model_names(client: OpenAI, api: Api, db: Database) -> None:
-    job = make_job(db, JobState.SUCCEEDED, tenant_row(api, db))
+    job = make_job(db, JobState.SUCCEEDED, tenant_row(api))
     for step in (3, 6):
         make_checkpoint(db, job, step)
     make_checkpoint(db, job, 9, state="corrupt")
@@ -150,7 +130,7 @@ def test_checkpoints_are_listed_newest_first_with_model_names(client: OpenAI, ap
 
 
 def test_models_are_bases_and_the_tenants_own_adapters(client: OpenAI, api: Api, db: Database) -> None:
-    job = make_job(db, JobState.SUCCEEDED, tenant_row(api, db))
+    job = make_job(db, JobState.SUCCEEDED, tenant_row(api))
     make_job(db, JobState.SUCCEEDED)
 
     assert [m.id for m in client.models.list()] == ["tiny", "org/tiny-2", job.fine_tuned_model]
@@ -205,17 +185,6 @@ def test_another_tenants_things_do_not_exist(client: OpenAI, api: Api) -> None:
                 call()
         assert list(other.files.list()) == []
         assert list(other.fine_tuning.jobs.list()) == []
-
-
-def test_too_many_live_jobs_are_refused_without_retries(db: Database, tmp_path: Path) -> None:
-    with live_api(db, tmp_path, max_live_jobs=1) as api, OpenAI(api_key=api.key, base_url=f"{api.url}/v1") as client:
-        file = upload(client)
-        client.fine_tuning.jobs.create(model="tiny", training_file=file)
-        with pytest.raises(openai.RateLimitError) as caught:
-            client.fine_tuning.jobs.create(model="tiny", training_file=file)
-    assert caught.value.code == "insufficient_quota"
-    assert caught.value.response.headers["x-should-retry"] == "false"
-    assert caught.value.response.request.headers["x-stainless-retry-count"] == "0"
 
 
 def test_a_file_beyond_the_limit_is_refused_and_leaves_no_bytes(db: Database, tmp_path: Path) -> None:

@@ -1,0 +1,30 @@
+"""`LosesAnswers`: an application whose work is done and whose answer is lost, as by a proxy that gives up too early."""
+
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+
+class LosesAnswers:
+    """The first `times` POSTs to `path` are served to the end, committed, and answered with a bare 500."""
+
+    def __init__(self, app: ASGIApp, path: str, times: int) -> None:
+        self._app, self._path, self._left = app, path, times
+        self.retry_counts: list[str] = []
+        """What each POST to `path` said of itself, in order."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or (scope["method"], scope["path"]) != ("POST", self._path):
+            await self._app(scope, receive, send)
+            return
+        self.retry_counts.append(Headers(scope=scope).get("x-stainless-retry-count", ""))
+        if self._left == 0:
+            await self._app(scope, receive, send)
+            return
+        self._left -= 1
+
+        async def lose(_: Message) -> None:
+            pass
+
+        await self._app(scope, receive, lose)
+        await JSONResponse({"oops": True}, 500)(scope, receive, send)
