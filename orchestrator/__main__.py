@@ -15,9 +15,13 @@ from typing import Final
 import structlog
 
 from orchestrator.catalogue.entries import Catalogue, load_catalogue
+from orchestrator.checkpoints.erase import EraseCheckpoints
+from orchestrator.checkpoints.retain import RetainCheckpoints
+from orchestrator.checkpoints.sweep import SweepAttempts
 from orchestrator.cluster.port import Cluster
 from orchestrator.db.clock import DatabaseClock
 from orchestrator.db.database import Database
+from orchestrator.files.sweep import SweepFiles
 from orchestrator.leases.holder import this_process
 from orchestrator.leases.role import ROUNDS_PER_TTL, Role
 from orchestrator.logs import configure_logs
@@ -98,6 +102,12 @@ def housekeeping(db: Database, world: World) -> Sequenced:
     return Sequenced((ExpireFiles(db), uploads, ForgetKeys(db), Retract(db, world.registry)))
 
 
+def clearing(db: Database, settings: Settings) -> Sequenced:
+    """What waits for storage: bytes that nobody needs any more."""
+    retain, sweep = RetainCheckpoints(db, settings.keep_checkpoints), SweepAttempts(db, settings.leftovers_after_s)
+    return Sequenced((retain, EraseCheckpoints(db), sweep, SweepFiles(db)))
+
+
 def all_loops(role: Role, db: Database, world: World) -> list[Loop]:
     """Every loop of the process. All but the first act only while the process holds the role."""
     settings = world.settings
@@ -110,6 +120,7 @@ def all_loops(role: Role, db: Database, world: World) -> list[Loop]:
         Loop("publish", Led(role, db, lambda led: publishing(led, world)), often_s),
         Loop("webhooks", Led(role, db, lambda led: webhooks(led, world)), often_s),
         Loop("housekeeping", Led(role, db, lambda led: housekeeping(led, world)), HOUSEKEEPING_S),
+        Loop("clearing", Led(role, db, lambda led: clearing(led, settings)), HOUSEKEEPING_S),
     ]
 
 

@@ -43,7 +43,7 @@ class SweepAttempts:
         over = (AttemptRow.ended_at <= now - timedelta(seconds=self.after_s), AttemptRow.swept_at.is_(None))
         with self.db.read() as session:
             query = select(AttemptRow, JobRow).join(JobRow, JobRow.id == AttemptRow.job_id).where(*over)
-            due = session.execute(query.order_by(AttemptRow.ended_at).limit(A_PASS)).tuples().all()
+            due = session.execute(query.order_by(AttemptRow.ended_at).limit(A_PASS)).all()
         for attempt, job in due:
             try:
                 counts["leftovers"] += self._sweep(attempt, job, now)

@@ -30,7 +30,7 @@ class SweepFiles:
         left = (FileRow.deleted_at.is_not(None), FileRow.swept_at.is_(None))
         with self.db.read() as session:
             found = select(FileRow.id, FileRow.uri).where(*left).order_by(FileRow.deleted_at).limit(A_PASS)
-            due = session.execute(found).tuples().all()
+            due = session.execute(found).all()
         for file_id, uri in due:
             folder = uri.rpartition("/")[0]
             try:
