@@ -29,7 +29,9 @@ def lost_share(step_before: int, step: int, committed: int | None) -> float:
         return 1.0
     if step <= committed:
         return 0.0
-    return (step - max(committed, step_before)) / (step - step_before)
+    if step_before >= committed:
+        return 1.0
+    return (step - committed) / (step - step_before)
 
 
 def lost(share: float, tokens: int, supervised_tokens: int, seat_seconds: float) -> Lost:

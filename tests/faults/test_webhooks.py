@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -12,11 +12,15 @@ from orchestrator.db.database import Database
 from orchestrator.jobs.events import EventDraft
 from orchestrator.jobs.states import JobState
 from orchestrator.jobs.transition import JobRef, transition
+from orchestrator.loops.counts import Counts
+from orchestrator.loops.webhooks import DeliverWebhooks
 from orchestrator.webhooks.addresses import Reach
+from orchestrator.webhooks.claims import LEASE_S
 from orchestrator.webhooks.endpoints import Endpoints
 from orchestrator.webhooks.events import EventType
 from orchestrator.webhooks.requests import NewEndpoint
 from orchestrator.webhooks.secrets import Vault
+from orchestrator.webhooks.send import Sender
 from tests.builders.receiver import receiving
 from tests.builders.rows import make_job
 
@@ -24,23 +28,13 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 SENDER = """
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from orchestrator.db.database import Database
-from orchestrator.logs import configure_logs
 from orchestrator.loops.webhooks import DeliverWebhooks
 from orchestrator.webhooks.addresses import Reach
 from orchestrator.webhooks.send import Sender
-configure_logs()
-now = datetime.now(UTC) + timedelta(seconds=float(sys.argv[2]))
-print(dict(DeliverWebhooks(Database(sys.argv[1]), Sender(Reach(True, True))).run_once(now)))
+DeliverWebhooks(Database(sys.argv[1]), Sender(Reach(True, True))).run_once(datetime.now(UTC))
 """
-
-
-def send(url: str, after_s: float = 0, **env: str) -> subprocess.CompletedProcess[str]:
-    """One pass of a process of its own."""
-    argv = [sys.executable, "-c", SENDER, url, str(after_s)]
-    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"} | env
-    return subprocess.run(argv, env=environment, capture_output=True, text=True, check=False, timeout=60)
 
 
 @pytest.mark.parametrize("place", ["webhooks.claimed", "webhooks.sent"])
@@ -56,10 +50,13 @@ def test_f35_a_sender_killed_with_a_delivery_in_hand_loses_nothing(
             transition(session, JobRef.of(job), JobState.CANCELLED, EventDraft("over"), now=datetime.now(UTC))
 
         proof = tmp_path / "fired"
-        died = send(database_url, ORCHARD_FAIL=f"{place}:kill9", ORCHARD_FAIL_LOG=str(proof))
+        env = {"PYTHONPATH": str(ROOT), "ORCHARD_FAIL": f"{place}:kill9", "ORCHARD_FAIL_LOG": str(proof)}
+        died = subprocess.run([sys.executable, "-c", SENDER, database_url], env=env, check=False, timeout=60)
         assert (died.returncode, proof.read_text().split()[0]) == (-9, place)
-        assert send(database_url).stdout == "{}\n"  # its lease is not over
-        assert send(database_url, after_s=61).stdout == "{'delivered': 1}\n"
+
+        survivor, now = DeliverWebhooks(db, Sender(Reach(True, True))), datetime.now(UTC)
+        assert survivor.run_once(now) == Counts()
+        assert survivor.run_once(now + timedelta(seconds=LEASE_S)) == Counts(delivered=1)
 
     assert len(receiver.taken) == (2 if place == "webhooks.sent" else 1)
     assert len({(taken.headers["webhook-id"], taken.body) for taken in receiver.taken}) == 1
