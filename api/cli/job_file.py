@@ -53,6 +53,12 @@ class TrainingSection(Section):
     max_grad_norm: float | None = Field(None, ge=0, le=1e6)
     checkpoint_interval_steps: Steps | None = None
     eval_interval_steps: Steps | None = None
+    early_stopping_patience: int | None = Field(
+        None, ge=1, le=1000, description="evaluations without improvement; needs a validation file"
+    )
+    early_stopping_threshold: float | None = Field(
+        None, ge=0, le=1000, description="what counts as improvement, in nats per supervised token"
+    )
     deterministic: bool | None = Field(None, description="never share a pass with other jobs")
 
 

@@ -193,6 +193,8 @@ def upgrade() -> None:
         sa.Column("finished_at", UtcDateTime(), nullable=True),
         sa.Column("step", sa.Integer(), nullable=False),
         sa.Column("total_steps", sa.Integer(), nullable=True),
+        sa.Column("best_step", sa.Integer(), nullable=True),
+        sa.Column("stopped_early", sa.Boolean(), nullable=False),
         sa.Column("trained_tokens", BigInt, nullable=True),
         sa.Column("eval_loss_before", sa.Double(), nullable=True),
         sa.Column("eval_loss_after", sa.Double(), nullable=True),

@@ -101,6 +101,8 @@ class JobRow(Base):
     # What came of it
     step: Mapped[int] = mapped_column(default=0)
     total_steps: Mapped[int | None]
+    best_step: Mapped[int | None] = mapped_column(doc="step of the published weights, where early stopping chose it")
+    stopped_early: Mapped[bool] = mapped_column(default=False)
     trained_tokens: Mapped[int | None] = mapped_column(BigInt)
     eval_loss_before: Mapped[float | None]
     eval_loss_after: Mapped[float | None]

@@ -80,6 +80,12 @@ class Options(Request):
     micro_batch_size: int | None = Field(None, ge=1, le=256, description="rows per forward pass; divides batch_size")
     checkpoint_interval_steps: int = Field(50, ge=1, le=1_000_000)
     eval_interval_steps: int = Field(50, ge=1, le=1_000_000)
+    early_stopping_patience: int | None = Field(
+        None, ge=1, le=1000, description="evaluations without improvement; needs a validation file; null: never stop"
+    )
+    early_stopping_threshold: float = Field(
+        0.0, ge=0, le=1000, description="what counts as improvement, in nats per supervised token"
+    )
     deterministic: bool = Field(
         False, description="never share a pass with other jobs: slower, the same bits each time"
     )

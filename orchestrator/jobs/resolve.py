@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from orchestrator.catalogue.entries import Catalogue, CatalogueBase
 from orchestrator.errors import InvalidRequest
-from orchestrator.jobs.request import JobRequest
+from orchestrator.jobs.request import JobRequest, Options
 from orchestrator.tenancy.views import Tenant
 from workers.contract.base import Quantization
 from workers.contract.memory import host_bytes
@@ -64,6 +64,7 @@ def resolve(
     request: JobRequest, base: CatalogueBase, training: DatasetRef, validation: DatasetRef | None, who: Identity
 ) -> JobSpec:
     """The spec of the job. Raises: InvalidRequest for what the base does not allow."""
+    _check_early_stopping(request.x_orchard, validation)
     return JobSpec(
         job_id=who.job_id,
         tenant_id=who.tenant_id,
@@ -156,11 +157,28 @@ def _training(request: JobRequest, rows: int) -> TrainingSpec:
             max_grad_norm=options.max_grad_norm,
             checkpoint_interval_steps=options.checkpoint_interval_steps,
             eval_interval_steps=options.eval_interval_steps,
+            early_stopping_patience=options.early_stopping_patience,
+            early_stopping_threshold=options.early_stopping_threshold,
             deterministic=options.deterministic,
         )
     except ValidationError as error:  # single fields were checked with the request; what is left is the division
         message = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise InvalidRequest(f"{message}.", param="x_orchard.micro_batch_size") from None
+
+
+def _check_early_stopping(options: Options, validation: DatasetRef | None) -> None:
+    patience, threshold = options.early_stopping_patience, options.early_stopping_threshold
+    if patience is not None and validation is None:
+        raise InvalidRequest(
+            f"early_stopping_patience is {patience}, but there is no validation file to evaluate on. "
+            "Give a validation_file, or leave early_stopping_patience out.",
+            param="x_orchard.early_stopping_patience",
+        )
+    if patience is None and threshold:
+        raise InvalidRequest(
+            f"early_stopping_threshold is {threshold:g}, but nothing stops early without early_stopping_patience.",
+            param="x_orchard.early_stopping_threshold",
+        )
 
 
 def batch_sizes(batch: int | None, micro: int | None, rows: int) -> tuple[int, int]:

@@ -77,6 +77,8 @@ class ResolvedOptions(BaseModel):
     micro_batch_size: int
     checkpoint_interval_steps: int
     eval_interval_steps: int
+    early_stopping_patience: int | None
+    early_stopping_threshold: float
     deterministic: bool
     priority: int
     max_runtime_s: int
@@ -112,9 +114,11 @@ class JobDetails(ResolvedOptions):
     infra_failures: int = Field(description="attempts lost to the machinery since its newest checkpoint")
     preemptions: int = Field(description="times its seat went to others since its newest checkpoint")
     step: int
-    total_steps: int | None
+    total_steps: int | None = Field(description="steps planned; of a job that stopped early, those it took")
+    best_step: int | None = Field(description="step whose weights are published, with early stopping; null: the last")
+    stopped_early: bool
     eval_loss_before: float | None = Field(description="nats per supervised token, on the validation file")
-    eval_loss_after: float | None
+    eval_loss_after: float | None = Field(description="of the weights that are published")
     memory_bytes: int = Field(description="what the seat claims from its host")
     registry: RegistryView | None
     host: str | None = Field(description="host of the newest attempt")
@@ -258,6 +262,8 @@ def _details(row: JobRow, spec: JobSpec, host_id: str | None, base_digest: str |
         preemptions=row.preemptions,
         step=row.step,
         total_steps=row.total_steps,
+        best_step=row.best_step,
+        stopped_early=row.stopped_early,
         eval_loss_before=row.eval_loss_before,
         eval_loss_after=row.eval_loss_after,
         memory_bytes=row.memory_bytes,
@@ -274,7 +280,7 @@ def _error(row: JobRow) -> JobErrorView | None:
 
 
 def _estimated_finish(row: JobRow, now: datetime) -> int | None:
-    """Seconds per step so far times the steps to come; null before there is anything to go by."""
+    """Seconds per step so far times the steps to come, as if none stopped early; null before there is any to go by."""
     if JobState(row.state) in TERMINAL or row.started_at is None or not row.step or not row.total_steps:
         return None
     per_step = (now - row.started_at) / row.step

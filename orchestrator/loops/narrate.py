@@ -2,6 +2,7 @@
 
 from orchestrator.jobs.events import EventDraft
 from workers.contract.reports import CheckpointManifest, Outcome, Prepared, StepReport
+from workers.contract.spec import TrainingSpec
 
 MAX_ISSUE_EVENTS = 100  # of one attempt; the message gives the whole count
 
@@ -42,6 +43,19 @@ def checkpoint_event(report: CheckpointManifest) -> EventDraft:
     return EventDraft(
         f"Checkpoint created at step {report.step}", data={"step": report.step, "attempt": report.attempt}
     )
+
+
+def choice_events(report: Outcome, training: TrainingSpec) -> list[EventDraft]:
+    """Which weights early stopping chose, unless they are simply the last."""
+    if report.best_step in {None, report.step}:
+        return []
+    data = {"step": report.step, "best_step": report.best_step, "full_valid_loss": report.eval_loss_after}
+    if report.stopped_early:
+        why = f"validation loss has not improved for {training.early_stopping_patience} evaluations"
+        return [
+            EventDraft(f"Stopped early at step {report.step}: {why}; publishing step {report.best_step}", data=data)
+        ]
+    return [EventDraft(f"Publishing step {report.best_step}, where validation loss was lowest", data=data)]
 
 
 def issue_events(report: Outcome) -> list[EventDraft]:

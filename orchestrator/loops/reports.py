@@ -16,7 +16,7 @@ from orchestrator.jobs.events import EventDraft, record
 from orchestrator.jobs.runtime import seated_s, start_clock
 from orchestrator.jobs.states import SEATED, Desired, JobState
 from orchestrator.jobs.transition import JobRef, amend, transition
-from orchestrator.loops.narrate import checkpoint_event, issue_events, prepared_events, step_event
+from orchestrator.loops.narrate import checkpoint_event, choice_events, issue_events, prepared_events, step_event
 from orchestrator.usage.meter import enter_step, start_meter, stop_meter
 from workers.contract.errors import ErrorCode
 from workers.contract.reports import (
@@ -177,16 +177,22 @@ def _trained(session: Session, seated: Seated, report: Outcome, now: datetime) -
         lost = AttemptEnd(ExitClass.INFRA, ErrorCode.INTERNAL, "The host reported success without an adapter.")
         return end_attempt(session, seated, lost, now)
     event = EventDraft("Training finished, publishing the adapter", data={"step": report.step})
-    changes = {
+    changes: dict[str, Any] = {
         "step": report.step,
         "adapter": report.adapter.model_dump(mode="json"),
         "eval_loss_before": report.eval_loss_before,
         "eval_loss_after": report.eval_loss_after,
+        "best_step": report.best_step,
+        "stopped_early": report.stopped_early,
         "trained_tokens": report.trained_tokens,
         "not_before": None,
     }
+    if report.stopped_early:
+        changes["total_steps"] = report.step  # no more are to come
     if not transition(session, seated.ref, JobState.PUBLISHING, event, now=now, **changes):
         return False
+    for choice in choice_events(report, JobSpec.model_validate(seated.row.spec).training):
+        record(session, seated.ref.tenant_id, report.job_id, choice, now)
     close_attempt(session, seated.ref, ExitClass.OK, None, now)
     return True
 
