@@ -1,0 +1,131 @@
+"""Admission by planners that race: the books are counted again under one lock, so no device or seat is given twice."""
+
+import threading
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from orchestrator.db.database import Database
+from orchestrator.db.host_states import HOLDS_DEVICE
+from orchestrator.db.job_tables import AttemptRow, JobRow
+from orchestrator.db.tables import HostRow
+from orchestrator.jobs.states import JobState
+from orchestrator.loops.burial import Burial
+from orchestrator.loops.schedule import Schedule
+from orchestrator.scheduling.apply import Applier
+from orchestrator.scheduling.load import load_snapshot
+from orchestrator.scheduling.plan import Admit, RetireHost, StartHost, plan
+from tests.builders.rows import NOW, make_host, make_job, make_tenant
+from tests.builders.world import make_catalogue
+
+PLANNERS = 3
+CATALOGUE = make_catalogue(devices=2, max_seats=3)
+
+
+def make_applier(db: Database) -> Applier:
+    return Applier(db, CATALOGUE, Path("/nowhere"), lease_ttl_s=60)
+
+
+def plans(db: Database, times: int) -> list[list]:
+    """Plans that several planners make of the same books."""
+    with db.read() as session:
+        return [plan(load_snapshot(session, CATALOGUE, 600, NOW), NOW) for _ in range(times)]
+
+
+def usage(db: Database) -> tuple[int, Counter[str]]:
+    """Hosts that hold a device, and seats taken on each."""
+    with db.read() as session:
+        hosts = session.scalars(select(HostRow.id).where(HostRow.state.in_(HOLDS_DEVICE))).all()
+        seats = session.scalars(select(AttemptRow.host_id).where(AttemptRow.ended_at.is_(None))).all()
+    return len(hosts), Counter(seats)
+
+
+def test_a_plan_that_another_planner_was_quicker_with_changes_nothing(db: Database):
+    tenant = make_tenant(db)
+    for _ in range(8):
+        make_job(db, tenant=tenant)
+    first, second = plans(db, 2)
+    applier = make_applier(db)
+    assert all(applier.apply(action, NOW) for action in first if isinstance(action, StartHost | Admit))
+    before = usage(db)
+    assert before[0] == 2
+    assert sorted(before[1].values()) == [3, 3]
+    assert not any(applier.apply(action, NOW) for action in second if isinstance(action, StartHost | Admit))
+    assert usage(db) == before
+
+
+@pytest.mark.parametrize("state", ["stopping", "gone"])
+def test_no_seat_is_given_on_a_host_that_has_gone_since(db: Database, state: str):
+    host = make_host(db, state="ready")
+    job = make_job(db)
+    ((admit,),) = plans(db, 1)
+    burial = Burial(db)
+    burial.condemn(host.id, "it must go")
+    if state == "gone":
+        burial.bury(host.id, "it went", NOW)
+    assert not make_applier(db).apply(admit, NOW)
+    with db.read() as session:
+        assert session.scalars(select(JobRow.state).where(JobRow.id == job.id)).one() == JobState.QUEUED
+
+
+def test_a_host_that_got_a_seat_since_is_not_retired(db: Database):
+    host = make_host(db, state="ready")
+    make_job(db)
+    ((admit,),) = plans(db, 1)
+    applier = make_applier(db)
+    assert applier.apply(admit, NOW)
+    assert not applier.apply(RetireHost(host.id, "idle"), NOW)
+    assert usage(db) == (1, Counter({host.id: 1}))
+
+
+def test_planners_that_race_never_exceed_what_there_is(db: Database):
+    """Nothing ends while they race, so what holds at the end held at every commit."""
+    tenant = make_tenant(db)
+    for _ in range(12):
+        make_job(db, tenant=tenant)
+    together = threading.Barrier(PLANNERS)
+    applied: Counter[str] = Counter()
+    errors: list[Exception] = []
+
+    def race() -> None:
+        schedule = Schedule(make_applier(db), host_idle_s=600)
+        try:
+            for _ in range(4):
+                together.wait(30)
+                applied.update(schedule.run_once(NOW))
+        except Exception as error:  # noqa: BLE001  # told by the test
+            errors.append(error)
+            together.abort()
+
+    threads = [threading.Thread(target=race) for _ in range(PLANNERS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    hosts, seats = usage(db)
+    assert hosts == 2
+    assert sorted(seats.values()) == [3, 3]
+    assert (applied["StartHost"], applied["Admit"]) == (2, 6)
+
+
+def test_a_seat_admitted_while_its_host_is_written_off_ends_with_it(db: Database):
+    """Whichever transaction comes first: no live attempt is left on a host that is gone."""
+    for _ in range(5):
+        host = make_host(db, state="ready")
+        make_job(db)
+        admit = next(action for action in plans(db, 1)[0] if isinstance(action, Admit) and action.host_id == host.id)
+        together = threading.Barrier(2)
+
+        def admitting(admit: Admit = admit, together: threading.Barrier = together) -> None:
+            together.wait(30)
+            make_applier(db).apply(admit, NOW)
+
+        thread = threading.Thread(target=admitting)
+        thread.start()
+        together.wait(30)
+        Burial(db).bury(host.id, "it died", NOW)
+        thread.join()
+        assert usage(db) == (0, Counter())
