@@ -1,0 +1,242 @@
+"""Uploads in parts against a real database and real files: bounds, repeats, races, and what is left behind."""
+
+import hashlib
+import io
+import threading
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select
+
+from orchestrator.db.database import Database
+from orchestrator.db.tables import FileRow
+from orchestrator.db.upload_tables import UploadPartRow, UploadRow
+from orchestrator.errors import InvalidRequest, NotFound, QuotaExceeded, StorageDown, TooLarge
+from orchestrator.uploads import begin, parts
+from orchestrator.uploads.begin import LIFETIME, Depot, NewUpload
+from orchestrator.uploads.complete import CompleteUpload, complete
+from orchestrator.uploads.sweep import GRACE, sweep_uploads
+from orchestrator.uploads.views import UploadView
+from tests.builders.rows import NOW, make_tenant
+from tests.builders.stock_client import ROWS
+
+HALF = len(ROWS) // 2
+
+
+class Desk:
+    """One tenant and its uploads."""
+
+    def __init__(self, db: Database, folder: Path) -> None:
+        self.db = db
+        self.folder = folder / "storage"
+        self.depot = Depot(self.folder.as_uri(), max_upload_bytes=10_000)
+        self.tenant = make_tenant(db).id
+
+    def begin(self, size: int = len(ROWS), **fields: object) -> str:
+        new = {"bytes": size, "filename": "a.jsonl", "mime_type": "text/plain", "purpose": "fine-tune"} | fields
+        return begin.begin(self.db, self.tenant, self.depot, NewUpload.model_validate(new), NOW).id
+
+    def send(self, upload: str, content: bytes = ROWS, tenant: str | None = None) -> str:
+        stream = io.BytesIO(content)
+        return parts.add_part(self.db, tenant or self.tenant, self.depot, upload, stream, NOW).id
+
+    def complete(self, upload: str, *part_ids: str, md5: str | None = None) -> UploadView:
+        return complete(self.db, self.tenant, self.depot, upload, CompleteUpload(part_ids=part_ids, md5=md5), NOW)
+
+    def stored(self) -> list[str]:
+        """The folders of what lies in storage: `uploads` for parts, `files` for files."""
+        return sorted(path.relative_to(self.folder).parts[2] for path in self.folder.rglob("*") if path.is_file())
+
+    def status(self, upload: str) -> str:
+        with self.db.read() as session:
+            return session.scalars(select(UploadRow.status).where(UploadRow.id == upload)).one()
+
+    def count(self, table: type) -> int:
+        with self.db.read() as session:
+            return session.scalar(select(func.count()).select_from(table)) or 0
+
+
+@pytest.fixture
+def desk(db: Database, tmp_path: Path) -> Desk:
+    return Desk(db, tmp_path)
+
+
+def test_parts_follow_each_other_as_the_completion_says(desk: Desk) -> None:
+    upload = desk.begin(expires_after={"anchor": "created_at", "seconds": 3600})
+    second, first = desk.send(upload, ROWS[HALF:]), desk.send(upload, ROWS[:HALF])
+
+    file = desk.complete(upload, first, second, md5=hashlib.md5(ROWS).hexdigest().upper()).file
+
+    assert file is not None
+    assert (file.status, file.x_orchard.rows, file.bytes) == ("processed", 12, len(ROWS))
+    assert file.x_orchard.sha256 == hashlib.sha256(ROWS).hexdigest()
+    assert file.expires_at == file.created_at + 3600
+
+
+def test_a_part_that_is_not_named_is_left_out(desk: Desk) -> None:
+    upload = desk.begin()
+    desk.send(upload, b"garbage")
+    assert desk.complete(upload, desk.send(upload)).file.bytes == len(ROWS)
+
+
+def test_bad_lines_make_a_file_with_status_error_as_any_upload_does(desk: Desk) -> None:
+    upload = desk.begin(8)
+    file = desk.complete(upload, desk.send(upload, b"not json")).file
+    assert (file.status, file.x_orchard.issue_count) == ("error", 1)
+
+
+def test_completing_again_gives_the_same_file(desk: Desk) -> None:
+    upload = desk.begin()
+    part = desk.send(upload)
+    first = desk.complete(upload, part)
+    assert desk.complete(upload, part) == first
+    assert desk.count(FileRow) == 1
+
+
+@pytest.mark.parametrize(
+    ("sent", "named", "md5", "code"),
+    [
+        (ROWS[:-1], 1, None, "upload_size_mismatch"),
+        (ROWS, 0, None, "upload_size_mismatch"),
+        (ROWS, 2, None, "invalid_value"),
+        (ROWS, 1, "0" * 32, "checksum_mismatch"),
+    ],
+)
+def test_what_does_not_add_up_is_refused_and_can_be_put_right(
+    desk: Desk, sent: bytes, named: int, md5: str | None, code: str
+) -> None:
+    upload = desk.begin()
+    part = desk.send(upload, sent)
+
+    with pytest.raises(InvalidRequest) as caught:
+        desk.complete(upload, *[part] * named, md5=md5)
+
+    assert caught.value.code == code
+    assert desk.stored() == ["uploads"]
+    assert desk.complete(upload, desk.send(upload)).status == "completed"
+
+
+def test_a_part_of_another_upload_is_not_found(desk: Desk) -> None:
+    upload, other = desk.begin(), desk.begin()
+    with pytest.raises(InvalidRequest, match="has no part"):
+        desk.complete(upload, desk.send(other))
+
+
+def test_another_tenants_upload_does_not_exist(desk: Desk) -> None:
+    upload = desk.begin()
+    with pytest.raises(NotFound, match=upload):
+        desk.send(upload, tenant=make_tenant(desk.db).id)
+    assert desk.stored() == []
+
+
+def test_what_is_announced_is_bounded(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(TooLarge, match="at most 10,000"):
+        desk.begin(10_001)
+    monkeypatch.setattr(begin, "MAX_PENDING", 1)
+    first = desk.begin()
+    with pytest.raises(QuotaExceeded, match="1 uploads wait"):
+        desk.begin()
+    begin.cancel(desk.db, desk.tenant, first, NOW)
+    desk.begin()
+
+
+def test_what_is_sent_is_bounded_and_a_refused_part_leaves_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    upload = desk.begin(10)
+    for _ in range(3):  # the client repeats a part twice at most
+        desk.send(upload, b"0123456789")
+    with pytest.raises(InvalidRequest) as caught:
+        desk.send(upload, b"0")
+    assert caught.value.code == "upload_too_many_bytes"
+
+    monkeypatch.setattr(parts, "MAX_PART_BYTES", 5)
+    with pytest.raises(TooLarge, match="larger than 5 bytes"):
+        desk.send(upload, b"012345")
+    monkeypatch.setattr(parts, "MAX_PARTS", 3)
+    with pytest.raises(InvalidRequest, match="has 3 parts already"):
+        desk.send(upload, b"")
+    assert desk.stored() == ["uploads"] * 3
+
+
+def test_completions_at_the_same_time_make_one_file(desk: Desk) -> None:
+    upload = desk.begin()
+    part, together, got = desk.send(upload), threading.Barrier(3), []
+
+    def post() -> None:
+        together.wait()
+        got.append(desk.complete(upload, part))
+
+    threads = [threading.Thread(target=post) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len({view.file.id for view in got}) == 1
+    assert desk.count(FileRow) == 1
+    assert desk.stored() == ["files", "uploads"]
+
+
+def test_nothing_is_taken_after_the_hour(desk: Desk) -> None:
+    upload = desk.begin()
+    part = desk.send(upload)
+    late = NOW + LIFETIME
+    for act in (
+        lambda: parts.add_part(desk.db, desk.tenant, desk.depot, upload, io.BytesIO(b""), late),
+        lambda: complete(desk.db, desk.tenant, desk.depot, upload, CompleteUpload(part_ids=[part]), late),
+        lambda: begin.cancel(desk.db, desk.tenant, upload, late),
+    ):
+        with pytest.raises(InvalidRequest) as caught:
+            act()
+        assert caught.value.code == "upload_expired"
+
+
+def test_the_sweep_removes_parts_however_the_upload_ended(desk: Desk) -> None:
+    left, cancelled, completed, fresh = desk.begin(), desk.begin(), desk.begin(), desk.begin()
+    for upload in (left, cancelled, fresh):
+        desk.send(upload)
+    begin.cancel(desk.db, desk.tenant, cancelled, NOW)
+    desk.complete(completed, desk.send(completed))
+    with desk.db.write() as session:
+        session.get_one(UploadRow, 4).expires_at = NOW + 2 * LIFETIME
+
+    uri, due = desk.depot.storage_uri, NOW + LIFETIME + GRACE
+    assert sweep_uploads(desk.db, uri, due - timedelta(seconds=1)) == 0
+    assert sweep_uploads(desk.db, uri, due) == 3
+    assert sweep_uploads(desk.db, uri, due) == 0
+
+    assert [desk.status(u) for u in (left, cancelled, completed, fresh)] == [
+        "expired",
+        "cancelled",
+        "completed",
+        "pending",
+    ]
+    assert desk.stored() == ["files", "uploads"]
+    assert desk.count(UploadPartRow) == 1
+
+
+def test_a_sweep_that_storage_stops_goes_on_later(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    upload = desk.begin()
+    desk.send(upload)
+    due = NOW + LIFETIME + GRACE
+
+    def down(uri: str) -> None:
+        raise StorageDown
+
+    with monkeypatch.context() as outage:
+        outage.setattr("orchestrator.uploads.sweep.remove", down)
+        with pytest.raises(StorageDown):
+            sweep_uploads(desk.db, desk.depot.storage_uri, due)
+    assert (desk.status(upload), desk.stored()) == ("expired", ["uploads"])
+    assert sweep_uploads(desk.db, desk.depot.storage_uri, due) == 1
+    assert desk.stored() == []
+
+
+def test_a_file_beyond_the_bound_is_refused_even_if_it_was_announced_smaller(desk: Desk) -> None:
+    upload = desk.begin()
+    part = desk.send(upload)
+    desk.depot = replace(desk.depot, max_upload_bytes=10)
+    with pytest.raises(TooLarge):
+        desk.complete(upload, part)
+    assert desk.stored() == ["uploads"]
