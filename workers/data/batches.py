@@ -27,6 +27,10 @@ class MicroBatch:
     tokens: int
     supervised: int
 
+    def inputs(self) -> dict[str, Tensor]:
+        """What a decoder is called with."""
+        return {"input_ids": self.input_ids, "attention_mask": self.attention_mask}
+
     def to(self, device: torch.device) -> "MicroBatch":
         """The same batch on `device`."""
         return MicroBatch(

@@ -5,17 +5,31 @@ scored, a chunk at a time, and the gradient with respect to the hidden states is
 Liger's fused linear cross entropy (arXiv 2410.10989). The output head is frozen, so nothing else is needed.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, log_softmax
 
-from workers.data.batches import MicroBatch
-
 CHUNK_LOGITS: Final = 1 << 25  # 128 MiB in fp32
 PROBE_TOKENS: Final = 8
+
+
+class Scorable(Protocol):
+    """A batch that the base can score."""
+
+    @property
+    def input_ids(self) -> Tensor:
+        """[B, T] int64."""
+
+    @property
+    def loss_mask(self) -> Tensor:
+        """[B, T] bool: predicting this token, from the position before it, counts."""
+
+    def inputs(self) -> Mapping[str, Any]:
+        """What the model's decoder is called with."""
 
 
 @dataclass(frozen=True)
@@ -66,22 +80,20 @@ class Scorer:
         self._head = model.get_output_embeddings()
         self._head_is_plain = self._probe()
 
-    def score(self, batch: MicroBatch) -> Scores:
+    def score(self, batch: Scorable) -> Scores:
         """Token t is predicted from the hidden state at t - 1, where `loss_mask[:, t]` is set."""
         wanted = batch.loss_mask[:, 1:]
         targets = batch.input_ids[:, 1:][wanted]
         if self._head_is_plain:
-            hidden = self._hidden(batch.input_ids, batch.attention_mask)[:, :-1][wanted]
+            hidden = self._hidden(**batch.inputs())[:, :-1][wanted]
             nll, correct = FrozenHeadNll.apply(hidden, self._head.weight, targets)  # type: ignore[no-untyped-call]
             return Scores(nll, correct)
-        output = self._model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False)
+        output = self._model(**batch.inputs(), use_cache=False)
         logits = output.logits[:, :-1][wanted].float()
         return Scores(cross_entropy(logits, targets, reduction="none"), logits.argmax(-1) == targets)
 
-    def _hidden(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        decoder = self._model.get_decoder()
-        output = decoder(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
-        hidden: Tensor = output.last_hidden_state
+    def _hidden(self, **inputs: Any) -> Tensor:
+        hidden: Tensor = self._model.get_decoder()(**inputs, use_cache=False).last_hidden_state
         return hidden
 
     @torch.no_grad()
@@ -92,5 +104,5 @@ class Scorer:
         ids = torch.arange(PROBE_TOKENS, device=self._head.weight.device)[None] % self._head.weight.shape[0]
         mask = torch.ones_like(ids)
         full = self._model(input_ids=ids, attention_mask=mask, use_cache=False).logits
-        own = self._head(self._hidden(ids, mask))
+        own = self._head(self._hidden(input_ids=ids, attention_mask=mask))
         return full.shape == own.shape and torch.allclose(full, own, rtol=1e-3, atol=1e-5)

@@ -20,11 +20,12 @@ class Candidate:
     """Whether it must not share a pass."""
 
 
-def compose(candidates: Sequence[Candidate], budget_tokens: int) -> list[int]:
+def compose(candidates: Sequence[Candidate], budget_tokens: int, *, packed: bool = False) -> list[int]:
     """Indices of the candidates to run together; at least one.
 
-    The seat served least, of the tenant served least, goes first, whatever its size. Others join, nearest in length
-    first, while all positions fit the budget and no more than `MAX_PAD_SHARE` of them are padding.
+    The seat served least, of the tenant served least, goes first, whatever its size. Others join while they fit the
+    budget: by turns where rows are packed; where they are padded, nearest in length first, while no more than
+    `MAX_PAD_SHARE` of all positions are padding.
     """
     order = sorted(range(len(candidates)), key=lambda i: (candidates[i].tenant_served, candidates[i].seat_served, i))
     head = candidates[order[0]]
@@ -32,10 +33,12 @@ def compose(candidates: Sequence[Candidate], budget_tokens: int) -> list[int]:
     if head.alone:
         return chosen
     rows, width, tokens = head.rows, head.width, head.tokens
-    for index in sorted(order[1:], key=lambda i: abs(candidates[i].width - head.width)):
+    by_length = sorted(order[1:], key=lambda i: abs(candidates[i].width - head.width))
+    for index in order[1:] if packed else by_length:
         other = candidates[index]
-        positions = (rows + other.rows) * max(width, other.width)
-        if other.alone or positions > budget_tokens or tokens + other.tokens < (1 - MAX_PAD_SHARE) * positions:
+        together = tokens + other.tokens
+        positions = together if packed else (rows + other.rows) * max(width, other.width)
+        if other.alone or positions > budget_tokens or together < (1 - MAX_PAD_SHARE) * positions:
             continue
         rows, width, tokens = rows + other.rows, max(width, other.width), tokens + other.tokens
         chosen.append(index)

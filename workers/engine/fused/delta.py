@@ -4,6 +4,7 @@ The batched product of S-LoRA and mLoRA (arXiv 2311.03285, 2312.02515), with a b
 as the forward and writes each seat's gradient into its own row.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,53 +19,51 @@ class StackedDelta(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, y: Tensor, x: Tensor, _anchor: Tensor, routing: Routing, path: str) -> Tensor:
-        """`y` [R, T, out], `x` [R, T, in] -> [R, T, out]. `_anchor` only makes the result require a gradient."""
+        """`y` [..., out] += ... for `x` [..., in]. `_anchor` only makes the result require a gradient."""
         out = y.clone() if y._is_view() else y
         if out is y:
             ctx.mark_dirty(y)
-        x = x.view(routing.rows, -1, x.shape[-1])
-        flat = out.view(routing.rows, -1, out.shape[-1])
+        outputs, inputs = out.view(-1, out.shape[-1]), x.reshape(-1, x.shape[-1])
         parts = routing.at(path)
-        kept: list[Tensor] = []
+        kept: list[Tensor] = [inputs]
         masks: list[Tensor | None] = []
+        wide = routing.wide.of(inputs)
         for segment, at in parts:
-            seats = len(segment.picks)
-            inputs, mask = _masked(segment, path, x[segment.rows])
-            inputs = inputs.reshape(seats, -1, at.inputs).float()
-            hidden = torch.bmm(inputs, _a(segment, at).mT).mul_(segment.scale)
-            delta = torch.bmm(hidden, _b(segment, at).mT)
-            flat[segment.rows] += delta.view(flat[segment.rows].shape).to(flat.dtype)
-            kept += [inputs, hidden]
+            own = outputs[segment.positions]
+            mask = _mask(segment, path, wide[segment.positions], routing.width)
+            hidden = torch.bmm(_by_seat(segment, wide, mask), _a(segment, at).mT).mul_(segment.scale)
+            own.add_(torch.bmm(hidden, _b(segment, at).mT).view(own.shape))
+            kept.append(hidden)
             masks.append(mask)
         ctx.save_for_backward(*kept)
-        ctx.parts, ctx.masks, ctx.path, ctx.x_shape, ctx.x_dtype, ctx.rows = (
-            parts,
-            masks,
-            path,
-            x.shape,
-            x.dtype,
-            routing.rows,
-        )
+        ctx.parts, ctx.masks, ctx.routing, ctx.x_shape = parts, masks, routing, x.shape
         return out
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, Tensor | None, None, None, None]:
-        """Rows of a seat see their own upstream gradient only."""
+        """Positions of a seat see their own upstream gradient only."""
         (gradient,) = upstream
-        grad = gradient.reshape(ctx.rows, -1, gradient.shape[-1])
-        dx = torch.zeros(ctx.x_shape, dtype=ctx.x_dtype, device=grad.device) if ctx.needs_input_grad[1] else None
-        saved = ctx.saved_tensors
-        for index, (segment, at) in enumerate(ctx.parts):
-            inputs, hidden = saved[2 * index], saved[2 * index + 1]
-            dy = grad[segment.rows].reshape(len(segment.picks), -1, at.outputs).float()
-            segment.add_gradient(at.b, at.b_size, torch.bmm(dy.mT, hidden))
+        inputs, *hiddens = ctx.saved_tensors
+        outer = gradient.reshape(-1, gradient.shape[-1]).float()
+        wide = ctx.routing.wide.of(inputs)
+        dx = _gradient_like(inputs, ctx.parts) if ctx.needs_input_grad[1] else None
+        for (segment, at), hidden, mask in zip(ctx.parts, hiddens, ctx.masks, strict=True):
+            dy = _by_seat(segment, outer)
+            segment.add_gradient(at.b, (at.outputs, at.rank), dy.mT, hidden)
             dhidden = torch.bmm(dy, _b(segment, at)).mul_(segment.scale)
-            segment.add_gradient(at.a, at.a_size, torch.bmm(dhidden.mT, inputs))
+            segment.add_gradient(at.a, (at.rank, at.inputs), dhidden.mT, _by_seat(segment, wide, mask))
             if dx is not None:
-                back = torch.bmm(dhidden, _a(segment, at)).view(dx[segment.rows].shape)
-                mask = ctx.masks[index]
-                dx[segment.rows] = (back if mask is None else back * mask).to(dx.dtype)
-        return gradient, dx, None, None, None
+                back = torch.bmm(dhidden, _a(segment, at)).view(-1, at.inputs)
+                dx[segment.positions] = back if mask is None else back.mul_(mask)
+        return gradient, None if dx is None else dx.view(ctx.x_shape), None, None, None
+
+
+def _by_seat(segment: Segment, source: Tensor, mask: Tensor | None = None) -> Tensor:
+    """The segment's positions of `source` [N, F], under their mask, as [S, P, F] fp32."""
+    own = source[segment.positions]
+    if mask is not None:
+        own = own * mask
+    return own.view(len(segment.picks), -1, own.shape[-1])
 
 
 def _a(segment: Segment, at: Place) -> Tensor:
@@ -75,13 +74,15 @@ def _b(segment: Segment, at: Place) -> Tensor:
     return segment.gather(segment.stack.weights, at.b, at.b_size, (at.outputs, at.rank))
 
 
-def _masked(segment: Segment, path: str, x: Tensor) -> tuple[Tensor, Tensor | None]:
-    """The segment's rows times their seats' masks, and the masks [rows, T, in]; ones where a seat has no dropout."""
+def _gradient_like(inputs: Tensor, parts: Sequence[tuple[Segment, Place]]) -> Tensor:
+    """[N, in] to be written by the segments; zeros unless they cover all of it."""
+    covered = sum(segment.positions.stop - segment.positions.start for segment, _ in parts)
+    return torch.empty_like(inputs) if covered == len(inputs) else torch.zeros_like(inputs)
+
+
+def _mask(segment: Segment, path: str, like: Tensor, width: int | None) -> Tensor | None:
+    """The seats' dropout masks [S * P, in]; None where nobody has dropout."""
     if all(pick.dropout is None for pick in segment.picks):
-        return x, None
-    mask = torch.ones_like(x)
-    for index, pick in enumerate(segment.picks):
-        if pick.dropout is not None:
-            own = mask[index * pick.rows : (index + 1) * pick.rows, : pick.width]
-            own.copy_(pick.dropout.mask(path, own))
-    return x * mask, mask
+        return None
+    parts = like.chunk(len(segment.picks))
+    return torch.cat([p.dropout_mask(path, part, width) for p, part in zip(segment.picks, parts, strict=True)])

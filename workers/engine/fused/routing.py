@@ -1,7 +1,7 @@
-"""Which rows of a fused micro-batch belong to which seats."""
+"""Which positions of a fused micro-batch belong to which seats."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 
 import torch
@@ -31,105 +31,122 @@ class Pick:
         """T, before padding to its neighbours."""
         return int(self.batch.input_ids.shape[1])
 
+    def dropout_mask(self, path: str, like: Tensor, width: int | None) -> Tensor:
+        """0 or 1 / (1 - p) for the inputs [P, in] of the linear at `path`; 1 where rows were padded to `width`.
+
+        Keyed by row and position in the seat's own micro-batch: how it lies among its neighbours changes nothing.
+        """
+        if self.dropout is None:
+            return torch.ones_like(like)
+        own = self.dropout.mask(path, like.new_empty((self.rows, self.width, like.shape[-1])))
+        if width is None:
+            return own[self.batch.attention_mask.bool().to(own.device)]
+        padded = like.new_ones((self.rows, width, like.shape[-1]))
+        padded[:, : self.width] = own
+        return padded.view_as(like)
+
 
 @dataclass(frozen=True)
 class Segment:
-    """S seats of one stack with B rows each: consecutive rows of the fused batch, seat by seat."""
+    """S seats of one stack with P positions each: consecutive positions of the fused batch, seat by seat."""
 
     stack: Stack
     slots: Tensor
     """[S] int64."""
-    contiguous: bool
-    """Whether the slots are consecutive, so that views do instead of copies."""
-    first_row: int
+    first_slot: int | None
+    """The first slot if the slots are consecutive, so that views do instead of copies; else None."""
+    positions: slice
+    """Of the fused batch, rows end to end."""
     picks: tuple[Pick, ...]
     scale: Tensor
     """[S, 1, 1] fp32."""
 
-    @property
-    def rows(self) -> slice:
-        """Rows of the fused batch."""
-        return slice(self.first_row, self.first_row + len(self.picks) * self.picks[0].rows)
-
     def gather(self, source: Tensor, offset: int, size: int, shape: tuple[int, int]) -> Tensor:
         """[S, *shape] of the stack tensor `source` [C, N]: views of its memory where the slots are consecutive."""
-        if self.contiguous:
-            rows = source[int(self.slots[0]) : int(self.slots[0]) + len(self.picks), offset : offset + size]
-        else:
+        if self.first_slot is None:
             rows = source[self.slots, offset : offset + size]
+        else:
+            rows = source[self.first_slot : self.first_slot + len(self.picks), offset : offset + size]
         return rows.view(len(self.picks), *shape)
 
-    def add_gradient(self, offset: int, size: int, gradient: Tensor) -> None:
-        """Add `gradient` [S, …] to the rows of the seats."""
-        flat = gradient.reshape(len(self.picks), size)
-        if self.contiguous:
-            first = int(self.slots[0])
-            self.stack.gradients[first : first + len(self.picks), offset : offset + size] += flat
+    def add_gradient(self, offset: int, shape: tuple[int, int], left: Tensor, right: Tensor) -> None:
+        """Add the products `left` @ `right` [S, *shape] to the gradients of the seats."""
+        size = shape[0] * shape[1]
+        if self.first_slot is None:
+            product = torch.bmm(left, right).view(-1, size)
+            self.stack.gradients[:, offset : offset + size].index_add_(0, self.slots, product)
         else:
-            self.stack.gradients[:, offset : offset + size].index_add_(0, self.slots, flat)
+            self.gather(self.stack.gradients, offset, size, shape).baddbmm_(left, right)
+
+
+class Widened:
+    """The last tensor asked for, in fp32: linears that read one input, such as q, k and v, share the copy."""
+
+    def __init__(self) -> None:
+        self._source: Tensor | None = None
+        self._wide: Tensor | None = None
+
+    def of(self, source: Tensor) -> Tensor:
+        """`source` in fp32."""
+        if source.dtype == torch.float32:
+            return source
+        if self._source is None or self._wide is None or not _same(source, self._source):
+            self._source, self._wide = source, source.float()
+        return self._wide
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Whether both are one memory, unchanged. Held by the cache, it cannot have been given to another tensor."""
+    return one.data_ptr() == other.data_ptr() and one.shape == other.shape and one._version == other._version
 
 
 @dataclass(frozen=True)
 class Routing:
-    """The segments of a fused batch of `rows` x `width` tokens, and the picks in the order of their rows."""
+    """The segments of a fused batch of `positions` tokens, and the picks in the order in which they lie there."""
 
     segments: tuple[Segment, ...]
     picks: tuple[Pick, ...]
-    rows: int
-    width: int
+    positions: int
+    width: int | None
+    """To which rows are padded; None: they are packed."""
+    wide: Widened = field(default_factory=Widened)
 
     def at(self, path: str) -> list[tuple[Segment, Place]]:
         """The segments that adapt the linear at `path`, and where."""
         return [(s, s.stack.layout.places[path]) for s in self.segments if path in s.stack.layout.places]
 
 
-def route(picks: Sequence[Pick]) -> Routing:
-    """Order the picks so that seats of one stack with equally many rows lie together."""
+def route(picks: Sequence[Pick], *, packed: bool) -> Routing:
+    """Order the picks so that seats of one stack with equally many positions lie together."""
     stacks: Mapping[int, int] = {id(stack): n for n, stack in enumerate(dict.fromkeys(p.adapter.stack for p in picks))}
+    width = None if packed else max(pick.width for pick in picks)
+
+    def size(pick: Pick) -> int:
+        return pick.batch.tokens if width is None else pick.rows * width
 
     def place(pick: Pick) -> tuple[int, int]:
-        return stacks[id(pick.adapter.stack)], pick.rows
+        return stacks[id(pick.adapter.stack)], size(pick)
 
     ordered = sorted(picks, key=lambda pick: (*place(pick), pick.adapter.slot))
-    segments, row = [], 0
+    segments, start = [], 0
     for _, group in groupby(ordered, key=place):
         members = tuple(group)
-        segments.append(_segment(members, row))
-        row += len(members) * members[0].rows
-    return Routing(tuple(segments), tuple(ordered), row, max(pick.width for pick in picks))
+        end = start + len(members) * size(members[0])
+        segments.append(_segment(members, slice(start, end)))
+        start = end
+    return Routing(tuple(segments), tuple(ordered), start, width)
 
 
-def _segment(picks: tuple[Pick, ...], first_row: int) -> Segment:
+def _segment(picks: tuple[Pick, ...], positions: slice) -> Segment:
     stack = picks[0].adapter.stack
     slots = [pick.adapter.slot for pick in picks]
     device = stack.weights.device
+    consecutive = slots == list(range(slots[0], slots[0] + len(slots)))
     return Segment(
         stack=stack,
         slots=torch.tensor(slots, device=device),
-        contiguous=slots == list(range(slots[0], slots[0] + len(slots))),
-        first_row=first_row,
+        first_slot=slots[0] if consecutive else None,
+        positions=positions,
         picks=picks,
         scale=torch.tensor([pick.scale for pick in picks], device=device).view(-1, 1, 1),
-    )
-
-
-def fuse(routing: Routing, pad_id: int) -> MicroBatch:
-    """The picks' rows as one batch, padded on the right to the widest."""
-    input_ids = torch.full((routing.rows, routing.width), pad_id, dtype=torch.long)
-    attention_mask = torch.zeros((routing.rows, routing.width), dtype=torch.long)
-    loss_mask = torch.zeros((routing.rows, routing.width), dtype=torch.bool)
-    row = 0
-    for pick in routing.picks:
-        rows = slice(row, row + pick.rows)
-        input_ids[rows, : pick.width] = pick.batch.input_ids
-        attention_mask[rows, : pick.width] = pick.batch.attention_mask
-        loss_mask[rows, : pick.width] = pick.batch.loss_mask
-        row += pick.rows
-    return MicroBatch(
-        input_ids,
-        attention_mask,
-        loss_mask,
-        tuple(line for pick in routing.picks for line in pick.batch.lines),
-        sum(pick.batch.tokens for pick in routing.picks),
-        sum(pick.batch.supervised for pick in routing.picks),
     )

@@ -6,23 +6,29 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import nn
-from transformers.modeling_layers import GradientCheckpointingLayer
 
 from workers.bases import LoadedBase
 from workers.contract.errors import NoGradient, OutOfMemory, WorkerError
+from workers.contract.memory import Footprint
 from workers.contract.spec import JobSpec
-from workers.data.batches import MicroBatch, evaluation_batches
+from workers.data.batches import evaluation_batches
 from workers.engine.adapter import Adapter
 from workers.engine.evaluation import Scored
+from workers.engine.fused.budget import UNBOUNDED
 from workers.engine.fused.compose import Candidate, compose
-from workers.engine.fused.knee import SMALLEST, measure_knee
+from workers.engine.fused.footprint import estimate_of, measure_footprint, probe_pick, probe_spec
+from workers.engine.fused.fuse import fuse
+from workers.engine.fused.knee import measure_knee
 from workers.engine.fused.linears import AdaptedLinears
-from workers.engine.fused.routing import Routing, fuse, route
+from workers.engine.fused.packing import switch_to_packing
+from workers.engine.fused.recompute import Recomputation
+from workers.engine.fused.room import Room
+from workers.engine.fused.routing import Pick, Routing, route
 from workers.engine.fused.shares import Shares
 from workers.engine.fused.stack import StackedAdapter
 from workers.engine.fused.window import Window, evaluation_pick
 from workers.engine.guards import memory_guarded, require_finite
-from workers.engine.loss import Scorer
+from workers.engine.loss import Scorable, Scorer
 from workers.engine.optimizer import update
 from workers.engine.seat import Seat
 from workers.engine.stepper import Stepped, StepResult
@@ -32,17 +38,15 @@ log = logging.getLogger(__name__)
 
 
 class FusedStepper:
-    """Implements `Stepper`. `budget_tokens` bounds the positions of a pass; None: the knee, measured now.
-
-    `recompute` keeps no activations inside a layer and works them out again in the backward pass (arXiv 1604.06174):
-    a third more arithmetic for a fraction of the memory.
+    """Implements `Stepper`. `budget_tokens` bounds the positions of a pass; None: as many as the host's knee and memory
+    allow, both measured now. `recompute` has every pass recompute its activations, not only those that must.
     """
 
     def __init__(self, base: LoadedBase, budget_tokens: int | None = None, *, recompute: bool = False) -> None:
         self._base = base
         still(base.model)
-        if recompute:
-            _recompute(base.model)
+        self._recomputation = Recomputation(base.model)
+        self._packs = switch_to_packing(base.model)
         self._scorer = Scorer(base.model)
         self._linears = AdaptedLinears(base)
         self._adapters: dict[str, StackedAdapter] = {}
@@ -50,12 +54,24 @@ class FusedStepper:
         self._shares = Shares()
         self._alone: set[str] = set()
         self._proven: set[str] = set()
-        self.budget_tokens = budget_tokens or measure_knee(self._pass_of)
+        self.footprint = None if budget_tokens else self._measured()
+        self._room = Room(
+            budget_tokens or measure_knee(self._pass_of),
+            self.footprint or estimate_of(base.spec),
+            base.spec.memory_bytes if budget_tokens is None else None,
+            kept_at_most=0 if recompute else UNBOUNDED,
+        )
+
+    @property
+    def budget_tokens(self) -> int:
+        """See `Stepper.budget_tokens`."""
+        return self._room.budget.tokens
 
     def open(self, spec: JobSpec) -> Adapter:
         """See `Stepper.open`."""
         adapter = self._linears.open(spec)
         self._adapters[adapter.name] = adapter
+        self._room.hold(self._adapters.values())
         self._shares.enter(adapter.name, spec.tenant_id, spec.fair_weight)
         return adapter
 
@@ -65,11 +81,13 @@ class FusedStepper:
         self._shares.leave(adapter.name)
         self._alone.discard(adapter.name)
         self._linears.close(self._adapters.pop(adapter.name))
+        self._room.hold(self._adapters.values())
 
     def step(self, due: Sequence[Seat]) -> list[Stepped]:
         """See `Stepper.step`: one fused pass, then an optimizer step for every seat whose window it filled."""
         windows = [self._window(seat) for seat in due]
-        chosen = [windows[index] for index in compose([self._candidate(w) for w in windows], self.budget_tokens)]
+        candidates = [self._candidate(window) for window in windows]
+        chosen = [windows[index] for index in compose(candidates, self.budget_tokens, packed=self._packs)]
         try:
             with memory_guarded():
                 self._run(chosen)
@@ -84,9 +102,9 @@ class FusedStepper:
         widest = max(len(row.input_ids) for row in seat.validation)
         size = max(1, self.budget_tokens // widest)
         for batch in evaluation_batches(seat.validation, size, seat.plan.pad_id):
-            routing = route([evaluation_pick(adapter, batch, seat.spec)])
+            routing, fused = self._fused([evaluation_pick(adapter, batch, seat.spec)], seat)
             with memory_guarded(), self._linears.routed(routing):
-                scores = self._scorer.score(batch.to(self._base.device))
+                scores = self._scorer.score(fused)
                 scored = Scored(float(scores.nll.double().sum()), int(scores.correct.sum()), batch.supervised)
             self._shares.serve(adapter.name, batch.tokens)
             yield scored
@@ -94,12 +112,12 @@ class FusedStepper:
     def _run(self, windows: Sequence[Window]) -> None:
         """Forward, backward and bookkeeping of one fused pass. Gradients of seats add up in their stacks' rows."""
         started = time.perf_counter()
-        routing = route([window.pick() for window in windows])
+        routing, batch = self._fused([window.pick() for window in windows], windows[0].seat)
         by_adapter = {window.adapter.name: window for window in windows}
         ordered = [by_adapter[pick.adapter.name] for pick in routing.picks]
         counts = [pick.batch.supervised for pick in routing.picks]
-        batch = fuse(routing, windows[0].seat.plan.pad_id).to(self._base.device)
-        nll, correct = self._forward_backward(routing, batch, [1 / window.supervised for window in ordered], counts)
+        with self._recomputation.when(self._room.budget.recomputes(routing.positions)):
+            nll, correct = self._forward_backward(routing, batch, [1 / window.supervised for window in ordered], counts)
         seconds = time.perf_counter() - started
         total = sum(pick.batch.tokens for pick in routing.picks)
         for window, seat_nll, seat_correct in zip(ordered, nll, correct, strict=True):
@@ -107,8 +125,13 @@ class FusedStepper:
             window.add(seat_nll, seat_correct, seconds * tokens / total)
             self._shares.serve(window.adapter.name, tokens)
 
+    def _fused(self, picks: Sequence[Pick], of: Seat) -> tuple[Routing, Scorable]:
+        """Where the picks lie in a pass, and the pass's tokens."""
+        routing = route(picks, packed=self._packs)
+        return routing, fuse(routing, of.plan.pad_id, self._base.device)
+
     def _forward_backward(
-        self, routing: Routing, batch: MicroBatch, weights: Sequence[float], counts: Sequence[int]
+        self, routing: Routing, batch: Scorable, weights: Sequence[float], counts: Sequence[int]
     ) -> tuple[list[float], list[int]]:
         """Per seat the sums of nll and of right tokens. Each token weighs 1 / the supervised tokens of its window."""
         with self._linears.routed(routing):
@@ -147,11 +170,12 @@ class FusedStepper:
         for window in windows:
             del self._windows[window.adapter.name]
         if isinstance(error, OutOfMemory):
-            positions = sum(len(w.next_batch.lines) for w in windows) * max(
-                w.next_batch.input_ids.shape[1] for w in windows
-            )
-            self.budget_tokens = max(min(self.budget_tokens, positions) // 2, SMALLEST)
-            log.warning("out of memory over %s positions; the budget is now %s", positions, self.budget_tokens)
+            positions = route([window.pick() for window in windows], packed=self._packs).positions
+            last_resort = not self._recomputation.possible or self._room.budget.recomputes(positions)
+            self._room.overrun(positions)
+            log.warning("out of memory over %s positions; now %s", positions, self._room.budget)
+            if not last_resort:
+                return []  # the same pass, if it comes to that, recomputes next time
         if len(windows) > 1:
             self._alone |= {window.adapter.name for window in windows}
             return []
@@ -198,10 +222,18 @@ class FusedStepper:
         if self._base.device.type == "cuda":
             torch.cuda.synchronize()
 
+    def _measured(self) -> Footprint:
+        """What base and passes take here, by passes that adapt every linear."""
+        adapter = self._linears.open(probe_spec(self._base))
 
-def _recompute(model: nn.Module) -> None:
-    """Checkpoint every layer. Layers look at their own training flag for it, which sets nothing else in them going."""
-    model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]  # of every PreTrainedModel
-    for module in model.modules():
-        if isinstance(module, GradientCheckpointingLayer):
-            module.training = True
+        def probe(positions: int, recompute: bool) -> None:
+            pick = probe_pick(adapter, positions)
+            routing = route([pick], packed=self._packs)
+            with memory_guarded(), self._recomputation.when(recompute):
+                batch = fuse(routing, 0, self._base.device)
+                self._forward_backward(routing, batch, [1 / positions], [pick.batch.supervised])
+
+        try:
+            return measure_footprint(self._base, probe, can_recompute=self._recomputation.possible)
+        finally:
+            self._linears.close(adapter)

@@ -1,0 +1,71 @@
+"""Causal attention over rows that lie end to end, each seeing itself alone: no pad is computed and no mask is kept.
+
+Plugged in by transformers' attention interface, so it serves every architecture that follows it.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface
+
+PACKED: Final = "orchard_packed"
+"""Our name in transformers' registry of attention functions."""
+
+RowRuns = Sequence[tuple[int, int]]
+"""(rows, tokens of each) of neighbouring rows that are equally long."""
+
+_NOT_SERVED: Final = ("softcap", "s_aux", "position_bias", "cache", "head_mask")
+
+
+def packed_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    row_runs: RowRuns | None = None,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    **more: Any,
+) -> tuple[Tensor, None]:
+    """`query` [B, Hq, T, D], `key` and `value` [B, Hkv, T, D] -> [B, T, Hq, D].
+
+    With `row_runs`, B is 1 and T holds all rows, one after the other; without, every one of the B rows is a row.
+    Raises: NotImplementedError for variants of attention that this one does not know.
+    """
+    if attention_mask is not None or any(more.get(name) is not None for name in _NOT_SERVED):
+        raise NotImplementedError(f"{type(module).__name__} asks for more than causal attention")
+    batch, _, tokens, _ = query.shape
+    runs = row_runs or ((batch, tokens),)
+    sizes = [rows * length for rows, length in runs]
+    split = [part.transpose(1, 2).flatten(0, 1).split(sizes) for part in (query, key, value)]
+    outputs = []
+    for (rows, length), *parts in zip(runs, *split, strict=True):
+        q, k, v = (part.view(rows, length, *part.shape[1:]).transpose(1, 2) for part in parts)
+        output = scaled_dot_product_attention(
+            q,
+            k,
+            v,
+            attn_mask=_band(length, sliding_window, q.device) if sliding_window and length > sliding_window else None,
+            is_causal=not sliding_window or length <= sliding_window,
+            scale=scaling,
+            enable_gqa=q.shape[1] != k.shape[1],
+        )
+        outputs.append(output.transpose(1, 2).flatten(0, 1))
+    together = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+    return together.view(batch, tokens, *together.shape[1:]), None
+
+
+@lru_cache(maxsize=32)
+def _band(length: int, window: int, device: torch.device) -> Tensor:
+    """[T, T] bool: a token sees itself and the `window` - 1 before it."""
+    ones = torch.ones(length, length, dtype=torch.bool, device=device)
+    return ones.tril() & ones.triu(1 - window)
+
+
+AttentionInterface.register(PACKED, packed_attention)
