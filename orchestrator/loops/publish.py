@@ -10,6 +10,7 @@ from typing import Final
 import structlog
 from pydantic import ValidationError
 from sqlalchemy import Select, or_, select
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from orchestrator.catalogue.entries import Catalogue
@@ -21,6 +22,7 @@ from orchestrator.jobs.events import EventDraft, record
 from orchestrator.jobs.results import ResultFile, result_csv, write_result_file
 from orchestrator.jobs.states import Desired, JobState
 from orchestrator.jobs.transition import JobRef, amend, transition
+from orchestrator.leases.role import RoleLost
 from orchestrator.loops.counts import Counts
 from orchestrator.registry.errors import RegistryError
 from orchestrator.registry.fetch import fetch_verified
@@ -64,6 +66,8 @@ class Publish:
                     break  # the next one would wait for the same time-out
             except ValidationError:
                 counts[self._unreadable(row, now)] += 1
+            except (SQLAlchemyError, RoleLost):  # neither says anything of this adapter
+                raise
             except Exception:  # a bug with one adapter must not keep back the others
                 log.exception("adapter not published", job=row.id)
                 counts["errors"] += 1

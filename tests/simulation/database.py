@@ -1,33 +1,49 @@
-"""The database of the simulator: SQLite in memory, one for the process, whose transactions fail on occasion."""
+"""The database of the simulator: SQLite in memory, one for the process, whose transactions fail on occasion.
+
+Its clock is the schedule's: SQL's `strftime('…', 'now')` is answered from `clock`.
+"""
 
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from functools import cache
 
 from sqlalchemy.orm import Session
 
+import orchestrator.db.effect_tables
 import orchestrator.db.job_tables
-import orchestrator.db.tables  # noqa: F401  # both fill Base.metadata
+import orchestrator.db.tables  # noqa: F401  # all fill Base.metadata
 from orchestrator.db.columns import Base
 from orchestrator.db.database import Database
+from tests.builders.rows import NOW
 from tests.simulation.faults import Died, Faults, LostConnection
 
 
+class Condition:
+    """What a database shares with its fenced twins. While `depth` > 0 a transaction is open on the one connection."""
+
+    def __init__(self) -> None:
+        self.faults: Faults | None = None
+        self.depth = 0
+        self.clock = lambda: NOW
+
+
 class SimDatabase(Database):
-    """`depth` tells whether a transaction is open: nobody else may act then, for there is one connection."""
+    """Transactions are refused, die before or after their commit, and lose the answer to it."""
 
     def __init__(self) -> None:
         super().__init__("sqlite://")
         Base.metadata.create_all(self.engine)
+        self.condition = Condition()
         self._empty = sqlite3.connect(":memory:")
-        self._copy(self._connection(), self._empty)
-        self.faults: Faults | None = None
-        self.depth = 0
+        self._connection().backup(self._empty)
+        self._connection().create_function("strftime", -1, self._strftime)
 
-    def reset(self, faults: Faults) -> None:
-        self.faults, self.depth = faults, 0
-        self._copy(self._empty, self._connection())
+    def reset(self, faults: Faults, clock) -> None:
+        """Begin a schedule: no rows, its faults and its clock."""
+        self.condition.faults, self.condition.depth, self.condition.clock = faults, 0, clock
+        self._empty.backup(self._connection())
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -51,25 +67,31 @@ class SimDatabase(Database):
 
     @contextmanager
     def _open(self) -> Iterator[None]:
-        self.depth += 1
+        self.condition.depth += 1
         try:
             yield
         finally:
-            self.depth -= 1
+            self.condition.depth -= 1
 
     def _refuse(self) -> None:
         if self._strikes("transaction refused"):
             raise LostConnection
 
     def _strikes(self, kind: str) -> bool:
-        return self.faults is not None and self.faults.strike(kind, weight=0.3)
+        faults = self.condition.faults
+        return faults is not None and faults.strike(kind, weight=0.3)
 
     def _connection(self) -> sqlite3.Connection:
         return self.engine.raw_connection().driver_connection
 
-    @staticmethod
-    def _copy(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
-        source.backup(target)
+    def _strftime(self, form: str, start: str, shift: str = "0 seconds") -> str:
+        """As far as the product uses it."""
+        assert start == "now"
+        amount, unit = shift.split()
+        assert unit == "seconds"
+        now: datetime = self.condition.clock() + timedelta(seconds=float(amount))
+        assert form == "%Y-%m-%d %H:%M:%f"
+        return now.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
 
 
 @cache

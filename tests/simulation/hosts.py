@@ -3,6 +3,8 @@
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import fsspec
@@ -11,7 +13,7 @@ from orchestrator.cluster.inprocess import InProcessCluster
 from tests.builders.scripted_host import ScriptedHost
 from tests.simulation.faults import Faults, LostCall, Nonsense
 from workers.contract.errors import ErrorCode
-from workers.contract.reports import CheckpointRejected, ExitClass, Report, StepReport
+from workers.contract.reports import CheckpointRejected, ExitClass, HostReport, Report, StepReport
 from workers.contract.spec import CheckpointRef, HostSpec
 
 TOTAL_STEPS = 4
@@ -21,20 +23,36 @@ CHECKPOINT_EVERY = 2
 class SimHost(ScriptedHost):
     """A scripted host that goes on by itself: `work` is one unit of it."""
 
-    def __init__(self, spec: HostSpec, faults: Faults) -> None:
-        super().__init__(spec, loading=True, prompt=False)
+    def __init__(self, spec: HostSpec, faults: Faults, clock: Callable[[], datetime]) -> None:
+        super().__init__(spec, loading=True, prompt=True)
         self._faults = faults
+        self._clock = clock
+        self._heard = clock()
         self.resumed: list[tuple[str, int, int, tuple[int, ...]]] = []
         """(job, attempt, step resumed from, steps that had verified at that moment)"""
         self.told: Counter[str] = Counter()
         """How many steps of each job it reported."""
+
+    def poll(self, cursor: int) -> HostReport:
+        self._heard = self._clock()
+        for job_id in self.seats:
+            self.heartbeat(job_id)
+        return super().poll(cursor)
+
+    def detach(self, job_id: str, attempt: int, reason: ExitClass) -> None:
+        """Asked to leave; it obeys when it next works."""
+        seat = self.seats.get(job_id)
+        if seat is not None and seat.order.attempt == attempt:
+            seat.asked_to_leave = seat.asked_to_leave or reason
 
     def _report(self, report: Report) -> None:
         super()._report(report)
         self.told[report.job_id] += isinstance(report, StepReport)
 
     def work(self) -> None:
-        """Load, or move every seat on a little."""
+        """Load, or move every seat on a little. One that nobody polls for too long gives its seats up."""
+        if (self._clock() - self._heard).total_seconds() > self.spec.trust_s:
+            self.retire()
         if self._phase == "failed":
             return
         if self._phase == "loading":
@@ -107,8 +125,8 @@ def _read(uri: str) -> bytes:
 class SimCluster(InProcessCluster[SimHost]):
     """Calls and answers get lost, doubled and garbled. Hosts out of sight live on: nobody can reach or kill them."""
 
-    def __init__(self, faults: Faults) -> None:
-        super().__init__(lambda spec: SimHost(spec, faults))
+    def __init__(self, faults: Faults, clock: Callable[[], datetime]) -> None:
+        super().__init__(lambda spec: SimHost(spec, faults, clock))
         self._faults = faults
         self.unseen: list[SimHost] = []
         self.told: Counter[str] = Counter()
@@ -130,6 +148,9 @@ class SimCluster(InProcessCluster[SimHost]):
 
     def poll(self, host_id, cursor):
         return self._call(lambda: super(SimCluster, self).poll(host_id, cursor))
+
+    def retire(self, host_id) -> None:
+        self._call(lambda: super(SimCluster, self).retire(host_id))
 
     def stop_host(self, host_id) -> None:
         self._call(lambda: super(SimCluster, self).stop_host(host_id))

@@ -48,6 +48,8 @@ def _storm(world: World, tenants: Tenants, checks: Checks) -> None:
         world.advance(world.rng.choice(PAUSES_S))
         world.live()
         world.tick()
+        if world.rng.random() < 0.3:
+            world.tick(1)
         checks.after_pass()
         if number % 6 == 5:
             world.faults.on = False

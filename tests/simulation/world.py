@@ -1,5 +1,6 @@
 """One schedule's world: the loops over a faulty database, cluster, storage and registry, in virtual time."""
 
+import itertools
 import random
 import sys
 import traceback
@@ -11,12 +12,11 @@ from unittest.mock import patch
 
 import structlog
 
-from orchestrator.__main__ import control_steps
+from orchestrator.__main__ import ROLE, all_loops
+from orchestrator.__main__ import World as Outside
 from orchestrator.catalogue.entries import Catalogue
+from orchestrator.leases.role import Role
 from orchestrator.loops.control import Step
-from orchestrator.loops.expire import ExpireFiles
-from orchestrator.loops.publish import Publish
-from orchestrator.loops.validate import Validate
 from orchestrator.registry.port import Publication, Registered
 from orchestrator.settings import Settings
 from tests.builders.rows import NOW
@@ -55,21 +55,25 @@ class SimRegistry:
             raise RegistryAway
         return made
 
+    def retract(self, tenant_slug: str, name: str, version: str, deleted_at: datetime) -> None:
+        """Nobody deletes a model here."""
+
 
 class Orchestrator:
-    """The loops of one process. What it keeps in memory ends with it."""
+    """One process: its role, and the loops that act while it holds that. What it keeps in memory ends with it."""
 
     def __init__(self, world: "World") -> None:
-        control = control_steps(world.db, world.cluster, world.catalogue, world.settings)
-        publish = Publish(world.db, world.registry, world.catalogue, PREFIX)
-        self._often = (Validate(world.db), *control.steps, publish)
-        self._seldom = (ExpireFiles(world.db),)
+        self.name = f"process-{next(world.names)}"
+        ticks = lambda: (world.now - NOW).total_seconds()  # noqa: E731, PLW0108  # `now` changes
+        self.role = Role(world.db, ROLE, self.name, ttl_s=world.settings.role_ttl_s, patience_s=1e9, ticks=ticks)
+        *self._often, self._seldom = all_loops(self.role, world.db, world.outside)
         self._rng = world.rng
 
     @property
-    def steps(self) -> tuple[Step, ...]:
-        """Those of the next pass."""
-        return self._often + (self._seldom if self._rng.random() < 0.2 else ())
+    def steps(self) -> list[Step]:
+        """Those of the next pass, in turn; in truth each has a thread."""
+        loops = [*self._often, self._seldom] if self._rng.random() < 0.2 else self._often
+        return [loop.step for loop in loops]
 
 
 class World:
@@ -81,8 +85,9 @@ class World:
         self.now = NOW
         self.trace: list[str] = []
         self.bugs: list[str] = []
+        self.names, self.dead = itertools.count(1), set()
         self.db = database()
-        self.db.reset(self.faults)
+        self.db.reset(self.faults, lambda: self.now)
         SimStorage.reset(self.faults)
         self.catalogue: Catalogue = make_catalogue("tiny", "other", devices=self.rng.choice((1, 2)), max_seats=2)
         self.settings = Settings(
@@ -93,8 +98,9 @@ class World:
             lease_ttl_s=LEASE_TTL_S,
             host_idle_s=HOST_IDLE_S,
         )
-        self.cluster = SimCluster(self.faults)
+        self.cluster = SimCluster(self.faults, lambda: self.now)
         self.registry = SimRegistry(self.faults)
+        self.outside = Outside(self.cluster, self.registry, self.catalogue, self.settings)
         self.role = "orchestrator"
         self._nested = False
         self.orchestrators = [Orchestrator(self), Orchestrator(self)]
@@ -104,6 +110,7 @@ class World:
         """With ids drawn from the seed, failpoints that kill, and an ear for errors that loops swallow."""
         with ExitStack() as stack:
             stack.enter_context(patch("orchestrator.ids.secrets", _SeededSecrets(self.rng)))
+            stack.enter_context(patch("orchestrator.leases.lease.surely_dead", self.dead.__contains__))
             stack.enter_context(failpoints.hooked(self._pass_failpoint))
             before = structlog.get_config()
             structlog.configure(processors=[self._hear], cache_logger_on_first_use=False)
@@ -125,16 +132,22 @@ class World:
 
     def tick(self, which: int = 0) -> None:
         """One pass of one orchestrator, which may die in it: then a new one takes its place."""
-        now = self.now
-        for step in self.orchestrators[which].steps:
+        acting = self.orchestrators[which]
+        for step in acting.steps:
             try:
-                step.run_once(now)
+                step.run_once(self.now)
             except Died as death:
-                self.say(f"orchestrator {which} dies {death} in {type(step).__name__}")
-                self.orchestrators[which] = Orchestrator(self)
+                self.say(f"{acting.name} dies {death}")
+                self._bury(which)
                 return
             except Exception as error:  # noqa: BLE001  # told apart from faults
                 self._judge(error)
+
+    def _bury(self, which: int) -> None:
+        """Another process in its place, which may be able to tell that the old one is dead."""
+        if self.rng.random() < 0.7:
+            self.dead.add(self.orchestrators[which].name)
+        self.orchestrators[which] = Orchestrator(self)
 
     def _pass_failpoint(self, name: str, _path: Path | None) -> None:
         """A process may die here, or stand still while another takes over."""
@@ -144,7 +157,7 @@ class World:
             return
         if self.faults.strike("orchestrator dies", 0.3):
             raise Died(f"at {name}")
-        if not self.db.depth and not self._nested and self.faults.strike("another orchestrator acts"):
+        if not self.db.condition.depth and not self._nested and self.faults.strike("another orchestrator acts"):
             self.say(f"an orchestrator stands still at {name}, another acts")
             self._nested = True
             try:
