@@ -47,12 +47,12 @@ class OrchardClient:
     def upload(self, path: Path) -> File:
         """Store a JSONL file; the server checks every line of it."""
         with path.open("rb") as file:
-            answer = self._send("POST", "/v1/files", data={"purpose": "fine-tune"}, files={"file": (path.name, file)})
+            answer = self.send("POST", "/v1/files", data={"purpose": "fine-tune"}, files={"file": (path.name, file)})
         return File.model_validate(answer)
 
     def files(self) -> list[File]:
         """The tenant's files, newest first."""
-        return [File.model_validate(item) for item in self._pages("/v1/files", limit=10_000)]
+        return [File.model_validate(item) for item in self.pages("/v1/files", limit=10_000)]
 
     def file_report(self, file_id: str) -> str:
         """What is wrong with a file, one complaint a line."""
@@ -64,33 +64,33 @@ class OrchardClient:
 
     def delete_file(self, file_id: str) -> None:
         """Remove an uploaded file."""
-        self._send("DELETE", f"/v1/files/{_part(file_id)}")
+        self.send("DELETE", f"/v1/files/{_part(file_id)}")
 
     def create_job(self, body: Body, idempotency_key: str | None = None) -> Job:
         """Create a job. The same `idempotency_key` twice is one job, so the call is retried when the network fails."""
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
-        return Job.model_validate(self._send("POST", "/v1/fine_tuning/jobs", json=body, headers=headers))
+        return Job.model_validate(self.send("POST", "/v1/fine_tuning/jobs", json=body, headers=headers))
 
     def estimate(self, body: Body) -> Body:
         """What `body` would become: resolved numbers, steps and memory. Nothing is created."""
-        return self._send("POST", "/v1/x/estimate", json=body)
+        return self.send("POST", "/v1/x/estimate", json=body)
 
     def job(self, job_id: str) -> Job:
         """One job."""
-        return Job.model_validate(self._send("GET", f"/v1/fine_tuning/jobs/{_part(job_id)}"))
+        return Job.model_validate(self.send("GET", f"/v1/fine_tuning/jobs/{_part(job_id)}"))
 
     def jobs(self, limit: int) -> list[Job]:
         """The newest jobs, newest first."""
-        return [Job.model_validate(item) for item in self._pages("/v1/fine_tuning/jobs", limit)]
+        return [Job.model_validate(item) for item in self.pages("/v1/fine_tuning/jobs", limit)]
 
     def cancel(self, job_id: str) -> Job:
         """Ask for a job to stop."""
-        return Job.model_validate(self._send("POST", f"/v1/fine_tuning/jobs/{_part(job_id)}/cancel"))
+        return Job.model_validate(self.send("POST", f"/v1/fine_tuning/jobs/{_part(job_id)}/cancel"))
 
     def events(self, job_id: str, limit: int) -> list[Event]:
         """The newest events of a job, newest first."""
         path = f"/v1/fine_tuning/jobs/{_part(job_id)}/events"
-        return [Event.model_validate(item) for item in self._pages(path, limit)]
+        return [Event.model_validate(item) for item in self.pages(path, limit)]
 
     def stream_events(self, job_id: str) -> Iterator[Event]:
         """Every event, oldest first, and new ones as they happen, until the job is over.
@@ -113,7 +113,7 @@ class OrchardClient:
 
     def models(self) -> list[Model]:
         """Bases and the tenant's adapters."""
-        return [Model.model_validate(item) for item in self._pages("/v1/models", limit=10_000)]
+        return [Model.model_validate(item) for item in self.pages("/v1/models", limit=10_000)]
 
     @contextmanager
     def adapter(self, job_id: str) -> Iterator[Iterator[bytes]]:
@@ -127,7 +127,7 @@ class OrchardClient:
 
     def whoami(self) -> Body:
         """Whose key this is."""
-        return self._send("GET", "/v1/x/whoami")
+        return self.send("GET", "/v1/x/whoami")
 
     def is_ready(self) -> bool:
         """Whether the server can do its work: its `/readyz`."""
@@ -136,7 +136,7 @@ class OrchardClient:
 
     def tenants(self) -> list[Tenant]:
         """All tenants (operator)."""
-        return [Tenant.model_validate(item) for item in self._pages("/v1/admin/tenants", limit=10_000)]
+        return [Tenant.model_validate(item) for item in self.pages("/v1/admin/tenants", limit=10_000)]
 
     def create_tenant(
         self, slug: str, name: str, allowed_bases: list[str] | None = None, weight: int | None = None
@@ -144,35 +144,36 @@ class OrchardClient:
         """A new tenant (operator). None: all bases, the server's default weight."""
         given = {"allowed_bases": allowed_bases, "weight": weight}
         body: Body = {"slug": slug, "name": name} | {key: value for key, value in given.items() if value is not None}
-        return Tenant.model_validate(self._send("POST", "/v1/admin/tenants", json=body))
+        return Tenant.model_validate(self.send("POST", "/v1/admin/tenants", json=body))
 
     def update_tenant(self, tenant: str, weight: int) -> Tenant:
         """Change a tenant (operator)."""
-        return Tenant.model_validate(self._send("POST", f"/v1/admin/tenants/{_part(tenant)}", json={"weight": weight}))
+        return Tenant.model_validate(self.send("POST", f"/v1/admin/tenants/{_part(tenant)}", json={"weight": weight}))
 
     def keys(self, tenant: str) -> list[Key]:
         """The keys of a tenant, without their secrets (operator)."""
-        return [Key.model_validate(item) for item in self._pages(f"/v1/admin/tenants/{_part(tenant)}/keys", 10_000)]
+        return [Key.model_validate(item) for item in self.pages(f"/v1/admin/tenants/{_part(tenant)}/keys", 10_000)]
 
     def create_key(self, tenant: str, name: str) -> IssuedKey:
         """A new key of a tenant; its secret is in this answer and nowhere else (operator)."""
         path = f"/v1/admin/tenants/{_part(tenant)}/keys"
-        return IssuedKey.model_validate(self._send("POST", path, json={"name": name}))
+        return IssuedKey.model_validate(self.send("POST", path, json={"name": name}))
 
     def revoke_key(self, tenant: str, key_id: str) -> None:
         """End a key (operator)."""
-        self._send("DELETE", f"/v1/admin/tenants/{_part(tenant)}/keys/{_part(key_id)}")
+        self.send("DELETE", f"/v1/admin/tenants/{_part(tenant)}/keys/{_part(key_id)}")
 
     def hosts(self) -> list[Body]:
         """Hosts and what they hold (operator)."""
-        return list(self._pages("/v1/admin/hosts", limit=10_000))
+        return list(self.pages("/v1/admin/hosts", limit=10_000))
 
-    def _pages(self, path: str, limit: int) -> Iterator[Body]:
+    def pages(self, path: str, limit: int) -> Iterator[Body]:
+        """The items of a list, page by page, up to `limit`."""
         after: str | None = None
         left = limit
         while left > 0:
             params = {"limit": min(left, PAGE)} | ({"after": after} if after else {})
-            page = self._send("GET", path, params=params)
+            page = self.send("GET", path, params=params)
             items: list[Body] = page.get("data", [])[:left]
             yield from items
             left -= len(items)
@@ -180,7 +181,8 @@ class OrchardClient:
                 return
             after = items[-1]["id"]
 
-    def _send(self, method: str, path: str, **arguments: Any) -> Body:
+    def send(self, method: str, path: str, **arguments: Any) -> Body:
+        """One call, repeated while the network fails if that is harmless. Returns the JSON of the answer."""
         import stamina
         from stamina.instrumentation import set_on_retry_hooks
 
