@@ -52,10 +52,10 @@ def choice_events(report: Outcome, training: TrainingSpec) -> list[EventDraft]:
     data = {"step": report.step, "best_step": report.best_step, "full_valid_loss": report.eval_loss_after}
     if report.stopped_early:
         why = f"validation loss has not improved for {training.early_stopping_patience} evaluations"
-        return [
-            EventDraft(f"Stopped early at step {report.step}: {why}; publishing step {report.best_step}", data=data)
-        ]
-    return [EventDraft(f"Publishing step {report.best_step}, where validation loss was lowest", data=data)]
+        message = f"Stopped early at step {report.step}: {why}; publishing step {report.best_step}"
+    else:
+        message = f"Publishing step {report.best_step}, where validation loss was lowest"
+    return [EventDraft(message, data=data)]
 
 
 def issue_events(report: Outcome) -> list[EventDraft]:

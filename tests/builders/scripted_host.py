@@ -208,10 +208,12 @@ class ScriptedHost:
         self._report(manifest)
         return manifest
 
-    def finish(self, job_id: str, before: float | None = 2.0, after: float | None = 1.0) -> AdapterManifest:
+    def finish(
+        self, job_id: str, before: float | None = 2.0, after: float | None = 1.0, **fields: Any
+    ) -> AdapterManifest:
         """Write the adapter and end the seat well, with the evaluation losses before and after training."""
         adapter = _write_adapter(self.seats[job_id])
-        self._end(job_id, ExitClass.OK, adapter=adapter, eval_loss_before=before, eval_loss_after=after)
+        self._end(job_id, ExitClass.OK, adapter=adapter, eval_loss_before=before, eval_loss_after=after, **fields)
         return adapter
 
     def fail(
