@@ -58,6 +58,11 @@ class Mark:
         whole = f"{sender.api_key_id}\n{body}"
         return cls(tenant_id, key, _sha256(body), _sha256(whole), sender.retries, now)
 
+    @property
+    def says_it_repeats(self) -> bool:
+        """Whether an earlier job is likely enough to look for it before anything else."""
+        return self.key is not None or self.retries > 0
+
     def row(self, key: str, job_id: str) -> IdempotencyRow:
         """The memory of `key`, to be written with the job."""
         return IdempotencyRow(

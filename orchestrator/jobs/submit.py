@@ -47,9 +47,10 @@ def submit(
     Raises: InvalidRequest, NotFound (files), QuotaExceeded, IdempotencyMismatch.
     """
     mark = Mark.of(tenant.id, request, key, sender, now)
-    with desk.db.read() as session:
-        if earlier := find_earlier(session, mark):
-            return earlier
+    if mark.says_it_repeats:  # then it is answered even where nothing new would be taken
+        with desk.db.read() as session:
+            if earlier := find_earlier(session, mark):
+                return earlier
     spec = draft_spec(desk, tenant, request, now)
     check_fits(spec, desk.catalogue)
     with desk.db.write() as session:

@@ -1,0 +1,99 @@
+"""A POST that comes again, with a key or without: what is the same job, and what is meant twice."""
+
+from datetime import datetime, timedelta
+
+import pytest
+from sqlalchemy import func, select
+
+from orchestrator.db.database import Database
+from orchestrator.db.job_tables import IdempotencyRow, JobRow
+from orchestrator.jobs.repeats import KEYS_KEPT, RETRY_WINDOW, Sender
+from orchestrator.jobs.request import JobRequest
+from orchestrator.jobs.submit import Desk, submit
+from orchestrator.loops.counts import Counts
+from orchestrator.loops.expire import ForgetKeys
+from orchestrator.tenancy.views import Tenant
+from tests.builders.live_api import make_catalogue
+from tests.builders.rows import NOW, make_file, make_tenant
+
+SECOND = timedelta(seconds=1)
+
+
+class Client:
+    """A client of one tenant that posts the same body again and again, unless told otherwise."""
+
+    def __init__(self, db: Database) -> None:
+        row = make_tenant(db)
+        self.desk = Desk(db, make_catalogue(), "file:///nowhere", max_live_jobs=100)
+        self.tenant = Tenant.of(row)
+        self.request = JobRequest(model="tiny", training_file=make_file(db, row).id)
+
+    def post(
+        self, retries: int = 0, after: timedelta = timedelta(0), *, key_id: str = "key-1", seed: int | None = None
+    ) -> str:
+        request = self.request if seed is None else self.request.model_copy(update={"seed": seed})
+        return submit(self.desk, self.tenant, request, None, NOW + after, Sender(key_id, retries))
+
+    @property
+    def jobs(self) -> int:
+        with self.desk.db.read() as session:
+            return session.scalar(select(func.count()).select_from(JobRow)) or 0
+
+
+@pytest.fixture
+def client(db: Database) -> Client:
+    return Client(db)
+
+
+@pytest.mark.parametrize("after", [timedelta(0), SECOND, RETRY_WINDOW])
+def test_a_repeat_gives_the_job_of_the_first_try(client: Client, after: timedelta) -> None:
+    first = client.post()
+    assert client.post(1, after) == client.post(2, after) == first
+    assert client.jobs == 1
+
+
+def test_a_repeat_whose_first_try_never_got_through_makes_the_job_once(client: Client) -> None:
+    assert client.post(1) == client.post(2, SECOND)
+    assert client.jobs == 1
+
+
+def test_a_first_try_that_waited_longer_than_its_repeat_makes_no_second_job(client: Client) -> None:
+    made = client.post(1, SECOND)
+    assert client.post(0) == made
+    assert client.jobs == 1
+
+
+def test_posts_that_say_they_are_the_first_are_meant(client: Client) -> None:
+    assert len({client.post(0, SECOND * number) for number in (3, 1, 2)}) == 3
+
+
+@pytest.mark.parametrize("other", [{"key_id": "key-2"}, {"seed": 1}, {"after": RETRY_WINDOW + SECOND}])
+def test_a_repeat_of_something_else_makes_its_own_job(client: Client, other: dict[str, object]) -> None:
+    assert client.post() != client.post(1, **other)
+
+
+def test_a_repeat_gives_the_newest_of_twins(client: Client) -> None:
+    client.post()
+    second = client.post(0, SECOND)
+    assert client.post(1, 2 * SECOND) == second
+
+
+def test_another_tenants_equal_body_is_another_job(db: Database, client: Client) -> None:
+    other = Client(db)
+    other.request = client.request.model_copy(update={"training_file": other.request.training_file})
+    assert client.post() != other.post(1)
+
+
+def test_keys_are_forgotten_after_a_day(client: Client, db: Database) -> None:
+    for key, at in (("old", NOW), ("young", NOW + SECOND)):
+        submit(client.desk, client.tenant, client.request, key, at)
+
+    assert forget(db, NOW + KEYS_KEPT) == Counts()
+    assert forget(db, NOW + KEYS_KEPT + SECOND) == Counts(forgotten=1)
+    with db.read() as session:
+        assert session.scalars(select(IdempotencyRow.key)).all() == ["young"]
+    assert timedelta(hours=24) < KEYS_KEPT
+
+
+def forget(db: Database, now: datetime) -> Counts:
+    return ForgetKeys(db).run_once(now)
