@@ -1,0 +1,131 @@
+"""`orchard webhooks …`: where you are told that a job has ended."""
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from api.cli.output import Format, FormatOption, say, show_list, show_one
+from api.cli.session import session_of
+from api.cli.webhook_calls import EVENT_PREFIX, WebhookCalls
+
+webhooks = typer.Typer(no_args_is_help=True, help="Be told when a job has ended.")
+
+
+class Event(StrEnum):
+    """How a job can end."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+EndpointId = Annotated[str, typer.Argument(metavar="ENDPOINT", help="Id we_….")]
+Events = Annotated[list[Event] | None, typer.Option("--event", help="End to be told of; repeat. All by default.")]
+KEEP_NOW = "Keep the signing secret now; it cannot be shown again."
+
+
+@webhooks.command("list")
+def list_endpoints(context: typer.Context, output: FormatOption = Format.TABLE) -> None:
+    """List your endpoints, newest first."""
+    columns = {
+        "ID": "id",
+        "NAME": "name",
+        "URL": "url",
+        "EVENTS": "event_types",
+        "ENABLED": "x_orchard.enabled",
+        "SECRET": "signing_secret_hint",
+    }
+    with session_of(context).tenant() as client:
+        show_list(WebhookCalls(client).list(), columns, output)
+
+
+@webhooks.command("create")
+def create_endpoint(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="For telling endpoints apart.")],
+    url: Annotated[str, typer.Argument(help="https://…")],
+    event: Events = None,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Add an endpoint. Its signing secret is shown this once."""
+    with session_of(context).tenant() as client:
+        made = WebhookCalls(client).create(name, url, event or Event)
+    say(KEEP_NOW)
+    show_one(made, output)
+
+
+@webhooks.command("update")
+def update_endpoint(
+    context: typer.Context,
+    endpoint_id: EndpointId,
+    name: Annotated[str | None, typer.Option(help="New name.")] = None,
+    url: Annotated[str | None, typer.Option(help="New URL.")] = None,
+    event: Events = None,
+    enabled: Annotated[bool | None, typer.Option("--enable/--disable", help="Switch it on or off.")] = None,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Change an endpoint; what is not named stays."""
+    changes: dict[str, Any] = {"name": name, "url": url}
+    changes["event_types"] = [EVENT_PREFIX + one for one in event] if event else None
+    changes["x_orchard"] = None if enabled is None else {"enabled": enabled}
+    with session_of(context).tenant() as client:
+        changed = {field: value for field, value in changes.items() if value is not None}
+        show_one(WebhookCalls(client).update(endpoint_id, changed), output)
+
+
+@webhooks.command("delete")
+def delete_endpoint(context: typer.Context, endpoint_id: EndpointId) -> None:
+    """Delete an endpoint; what waits to be sent there is dropped."""
+    with session_of(context).tenant() as client:
+        WebhookCalls(client).delete(endpoint_id)
+    say(f"{endpoint_id} is deleted.")
+
+
+@webhooks.command("rotate")
+def rotate_secret(
+    context: typer.Context,
+    endpoint_id: EndpointId,
+    keep_old: Annotated[bool, typer.Option("--keep-old", help="Sign with the old secret, too, for 24 hours.")] = False,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Change the signing secret. The new one is shown this once."""
+    with session_of(context).tenant() as client:
+        rotated = WebhookCalls(client).rotate(endpoint_id, keep_old=keep_old)
+    say(KEEP_NOW)
+    show_one(rotated, output)
+
+
+@webhooks.command("test")
+def send_sample(
+    context: typer.Context,
+    endpoint_id: EndpointId,
+    event: Annotated[Event, typer.Option(help="What the sample says.")] = Event.SUCCEEDED,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Send a signed sample now and show how the endpoint answered."""
+    with session_of(context).tenant() as client:
+        show_one(WebhookCalls(client).test(endpoint_id, event), output)
+
+
+@webhooks.command("deliveries")
+def list_deliveries(
+    context: typer.Context,
+    endpoint_id: EndpointId,
+    limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 20,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """List what was sent to an endpoint and what waits to be, newest first."""
+    columns = {
+        "ID": "id",
+        "JOB": "job_id",
+        "EVENT": "event_type",
+        "STATE": "state",
+        "TRIES": "attempts",
+        "STATUS": "last_status_code",
+        "ERROR": "last_error",
+        "LAST TRY": "last_try_at",
+        "NEXT TRY": "next_try_at",
+    }
+    with session_of(context).tenant() as client:
+        show_list(WebhookCalls(client).deliveries(endpoint_id, limit), columns, output)

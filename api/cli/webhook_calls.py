@@ -1,0 +1,53 @@
+"""Calls of `/v1/webhook_endpoints`."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from api.cli.client import Body, OrchardClient
+
+PATH = "/v1/webhook_endpoints"
+EVENT_PREFIX = "fine_tuning.job."
+
+
+@dataclass(frozen=True)
+class WebhookCalls:
+    """One method per call; every one raises CliError."""
+
+    client: "OrchardClient"
+
+    def list(self) -> "list[Body]":
+        """The tenant's endpoints, newest first."""
+        return list(self.client.pages(PATH, limit=10_000))
+
+    def create(self, name: str, url: str, events: Iterable[str]) -> "Body":
+        """A new endpoint, with its secret."""
+        body = {"name": name, "url": url, "event_types": [EVENT_PREFIX + event for event in events]}
+        return self.client.send("POST", PATH, json=body)
+
+    def update(self, endpoint_id: str, changes: dict[str, Any]) -> "Body":
+        """An endpoint with some fields changed."""
+        return self.client.send("POST", _of(endpoint_id), json=changes)
+
+    def delete(self, endpoint_id: str) -> None:
+        """No endpoint any more."""
+        self.client.send("DELETE", _of(endpoint_id))
+
+    def rotate(self, endpoint_id: str, *, keep_old: bool) -> "Body":
+        """An endpoint with a new secret."""
+        body = {"keep_old_secret_active_for_24_hours": keep_old}
+        return self.client.send("POST", _of(endpoint_id, "rotate_secret"), json=body)
+
+    def test(self, endpoint_id: str, event: str) -> "Body":
+        """How the endpoint answered a sample."""
+        return self.client.send("POST", _of(endpoint_id, "test"), json={"event_type": EVENT_PREFIX + event})
+
+    def deliveries(self, endpoint_id: str, limit: int) -> "list[Body]":
+        """What was sent there, newest first."""
+        return list(self.client.pages(_of(endpoint_id, "deliveries"), limit))
+
+
+def _of(endpoint_id: str, *rest: str) -> str:
+    return "/".join((PATH, quote(endpoint_id, safe=""), *rest))
