@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from api.cli.commands import account, admin, doctor, jobs, models, submit, up
+from api.cli.commands import account, admin, doctor, jobs, models, submit, up, usage, webhooks
 from api.cli.errors import CliError
 from api.cli.exit_codes import EPILOG
 from api.cli.output import say
@@ -53,10 +53,12 @@ for panel, commands in {
     "Jobs": (submit.submit, jobs.jobs, jobs.show, jobs.watch, jobs.logs, jobs.cancel),
     "Models": (models.bases, models.adapters, models.download),
     "This machine": (up.up, doctor.doctor, account.login, account.whoami, submit.schema),
+    "Account": (usage.usage,),
     "Operator": (admin.hosts,),
 }.items():
     for command in commands:
         app.command(rich_help_panel=panel)(command)
+app.add_typer(webhooks.webhooks, name="webhooks", rich_help_panel="Account")
 app.add_typer(admin.tenants, name="tenants", rich_help_panel="Operator")
 app.add_typer(admin.keys, name="keys", rich_help_panel="Operator")
 
