@@ -1,12 +1,16 @@
 """Admission by planners that race: the books are counted again under one lock, so no device or seat is given twice."""
 
+import contextlib
 import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sqlalchemy import select
 
+from orchestrator.catalogue.entries import Catalogue
 from orchestrator.db.database import Database
 from orchestrator.db.host_states import HOLDS_DEVICE
 from orchestrator.db.job_tables import AttemptRow, JobRow
@@ -14,6 +18,7 @@ from orchestrator.db.tables import HostRow
 from orchestrator.jobs.states import JobState
 from orchestrator.loops.burial import Burial
 from orchestrator.loops.schedule import Schedule
+from orchestrator.scheduling import apply
 from orchestrator.scheduling.apply import Applier
 from orchestrator.scheduling.load import load_snapshot
 from orchestrator.scheduling.plan import Admit, RetireHost, StartHost, plan
@@ -80,6 +85,50 @@ def test_a_host_that_got_a_seat_since_is_not_retired(db: Database):
     assert usage(db) == (1, Counter({host.id: 1}))
 
 
+@pytest.mark.parametrize(("counted", "count"), [("device_is_free", 1), ("host_with_room", 3)])
+def test_two_that_count_at_once_do_not_both_find_the_last_one_free(
+    db: Database, monkeypatch: pytest.MonkeyPatch, counted: str, count: int
+):
+    """Each waits, after counting, until the other has counted as well, which it cannot."""
+    catalogue = make_catalogue(devices=1, max_seats=count)
+    tenant = make_tenant(db)
+    taken = count - 1 if counted == "host_with_room" else 0
+    host = make_host(db, state="ready") if counted == "host_with_room" else None
+    for _ in range(taken):
+        make_job(db, JobState.RUNNING, tenant, host=host)
+    for _ in range(2):
+        make_job(db, tenant=tenant)
+    both = threading.Barrier(2)
+    real = getattr(apply, counted)
+
+    def counting(*arguments: object) -> object:
+        found = real(*arguments)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(0.5)
+        return found
+
+    monkeypatch.setattr(apply, counted, counting)
+    applier = Applier(db, catalogue, Path("/nowhere"), lease_ttl_s=60)
+    wanted = StartHost if counted == "device_is_free" else Admit
+    actions = competing(db, catalogue, wanted)
+    threads = [threading.Thread(target=applier.apply, args=(action, NOW)) for action in actions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    hosts, seats = usage(db)
+    assert hosts == 1
+    assert sum(seats.values()) == taken + (wanted is Admit)
+
+
+def competing(db: Database, catalogue: Catalogue, wanted: type) -> list:
+    """Two actions of one kind that want the same: of two plans, or of a plan and one for the next job in line."""
+    with db.read() as session:
+        snapshots = [load_snapshot(session, catalogue, 600, NOW) for _ in range(2)]
+    snapshots[1] = replace(snapshots[1], waiting=snapshots[1].waiting[1:])
+    return [next(action for action in plan(each, NOW) if isinstance(action, wanted)) for each in snapshots]
+
+
 def test_planners_that_race_never_exceed_what_there_is(db: Database):
     """Nothing ends while they race, so what holds at the end held at every commit."""
     tenant = make_tenant(db)
@@ -87,24 +136,16 @@ def test_planners_that_race_never_exceed_what_there_is(db: Database):
         make_job(db, tenant=tenant)
     together = threading.Barrier(PLANNERS)
     applied: Counter[str] = Counter()
-    errors: list[Exception] = []
 
     def race() -> None:
         schedule = Schedule(make_applier(db), host_idle_s=600)
-        try:
-            for _ in range(4):
-                together.wait(30)
-                applied.update(schedule.run_once(NOW))
-        except Exception as error:  # noqa: BLE001  # told by the test
-            errors.append(error)
-            together.abort()
+        for _ in range(4):
+            together.wait(30)
+            applied.update(schedule.run_once(NOW))
 
-    threads = [threading.Thread(target=race) for _ in range(PLANNERS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert errors == []
+    with ThreadPoolExecutor(PLANNERS) as pool:
+        for raced in [pool.submit(race) for _ in range(PLANNERS)]:
+            raced.result()
     hosts, seats = usage(db)
     assert hosts == 2
     assert sorted(seats.values()) == [3, 3]
