@@ -18,7 +18,7 @@ class WebhookCalls:
 
     client: "OrchardClient"
 
-    def list(self) -> "list[Body]":
+    def endpoints(self) -> "list[Body]":
         """The tenant's endpoints, newest first."""
         return list(self.client.pages(PATH, limit=10_000))
 

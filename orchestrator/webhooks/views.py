@@ -104,7 +104,7 @@ class DeliveryView(BaseModel):
             event_type=row.event_type,
             job_id=row.job_id,
             created_at=int(row.created_at.timestamp()),
-            state=row.state,  # type: ignore[arg-type]  # the schema's CHECK allows these three
+            state=row.state,
             attempts=row.attempts,
             last_try_at=_seconds(row.last_try_at),
             last_status_code=row.last_status_code,

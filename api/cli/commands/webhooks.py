@@ -37,7 +37,7 @@ def list_endpoints(context: typer.Context, output: FormatOption = Format.TABLE) 
         "SECRET": "signing_secret_hint",
     }
     with session_of(context).tenant() as client:
-        show_list(WebhookCalls(client).list(), columns, output)
+        show_list(WebhookCalls(client).endpoints(), columns, output)
 
 
 @webhooks.command("create")
