@@ -140,6 +140,7 @@ class Publish:
             base_licence=base.licence if base else None,
             eval_loss_before=row.eval_loss_before,
             eval_loss_after=row.eval_loss_after,
+            best_step=row.best_step,
             metrics=tuple(_curves(_metric_events(session, row.id))),
             job_url=f"{self.public_url}/v1/fine_tuning/jobs/{row.id}" if self.public_url else None,
         )

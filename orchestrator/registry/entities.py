@@ -46,16 +46,18 @@ def evaluations(publication: Publication, run: "Run", model: "LoggedModel") -> I
     uses = datasets(publication)
     data = uses.get("validation", uses["training"])
     about = {"model_id": model.model_id, "dataset_name": data.file_id, "dataset_digest": data.sha256[:DIGEST_CHARS]}
-    last = last_step(publication)
+    step = adapter_step(publication)
     losses = (
         ("eval_loss_before", publication.eval_loss_before, 0),
-        ("eval_loss_after", publication.eval_loss_after, last),
+        ("eval_loss_after", publication.eval_loss_after, step),
     )
-    for name, value, step in losses:
+    for name, value, at in losses:
         if value is not None:
-            yield Metric(name, value, run.info.start_time, step, run_id=run.info.run_id, **about)
+            yield Metric(name, value, run.info.start_time, at, run_id=run.info.run_id, **about)
 
 
-def last_step(publication: Publication) -> int:
+def adapter_step(publication: Publication) -> int:
     """The optimizer step that the adapter stands for."""
+    if publication.best_step is not None:
+        return publication.best_step
     return max((point.step for point in publication.metrics), default=0)

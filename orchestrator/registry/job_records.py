@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.registry.card import model_card
-from orchestrator.registry.entities import curves, dataset_inputs, evaluations, last_step, params
+from orchestrator.registry.entities import adapter_step, curves, dataset_inputs, evaluations, params
 from orchestrator.registry.errors import AdapterRefused
 from orchestrator.registry.mlmodel import PEFT_FOLDER, TOKENIZER_FOLDER, adapter_mlmodel
 from orchestrator.registry.port import Publication, Registered
@@ -104,7 +104,7 @@ class JobRecords:
         known = {made.model_id for made in run.outputs.model_outputs} if run.outputs else set()
         if model.model_id not in known:
             self.client.log_outputs(
-                run.info.run_id, [LoggedModelOutput(model.model_id, step=last_step(self.publication))]
+                run.info.run_id, [LoggedModelOutput(model.model_id, step=adapter_step(self.publication))]
             )
 
     def _log_metrics(self, run: "Run", model: "LoggedModel") -> None:

@@ -37,6 +37,8 @@ class Publication:
     base_licence: str | None = None
     eval_loss_before: float | None = None
     eval_loss_after: float | None = None
+    best_step: int | None = None
+    """Step the weights are of, where early stopping chose it; None: the last."""
     metrics: tuple[MetricPoint, ...] = ()
     job_url: str | None = None
 

@@ -44,6 +44,7 @@ def adapter_tags(publication: Publication) -> dict[str, str]:
             "orchard.validation_dataset_sha256": validation.sha256 if validation else None,
             "orchard.eval_loss_before": publication.eval_loss_before,
             "orchard.eval_loss_after": publication.eval_loss_after,
+            "orchard.best_step": publication.best_step,
         }
     )
 

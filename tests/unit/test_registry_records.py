@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.registry.card import model_card
+from orchestrator.registry.entities import adapter_step
 from orchestrator.registry.mlmodel import adapter_mlmodel
 from orchestrator.registry.names import MAX_NAME_CHARS, fine_tuned_model_name, registered_name
 from orchestrator.registry.provenance import adapter_tags, hyperparameters
@@ -56,6 +57,14 @@ def test_a_fine_tuned_model_is_named_after_base_tenant_suffix_and_job() -> None:
     assert not fine_tuned_model_name("org/x", "acme", None, "ftjob-2").endswith(tail)
 
 
+def test_an_adapter_stands_for_its_last_step_or_for_the_one_that_early_stopping_chose(tmp_path: Path) -> None:
+    last, best = make_publication(tmp_path, "acme"), make_publication(tmp_path, "acme", best_step=1)
+    assert adapter_step(last) == max(point.step for point in last.metrics) > 1
+    assert adapter_step(best) == 1
+    assert "orchard.best_step" not in adapter_tags(last)
+    assert adapter_tags(best)["orchard.best_step"] == "1"
+
+
 def test_what_is_not_known_is_left_out_of_the_tags(tmp_path: Path) -> None:
     known = adapter_tags(make_publication(tmp_path, "acme"))
     unknown = adapter_tags(make_publication(tmp_path, "acme", eval_loss_after=None, base_licence=None, job_url=None))
@@ -73,8 +82,8 @@ def test_validation_data_appear_beside_the_training_data(tmp_path: Path) -> None
 def test_no_hyperparameter_is_forgotten(tmp_path: Path) -> None:
     publication = make_publication(tmp_path, "acme")
     written = hyperparameters(publication)
-    assert {f"training.{name}" for name in type(publication.spec.training).model_fields} <= written.keys()
-    assert {f"method.{name}" for name in type(publication.spec.method).model_fields} <= written.keys()
+    for group, numbers in (("training", publication.spec.training), ("method", publication.spec.method)):
+        assert {f"{group}.{name}" for name, value in numbers if value is not None} <= written.keys()
 
 
 @pytest.mark.parametrize(
