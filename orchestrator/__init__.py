@@ -7,6 +7,7 @@ Rooms
 - `db`: tables and sessions. `tenancy`: tenants and API keys. `files`: uploads and their validation.
 - `catalogue`: the bases and flavors an operator offers. `jobs`: submission, queries and the one state machine.
 - `scheduling`: snapshot -> `plan` (pure) -> actions. `cluster`: the port to hosts (Ray, in-process).
+- `webhooks`: telling tenants that a job has ended. `usage`: the ledger of what was trained.
 - `loops`: the steps that move jobs, each `run_once(now) -> Counts`. `registry`: publishing to MLflow.
 - `embedded`: the whole stack as processes of one machine.
 
