@@ -1,0 +1,127 @@
+"""A deleted model leaves storage and is marked in the registry, sooner or later, whatever is down meanwhile."""
+
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.utils.workspace_context import ServerWorkspaceContext
+from sqlalchemy import update
+
+from orchestrator.db.database import Database
+from orchestrator.db.job_tables import JobRow
+from orchestrator.errors import StorageDown
+from orchestrator.jobs.models import delete_model
+from orchestrator.jobs.states import JobState
+from orchestrator.loops.counts import Counts
+from orchestrator.loops.retract import Retract
+from orchestrator.registry.errors import RegistryRefused, RegistryUnavailable
+from orchestrator.registry.mlflow_registry import MlflowRegistry
+from orchestrator.tenancy.views import Tenant
+from tests.builders.live_api import make_catalogue
+from tests.builders.mlflow_server import MlflowServer
+from tests.builders.publications import make_manifest, make_publication, write_adapter
+from tests.builders.rows import NOW, make_job, make_tenant
+
+
+class Marks:
+    """A registry that keeps what it was asked to mark, and fails as often as it is told to."""
+
+    def __init__(self, *failures: Exception) -> None:
+        self.failures = list(failures)
+        self.marked: list[tuple[str, str, str, datetime]] = []
+
+    def retract(self, tenant_slug: str, name: str, version: str, deleted_at: datetime) -> None:
+        if self.failures:
+            raise self.failures.pop(0)
+        self.marked.append((tenant_slug, name, version, deleted_at))
+
+
+class Deleted:
+    """A model whose tenant has deleted it, with an adapter in storage."""
+
+    def __init__(self, db: Database, folder: Path) -> None:
+        tenant = make_tenant(db)
+        self.folder = folder / tenant.slug
+        write_adapter(self.folder)
+        adapter = make_manifest(self.folder).model_dump(mode="json")
+        self.slug, self.job = tenant.slug, make_job(db, JobState.SUCCEEDED, tenant, adapter=adapter)
+        delete_model(db, make_catalogue(), Tenant.of(tenant), self.job.fine_tuned_model or "", NOW)
+
+    def is_retracted(self, db: Database) -> bool:
+        with db.read() as session:
+            return session.get_one(JobRow, self.job.seq).retracted_at is not None
+
+    @property
+    def mark(self) -> tuple[str, str, str, datetime]:
+        return (self.slug, self.job.registry_name or "", "1", NOW)
+
+
+def test_what_was_deleted_is_removed_and_marked_once(db: Database, tmp_path: Path) -> None:
+    kept = make_job(db, JobState.SUCCEEDED)
+    model, registry = Deleted(db, tmp_path), Marks()
+
+    assert Retract(db, registry).run_once(NOW) == Counts(retracted=1)
+    assert Retract(db, registry).run_once(NOW) == Counts()
+    assert (registry.marked, model.folder.exists()) == ([model.mark], False)
+    with db.read() as session:
+        assert session.get_one(JobRow, kept.seq).retracted_at is None
+
+
+def test_a_registry_that_is_away_delays_the_mark(db: Database, tmp_path: Path) -> None:
+    first, second = Deleted(db, tmp_path), Deleted(db, tmp_path)
+    registry = Marks(RegistryUnavailable("away"))
+
+    assert Retract(db, registry).run_once(NOW) == Counts(delayed=1)
+    assert not first.is_retracted(db)
+    assert Retract(db, registry).run_once(NOW) == Counts(retracted=2)
+    assert registry.marked == [first.mark, second.mark]
+
+
+def test_a_refusal_is_not_repeated_and_holds_up_nobody(db: Database, tmp_path: Path) -> None:
+    first, second = Deleted(db, tmp_path), Deleted(db, tmp_path)
+    registry = Marks(RegistryRefused("no"))
+
+    assert Retract(db, registry).run_once(NOW) == Counts(retracted=2)
+    assert first.is_retracted(db)
+    assert registry.marked == [second.mark]
+
+
+def test_storage_that_is_away_delays_everything(db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, registry = Deleted(db, tmp_path), Marks()
+
+    def down(uri: str) -> None:
+        raise StorageDown
+
+    with monkeypatch.context() as outage:
+        outage.setattr("orchestrator.loops.retract.remove", down)
+        assert Retract(db, registry).run_once(NOW) == Counts(delayed=1)
+    assert (registry.marked, model.is_retracted(db)) == ([], False)
+    assert Retract(db, registry).run_once(NOW) == Counts(retracted=1)
+
+
+def test_a_job_that_was_never_registered_needs_no_mark(db: Database, tmp_path: Path) -> None:
+    model, registry = Deleted(db, tmp_path), Marks()
+    with db.write() as session:
+        session.execute(update(JobRow).where(JobRow.id == model.job.id).values(registry_version=None))
+    assert Retract(db, registry).run_once(NOW) == Counts(retracted=1)
+    assert registry.marked == []
+
+
+@pytest.mark.slow
+def test_in_mlflow_the_version_stays_with_a_tag_and_without_its_alias(
+    mlflow_server: MlflowServer, tmp_path: Path
+) -> None:
+    registry, slug = MlflowRegistry(mlflow_server.uri), "tenant-retract"
+    publication = make_publication(tmp_path, slug)
+    old = registry.publish(publication, tmp_path / "adapter")
+    for _ in range(2):
+        registry.retract(slug, old.name, old.version, NOW)
+    registry.retract(slug, old.name, "99", NOW)
+    registry.retract(slug, "never-published", "1", NOW)
+
+    client = MlflowClient(mlflow_server.uri, mlflow_server.uri)
+    with ServerWorkspaceContext(slug):
+        version = client.get_model_version(old.name, old.version)
+    assert version.tags["orchard.deleted"] == NOW.isoformat()
+    assert version.aliases == []
