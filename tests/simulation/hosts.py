@@ -10,7 +10,7 @@ from typing import Any
 import fsspec
 
 from orchestrator.cluster.inprocess import InProcessCluster
-from tests.builders.scripted_host import ScriptedHost
+from tests.builders.scripted_host import ScriptedHost, ScriptedSeat
 from tests.simulation.faults import Faults, LostCall, Nonsense
 from workers.contract.errors import ErrorCode
 from workers.contract.reports import CheckpointRejected, ExitClass, HostReport, Report, StepReport
@@ -86,12 +86,15 @@ class SimHost(ScriptedHost):
                 self.checkpoint(job_id)
 
     def leave(self, job_id: str) -> None:
-        """A preempted seat that has not begun has nothing to save."""
+        """A preempted seat saves its step, unless that is saved already."""
         seat = self.seats[job_id]
-        if seat.asked_to_leave is ExitClass.PREEMPTED and not seat.step:
+        if seat.asked_to_leave is ExitClass.PREEMPTED and not self._unsaved(seat):
             self._end(job_id, ExitClass.PREEMPTED)
         else:
             super().leave(job_id)
+
+    def _unsaved(self, seat: ScriptedSeat) -> bool:
+        return seat.step > 0 and seat.step % CHECKPOINT_EVERY != 0
 
     def _resume(self, job_id: str) -> None:
         order = self.seats[job_id].order
