@@ -25,13 +25,13 @@ def _principal(
 PrincipalDep = Annotated[Principal, Depends(_principal)]
 
 
-def _tenant(principal: PrincipalDep) -> Tenant:
+async def _tenant(principal: PrincipalDep) -> Tenant:
     if principal.tenant is None:
         raise Forbidden("This is an admin key. Files, jobs and models belong to tenants: use a tenant's key.")
     return principal.tenant
 
 
-def _admin(principal: PrincipalDep) -> Principal:
+async def _admin(principal: PrincipalDep) -> Principal:
     if principal.role is not Role.ADMIN:
         raise Forbidden("This needs an admin key.")
     return principal

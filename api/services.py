@@ -80,7 +80,8 @@ class Services:
         return Trials(self.db, Sender(self.webhook_reach), self.vault)
 
 
-def _services(request: Request) -> Services:
+async def _services(request: Request) -> Services:
+    """Async like every dependency that waits for nothing: it takes no thread."""
     return cast(Services, request.app.state.services)
 
 

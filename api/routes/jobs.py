@@ -21,7 +21,7 @@ from orchestrator.jobs.cancel import cancel
 from orchestrator.jobs.pause import pause, resume
 from orchestrator.jobs.repeats import Sender
 from orchestrator.jobs.request import JobRequest
-from orchestrator.jobs.submit import submit
+from orchestrator.jobs.submit import submit_and_show
 from orchestrator.jobs.views import CheckpointView, EventView, JobView
 from orchestrator.jobs.why import WhyView, why
 from orchestrator.paging import Window
@@ -60,8 +60,7 @@ def create_job(
     """Submit a job. A POST that is repeated, by its key or by its retry count, gives the job it made."""
     now = services.clock()
     sender = Sender(principal.key_id, x_stainless_retry_count)
-    job_id = submit(services.desk, tenant, body, idempotency_key, now, sender)
-    return queries.get_job(services.db, tenant.id, job_id, now)
+    return submit_and_show(services.desk, tenant, body, idempotency_key, now, sender)
 
 
 @router.get("", responses=documented(), openapi_extra=_DEEP_OBJECT)

@@ -1,8 +1,9 @@
 """`Database`: short read and write transactions over either engine."""
 
 import copy
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Final, Self
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
@@ -18,14 +19,16 @@ class Database:
     """A pool of connections and the two kinds of transaction.
 
     `write()` takes SQLite's write lock at once (`BEGIN IMMEDIATE`): a lock asked for in mid-transaction cannot be
-    waited for and fails as "database is locked". On PostgreSQL both kinds are READ COMMITTED, and writers compare
-    and set. Errors name no values: rows hold digests of keys, lease tokens and what tenants wrote.
+    waited for and fails as "database is locked". Threads of this process take turns before that, for SQLite would have
+    them sleep and try again. On PostgreSQL both kinds are READ COMMITTED, and writers compare and set. Errors name no
+    values: rows hold digests of keys, lease tokens and what tenants wrote.
     """
 
     def __init__(self, url: str) -> None:
         self.engine = _engine(url)
         self._writer = self.engine.execution_options(**{_WRITE: True})
         self._fence: Callable[[Session], None] | None = None
+        self._turn = threading.Lock() if self.engine.dialect.name == "sqlite" else nullcontext()
 
     def fenced(self, fence: Callable[[Session], None]) -> Self:
         """The same pool, but each write begins with `fence(session)`, which raises to have nothing written."""
@@ -42,7 +45,7 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Session]:
         """A session that commits when the block ends, or rolls back when it raises."""
-        with Session(self._writer, expire_on_commit=False) as session, session.begin():
+        with self._turn, Session(self._writer, expire_on_commit=False) as session, session.begin():
             if self._fence is not None:
                 self._fence(session)
             yield session

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
-from sqlalchemy import ColumnElement, and_, or_, select
+from sqlalchemy import BindParameter, ColumnElement, and_, bindparam, or_, select
 from sqlalchemy.orm import Session
 
 from orchestrator.db.database import Database
@@ -58,15 +59,20 @@ def report(db: Database, tenant_id: str, file_id: str, now: datetime) -> str:
     return "\n".join([head, *(f"{describe(issue)} [{issue.code}]" for issue in issues), *tail]) + "\n"
 
 
-def visible(tenant_id: str, now: datetime) -> ColumnElement[bool]:
+def visible(tenant_id: str | BindParameter[str], now: datetime | BindParameter[datetime]) -> ColumnElement[bool]:
     """The condition under which a tenant sees a file."""
     alive = or_(FileRow.expires_at.is_(None), FileRow.expires_at > now)
     return and_(FileRow.tenant_id == tenant_id, FileRow.deleted_at.is_(None), alive)
 
 
+_VISIBLE_FILE: Final = select(FileRow).where(
+    FileRow.id == bindparam("file_id"), visible(bindparam("tenant_id"), bindparam("now"))
+)
+
+
 def visible_file(session: Session, tenant_id: str, file_id: str, now: datetime, param: str = "file_id") -> FileRow:
     """The row, for use inside the orchestrator. `param`: the request field that named it. Raises: NotFound."""
-    row = session.scalar(select(FileRow).where(FileRow.id == file_id, visible(tenant_id, now)))
+    row = session.scalar(_VISIBLE_FILE, {"file_id": file_id, "tenant_id": tenant_id, "now": now})
     if row is None:
         raise NotFound(f"No such File object: {file_id}", param=param)
     return row

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, and_, exists, func, select
+from sqlalchemy import ColumnElement, Select, and_, bindparam, exists, func, select
 from sqlalchemy.orm import Session
 
 from orchestrator.db.database import Database
@@ -30,7 +30,7 @@ class NewEvents:
 def get_job(db: Database, tenant_id: str, job_id: str, now: datetime) -> JobView:
     """One job. Raises: NotFound."""
     with db.read() as session:
-        found = session.execute(_jobs().where(JobRow.id == job_id, JobRow.tenant_id == tenant_id)).one_or_none()
+        found = session.execute(_ONE_JOB, {"job_id": job_id, "tenant_id": tenant_id}).one_or_none()
     if found is None:
         raise no_such_job(job_id)
     return job_view(*found, now)
@@ -99,6 +99,9 @@ def _jobs() -> Select[JobRow, str, str | None]:
         .outerjoin(AttemptRow, newest)
         .outerjoin(HostRow, HostRow.id == AttemptRow.host_id)
     )
+
+
+_ONE_JOB: Final = _jobs().where(JobRow.id == bindparam("job_id"), JobRow.tenant_id == bindparam("tenant_id"))
 
 
 def _has_pair(db: Database, key: str, value: str) -> ColumnElement[bool]:

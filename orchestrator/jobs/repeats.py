@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Self
 
-from sqlalchemy import ColumnElement, delete, select
+from sqlalchemy import bindparam, delete, select
 from sqlalchemy.orm import Session
 
 from orchestrator.db.database import Database
@@ -89,15 +89,25 @@ def forget_keys(db: Database, now: datetime) -> int:
         return len(session.execute(old.returning(IdempotencyRow.key)).all())
 
 
+_SAME_POST: Final = (
+    select(JobRow.id)
+    .where(JobRow.post_sha256 == bindparam("post_sha256"), JobRow.tenant_id == bindparam("tenant_id"))
+    .where(JobRow.created_at >= bindparam("since"), JobRow.post_retries >= bindparam("retries"))
+    .order_by(JobRow.seq.desc())
+    .limit(1)
+)
+
+
 def _find_same_post(session: Session, mark: Mark) -> str | None:
-    same = (JobRow.post_sha256 == mark.post_sha256, JobRow.tenant_id == mark.tenant_id, _is_ours(mark))
-    return session.scalars(select(JobRow.id).where(*same).order_by(JobRow.seq.desc())).first()
-
-
-def _is_ours(mark: Mark) -> ColumnElement[bool]:
-    if mark.retries:
-        return JobRow.created_at >= mark.arrived_at - RETRY_WINDOW
-    return (JobRow.post_retries > 0) & (JobRow.created_at >= mark.arrived_at)
+    """A repeat looks back; a first try looks for repeats that overtook it."""
+    repeats = mark.retries > 0
+    found = {
+        "post_sha256": mark.post_sha256,
+        "tenant_id": mark.tenant_id,
+        "since": mark.arrived_at - RETRY_WINDOW if repeats else mark.arrived_at,
+        "retries": 0 if repeats else 1,
+    }
+    return session.scalar(_SAME_POST, found)
 
 
 def _sha256(text: str) -> str:

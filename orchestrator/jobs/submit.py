@@ -3,8 +3,9 @@
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from orchestrator.catalogue.entries import Catalogue
@@ -15,11 +16,12 @@ from orchestrator.files.queries import visible_file
 from orchestrator.files.storage import job_uri
 from orchestrator.ids import new_id
 from orchestrator.jobs.events import EventDraft, record
+from orchestrator.jobs.queries import get_job
 from orchestrator.jobs.repeats import ANYBODY, Mark, Sender, find_earlier
 from orchestrator.jobs.request import JobRequest
 from orchestrator.jobs.resolve import Identity, check_fits, offered_base, resolve
 from orchestrator.jobs.states import DEADLINE_S, Desired, JobState
-from orchestrator.jobs.views import hyperparameters_of
+from orchestrator.jobs.views import JobView, hyperparameters_of, job_view
 from orchestrator.tenancy.hold import hold_tenant
 from orchestrator.tenancy.views import Tenant
 from workers.contract.failpoints import failpoint
@@ -46,7 +48,20 @@ def submit(
 
     Raises: InvalidRequest, NotFound (files), QuotaExceeded, IdempotencyMismatch.
     """
-    mark = Mark.of(tenant.id, request, key, sender, now)
+    made = _make(desk, tenant, request, Mark.of(tenant.id, request, key, sender, now), now)
+    return made if isinstance(made, str) else made.id
+
+
+def submit_and_show(
+    desk: Desk, tenant: Tenant, request: JobRequest, key: str | None, now: datetime, sender: Sender = ANYBODY
+) -> JobView:
+    """`submit`, and the job as its owner sees it; a new one is not read again."""
+    made = _make(desk, tenant, request, Mark.of(tenant.id, request, key, sender, now), now)
+    return get_job(desk.db, tenant.id, made, now) if isinstance(made, str) else job_view(made, None, None, now)
+
+
+def _make(desk: Desk, tenant: Tenant, request: JobRequest, mark: Mark, now: datetime) -> JobRow | str:
+    """The row of a new job, or the id of the one that this POST made before."""
     if mark.says_it_repeats:  # then it is answered even where nothing new would be taken
         with desk.db.read() as session:
             if earlier := find_earlier(session, mark):
@@ -57,12 +72,12 @@ def submit(
         hold_tenant(session, tenant.id)
         if winner := find_earlier(session, mark):  # the same POST came twice at once; the other one was first
             return winner
-        _insert(session, desk, request, spec, mark, now)
+        row = _insert(session, desk, request, spec, mark, now)
         if mark.key is not None:
             session.add(mark.row(mark.key, spec.job_id))
         failpoint("submit.before_commit")
     failpoint("submit.after_commit")
-    return spec.job_id
+    return row
 
 
 def draft_spec(desk: Desk, tenant: Tenant, request: JobRequest, now: datetime) -> JobSpec:
@@ -96,9 +111,11 @@ def _dataset(session: Session, tenant: Tenant, file_id: str, param: str, now: da
     return DatasetRef(file_id=row.id, uri=row.uri, sha256=row.sha256, rows=row.rows, format=DatasetFormat(row.format))
 
 
-def _insert(session: Session, desk: Desk, request: JobRequest, spec: JobSpec, mark: Mark, now: datetime) -> None:
-    live = select(func.count()).where(JobRow.tenant_id == spec.tenant_id, JobRow.finished_at.is_(None))
-    if (count := session.scalar(live) or 0) >= desk.max_live_jobs:
+_LIVE: Final = select(func.count()).where(JobRow.tenant_id == bindparam("tenant_id"), JobRow.finished_at.is_(None))
+
+
+def _insert(session: Session, desk: Desk, request: JobRequest, spec: JobSpec, mark: Mark, now: datetime) -> JobRow:
+    if (count := session.scalar(_LIVE, {"tenant_id": spec.tenant_id}) or 0) >= desk.max_live_jobs:
         raise QuotaExceeded(
             f"You have {count} jobs queued or running; at most {desk.max_live_jobs} are allowed. "
             "Wait for one to end, or cancel one."
@@ -106,9 +123,11 @@ def _insert(session: Session, desk: Desk, request: JobRequest, spec: JobSpec, ma
     for param, data in (("training_file", spec.data.training), ("validation_file", spec.data.validation)):
         if data is not None:  # a deletion may have come between
             visible_file(session, spec.tenant_id, data.file_id, now, param)
-    session.add(_row(request, spec, mark, now))
+    row = _row(request, spec, mark, now)
+    session.add(row)
     session.flush()
     record(session, spec.tenant_id, spec.job_id, EventDraft(f"Created fine-tuning job: {spec.job_id}"), now)
+    return row
 
 
 def _row(request: JobRequest, spec: JobSpec, mark: Mark, now: datetime) -> JobRow:

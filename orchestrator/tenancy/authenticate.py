@@ -2,8 +2,9 @@
 
 import secrets
 from datetime import datetime, timedelta
+from typing import Final
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 
 from orchestrator.db.database import Database
 from orchestrator.db.tables import ApiKeyRow, TenantRow
@@ -11,6 +12,11 @@ from orchestrator.errors import Unauthenticated
 from orchestrator.tenancy.keys import KEY_PREFIX, digest_of
 from orchestrator.tenancy.views import Principal, Role, Tenant
 
+_BY_DIGEST: Final = (
+    select(ApiKeyRow, TenantRow)
+    .outerjoin(TenantRow, TenantRow.id == ApiKeyRow.tenant_id)
+    .where(ApiKeyRow.digest == bindparam("digest"))
+)
 TOUCH_EVERY_S = 60  # `last_used_at` is this coarse: a write for every read request would be a poor trade
 
 
@@ -26,9 +32,8 @@ def authenticate(db: Database, secret: str | None, organization: str | None, now
             "(i.e. Authorization: Bearer YOUR_KEY)."
         )
     digest = digest_of(secret)
-    query = select(ApiKeyRow, TenantRow).outerjoin(TenantRow, TenantRow.id == ApiKeyRow.tenant_id)
     with db.read() as session:
-        found = session.execute(query.where(ApiKeyRow.digest == digest)).one_or_none()
+        found = session.execute(_BY_DIGEST, {"digest": digest}).one_or_none()
     if found is None or not secrets.compare_digest(found[0].digest, digest):
         raise Unauthenticated(f"Incorrect API key provided: {masked(secret)}. Ask your administrator for a key.")
     key, tenant = found

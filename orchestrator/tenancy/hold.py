@@ -1,9 +1,13 @@
 """One writer at a time for decisions that span several rows of a tenant."""
 
-from sqlalchemy import select
+from typing import Final
+
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from orchestrator.db.tables import TenantRow
+
+_HOLD: Final = select(TenantRow.id).where(TenantRow.id == bindparam("tenant_id")).with_for_update()
 
 
 def hold_tenant(session: Session, tenant_id: str) -> None:
@@ -11,4 +15,5 @@ def hold_tenant(session: Session, tenant_id: str) -> None:
 
     PostgreSQL locks the row. SQLite drops FOR UPDATE, and needs none: `Database.write` has begun IMMEDIATE.
     """
-    session.execute(select(TenantRow.id).where(TenantRow.id == tenant_id).with_for_update())
+    if session.get_bind().dialect.name != "sqlite":
+        session.execute(_HOLD, {"tenant_id": tenant_id})
