@@ -17,6 +17,7 @@ from orchestrator.files.validate import DatasetValidator, Findings
 from orchestrator.files.views import FileView
 from orchestrator.ids import new_id
 from orchestrator.text import Line
+from workers.contract.failpoints import failpoint
 
 
 def _plain_name(name: str) -> str:
@@ -97,6 +98,7 @@ def upload(db: Database, tenant_id: str, shelf: Shelf, new: NewFile, stream: IO[
     """
     stored = store(shelf.storage_uri, tenant_id, read_chunks(stream), shelf.max_file_bytes)
     row = stored.row(new, now)
+    failpoint("upload.stored")
     with db.write() as session:
         session.add(row)
     return FileView.of(row)

@@ -31,6 +31,7 @@ from orchestrator.jobs.transition import JobRef, amend, transition
 from orchestrator.loops.counts import Counts
 from orchestrator.loops.reports import Seated, end_attempt
 from workers.contract.errors import ErrorCode
+from workers.contract.failpoints import failpoint
 from workers.contract.reports import ExitClass
 
 
@@ -50,6 +51,7 @@ class Sweep:
         for row in rested:
             with self.db.write() as session:
                 again = transition(session, JobRef.of(row), JobState.QUEUED, EventDraft("Back in the queue"), now=now)
+            failpoint("sweep.moved")
             counts["requeued" if again else "stale"] += 1
         for row in late:
             with self.db.write() as session:
