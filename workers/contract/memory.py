@@ -20,6 +20,7 @@ SNAPSHOT_BYTES: Final = 12  # per trained weight, while a checkpoint is written:
 LINEAR_BYTES: Final = {Quantization.NF4: 0.5 + 4 / 64, Quantization.INT8: 1.01}  # NF4: one fp32 absmax per 64 weights
 CHUNK_LOGITS: Final = 1 << 25  # logits worked on at a time; more only where a base's own head must make them
 LOGIT_BYTES: Final = 8  # fp32, before and after the softmax
+SLACK: Final = 1.25  # on activations, for what an allocator cannot use again; glibc's may keep more, so hosts measure
 LEAST_POSITIONS: Final = 256  # of a pass that every host keeps room for
 
 
@@ -50,8 +51,8 @@ def estimate(shape: BaseShape, quantization: Quantization, dtype: ComputeDtype) 
     inputs = shape.num_layers * shape.hidden_size * COMPUTE_BYTES[dtype]
     return Footprint(
         resident_bytes=PROCESS_BYTES + base_bytes(shape, quantization, dtype),
-        activation_bytes=(shape.num_layers + 1) * layer,  # one more: what the layer at work holds besides
-        recomputed_bytes=inputs + 2 * layer,
+        activation_bytes=int(SLACK * (shape.num_layers + 1) * layer),  # one more: what the layer at work holds besides
+        recomputed_bytes=int(SLACK * (inputs + 2 * layer)),
         vocab_size=shape.vocab_size,
     )
 
@@ -74,13 +75,14 @@ def base_bytes(shape: BaseShape, quantization: Quantization, dtype: ComputeDtype
 def layer_bytes(shape: BaseShape, dtype: ComputeDtype) -> int:
     """What one layer keeps of one position for its backward.
 
-    In fp32: the inputs of up to four norms and of every adapted linear. In the compute dtype: queries, keys, values and
-    the attention's output; gate, its activation and up; a dropout mask for each adapted linear.
+    In fp32: the inputs of up to four norms, and a dropout mask for each adapted linear. In the compute dtype: queries,
+    keys, values and the attention's output; gate, its activation and up; the inputs of the adapted linears.
     """
     hidden, middle, query, key_value = _sizes(shape)
-    adapted = 5 * hidden + query + middle  # inputs of q, k, v, gate and up; of o; of down
     norms = 4 * hidden + query + key_value
-    return 4 * (adapted + norms) + COMPUTE_BYTES[dtype] * (4 * query + 3 * middle + adapted)
+    masks = 5 * hidden + query + middle  # of q, k, v, gate and up; of o; of down
+    inputs = 2 * hidden + query + middle
+    return 4 * (norms + masks) + COMPUTE_BYTES[dtype] * (4 * query + 3 * middle + inputs)
 
 
 def logit_bytes(positions: int, vocab_size: int) -> int:

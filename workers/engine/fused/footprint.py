@@ -18,8 +18,8 @@ from workers.engine.fused.routing import Pick
 from workers.engine.fused.stack import StackedAdapter
 from workers.engine.lora import adaptable_linears
 
-VISIBLE_BYTES: Final = 256_000_000  # that a probe should take, to stand out from an allocator's own moves
-PROBES: Final = (128, 2_048)  # positions of the longer probe, at least and at most; the shorter has a quarter
+VISIBLE_BYTES: Final = 64_000_000  # that a probe should take, to stand out from an allocator's own moves
+PROBES: Final = (128, 1_024)  # positions of the longer probe, at least and at most; the shorter has a quarter
 ROW: Final = 32  # positions of a probe's rows
 MARGIN: Final = 1.1  # on what was measured: other lengths and mixes of seats lie a little apart
 TRUSTED_SHARE: Final = 0.1  # of the estimate; what is measured below it is taken for noise

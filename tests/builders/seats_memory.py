@@ -1,0 +1,64 @@
+"""`python -m tests.builders.seats_memory`: eight seats of mixed ranks train; prints their peak beside the model's.
+
+All have dropout, which takes most.
+"""
+
+import json
+import os
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from tests.bench.bases import SIZES, host_spec
+from tests.bench.memory import PeakSampler
+from tests.bench.peers.product import ProductPeer, job_spec
+from tests.bench.workloads import Job, Scale, make_jobs, shortened
+from workers.contract.memory import Footprint, seat_bytes
+from workers.engine.fused import FusedStepper
+from workers.engine.fused.footprint import estimate_of
+
+SEATS, STEPS = 8, 2
+positions: list[int] = []
+"""Of every training pass."""
+
+
+class Watched(FusedStepper):
+    """Notes how large its passes are."""
+
+    def _forward_backward(self, routing, batch, weights, counts):
+        positions.append(routing.positions)
+        return super()._forward_backward(routing, batch, weights, counts)
+
+
+def with_dropout(job: Job) -> Job:
+    return replace(job, method=job.method.model_copy(update={"dropout": 0.1}))
+
+
+def main() -> None:
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
+    with tempfile.TemporaryDirectory() as folder:
+        spec = host_spec("tiny", "nf4", None, threads=1, cache=Path(folder))
+        peer = ProductPeer(spec, Watched)
+        positions.clear()
+        scale = Scale(vocab_size=SIZES["tiny"]["vocab_size"], jobs=SEATS)
+        jobs = [with_dropout(job) for job in shortened(make_jobs("W3", scale), STEPS)]
+        with PeakSampler() as sampler:
+            peer.run(jobs)
+        seats = sum(seat_bytes(job_spec(job, spec)) for job in jobs)
+
+        def total(footprint: Footprint) -> int:
+            return footprint.resident_bytes + seats + footprint.pass_bytes(max(positions), recompute=False)
+
+        figures = {
+            "peak_bytes": sampler.peak,
+            "estimated_bytes": total(estimate_of(spec)),
+            "measured_bytes": total(peer.stepper.footprint),
+            "positions": max(positions),
+        }
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()
