@@ -76,6 +76,17 @@ def test_however_it_is_sliced_the_result_is_the_same(tmp_path: Path, tiny_base: 
         assert [loss for _, loss in other] == pytest.approx([loss for _, loss in found[0]], rel=1e-5)
 
 
+def test_the_bits_of_a_deterministic_job_do_not_depend_on_the_host_s_budget(
+    tmp_path: Path, tiny_base: BaseSpec
+) -> None:
+    found = []
+    for stepper in (narrow, lambda base: FusedStepper(base, budget_tokens=100_000)):
+        host = TrainingHost(make_host_spec(tmp_path, tiny_base), stepper=stepper)
+        host.attach(make_order(evaluating_job(tmp_path, tiny_base, deterministic=True)))
+        found.append(validation_losses(drain(host)))
+    assert found[0] == found[1]
+
+
 def test_a_step_and_its_evaluation_are_one_report(tmp_path: Path, tiny_base: BaseSpec) -> None:
     host = TrainingHost(make_host_spec(tmp_path, tiny_base), stepper=narrow)
     host.attach(make_order(evaluating_job(tmp_path, tiny_base)))

@@ -21,10 +21,11 @@ from workers.bases import load
 from workers.contract.base import BaseSpec, ComputeDtype, Quantization
 from workers.contract.errors import ErrorCode, NonFiniteLoss
 from workers.contract.reports import ExitClass, HostPhase, Prepared
-from workers.contract.spec import Overlength
+from workers.contract.spec import Overlength, TrainingSpec
 from workers.engine import turns
 from workers.engine.fused import FusedStepper
 from workers.engine.guards import require_finite
+from workers.engine.optimizer import make_adamw, update
 from workers.engine.seat import Seat
 from workers.host import TrainingHost
 
@@ -139,6 +140,15 @@ def test_an_evaluation_leaves_the_base_trainable_even_without_the_guard(
 def test_a_loss_that_diverges_names_the_step_and_the_lines(tmp_path: Path, tiny_base: BaseSpec) -> None:
     with pytest.raises(NonFiniteLoss, match=r"step 3 is inf \(rows of line 2, 7\)"):
         require_finite(float("inf"), "the training loss of step 3", [7, 2])
+
+
+def test_a_gradient_that_diverges_names_the_step_and_the_lines_and_touches_no_weight() -> None:
+    weight = torch.nn.Parameter(torch.ones(2))
+    weight.grad = torch.tensor([1.0, float("nan")])
+    training = TrainingSpec()
+    with pytest.raises(NonFiniteLoss, match=r"the gradient of step 3 is nan \(rows of line 2, 7\)"):
+        update(make_adamw([weight], training), training, 0.1, 3, [7, 2])
+    assert torch.equal(weight.detach(), torch.ones(2))
 
 
 def test_every_row_that_is_too_long_is_listed(tmp_path: Path, tiny_base: BaseSpec) -> None:

@@ -97,10 +97,12 @@ class FusedStepper:
 
     @torch.no_grad()
     def evaluate(self, seat: Seat) -> Iterator[Scored]:
-        """See `Stepper.evaluate`. Rows of like length share a pass, as many as the budget allows."""
-        adapter = self._adapters[seat.adapter.name]
+        """See `Stepper.evaluate`. Rows of like length share a pass, as many as the budget allows; where the bits must
+        be the same on every host, as many as in training.
+        """
+        adapter, training = self._adapters[seat.adapter.name], seat.spec.training
         widest = max(len(row.input_ids) for row in seat.validation)
-        size = max(1, self.budget_tokens // widest)
+        size = training.micro_batch_size if training.deterministic else max(1, self.budget_tokens // widest)
         for batch in evaluation_batches(seat.validation, size, seat.plan.pad_id):
             routing, fused = self._fused([evaluation_pick(adapter, batch, seat.spec)], seat)
             with memory_guarded(), self._linears.routed(routing):
