@@ -72,6 +72,7 @@ class TrainingHost:
         self._phase = HostPhase.LOADING
         self._failure: WorkerError | None = None
         self._base: LoadedBase | None = None
+        self._stepper: Stepper | None = None
         self._engine: Engine | None = None
         self._base_loads = 0
 
@@ -110,7 +111,7 @@ class TrainingHost:
             attempts = list(self._attempts.values())
             for attempt in attempts:
                 self._log.append(attempt.heartbeat())
-        base, failure = self._base, self._failure
+        base, stepper, failure = self._base, self._stepper, self._failure
         return HostReport(
             host_id=self._spec.id,
             phase=self._phase,
@@ -123,6 +124,8 @@ class TrainingHost:
             base_loads=self._base_loads,
             load_seconds=base.load_seconds if base else None,
             memory_bytes=self._memory_bytes(),
+            footprint=stepper.footprint if stepper else None,
+            budget_tokens=stepper.budget_tokens if stepper else None,
             seats=tuple(attempt.key[0] for attempt in attempts),
             reports=tuple(self._log.after(cursor)),
         )
@@ -189,9 +192,10 @@ class TrainingHost:
         try:
             self._base = self._load(self._spec)
             self._base_loads += 1
+            self._stepper = self._make_stepper(self._base)
             self._engine = Engine(
                 self._base,
-                self._make_stepper(self._base),
+                self._stepper,
                 self._report,
                 clock=self._clock,
                 executor=self._executor or (Inline if self._thread is None else one_thread),
