@@ -6,6 +6,7 @@ same order; they alternate within one run. Only real tokens are counted, never p
 
 import os
 
-# Before torch loads OpenMP: threads that wait by spinning take the cores from whoever else runs, and with one busy
-# neighbour a small product then takes fifteen times as long. Sleeping costs little on a quiet machine.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+from workers.actor import SPIN_COUNT
+
+# Before torch loads OpenMP, and as a host does it (`workers.actor`).
+os.environ.setdefault("GOMP_SPINCOUNT", str(SPIN_COUNT))

@@ -27,7 +27,7 @@ def describe_machine(threads: int) -> dict[str, Any]:
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "threads": threads,
-        "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY"),
+        "gomp_spincount": os.environ.get("GOMP_SPINCOUNT"),
         "load_average_before": [round(load, 2) for load in os.getloadavg()],
         "python": platform.python_version(),
         "versions": {library: version(library) for library in LIBRARIES},
