@@ -62,14 +62,15 @@ def enter_step(session: Session, report: StepReport, now: datetime) -> None:
 
 
 def stop_meter(session: Session, job_id: str, attempt: int, exit_class: ExitClass, now: datetime) -> None:
-    """The attempt has ended. If that was the service's fault, the silence before is not counted as time in the seat,
-    and what lies beyond the attempt's newest committed checkpoint is marked as lost.
+    """The attempt has ended: its meter runs until now, or, where the host was lost, until its last report. If the end
+    was the service's doing, what lies beyond the attempt's newest committed checkpoint is marked as lost.
     """
     last = _newest(session, job_id, attempt)
     if last is None:
         return
-    if exit_class not in SERVICE_FAULT:
+    if exit_class is not ExitClass.INFRA:
         _run(session, last, now)
+    if exit_class not in SERVICE_FAULT:
         return
     saved = (CheckpointRow.job_id == job_id, CheckpointRow.attempt == attempt, CheckpointRow.state == "committed")
     committed = session.scalar(select(func.max(CheckpointRow.step)).where(*saved))

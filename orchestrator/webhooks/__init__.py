@@ -1,6 +1,7 @@
 """Webhooks: tenants are told when a job ends, at least once and with an id that stays the same over every try.
 
-May import: `orchestrator.db`, `orchestrator.jobs.states`, `orchestrator.tenancy`, httpx2, cryptography, standardwebhooks.
+May import: `orchestrator.db`, `orchestrator.jobs.states`, `orchestrator.tenancy`, cryptography, httpx2,
+standardwebhooks.
 
 A delivery is born in the transaction that ends its job (`outbox`), so the one is never there without the other.
 `deliver` claims what is due, sends it outside any transaction, and settles it; what becomes of a delivery after an

@@ -143,15 +143,16 @@ def test_an_attempt_lost_without_a_checkpoint_costs_nothing(world: World):
     assert total(rows, "seat_seconds") == total(rows, "lost_seat_seconds") == 70
 
 
-@pytest.mark.parametrize("ending", ["cancelled", "failed", "finished"])
+@pytest.mark.parametrize("ending", ["cancelled", "paused", "failed", "finished"])
 def test_ends_that_are_not_the_services_fault_are_billed_to_the_last_second(world: World, ending: str):
     job_id = running(world)
     step(world, job_id, 5)
     host = world.host_of(job_id)
     match ending:
-        case "cancelled":
+        case "cancelled" | "paused":
+            wish = Desired.CANCEL if ending == "cancelled" else Desired.PAUSE
             with world.db.write() as session:
-                session.execute(update(JobRow).where(JobRow.id == job_id).values(desired=Desired.CANCEL))
+                session.execute(update(JobRow).where(JobRow.id == job_id).values(desired=wish))
         case "failed":
             host.fail(job_id, ErrorCode.INVALID_TRAINING_FILE)
         case "finished":
