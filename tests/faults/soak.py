@@ -133,8 +133,6 @@ class Soak:
             "faults": dict(self.faults),
             "memory_growth": {name: round(after[name] / before[name] - 1, 3) for name in before},
             "why_lost": [rows[job_id].error_message if job_id in rows else "gone" for job_id in lost[:5]],
-                f"{job_id}: {rows[job_id].error_message if job_id in rows else 'gone'}" for job_id in lost[:5]
-            ],
         }
 
 
