@@ -22,7 +22,9 @@ from tests.bench.workloads import Job, shortened
 
 PHASES: Final = ("base", "adapters", "attention", "loss", "optimizer", "other", "python")
 JOB_STEPS: Final = 8  # thousands of events each
-PRODUCTS: Final = frozenset({"mm", "addmm", "bmm", "baddbmm", "baddbmm_", "matmul", "linear", "_grouped_mm", "mkldnn_linear"})
+PRODUCTS: Final = frozenset(
+    {"mm", "addmm", "bmm", "baddbmm", "baddbmm_", "matmul", "linear", "_grouped_mm", "mkldnn_linear"}
+)
 BACKWARD: Final = "autograd::engine::evaluate_function"
 BY_NAME: Final = (  # the first part found in a name decides
     ("FrozenHeadNll", "loss"),
