@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi.routing import APIRoute
+from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
 from fastapi.testclient import TestClient
-from starlette.routing import Route
 
 from api.app import create_app
 from orchestrator.db.database import Database
@@ -58,15 +57,10 @@ ADMIN = "/v1/admin/"
 """Routes below it need an admin key, and a tenant's key is a 403 whatever it asks for."""
 
 
-def all_routes(api: Api) -> Iterator[APIRoute]:
+def all_routes(api: Api) -> Iterator[RouteContext]:
     """Every endpoint of the application, below whichever router it stands."""
-    level: list[Any] = [*create_app(api.services).routes]
-    while level:
-        route = level.pop()
-        if isinstance(route, APIRoute):
-            yield route
-        elif not isinstance(route, Route):  # the plain ones serve the OpenAPI document
-            level += route.original_router.routes
+    routes = iter_route_contexts(create_app(api.services).routes)
+    return (route for route in routes if isinstance(route.original_route, APIRoute))
 
 
 def routes_with_ids(api: Api) -> set[str]:
