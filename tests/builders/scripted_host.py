@@ -13,6 +13,7 @@ from typing import Any, Literal
 import fsspec
 
 from workers.contract.errors import ErrorCode, HostFull
+from workers.contract.memory import Footprint
 from workers.contract.reports import (
     AdapterManifest,
     CheckpointManifest,
@@ -63,6 +64,8 @@ class ScriptedHost:
         self.prompt = prompt
         self.seats: dict[str, ScriptedSeat] = {}
         self.acknowledged = 0
+        self.footprint: Footprint | None = None
+        self.budget_tokens: int | None = None
         self._phase = HostPhase.LOADING if loading else HostPhase.READY
         self._error: tuple[ErrorCode, str] | None = None
         self._seen: set[tuple[str, int]] = set()
@@ -110,6 +113,8 @@ class ScriptedHost:
             base_loads=int(ready),
             load_seconds=0.0 if ready else None,
             memory_bytes=1_000_000,
+            footprint=self.footprint,
+            budget_tokens=self.budget_tokens,
             seats=tuple(sorted(self.seats)),
             reports=tuple(entry for entry in self._log if entry.seq > cursor),
         )
