@@ -21,7 +21,7 @@ from workers.bases import load
 from workers.contract.base import BaseSpec, ComputeDtype, Quantization
 from workers.contract.errors import ErrorCode, NonFiniteLoss
 from workers.contract.reports import ExitClass, HostPhase, Prepared
-from workers.contract.spec import Overlength, TrainingSpec
+from workers.contract.spec import HostSpec, Overlength, TrainingSpec
 from workers.engine import turns
 from workers.engine.fused import FusedStepper
 from workers.engine.guards import require_finite
@@ -105,21 +105,23 @@ def test_one_seat_fails_and_its_neighbour_computes_what_it_always_did(
     assert losses(reports, "healthy") == pytest.approx(alone, rel=1e-6)
 
 
-def repack(model: Any) -> None:
+def load_repacked(spec: HostSpec) -> load.LoadedBase:
     """What one forward pass in evaluation mode does to 4-bit weights on such CPUs: no backward from then on."""
-    model.eval()
+    base = load.load_base(spec)
+    base.model.eval()
     with torch.no_grad():
-        model(input_ids=torch.tensor([[3, 4, 5]]))
-    model.train()
+        base.model(input_ids=torch.tensor([[3, 4, 5]]))
+    base.model.train()
+    return base
 
 
 @pytest.mark.skipif(not has_avx512bf16(), reason="bitsandbytes repacks weights only on CPUs with AVX512-BF16")
 def test_a_base_that_does_not_propagate_back_is_noticed_at_the_first_step(
     tmp_path: Path, tiny_base: BaseSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(load, "_keep_trainable", repack)
+    monkeypatch.setattr(load, "_keep_trainable", lambda model: None)
     nf4 = Quantization.NF4
-    host = TrainingHost(make_host_spec(tmp_path, tiny_base, quantization=nf4))
+    host = TrainingHost(make_host_spec(tmp_path, tiny_base, quantization=nf4), load=load_repacked)
     host.attach(make_order(make_job_spec(tmp_path, tiny_base, quantization=nf4)))
     outcome = outcome_of(drain(host), "ftjob-1")
     assert (outcome.error_code, outcome.step) == (ErrorCode.NO_GRADIENT, 0)
