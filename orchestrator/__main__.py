@@ -26,7 +26,7 @@ from orchestrator.leases.holder import this_process
 from orchestrator.leases.role import ROUNDS_PER_TTL, Role
 from orchestrator.logs import configure_logs
 from orchestrator.loops.control import Sequenced, Step, run_until
-from orchestrator.loops.expire import ExpireFiles, ExpireUploads, ForgetKeys
+from orchestrator.loops.expire import ExpireFiles, ExpireUploads, ForgetDeliveries, ForgetKeys
 from orchestrator.loops.heed import HeedWishes
 from orchestrator.loops.hosts import TendHosts
 from orchestrator.loops.lead import KeepRole, Led
@@ -99,7 +99,7 @@ def webhooks(db: Database, world: World) -> Sequenced:
 def housekeeping(db: Database, world: World) -> Sequenced:
     """What may wait for a minute."""
     uploads = ExpireUploads(db, world.settings.storage_uri)
-    return Sequenced((ExpireFiles(db), uploads, ForgetKeys(db), Retract(db, world.registry)))
+    return Sequenced((ExpireFiles(db), uploads, ForgetKeys(db), ForgetDeliveries(db), Retract(db, world.registry)))
 
 
 def clearing(db: Database, settings: Settings) -> Sequenced:

@@ -8,6 +8,7 @@ from orchestrator.files.delete import remove_expired
 from orchestrator.jobs.repeats import forget_keys
 from orchestrator.loops.counts import Counts
 from orchestrator.uploads.sweep import sweep_uploads
+from orchestrator.webhooks.forget import forget_deliveries
 
 
 @dataclass(frozen=True)
@@ -42,3 +43,14 @@ class ForgetKeys:
     def run_once(self, now: datetime) -> Counts:
         """Drop what is older."""
         return Counts(forgotten=gone) if (gone := forget_keys(self.db, now)) else Counts()
+
+
+@dataclass(frozen=True)
+class ForgetDeliveries:
+    """Deliveries of webhooks that are over are kept for a month."""
+
+    db: Database
+
+    def run_once(self, now: datetime) -> Counts:
+        """Drop what is older."""
+        return Counts(forgotten=gone) if (gone := forget_deliveries(self.db, now)) else Counts()
