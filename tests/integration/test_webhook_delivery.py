@@ -18,11 +18,13 @@ from orchestrator.jobs.events import EventDraft
 from orchestrator.jobs.states import JobState
 from orchestrator.jobs.transition import JobRef, transition
 from orchestrator.loops.counts import Counts
+from orchestrator.loops.expire import ForgetDeliveries
 from orchestrator.loops.webhooks import DeliverWebhooks
 from orchestrator.webhooks.addresses import Reach
 from orchestrator.webhooks.claims import LEASE_S, PER_TENANT, claim_due
 from orchestrator.webhooks.endpoints import Endpoints
 from orchestrator.webhooks.events import EventType
+from orchestrator.webhooks.forget import KEPT_S
 from orchestrator.webhooks.requests import EndpointChange, NewEndpoint
 from orchestrator.webhooks.secrets import Vault
 from orchestrator.webhooks.send import Sender
@@ -284,3 +286,15 @@ def test_the_tenant_sees_how_its_deliveries_stand(db, tenant, endpoints, receive
     [shown] = endpoints.deliveries(tenant.id, endpoint.id, Window(20)).items
     assert (shown.job_id, shown.state, shown.attempts, shown.last_status_code) == (job.id, "pending", 1, 503)
     assert shown.next_try_at == int(later(5).timestamp())
+
+
+def test_deliveries_that_are_over_are_forgotten_after_a_month_and_waiting_ones_never(
+    db, tenant, receiver, endpoint, loop
+):
+    receiver.answers = [200, 500]
+    end(db, tenant)
+    loop.run_once(NOW)
+    end(db, tenant)
+    assert ForgetDeliveries(db).run_once(later(KEPT_S)) == Counts()
+    assert ForgetDeliveries(db).run_once(later(KEPT_S + 1)) == Counts(forgotten=1)
+    assert [row.state for row in deliveries(db)] == ["pending"]
