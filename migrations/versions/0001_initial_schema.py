@@ -239,7 +239,7 @@ def upgrade() -> None:
     with op.batch_alter_table("job", schema=None) as batch_op:
         batch_op.create_index(
             "ix_job_live",
-            ["state", "priority", "seq"],
+            ["state", "base_id", "quantization", "compute_dtype", "priority", "seq"],
             unique=False,
             postgresql_where=sa.text("finished_at IS NULL"),
             sqlite_where=sa.text("finished_at IS NULL"),

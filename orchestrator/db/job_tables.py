@@ -15,7 +15,7 @@ def _one_of(states: frozenset[JobState], column: str = "state") -> str:
 
 
 _LIVE_INDEXES: Final = (
-    ("ix_job_live", "state", "priority", "seq"),
+    ("ix_job_live", "state", "base_id", "quantization", "compute_dtype", "priority", "seq"),  # lines of the queue
     ("ix_job_live_deadline", "state_deadline"),
     ("ix_job_live_desired", "desired"),
     ("ix_job_live_tenant_id", "tenant_id"),

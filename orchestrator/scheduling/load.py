@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from orchestrator.catalogue.entries import Catalogue
@@ -10,13 +10,11 @@ from orchestrator.db.host_states import HOLDS_DEVICE, LIVE, HostState
 from orchestrator.db.job_tables import AttemptRow, JobRow
 from orchestrator.db.tables import HostRow
 from orchestrator.ids import new_id
-from orchestrator.jobs.states import Desired, JobState
 from orchestrator.jobs.transition import JobRef
+from orchestrator.scheduling.queue import heads
 from orchestrator.scheduling.snapshot import HostView, ResidentKey, Snapshot, WaitingJob
 from workers.contract.base import ComputeDtype, Quantization
 from workers.contract.memory import Footprint, estimate
-
-MAX_WAITING = 1_000  # jobs looked at in one pass; the rest keep their place
 
 
 def load_snapshot(session: Session, catalogue: Catalogue, host_idle_s: int, now: datetime) -> Snapshot:
@@ -30,7 +28,7 @@ def load_snapshot(session: Session, catalogue: Catalogue, host_idle_s: int, now:
             retiring[host.flavor] = retiring.get(host.flavor, 0) + 1
     spare = sum(flavor.count for flavor in catalogue.flavors)
     return Snapshot(
-        waiting=_waiting(session, catalogue, now),
+        waiting=tuple(waiting_job(row, catalogue) for row in heads(session, now)),
         hosts=host_views(session, [host for host in hosts if host.state in LIVE], catalogue),
         flavors=catalogue.flavors,
         retiring=retiring,
@@ -42,17 +40,6 @@ def load_snapshot(session: Session, catalogue: Catalogue, host_idle_s: int, now:
 def resident_key(base_id: str, quantization: str, compute_dtype: str) -> ResidentKey:
     """The key of columns as they stand in job and host rows."""
     return ResidentKey(base_id, Quantization(quantization), ComputeDtype(compute_dtype))
-
-
-def _waiting(session: Session, catalogue: Catalogue, now: datetime) -> tuple[WaitingJob, ...]:
-    rows = session.scalars(
-        select(JobRow)
-        .where(JobRow.state == JobState.QUEUED, JobRow.desired == Desired.RUN)
-        .where(or_(JobRow.not_before.is_(None), JobRow.not_before <= now))
-        .order_by(JobRow.priority.desc(), JobRow.seq)
-        .limit(MAX_WAITING)
-    ).all()
-    return tuple(waiting_job(row, catalogue) for row in rows)
 
 
 def waiting_job(row: JobRow, catalogue: Catalogue) -> WaitingJob:

@@ -1,0 +1,69 @@
+"""The queue, as far as a pass of the planner looks: the head of each line.
+
+Jobs for the same resident base wait in one line, by priority, then by age. Only the first `HEADS` of a line are looked
+at, so that a pass costs the same however many wait behind them. Where those cannot be placed, those behind wait too.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Row, bindparam, func, or_, select, tuple_
+from sqlalchemy.orm import Session, load_only
+
+from orchestrator.db.job_tables import JobRow
+from orchestrator.jobs.states import Desired, JobState
+
+HEADS: Final = 64
+
+_KEY: Final = (JobRow.base_id, JobRow.quantization, JobRow.compute_dtype)
+_NAMES: Final = tuple(column.key for column in _KEY)
+_WAITING: Final = (JobRow.finished_at.is_(None), JobRow.state == JobState.QUEUED)
+_IN_LINE: Final = (*_WAITING, *(column == bindparam(column.key) for column in _KEY))
+_READ: Final = (
+    *(JobRow.id, JobRow.seq, JobRow.tenant_id, JobRow.state, JobRow.attempt, JobRow.lease_token, JobRow.priority),
+    *(*_KEY, JobRow.memory_bytes, JobRow.pass_positions, JobRow.queue_reason),
+)
+"""What the planner asks of a job. A spec is large, and may be one that this version cannot read."""
+
+_NEXT_LINE: Final = (
+    select(*_KEY)
+    .where(*_WAITING, tuple_(*_KEY) > tuple_(*(bindparam(name, type_=JobRow.base_id.type) for name in _NAMES)))
+    .order_by(*_KEY)
+    .limit(1)
+)
+_NEXT_PRIORITY: Final = select(func.max(JobRow.priority)).where(*_IN_LINE, JobRow.priority < bindparam("below"))
+_HEADS: Final = (
+    select(JobRow)
+    .where(*_IN_LINE, JobRow.priority == bindparam("priority"), JobRow.desired == Desired.RUN)
+    .where(or_(JobRow.not_before.is_(None), JobRow.not_before <= bindparam("now")))
+    .order_by(JobRow.seq)
+    .limit(bindparam("places"))
+    .options(load_only(*_READ, raiseload=True))
+)
+_ABOVE_ALL: Final = 2**31 - 1
+
+
+def heads(session: Session, now: datetime) -> list[JobRow]:
+    """The first `HEADS` of every line, each line in order."""
+    return [job for line in _lines(session) for job in _first(session, line._asdict(), now)]
+
+
+def _lines(session: Session) -> Iterator[Row[str, str, str]]:
+    """Every kind of resident base that somebody waits for: one look at the index each, not one for each job."""
+    line = session.execute(_NEXT_LINE, dict.fromkeys(_NAMES, "")).first()
+    while line is not None:
+        yield line
+        line = session.execute(_NEXT_LINE, dict(line._mapping)).first()
+
+
+def _first(session: Session, line: dict[str, Any], now: datetime) -> Iterator[JobRow]:
+    """The head of one line, from its highest priority downwards."""
+    places, below = HEADS, _ABOVE_ALL
+    while places:
+        priority = session.scalar(_NEXT_PRIORITY, line | {"below": below})
+        if priority is None:
+            return
+        found = session.scalars(_HEADS, line | {"priority": priority, "places": places, "now": now}).all()
+        yield from found
+        places, below = places - len(found), priority
