@@ -165,6 +165,8 @@ def test_a_host_nobody_started_is_gone(bench: Bench) -> None:
         bench.cluster.attach("nobody", order)
     with pytest.raises(HostGone):
         bench.cluster.detach("nobody", "ftjob-1", 1, ExitClass.CANCELLED)
+    with pytest.raises(HostGone):
+        bench.cluster.retire("nobody")
     bench.cluster.stop_host("nobody")
 
 
@@ -176,6 +178,20 @@ def test_a_crashed_host_is_gone_and_may_be_started_anew(bench: Bench) -> None:
     wait_until(lambda: host not in bench.cluster.host_ids(), "the host is no longer listed")
     bench.start(host)
     assert bench.poll(host).seats == ()
+
+
+def test_a_host_that_is_asked_to_retire_gives_its_seats_up_and_says_what_it_found(bench: Bench) -> None:
+    host = bench.start()
+    bench.cluster.attach(host, make_order(make_job_spec(bench.folder)))
+    bench.cluster.retire(host)
+    bench.cluster.retire(host)
+    report = bench.poll(host)
+    assert (report.phase, report.base_intact, report.seats) == (HostPhase.RETIRED, True, ())
+    outcomes = [entry.report.exit_class for entry in report.reports if isinstance(entry.report, Outcome)]
+    assert outcomes == [ExitClass.PREEMPTED]
+    with pytest.raises(HostFull, match="retiring"):
+        bench.cluster.attach(host, make_order(make_job_spec(bench.folder, job_id="ftjob-2")))
+    assert host in bench.cluster.host_ids(), "who asked it to retire ends it"
 
 
 def test_a_stopped_host_is_gone_at_once_and_others_live(bench: Bench) -> None:

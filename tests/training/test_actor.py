@@ -2,15 +2,19 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.builders.driving import losses, outcome_of
 from tests.builders.specs import make_host_spec, make_job_spec, make_order
 from tests.builders.waiting import wait_until
 from workers.actor import HostActor
 from workers.contract.base import BaseSpec
 from workers.contract.reports import ExitClass, HostReport, Outcome, Report
+from workers.orphans import MARK
 
 
-def test_a_job_given_as_json_is_trained(tmp_path: Path, tiny_base: BaseSpec) -> None:
+def test_a_job_given_as_json_is_trained(tmp_path: Path, tiny_base: BaseSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(MARK, "")  # servers that later tests start are no children of a host
     actor = HostActor(make_host_spec(tmp_path, tiny_base).model_dump_json())
     actor.attach(make_order(make_job_spec(tmp_path, tiny_base)).model_dump_json())
     reports: list[Report] = []
