@@ -13,7 +13,7 @@ from orchestrator.usage.queries import Span, usage
 from orchestrator.usage.views import Bucket, GroupBy, UsagePage
 
 router = APIRouter(prefix="/v1", tags=["usage"])
-_LAST: Final = 253_402_300_799  # the end of the year 9999
+_LAST: Final = 32_503_679_999  # the end of the year 2999; its minutes fit an INTEGER
 Start = Annotated[
     int | None, Query(ge=0, le=_LAST, description="Unix seconds; by default 24 hours or 7 days before the end")
 ]

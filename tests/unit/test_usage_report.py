@@ -122,6 +122,14 @@ def test_a_long_time_comes_in_pages(web: TestClient, api: Api, job: JobRow):
     assert sum(len(bucket["results"]) for page in (first, second) for bucket in page["data"]) == 2
 
 
+@pytest.mark.parametrize("bucket", ["hour", "day"])
+def test_any_time_that_is_accepted_is_answered(web: TestClient, bucket: str):
+    latest = 32_503_679_999
+    for params in ({"start": 0, "end": latest}, {"start": latest - 1, "end": latest}, {"end": 0}, {"end": 1}):
+        assert web.get("/v1/usage", params=params | {"bucket": bucket}).status_code == 200, params
+    assert web.get("/v1/usage", params={"end": latest + 1}).status_code == 400
+
+
 def test_without_times_the_last_24_hours_are_told(web: TestClient):
     data = web.get("/v1/usage").json()["data"]
     assert len(data) in {24, 25}
