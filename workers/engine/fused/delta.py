@@ -25,7 +25,7 @@ class StackedDelta(torch.autograd.Function):
             ctx.mark_dirty(y)
         outputs, inputs = out.view(-1, out.shape[-1]), x.reshape(-1, x.shape[-1])
         parts = routing.at(path)
-        kept: list[Tensor] = [inputs]
+        hiddens: list[Tensor] = []
         masks: list[Tensor | None] = []
         wide = routing.wide.of(inputs)
         for segment, at in parts:
@@ -33,21 +33,22 @@ class StackedDelta(torch.autograd.Function):
             mask = _mask(segment, path, wide[segment.positions], routing.width)
             hidden = torch.bmm(_by_seat(segment, wide, mask), _a(segment, at).mT).mul_(segment.scale)
             own.add_(torch.bmm(hidden, _b(segment, at).mT).view(own.shape))
-            kept.append(hidden)
+            hiddens.append(hidden)
             masks.append(mask)
-        ctx.save_for_backward(*kept)
-        ctx.parts, ctx.masks, ctx.routing, ctx.x_shape = parts, masks, routing, x.shape
+        ctx.save_for_backward(inputs, *hiddens, *masks)  # nothing else of size: a pass that recomputes keeps only ctx
+        ctx.parts, ctx.routing, ctx.x_shape = parts, routing, x.shape
         return out
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, Tensor | None, None, None, None]:
         """Positions of a seat see their own upstream gradient only."""
         (gradient,) = upstream
-        inputs, *hiddens = ctx.saved_tensors
+        inputs, *saved = ctx.saved_tensors
+        hiddens, masks = saved[: len(ctx.parts)], saved[len(ctx.parts) :]
         outer = gradient.reshape(-1, gradient.shape[-1]).float()
         wide = ctx.routing.wide.of(inputs)
         dx = _gradient_like(inputs, ctx.parts) if ctx.needs_input_grad[1] else None
-        for (segment, at), hidden, mask in zip(ctx.parts, hiddens, ctx.masks, strict=True):
+        for (segment, at), hidden, mask in zip(ctx.parts, hiddens, masks, strict=True):
             dy = _by_seat(segment, outer)
             segment.add_gradient(at.b, (at.outputs, at.rank), dy.mT, hidden)
             dhidden = torch.bmm(dy, _b(segment, at)).mul_(segment.scale)
