@@ -7,7 +7,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import PlainTextResponse, StreamingResponse
+from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
 
@@ -44,6 +44,8 @@ _FORM = {
 _BYTES: dict[int | str, dict[str, Any]] = {
     200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
 }
+
+_TEXT: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
 
 
 @router.post("/v1/files", responses=documented(HTTPStatus.REQUEST_ENTITY_TOO_LARGE), openapi_extra=_FORM)
@@ -107,8 +109,8 @@ def file_content(file_id: str, tenant: TenantDep, services: ServicesDep) -> Stre
 
 @router.get(
     "/v1/x/files/{file_id}/report",
-    response_class=PlainTextResponse,
-    responses=documented(HTTPStatus.NOT_FOUND),
+    response_class=Response,  # PlainTextResponse would document errors as plain text, too
+    responses=documented(HTTPStatus.NOT_FOUND) | _TEXT,
 )
 def file_report(file_id: str, tenant: TenantDep, services: ServicesDep) -> PlainTextResponse:
     """What is wrong with a file, one complaint a line."""
