@@ -1,0 +1,162 @@
+"""What passes of the control loop cost: the planner's, and the whole, on a cluster whose hosts train nothing."""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import select
+
+from orchestrator.__main__ import control_steps
+from orchestrator.catalogue.entries import Catalogue
+from orchestrator.cluster.inprocess import InProcessCluster
+from orchestrator.db.database import Database
+from orchestrator.db.job_tables import AttemptRow, JobRow
+from orchestrator.jobs.ends import AttemptEnd
+from orchestrator.jobs.states import JobState
+from orchestrator.jobs.transition import JobRef
+from orchestrator.loops.control import Step
+from orchestrator.loops.reports import Seated, end_attempt
+from orchestrator.loops.schedule import Schedule
+from orchestrator.settings import Settings
+from tests.bench.control.percentiles import milliseconds
+from tests.bench.control.rows import fill
+from tests.builders.rows import NOW, make_job, make_tenant
+from tests.builders.scripted_host import ScriptedHost
+from tests.builders.world import make_catalogue
+from workers.contract.reports import ExitClass
+
+SEATS: Final = 64
+
+
+@dataclass(frozen=True)
+class Took:
+    """Seconds: by the clock, and of the processor for this process alone, on which neighbours have less influence."""
+
+    wall: float
+    cpu: float
+
+
+class Town:
+    """A database, hosts that answer and train nothing, and the steps of the control loop over them."""
+
+    def __init__(self, db: Database, folder: Path, catalogue: Catalogue) -> None:
+        self.db, self.now = db, NOW
+        self.cluster = InProcessCluster(lambda spec: ScriptedHost(spec, loading=False))
+        settings = Settings(database_url="sqlite://", storage_uri=folder.as_uri(), catalogue=folder, cache_dir=folder)
+        self.steps: tuple[Step, ...] = tuple(control_steps(db, self.cluster, catalogue, settings).steps)
+        (self.planner,) = (step for step in self.steps if isinstance(step, Schedule))
+
+    def run(self, *steps: Step) -> Took:
+        """One pass of the steps, all by default."""
+        self.now += timedelta(seconds=1)
+        began, spent = time.perf_counter(), time.process_time()
+        for step in steps or self.steps:
+            step.run_once(self.now)
+        return Took(time.perf_counter() - began, time.process_time() - spent)
+
+    def warm_up(self, passes: int = 4) -> None:
+        """Hosts start and load, lines are told why they wait, statements are compiled."""
+        for _ in range(passes):
+            self.run()
+
+    def vacate(self) -> str:
+        """One seated job ends, and makes room for one more. Returns its id."""
+        seated = select(JobRow).where(JobRow.state.in_((JobState.ADMITTED, JobState.STARTING, JobState.RUNNING)))
+        with self.db.write() as session:
+            row = session.scalars(seated.where(JobRow.finished_at.is_(None)).order_by(JobRow.seq).limit(1)).one()
+            end_attempt(session, Seated(row, JobRef.of(row)), AttemptEnd(ExitClass.USER, message="enough"), self.now)
+        return row.id
+
+
+@contextmanager
+def town(url: str, seats: int = SEATS, hosts: int = 1) -> Iterator[Town]:
+    """A `Town` over the database at `url`."""
+    db = Database(url)
+    with tempfile.TemporaryDirectory(prefix="orchard-bench-") as folder:
+        yield Town(db, Path(folder), make_catalogue(devices=hosts, max_seats=seats))
+    db.dispose()
+
+
+def claim_figures(url: str, jobs: int) -> dict[str, Any]:
+    """Admissions and attachments a second, until `jobs` queued jobs have a seat."""
+    with town(url, seats=SEATS, hosts=-(-jobs // SEATS)) as place:
+        tenant = make_tenant(place.db, "claims")
+        for _ in range(jobs):
+            make_job(place.db, JobState.QUEUED, tenant)
+        passes, began = 0, time.perf_counter()
+        while _count(place.db, JobState.STARTING) < jobs:
+            place.run()
+            passes += 1
+        took = time.perf_counter() - began
+    return {"jobs": jobs, "passes": passes, "claims_per_s": round(jobs / took, 1)}
+
+
+def depth_figures(url: str, queued: int, finished: int, repeats: int) -> dict[str, Any]:
+    """Passes that find one free seat for the queue's head: with hardly any rows, then with very many."""
+    with town(url, seats=4) as place:
+        tenant = make_tenant(place.db, "few")
+        for _ in range(4):
+            make_job(place.db, JobState.QUEUED, tenant)
+        place.warm_up()
+        shallow = _passes(place, repeats, lambda: make_job(place.db, JobState.QUEUED, tenant))
+        began = time.perf_counter()
+        fill(place.db, queued, finished)
+        filled_s = time.perf_counter() - began
+        place.warm_up()
+        deep = _passes(place, repeats, lambda: None)
+    ratios = {what: round(deep[what]["p99_ms"] / shallow[what]["p99_ms"], 2) for what in deep}
+    counts = {"queued": queued, "finished": finished, "filled_in_s": round(filled_s, 1)}
+    return counts | {"empty": shallow, "full": deep, "p99_ratio": ratios}
+
+
+def _passes(place: Town, repeats: int, arrive: Any) -> dict[str, dict[str, float]]:
+    """`claim`: the planner finds the free seat and fills it. `loop`: every step of the control loop, doing the same."""
+    claims, loops = [], []
+    for _ in range(repeats):
+        for figures, steps in ((claims, (place.planner,)), (loops, ())):
+            arrive()
+            place.vacate()
+            figures.append(place.run(*steps))
+    return {"claim": _figures(claims), "loop": _figures(loops)}
+
+
+def _figures(passes: Sequence[Took]) -> dict[str, float]:
+    cpu_ms = 1000 * statistics.median(took.cpu for took in passes)
+    return milliseconds([took.wall for took in passes]) | {"cpu_p50_ms": round(cpu_ms, 3)}
+
+
+def running_figures(url: str, jobs: int, repeats: int) -> dict[str, Any]:
+    """A pass of the loop over `jobs` that train: hosts have a heartbeat of each, and once in ten passes a step."""
+    with town(url, seats=SEATS, hosts=-(-jobs // SEATS)) as place:
+        tenant = make_tenant(place.db, "running")
+        for _ in range(jobs):
+            make_job(place.db, JobState.QUEUED, tenant)
+        while _count(place.db, JobState.STARTING) < jobs:
+            place.run()
+        _for_each_seat(place, lambda host, job: host.prepare(job, total_steps=10_000))
+        place.run()
+        quiet, busy = [], []
+        for number in range(repeats):
+            stepping = number % 10 == 0
+            _for_each_seat(place, (lambda host, job: host.step(job)) if stepping else ScriptedHost.heartbeat)
+            (busy if stepping else quiet).append(place.run())
+    return {"jobs": jobs, "heartbeats_only": _figures(quiet), "every_job_stepped": _figures(busy)}
+
+
+def _for_each_seat(place: Town, act: Any) -> None:
+    with place.db.read() as session:
+        live = select(AttemptRow.host_id, AttemptRow.job_id).where(AttemptRow.ended_at.is_(None))
+        seats = session.execute(live).all()
+    for host_id, job_id in seats:
+        act(place.cluster.host(host_id), job_id)
+
+
+def _count(db: Database, state: JobState) -> int:
+    with db.read() as session:
+        return len(session.scalars(select(JobRow.seq).where(JobRow.finished_at.is_(None), JobRow.state == state)).all())
