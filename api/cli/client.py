@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -87,6 +87,18 @@ class OrchardClient:
         """Ask for a job to stop."""
         return Job.model_validate(self.send("POST", f"/v1/fine_tuning/jobs/{_part(job_id)}/cancel"))
 
+    def pause(self, job_id: str) -> Job:
+        """Ask a job to give its seat up after its step, with a checkpoint."""
+        return Job.model_validate(self.send("POST", f"/v1/fine_tuning/jobs/{_part(job_id)}/pause"))
+
+    def resume(self, job_id: str) -> Job:
+        """Ask a paused job to go on."""
+        return Job.model_validate(self.send("POST", f"/v1/fine_tuning/jobs/{_part(job_id)}/resume"))
+
+    def why(self, job_id: str) -> Body:
+        """What keeps a job from going on."""
+        return self.send("GET", f"/v1/fine_tuning/jobs/{_part(job_id)}/why")
+
     def events(self, job_id: str, limit: int) -> list[Event]:
         """The newest events of a job, newest first."""
         path = f"/v1/fine_tuning/jobs/{_part(job_id)}/events"
@@ -115,10 +127,16 @@ class OrchardClient:
         """Bases and the tenant's adapters."""
         return [Model.model_validate(item) for item in self.pages("/v1/models", limit=10_000)]
 
-    @contextmanager
-    def adapter(self, job_id: str) -> Iterator[Iterator[bytes]]:
+    def adapter(self, job_id: str) -> AbstractContextManager[Iterator[bytes]]:
         """The bytes of a job's adapter, a tar archive."""
-        path = f"/v1/fine_tuning/jobs/{_part(job_id)}/adapter"
+        return self._download(f"/v1/fine_tuning/jobs/{_part(job_id)}/adapter")
+
+    def model_adapter(self, model: str) -> AbstractContextManager[Iterator[bytes]]:
+        """The bytes of the adapter behind a tuned model or a checkpoint, a tar archive."""
+        return self._download(f"/v1/x/models/{_part(model)}/adapter")
+
+    @contextmanager
+    def _download(self, path: str) -> Iterator[Iterator[bytes]]:
         with self._network(), self._http.stream("GET", path, timeout=httpx2.Timeout(60, read=300)) as response:
             if response.is_error:
                 response.read()

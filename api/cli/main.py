@@ -50,7 +50,10 @@ def root(
 
 
 for panel, commands in {
-    "Jobs": (submit.submit, jobs.jobs, jobs.show, jobs.watch, jobs.logs, jobs.cancel),
+    "Jobs": (
+        *(submit.submit, jobs.jobs, jobs.show, jobs.why, jobs.watch, jobs.logs),
+        *(jobs.pause, jobs.resume, jobs.cancel),
+    ),
     "Models": (models.bases, models.adapters, models.download),
     "This machine": (up.up, doctor.doctor, account.login, account.whoami, submit.schema),
     "Account": (usage.usage,),

@@ -30,7 +30,7 @@ FormatOption = Annotated[Format, typer.Option("-o", "--output", help="How to pri
 
 Columns = Mapping[str, str]
 """Heading to dotted path inside the item, for example {"STATE": "x_orchard.state"}."""
-UNIX_SECONDS = frozenset({"created", "estimated_finish"})  # and every name in `_at`
+UNIX_SECONDS = frozenset({"created", "estimated_finish", "since"})  # and every name in `_at`
 
 
 def say(message: str) -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 from api.cli.errors import CliError
 
 
-def unpack(chunks: Iterator[bytes], target: Path, top: str) -> list[Path]:
+def unpack(chunks: Iterator[bytes], target: Path, top: str | None = None) -> list[Path]:
     """Unpack the stream into the new or empty folder `target` and return the files, relative to it.
 
-    The archive's one top folder, `top`, is left out of the paths.
+    The archive's one top folder is left out of the paths; it must be called `top`, if that is given.
     Members that leave the folder, links out of it and devices are refused (PEP 706, filter "data"). Nothing is left
     behind when the stream breaks. Raises CliError.
     """
@@ -24,10 +24,11 @@ def unpack(chunks: Iterator[bytes], target: Path, top: str) -> list[Path]:
     try:
         with tarfile.open(fileobj=_Stream(chunks), mode="r|*") as archive:
             archive.extractall(staging, filter="data")
+        [found] = staging.iterdir() if top is None else [staging / top]
         if target.exists():
             target.rmdir()
-        (staging / top).replace(target)
-    except (tarfile.TarError, EOFError, FileNotFoundError) as error:
+        found.replace(target)
+    except (tarfile.TarError, EOFError, FileNotFoundError, ValueError) as error:
         raise CliError(f"the adapter's archive is not usable: {error}", code="bad_archive", hint="try again") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)

@@ -289,6 +289,34 @@ def test_a_job_is_found_by_its_name_and_the_newest_wins(orchard, api):
     assert orchard("show", "nobody").exit_code == 1
 
 
+@pytest.mark.parametrize("verb", ["cancel", "pause", "resume"])
+def test_what_is_asked_of_a_job_is_posted_and_said(orchard, api, verb):
+    api.routes = {f"POST {JOBS}/ftjob-1/{verb}": make_job(status="pausing")}
+    result = orchard(verb, "ftjob-1", "-o", "json")
+    assert json.loads(result.stdout)["status"] == "pausing"
+    assert "is asked to" in result.stderr
+
+
+def test_why_shows_the_constraint_and_when_it_began(orchard, api):
+    answer = {"job": "ftjob-1", "constraint": "seat", "reason": "No seat.", "since": 1_700_000_000, "position": 3}
+    api.routes = {f"GET {JOBS}/ftjob-1/why": answer}
+    shown = orchard("why", "ftjob-1").stdout
+    assert "No seat." in shown
+    assert "2023-11-1" in shown
+    assert json.loads(orchard("why", "ftjob-1", "-o", "json").stdout) == answer
+
+
+def test_a_checkpoint_is_downloaded_by_its_name(orchard, api, tmp_path):
+    name = "ft:org/tiny:acme::abc:ckpt-step-3"
+    from tests.unit.test_cli_unpack import archive
+
+    tar = archive(("ftckpt_1/peft/adapter_config.json", b"{}"))
+    api.routes = {f"GET /v1/x/models/{name}/adapter": httpx2.Response(200, content=tar)}
+    orchard("download", name, str(tmp_path / "out"))
+    assert (tmp_path / "out/peft/adapter_config.json").read_bytes() == b"{}"
+    assert b"ft%3Aorg%2Ftiny" in api.requests[0].url.raw_path
+
+
 def test_an_id_with_slashes_stays_one_path_segment(orchard, api):
     orchard("cancel", "ftjob-/../admin")
     assert api.requests[0].url.raw_path == b"/v1/fine_tuning/jobs/ftjob-%2F..%2Fadmin/cancel"

@@ -1,11 +1,18 @@
-"""`orchard jobs`, `show`, `watch`, `logs`, `cancel`."""
+"""`orchard jobs`, `show`, `why`, `watch`, `logs`, `cancel`, `pause`, `resume`."""
 
-from typing import Annotated
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from api.cli.output import Format, FormatOption, console, say, show_list, show_one
 from api.cli.session import session_of
+
+if TYPE_CHECKING:
+    from api.cli.client import OrchardClient
+    from api.cli.models import Job
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id ftjob-…, adapter ft:…, or name: the newest so called.")]
 COLUMNS = {
@@ -70,12 +77,36 @@ def logs(
             print_event(event, output, out)
 
 
-def cancel(context: typer.Context, job_id: JobId, output: FormatOption = Format.TABLE) -> None:
-    """Stop a job. What it has trained so far stays as checkpoints."""
+def why(context: typer.Context, job_id: JobId, output: FormatOption = Format.TABLE) -> None:
+    """Say what keeps a job from going on, since when, and what would change that."""
     from api.cli.lookup import job_of
 
     with session_of(context).tenant() as client:
-        job = client.cancel(job_of(client, job_id))
-    say(f"{job.id} is asked to stop; it is {job.status}")
+        show_one(client.why(job_of(client, job_id)), output)
+
+
+def cancel(context: typer.Context, job_id: JobId, output: FormatOption = Format.TABLE) -> None:
+    """Stop a job. What it has trained so far stays as checkpoints."""
+    _ask(context, job_id, output, lambda client, job: client.cancel(job), "stop")
+
+
+def pause(context: typer.Context, job_id: JobId, output: FormatOption = Format.TABLE) -> None:
+    """Take a job off its host after the step it is in; resume goes on from there."""
+    _ask(context, job_id, output, lambda client, job: client.pause(job), "pause")
+
+
+def resume(context: typer.Context, job_id: JobId, output: FormatOption = Format.TABLE) -> None:
+    """Let a paused job go on."""
+    _ask(context, job_id, output, lambda client, job: client.resume(job), "go on")
+
+
+def _ask(
+    context: typer.Context, name: str, output: Format, wish: Callable[[OrchardClient, str], Job], verb: str
+) -> None:
+    from api.cli.lookup import job_of
+
+    with session_of(context).tenant() as client:
+        job = wish(client, job_of(client, name))
+    say(f"{job.id} is asked to {verb}; it is {job.status}")
     if output is not Format.TABLE:
         show_one(job, output)

@@ -9,6 +9,7 @@ from api.cli.output import Format, FormatOption, say, show_list, show_one
 from api.cli.session import session_of
 
 TUNED = "ft:"
+CHECKPOINT = ":ckpt-step-"
 
 
 def bases(context: typer.Context, output: FormatOption = Format.TABLE) -> None:
@@ -43,19 +44,21 @@ def adapters(context: typer.Context, output: FormatOption = Format.TABLE) -> Non
 def download(
     context: typer.Context,
     adapter: Annotated[
-        str, typer.Argument(metavar="JOB", help="Id ftjob-…, adapter ft:…, or name: the newest so called.")
+        str,
+        typer.Argument(metavar="JOB", help="Id ftjob-…, adapter or checkpoint ft:…, or name: the newest so called."),
     ],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="New or empty folder.")],
     output: FormatOption = Format.TABLE,
 ) -> None:
-    """Download an adapter: a PEFT folder and its tokenizer."""
+    """Download an adapter: a PEFT folder and its tokenizer. Of a checkpoint, the PEFT folder."""
     from api.cli.lookup import job_of
     from api.cli.unpack import unpack
 
     with session_of(context).tenant() as client:
-        job_id = job_of(client, adapter)
-        with client.adapter(job_id) as chunks:
-            files = unpack(chunks, folder, job_id)
+        by_name = CHECKPOINT in adapter
+        source = adapter if by_name else job_of(client, adapter)
+        with client.model_adapter(source) if by_name else client.adapter(source) as chunks:
+            files = unpack(chunks, folder, None if by_name else source)
     say(f"{len(files)} files in {folder}; load with PeftModel.from_pretrained(base, {str(folder / 'peft')!r})")
     if output is not Format.TABLE:
-        show_one({"job": job_id, "folder": str(folder), "files": [str(path) for path in files]}, output)
+        show_one({"job": source, "folder": str(folder), "files": [str(path) for path in files]}, output)
