@@ -17,6 +17,8 @@ from orchestrator.db.job_tables import AttemptRow, CheckpointRow, EventRow, JobR
 from orchestrator.db.tables import HostRow
 from orchestrator.jobs.states import SEATED, TERMINAL, JobState
 
+Subjects = Select[*tuple[Any, ...]]
+"""Keys of the rows that break a rule."""
 LATE: Final = timedelta(seconds=120)
 """A sweep that comes this much after a deadline is too late. A pass takes seconds."""
 
@@ -36,7 +38,7 @@ class Rule:
 
     name: str
     words: str
-    broken: Callable[[datetime], Select[Any]]
+    broken: Callable[[datetime], Subjects]
 
 
 def violations(session: Session, now: datetime) -> list[Violation]:
@@ -53,17 +55,15 @@ _LIVE: Final = AttemptRow.ended_at.is_(None)
 _CURRENT: Final = and_(AttemptRow.job_id == JobRow.id, AttemptRow.number == JobRow.attempt)
 
 
-def _jobs(*broken: ColumnElement[bool]) -> Select[Any]:
+def _jobs(*broken: ColumnElement[bool]) -> Subjects:
     return select(JobRow.id).where(*broken)
 
 
-def _attempts(*broken: ColumnElement[bool]) -> Select[Any]:
-    return (
-        select(AttemptRow.job_id, AttemptRow.number).join(JobRow, JobRow.id == AttemptRow.job_id).where(*broken)
-    )  # the join is by job, not by current attempt: older ones count too
+def _attempts(*broken: ColumnElement[bool]) -> Subjects:
+    return select(AttemptRow.job_id, AttemptRow.number).join(JobRow, JobRow.id == AttemptRow.job_id).where(*broken)
 
 
-def _checkpoints(*broken: ColumnElement[bool]) -> Select[Any]:
+def _checkpoints(*broken: ColumnElement[bool]) -> Subjects:
     return select(CheckpointRow.id).join(JobRow, JobRow.id == CheckpointRow.job_id).where(*broken)
 
 
@@ -71,56 +71,56 @@ def _count(column: Any, *of: ColumnElement[bool]) -> ColumnElement[int]:
     return select(func.count(column)).where(*of).correlate(JobRow, HostRow).scalar_subquery()
 
 
-def _ended_badly(_now: datetime) -> Select[Any]:
+def _ended_badly(_now: datetime) -> Subjects:
     ends = _count(EventRow.seq, EventRow.job_id == JobRow.id, EventRow.moved_to.in_(TERMINAL))
     as_it_is = _count(EventRow.seq, EventRow.job_id == JobRow.id, EventRow.moved_to == JobRow.state)
     return _jobs(or_(and_(_LIVE_JOB, ends != 0), and_(~_LIVE_JOB, or_(ends != 1, as_it_is != 1))))
 
 
-def _history_differs(_now: datetime) -> Select[Any]:
+def _history_differs(_now: datetime) -> Subjects:
     moves = (EventRow.job_id == JobRow.id, EventRow.moved_to.is_not(None))
     newest = select(EventRow.moved_to).where(*moves).order_by(EventRow.seq.desc()).limit(1)
     return _jobs(exists().where(*moves), newest.correlate(JobRow).scalar_subquery() != JobRow.state)
 
 
-def _no_such_attempt(_now: datetime) -> Select[Any]:
+def _no_such_attempt(_now: datetime) -> Subjects:
     return _attempts(or_(AttemptRow.number > JobRow.attempt, AttemptRow.number < 1))
 
 
-def _seat_without_attempt(_now: datetime) -> Select[Any]:
+def _seat_without_attempt(_now: datetime) -> Subjects:
     holder = exists().where(_CURRENT, _LIVE, AttemptRow.lease_token == JobRow.lease_token)
     return _jobs(JobRow.state.in_(SEATED), ~holder)
 
 
-def _attempt_without_seat(_now: datetime) -> Select[Any]:
+def _attempt_without_seat(_now: datetime) -> Subjects:
     return _attempts(_LIVE, or_(JobRow.state.not_in(SEATED), JobRow.attempt != AttemptRow.number))
 
 
-def _overfull(_now: datetime) -> Select[Any]:
+def _overfull(_now: datetime) -> Subjects:
     taken = _count(AttemptRow.job_id, AttemptRow.host_id == HostRow.id, _LIVE)
     return select(HostRow.id).where(taken > HostRow.spec["max_seats"].as_integer())
 
 
-def _on_a_dead_host(_now: datetime) -> Select[Any]:
+def _on_a_dead_host(_now: datetime) -> Subjects:
     gone = exists().where(HostRow.id == AttemptRow.host_id, HostRow.state == HostState.GONE)
     return _attempts(_LIVE, gone)
 
 
-def _half_dead(_now: datetime) -> Select[Any]:
+def _half_dead(_now: datetime) -> Subjects:
     return select(HostRow.id).where((HostRow.state == HostState.GONE) != HostRow.ended_at.is_not(None))
 
 
-def _overdue(now: datetime) -> Select[Any]:
+def _overdue(now: datetime) -> Subjects:
     rested = and_(JobRow.state == JobState.BACKOFF, JobRow.not_before < now - LATE)
     return _jobs(_LIVE_JOB, or_(JobRow.state_deadline < now - LATE, rested))
 
 
-def _checkpoint_of_nobody(_now: datetime) -> Select[Any]:
+def _checkpoint_of_nobody(_now: datetime) -> Subjects:
     maker = exists().where(AttemptRow.job_id == CheckpointRow.job_id, AttemptRow.number == CheckpointRow.attempt)
     return _checkpoints(or_(~maker, func.length(CheckpointRow.manifest_sha256) != 64))
 
 
-def _resumed_from_nothing(_now: datetime) -> Select[Any]:
+def _resumed_from_nothing(_now: datetime) -> Subjects:
     source = exists().where(
         CheckpointRow.job_id == AttemptRow.job_id,
         CheckpointRow.attempt < AttemptRow.number,
@@ -129,7 +129,7 @@ def _resumed_from_nothing(_now: datetime) -> Select[Any]:
     return _attempts(AttemptRow.resumed_from_step > 0, ~source)
 
 
-def _newer_was_left_out(_now: datetime) -> Select[Any]:
+def _newer_was_left_out(_now: datetime) -> Subjects:
     better = exists().where(
         CheckpointRow.job_id == AttemptRow.job_id,
         CheckpointRow.attempt < AttemptRow.number,
@@ -139,7 +139,7 @@ def _newer_was_left_out(_now: datetime) -> Select[Any]:
     return _attempts(_LIVE, JobRow.state == JobState.RUNNING, better)
 
 
-def _deleted_too_soon(_now: datetime) -> Select[Any]:
+def _deleted_too_soon(_now: datetime) -> Subjects:
     other = aliased(CheckpointRow)
     successor = exists().where(
         other.job_id == CheckpointRow.job_id,
@@ -150,14 +150,14 @@ def _deleted_too_soon(_now: datetime) -> Select[Any]:
     return _checkpoints(_LIVE_JOB, CheckpointRow.state.in_(("deleting", "deleted")), ~successor)
 
 
-def _wrong_budget(_now: datetime) -> Select[Any]:
+def _wrong_budget(_now: datetime) -> Subjects:
     ended = (AttemptRow.job_id == JobRow.id, AttemptRow.ended_at.is_not(None))
     own = _count(AttemptRow.job_id, *ended, AttemptRow.exit_class == "user")
     drawn = JobRow.user_failures + JobRow.infra_failures + JobRow.preemptions
     return _jobs(or_(JobRow.user_failures > own, drawn > _count(AttemptRow.job_id, *ended)))
 
 
-def _beyond_budget(_now: datetime) -> Select[Any]:
+def _beyond_budget(_now: datetime) -> Subjects:
     return _jobs(
         _LIVE_JOB,
         or_(
@@ -168,14 +168,14 @@ def _beyond_budget(_now: datetime) -> Select[Any]:
     )
 
 
-def _foreign(table: Any) -> Callable[[datetime], Select[Any]]:
-    def broken(_now: datetime) -> Select[Any]:
+def _foreign(table: Any) -> Callable[[datetime], Subjects]:
+    def broken(_now: datetime) -> Subjects:
         return select(table.job_id).join(JobRow, JobRow.id == table.job_id).where(table.tenant_id != JobRow.tenant_id)
 
     return broken
 
 
-def _version_without_success(_now: datetime) -> Select[Any]:
+def _version_without_success(_now: datetime) -> Subjects:
     succeeded = JobRow.state == JobState.SUCCEEDED
     return _jobs(
         or_(
@@ -185,7 +185,7 @@ def _version_without_success(_now: datetime) -> Select[Any]:
     )
 
 
-def _version_of_two(_now: datetime) -> Select[Any]:
+def _version_of_two(_now: datetime) -> Subjects:
     other = aliased(JobRow)
     same = exists().where(
         other.id != JobRow.id,

@@ -1,6 +1,7 @@
 """`ListedRegistry`: a registry in memory that fails as often as a test tells it to, and a publisher over it."""
 
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 from orchestrator.loops.publish import Publish
@@ -26,6 +27,9 @@ class ListedRegistry:
         if self.failures:
             raise self.failures.pop(0)
         return known
+
+    def retract(self, tenant_slug: str, name: str, version: str, deleted_at: datetime) -> None:
+        """Nobody deletes a model here."""
 
 
 def make_publish(world: World, registry: ListedRegistry) -> Publish:
