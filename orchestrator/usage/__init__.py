@@ -8,6 +8,7 @@ Invariants
 - A report counts once. The ledger and the host's cursor move in one transaction, and a step that the ledger has
   passed for its attempt is not entered again.
 - What an attempt trained after its newest committed checkpoint is marked as lost when the attempt ends through the
-  service's fault. It is decided then, once, and not when somebody asks: checkpoints are pruned, bills are not.
+  service's fault; more of it, when the next attempt has to resume from an older one. It is decided then and not when
+  somebody asks: checkpoints are pruned, bills are not. So no step of a job is billed twice.
 - Rows are never removed, and `lost_*` never exceeds what it is a part of (the schema's CHECKs).
 """

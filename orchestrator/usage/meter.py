@@ -27,9 +27,17 @@ def minute_of(now: datetime) -> int:
 
 
 def start_meter(session: Session, job: JobRow, report: Prepared, now: datetime) -> None:
-    """The seat trains from now on. Repeating changes nothing."""
+    """The seat trains from now on. Repeating changes nothing.
+
+    Steps that an earlier attempt is billed for and that come again, since its newest checkpoint turned out unusable,
+    are lost after all, unless that attempt ended through the tenant's own fault.
+    """
     if _newest(session, job.id, report.attempt) is not None:
         return
+    by = (AttemptRow.job_id == UsageRow.job_id) & (AttemptRow.number == UsageRow.attempt)
+    faultless = select(UsageRow).join(AttemptRow, by).where(AttemptRow.exit_class.in_(SERVICE_FAULT))
+    for row in session.scalars(faultless.where(UsageRow.job_id == job.id, UsageRow.step > report.resumed_from_step)):
+        _mark_lost(row, report.resumed_from_step)
     seat = (AttemptRow.job_id == job.id, AttemptRow.number == report.attempt)
     flavor = session.scalars(select(HostRow.flavor).join(AttemptRow, AttemptRow.host_id == HostRow.id).where(*seat))
     session.add(
@@ -75,10 +83,16 @@ def stop_meter(session: Session, job_id: str, attempt: int, exit_class: ExitClas
     saved = (CheckpointRow.job_id == job_id, CheckpointRow.attempt == attempt, CheckpointRow.state == "committed")
     committed = session.scalar(select(func.max(CheckpointRow.step)).where(*saved))
     for row in session.scalars(select(UsageRow).where(UsageRow.job_id == job_id, UsageRow.attempt == attempt)):
-        share = lost_share(row.step_before, row.step, committed)
-        part = lost(share, row.tokens, row.supervised_tokens, row.seat_seconds)
-        row.lost_tokens, row.lost_supervised_tokens = part.tokens, part.supervised_tokens
-        row.lost_seat_seconds = part.seat_seconds
+        _mark_lost(row, committed)
+
+
+def _mark_lost(row: UsageRow, kept_step: int | None) -> None:
+    """Mark what lies beyond `kept_step`, None for all of it. What is lost stays lost."""
+    share = lost_share(row.step_before, row.step, kept_step)
+    part = lost(share, row.tokens, row.supervised_tokens, row.seat_seconds)
+    row.lost_tokens = max(row.lost_tokens, part.tokens)
+    row.lost_supervised_tokens = max(row.lost_supervised_tokens, part.supervised_tokens)
+    row.lost_seat_seconds = max(row.lost_seat_seconds, part.seat_seconds)
 
 
 def _newest(session: Session, job_id: str, attempt: int) -> UsageRow | None:

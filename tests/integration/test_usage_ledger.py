@@ -34,13 +34,15 @@ def running(world: World) -> str:
     return job.id
 
 
-def train(world: World, job_id: str) -> None:
-    """Tick until the job has a seat, and let it begin."""
+def train(world: World, job_id: str, rotten: int = 0) -> None:
+    """Tick until the job has a seat, and let it begin, from before the `rotten` newest checkpoints."""
     for _ in range(20):
         if world.job(job_id).state == JobState.STARTING:
             break
         world.tick()
-    world.host_of(job_id).prepare(job_id, total_steps=100)
+    host = world.host_of(job_id)
+    host.reject(job_id, rotten)
+    host.prepare(job_id, total_steps=100)
     world.tick()
     assert world.job(job_id).state == JobState.RUNNING
 
@@ -131,6 +133,25 @@ def test_what_a_lost_host_trained_after_its_checkpoint_is_not_billed(world: Worl
     rows = ledger(world, job_id)
     assert total(rows, "tokens") - total(rows, "lost_tokens") == 100 * 64  # every step of the job, once
     assert {row.attempt for row in rows} == {1, 2}
+
+
+@pytest.mark.parametrize(("rotten", "resumed_from"), [(1, 2), (2, 0)])
+def test_steps_that_come_again_after_a_checkpoint_rotted_are_billed_once(world: World, rotten: int, resumed_from: int):
+    job_id = running(world)
+    for _ in range(2):
+        step(world, job_id, 2, seconds=40)
+        world.host_of(job_id).checkpoint(job_id)
+    world.tick()
+    world.cluster.kill(world.attempts(job_id)[0].host_id)
+    world.tick(seconds=30)
+    assert total(ledger(world, job_id), "lost_tokens") == 0
+
+    train(world, job_id, rotten)
+    rows = ledger(world, job_id)
+    assert total(rows, "lost_tokens") == (4 - resumed_from) * 64
+    step(world, job_id, 100 - resumed_from)
+    rows = ledger(world, job_id)
+    assert total(rows, "tokens") - total(rows, "lost_tokens") == 100 * 64
 
 
 def test_an_attempt_lost_without_a_checkpoint_costs_nothing(world: World):

@@ -298,3 +298,14 @@ def test_deliveries_that_are_over_are_forgotten_after_a_month_and_waiting_ones_n
     assert ForgetDeliveries(db).run_once(later(KEPT_S)) == Counts()
     assert ForgetDeliveries(db).run_once(later(KEPT_S + 1)) == Counts(forgotten=1)
     assert [row.state for row in deliveries(db)] == ["pending"]
+
+
+def test_a_receiver_that_hangs_keeps_no_other_from_being_told(db, tenant, endpoints, receiver, loop):
+    with receiving() as hanging:
+        hanging.hold.clear()
+        listen(endpoints, tenant, hanging)
+        listen(endpoints, tenant, receiver)
+        end(db, tenant)
+        assert replace(loop, sender=Sender(DEV, timeout_s=0.5)).run_once(NOW) == Counts(delivered=1, again=1)
+    assert [row.state for row in deliveries(db)] == ["pending", "delivered"]
+    assert len(receiver.taken) == len(hanging.taken) == 1
