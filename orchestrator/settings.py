@@ -13,7 +13,7 @@ from orchestrator.webhooks.secrets import Vault
 class Settings(BaseSettings):
     """Every field is the environment variable `ORCHARD_<FIELD>`."""
 
-    model_config = SettingsConfigDict(env_prefix="ORCHARD_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="ORCHARD_", frozen=True, hide_input_in_errors=True)
 
     database_url: SecretStr = Field(description="SQLAlchemy URL: sqlite:///file or postgresql+psycopg://…")
     storage_uri: str = Field(description="fsspec root of files, checkpoints and adapters: file:///… or s3://…")
