@@ -5,11 +5,13 @@ import base64
 import pytest
 from cryptography.fernet import Fernet
 from fastapi.testclient import TestClient
+from pydantic import ValidationError
 from sqlalchemy import select
 
 from api.app import create_app
 from orchestrator.db.database import Database
 from orchestrator.db.effect_tables import WebhookEndpointRow
+from orchestrator.webhooks.addresses import Reach
 from orchestrator.webhooks.endpoints import MAX_ENDPOINTS
 from orchestrator.webhooks.secrets import SealedForAnother, Vault
 from tests.builders.live_api import Api, add_tenant
@@ -166,3 +168,21 @@ def test_a_key_that_is_none_is_refused_without_being_shown():
     with pytest.raises(ValueError, match="key 2 of 2 is no Fernet key") as refused:
         Vault.of(f"{Fernet.generate_key().decode()},hunter2")
     assert "hunter2" not in str(refused.value)
+
+
+def test_the_settings_refuse_such_a_key_without_printing_it(monkeypatch: pytest.MonkeyPatch):
+    from orchestrator.settings import Settings
+
+    for name, value in (("DATABASE_URL", "sqlite://"), ("STORAGE_URI", "x"), ("CATALOGUE", "x"), ("CACHE_DIR", "x")):
+        monkeypatch.setenv(f"ORCHARD_{name}", value)
+    monkeypatch.setenv("ORCHARD_SECRETS_KEY", "hunter2")
+    with pytest.raises(ValidationError, match="secrets_key") as refused:
+        Settings()
+    assert "hunter2" not in str(refused.value)
+
+    key = Fernet.generate_key().decode()
+    monkeypatch.setenv("ORCHARD_SECRETS_KEY", key)
+    monkeypatch.setenv("ORCHARD_WEBHOOK_ALLOW_PRIVATE", "true")
+    settings = Settings()
+    assert (settings.vault.keys, settings.webhook_reach) == ((key,), Reach(allow_private=True))
+    assert key not in repr(settings)
