@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
+import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -31,6 +32,7 @@ HEADERS: Final[Mapping[Kind, Mapping[str, str]]] = {
     Kind.UNAVAILABLE: {"x-should-retry": "true", "retry-after": str(RETRY_AFTER_S)},
     Kind.FULL: {"x-should-retry": "false"},
 }
+OUTAGES: Final = frozenset({Kind.UNAVAILABLE, Kind.FULL})
 SERVER_ERROR: Final = "server_error"
 TYPE: Final[Mapping[Kind, str]] = {
     Kind.QUOTA: "insufficient_quota",
@@ -38,6 +40,7 @@ TYPE: Final[Mapping[Kind, str]] = {
     Kind.FULL: SERVER_ERROR,
 }
 INVALID_REQUEST: Final = "invalid_request_error"
+_log = structlog.get_logger("orchard.api")
 _ECHOED_CHARS = 60
 _UNPARSED: Final = "There was an error parsing the body"  # what FastAPI says when its parser gives up
 _CODES: Final = {"missing": "missing_required_parameter", "extra_forbidden": "unknown_parameter"}
@@ -94,7 +97,9 @@ async def _refused(_: Request, error: Exception) -> JSONResponse:
 
 
 def refusal(error: ServiceError) -> JSONResponse:
-    """What the services refused, as HTTP says it."""
+    """What the services refused, as HTTP says it. An outage is logged with its cause, which the caller never sees."""
+    if error.kind in OUTAGES:
+        _log.warning("outage", code=error.code, cause=repr(error.__cause__))
     return error_response(
         STATUS[error.kind],
         str(error),

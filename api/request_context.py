@@ -45,10 +45,13 @@ class RequestContext:
         except ClientDisconnect:  # nobody is left to answer, and nothing is wrong here
             pass
         except Exception as error:
+            if exchange.status is None and (known := outage(error)):
+                await refusal(known)(scope, receive, exchange.send)
+                return
             _log.exception("request failed", request_id=exchange.id, method=scope["method"], path=scope["path"])
             if exchange.status is not None:
                 raise
-            await _sorry(error, exchange.id)(scope, receive, exchange.send)
+            await _sorry(exchange.id)(scope, receive, exchange.send)
         finally:
             exchange.log()
 
@@ -56,10 +59,8 @@ class RequestContext:
         return next((size for pattern, size in self._uploads if pattern.fullmatch(path)), JSON_BODY_BYTES)
 
 
-def _sorry(error: Exception, request_id: str) -> JSONResponse:
-    """An outage says when to come back; anything else is ours to mend and tells nothing of our insides."""
-    if known := outage(error):
-        return refusal(known)
+def _sorry(request_id: str) -> JSONResponse:
+    """The answer to a bug of ours, which tells nothing of our insides."""
     message = f"The server had an error while processing your request. Quote the request id {request_id}."
     return error_response(HTTPStatus.INTERNAL_SERVER_ERROR, message, type=SERVER_ERROR, code="internal")
 

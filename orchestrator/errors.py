@@ -92,7 +92,7 @@ class QuotaExceeded(ServiceError):
 
 
 class DatabaseDown(ServiceError):
-    """The service cannot reach its database now. Nothing was changed; repeat the request in a moment."""
+    """The service cannot reach its database now. Repeat the request in a moment."""
 
     kind = Kind.UNAVAILABLE
     default_code = "database_unavailable"

@@ -15,22 +15,31 @@ _READ_ONLY: Final = "25006"  # a standby, in the middle of a failover
 
 
 def outage(error: Exception) -> ServiceError | None:
-    """The outage that `error` is a sign of; None for anything else, which is a bug.
+    """The outage that `error` is a sign of, with `error` as its cause; None for anything else, which is a bug.
 
     Storage tells of its own outages (`orchestrator.files.storage.storage_errors`); what is left is the database, and
     a disk of this machine that is full.
     """
+    if isinstance(error, ServiceError):
+        return error
+    kind = _kind(error)
+    if kind is None:
+        return None
+    known = kind()
+    known.__cause__ = error
+    return known
+
+
+def _kind(error: Exception) -> type[ServiceError] | None:
     match error:
-        case ServiceError():
-            return error
         case DBAPIError() if _is_full(error):
-            return StorageFull()
+            return StorageFull
         case OperationalError() | InterfaceError() | PoolExhausted():
-            return DatabaseDown()
+            return DatabaseDown
         case DBAPIError() if error.connection_invalidated or getattr(error.orig, "sqlstate", None) == _READ_ONLY:
-            return DatabaseDown()
+            return DatabaseDown
         case OSError() if error.errno in NO_SPACE:
-            return StorageFull()
+            return StorageFull
     return None
 
 

@@ -1,5 +1,6 @@
 """Deleting files, by wish or by expiry. A file that a live job reads stays."""
 
+from contextlib import suppress
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, exists, or_, select, update
@@ -8,7 +9,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import JobRow
 from orchestrator.db.tables import FileRow
-from orchestrator.errors import InvalidRequest
+from orchestrator.errors import InvalidRequest, StorageDown
 from orchestrator.files.queries import visible_file
 from orchestrator.files.storage import remove
 from orchestrator.files.views import DeletedView
@@ -29,7 +30,8 @@ def delete_file(db: Database, tenant_id: str, file_id: str, now: datetime) -> De
                 code="file_in_use",
             )
         row.deleted_at = now
-    remove(row.uri.rpartition("/")[0])
+    with suppress(StorageDown):  # the file is gone for everybody; the sweep removes its bytes
+        remove(row.uri.rpartition("/")[0])
     return DeletedView(id=file_id, object="file")
 
 

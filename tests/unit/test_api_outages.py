@@ -9,6 +9,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import update
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
+from structlog.testing import capture_logs
 
 from api.app import create_app
 from orchestrator.db.database import Database
@@ -94,3 +95,29 @@ def test_content_that_storage_does_not_give_is_a_503_and_no_stream_that_breaks_o
     answer = web.get(f"/v1/files/{file}/content")
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "storage_unavailable")
     assert "nowhere" not in answer.text
+
+
+def test_a_file_is_deleted_also_while_storage_is_away(web: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = web.post("/v1/files", **FILE).json()["id"]
+
+    def down(uri: str) -> None:
+        raise StorageDown
+
+    monkeypatch.setattr("orchestrator.files.delete.remove", down)
+    assert web.delete(f"/v1/files/{file}").json()["deleted"] is True
+    assert web.get(f"/v1/files/{file}").status_code == 404
+
+
+def test_the_cause_of_an_outage_is_in_the_log_and_not_in_the_answer(
+    web: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ConnectionError("bucket-7 does not answer")
+
+    monkeypatch.setattr(storage, "_settle", fail)
+    with capture_logs() as lines:
+        answer = web.post("/v1/files", **FILE)
+    assert "bucket-7" not in answer.text
+    [line] = [line for line in lines if line["event"] == "outage"]
+    assert line["code"] == "storage_unavailable"
+    assert "bucket-7" in line["cause"]
