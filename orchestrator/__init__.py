@@ -4,7 +4,8 @@ May import: `workers.contract`, `workers.actor` (the torch-free shell that Ray s
 Never `api`, torch or transformers.
 
 Rooms
-- `db`: tables and sessions. `tenancy`: tenants and API keys. `files`: uploads and their validation.
+- `db`: tables and sessions. `tenancy`: tenants and API keys. `files`: uploads and their validation; `uploads`: those
+  that come in parts. `outages`: what is down, told from what is a bug.
 - `catalogue`: the bases and flavors an operator offers. `jobs`: submission, queries and the one state machine.
 - `scheduling`: snapshot -> `plan` (pure) -> actions. `cluster`: the port to hosts (Ray, in-process).
 - `webhooks`: telling tenants that a job has ended. `usage`: the ledger of what was trained.
