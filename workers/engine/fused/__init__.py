@@ -7,8 +7,8 @@ May import: `workers.*` but `workers.host`; torch.
   `linears` hooks it onto the base, whatever its architecture and quantization.
 - `compose` (pure) chooses who shares a pass, by the tokens `shares` says were served; `window` keeps a seat's
   accumulation; `stepper` puts them together behind `workers.engine.stepper.Stepper`.
-- `knee` measures how many tokens are worth sharing, `footprint` (with `peak`) what a pass takes for each; `budget` (pure)
-  chooses from both, `room` keeps it in step with the seats, and `recompute` switches the passes that must.
+- `knee` measures how many tokens are worth sharing, `footprint` (with `peak`) what a pass takes for each; `budget`
+  (pure) chooses from both, `room` keeps it in step with the seats, and `recompute` switches the passes that must.
 
 Invariants
 - The base's weights take no part in autograd; adapters' gradients are written straight into their stack's rows.
