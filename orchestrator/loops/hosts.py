@@ -13,6 +13,7 @@ from orchestrator.db.host_states import HostState
 from orchestrator.db.tables import HostRow
 from orchestrator.leases.role import RoleLost
 from orchestrator.loops.burial import Burial
+from orchestrator.loops.control import tell
 from orchestrator.loops.counts import Counts
 from orchestrator.loops.intake import Intake, Question, StaleAnswer, held_hosts
 from orchestrator.loops.progress import Allowance, Watch
@@ -60,12 +61,8 @@ class TendHosts:
                 counts[self._outcome(host, question, host.id in alive, now)] += 1
             except RoleLost:
                 raise
-            except SQLAlchemyError as error:  # no reason to end a host, or to leave out the others
-                log.warning("host not tended: the database failed", host=host.id, error=type(error).__name__)
-                counts["outages"] += 1
-            except Exception:
-                log.exception("host not tended", host=host.id)
-                counts["errors"] += 1
+            except Exception as error:  # noqa: BLE001  # no reason to end a host, or to leave out the others
+                counts[tell(error, "TendHosts", host=host.id)] += 1
         return counts
 
     def _outcome(self, host: HostRow, question: Question, listed: bool, now: datetime) -> str:
