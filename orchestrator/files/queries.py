@@ -65,9 +65,9 @@ def visible(tenant_id: str | BindParameter[str], now: datetime | BindParameter[d
     return and_(FileRow.tenant_id == tenant_id, FileRow.deleted_at.is_(None), alive)
 
 
-_VISIBLE_FILE: Final = select(FileRow).where(
-    FileRow.id == bindparam("file_id"), visible(bindparam("tenant_id"), bindparam("now"))
-)
+_THIS: Final = (FileRow.id == bindparam("file_id"), visible(bindparam("tenant_id"), bindparam("now")))
+_VISIBLE_FILE: Final = select(FileRow).where(*_THIS)
+_IS_VISIBLE: Final = select(FileRow.seq).where(*_THIS)
 
 
 def visible_file(session: Session, tenant_id: str, file_id: str, now: datetime, param: str = "file_id") -> FileRow:
@@ -76,3 +76,10 @@ def visible_file(session: Session, tenant_id: str, file_id: str, now: datetime, 
     if row is None:
         raise NotFound(f"No such File object: {file_id}", param=param)
     return row
+
+
+def require_visible(session: Session, tenant_id: str, file_id: str, now: datetime, param: str = "file_id") -> None:
+    """`visible_file` for those who need no row. Raises: NotFound."""
+    found = {"file_id": file_id, "tenant_id": tenant_id, "now": now}
+    if session.connection().scalar(_IS_VISIBLE, found) is None:
+        raise NotFound(f"No such File object: {file_id}", param=param)

@@ -27,16 +27,21 @@ def record(
     session: Session, tenant_id: str, job_id: str, draft: EventDraft, now: datetime, moved_to: JobState | None = None
 ) -> None:
     """Append one event in the caller's transaction. `moved_to`: the state entered with it, from `transition` alone."""
-    session.add(
-        EventRow(
-            id=new_id("ftevent-"),
-            tenant_id=tenant_id,
-            job_id=job_id,
-            created_at=now,
-            level=draft.level,
-            type=draft.type,
-            message=draft.message,
-            data=draft.data,
-            moved_to=moved_to,
-        )
+    session.add(event_row(tenant_id, job_id, draft, now, moved_to))
+
+
+def event_row(
+    tenant_id: str, job_id: str, draft: EventDraft, now: datetime, moved_to: JobState | None = None
+) -> EventRow:
+    """The row of an event, not yet in any transaction."""
+    return EventRow(
+        id=new_id("ftevent-"),
+        tenant_id=tenant_id,
+        job_id=job_id,
+        created_at=now,
+        level=draft.level,
+        type=draft.type,
+        message=draft.message,
+        data=draft.data,
+        moved_to=moved_to,
     )

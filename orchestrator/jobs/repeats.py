@@ -107,7 +107,8 @@ def _find_same_post(session: Session, mark: Mark) -> str | None:
         "since": mark.arrived_at - RETRY_WINDOW if repeats else mark.arrived_at,
         "retries": 0 if repeats else 1,
     }
-    return session.scalar(_SAME_POST, found)
+    earlier: str | None = session.connection().scalar(_SAME_POST, found)
+    return earlier
 
 
 def _sha256(text: str) -> str:

@@ -10,12 +10,13 @@ from sqlalchemy.orm import Session
 
 from orchestrator.catalogue.entries import Catalogue
 from orchestrator.db.database import Database
+from orchestrator.db.insert import fresh, insert_now
 from orchestrator.db.job_tables import JobRow
 from orchestrator.errors import InvalidRequest, QuotaExceeded
-from orchestrator.files.queries import visible_file
+from orchestrator.files.queries import require_visible, visible_file
 from orchestrator.files.storage import job_uri
 from orchestrator.ids import new_id
-from orchestrator.jobs.events import EventDraft, record
+from orchestrator.jobs.events import EventDraft, event_row
 from orchestrator.jobs.queries import get_job
 from orchestrator.jobs.repeats import ANYBODY, Mark, Sender, find_earlier
 from orchestrator.jobs.request import JobRequest
@@ -115,25 +116,26 @@ _LIVE: Final = select(func.count()).where(JobRow.tenant_id == bindparam("tenant_
 
 
 def _insert(session: Session, desk: Desk, request: JobRequest, spec: JobSpec, mark: Mark, now: datetime) -> JobRow:
-    if (count := session.scalar(_LIVE, {"tenant_id": spec.tenant_id}) or 0) >= desk.max_live_jobs:
+    if (count := session.connection().scalar(_LIVE, {"tenant_id": spec.tenant_id}) or 0) >= desk.max_live_jobs:
         raise QuotaExceeded(
             f"You have {count} jobs queued or running; at most {desk.max_live_jobs} are allowed. "
             "Wait for one to end, or cancel one."
         )
     for param, data in (("training_file", spec.data.training), ("validation_file", spec.data.validation)):
         if data is not None:  # a deletion may have come between
-            visible_file(session, spec.tenant_id, data.file_id, now, param)
+            require_visible(session, spec.tenant_id, data.file_id, now, param)
     row = _row(request, spec, mark, now)
-    session.add(row)
-    session.flush()
-    record(session, spec.tenant_id, spec.job_id, EventDraft(f"Created fine-tuning job: {spec.job_id}"), now)
+    insert_now(session, row)
+    created = EventDraft(f"Created fine-tuning job: {spec.job_id}")
+    insert_now(session, event_row(spec.tenant_id, spec.job_id, created, now))
     return row
 
 
 def _row(request: JobRequest, spec: JobSpec, mark: Mark, now: datetime) -> JobRow:
     """The job as it enters the state machine; every later state is written by `transition`."""
     validation = spec.data.validation
-    return JobRow(
+    return fresh(
+        JobRow,
         id=spec.job_id,
         tenant_id=spec.tenant_id,
         base_id=spec.base.id,

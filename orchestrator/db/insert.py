@@ -1,0 +1,37 @@
+"""Single INSERTs past the unit of work, where a row is written often and nothing else of it is needed."""
+
+from functools import cache
+from typing import Any, TypeVar, cast
+
+from sqlalchemy import Insert, Table, insert, inspect
+from sqlalchemy.orm import Session
+
+from orchestrator.db.columns import Base
+
+RowT = TypeVar("RowT", bound=Base)
+
+
+def fresh(table: type[RowT], **columns: Any) -> RowT:
+    """A row of no session, with the defaults of its columns filled in as a flush would."""
+    return table(**(_defaults(table) | columns))
+
+
+def insert_now(session: Session, row: Base) -> None:
+    """INSERT a row that `fresh` made, in the caller's transaction. A key that the database draws is not read back."""
+    statement, names = _insertion(type(row))
+    session.connection().execute(statement, {column: getattr(row, name) for name, column in names})
+
+
+@cache
+def _defaults(table: type[Base]) -> dict[str, Any]:
+    columns = inspect(table).columns
+    plain = {name: column.default for name, column in columns.items() if column.default is not None}
+    return {name: default.arg for name, default in plain.items() if default.is_scalar}  # type: ignore[attr-defined]
+
+
+@cache
+def _insertion(table: type[Base]) -> tuple[Insert, tuple[tuple[str, str], ...]]:
+    """The statement, and (attribute, column) of all but the key that counts up by itself."""
+    columns, whole = inspect(table).columns, cast(Table, table.__table__)
+    names = ((name, column.name) for name, column in columns.items() if column is not whole.autoincrement_column)
+    return insert(whole), tuple(names)

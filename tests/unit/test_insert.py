@@ -1,0 +1,41 @@
+"""Rows written past the unit of work are the rows it would have written."""
+
+from sqlalchemy import select
+
+from orchestrator.db.database import Database
+from orchestrator.db.insert import fresh, insert_now
+from orchestrator.db.job_tables import EventRow, JobRow
+from orchestrator.jobs.events import EventDraft, event_row
+from tests.builders.rows import NOW, make_job
+
+
+def columns(row: object, *but: str) -> dict[str, object]:
+    return {name: getattr(row, name) for name in row.__mapper__.columns.keys() if name not in {"seq", *but}}  # noqa: SIM118
+
+
+def test_a_row_comes_back_as_it_was_made_defaults_and_renamed_columns_included(db: Database) -> None:
+    asked = columns(make_job(db, labels={"team": "blue"}), "id")
+    defaults = ("attempt", "infra_failures", "stopped_early", "max_infra_retries", "step")
+    given = {name: value for name, value in asked.items() if name not in defaults}
+    row = fresh(JobRow, **given, id="ftjob-copy")
+    with db.write() as session:
+        insert_now(session, row)
+        insert_now(session, event_row(row.tenant_id, row.id, EventDraft("made", data={"n": 1}), NOW))
+    with db.read() as session:
+        job = session.scalars(select(JobRow).where(JobRow.id == "ftjob-copy")).one()
+        event = session.scalars(select(EventRow).where(EventRow.job_id == "ftjob-copy")).one()
+    assert columns(job, "id") == asked
+    assert job.seq > 1
+    assert (event.message, event.data, event.created_at) == ("made", {"n": 1}, NOW)
+
+
+def test_nothing_is_written_when_the_transaction_is_given_up(db: Database) -> None:
+    given = columns(make_job(db), "id")
+    try:
+        with db.write() as session:
+            insert_now(session, fresh(JobRow, **given, id="ftjob-lost"))
+            raise KeyError
+    except KeyError:
+        pass
+    with db.read() as session:
+        assert session.scalars(select(JobRow).where(JobRow.id == "ftjob-lost")).all() == []
