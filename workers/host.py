@@ -171,6 +171,8 @@ class TrainingHost:
         self._wake.set()
         if self._thread is not None:
             self._thread.join()
+        for attempt in list(self._attempts.values()):
+            attempt.gone.set()  # whoever reads or writes for it gives up
         if self._base is not None:
             self._base.verify_unchanged()
 
@@ -228,7 +230,9 @@ class TrainingHost:
 
     def _forget(self, outcome: Outcome) -> None:
         """Free the seat and say so, in one go: no heartbeat may follow an outcome. The caller holds the lock."""
-        self._attempts.pop((outcome.job_id, outcome.attempt), None)
+        attempt = self._attempts.pop((outcome.job_id, outcome.attempt), None)
+        if attempt is not None:
+            attempt.gone.set()
         self._log.append(outcome)
 
     def _memory_bytes(self) -> int:

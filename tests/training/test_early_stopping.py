@@ -109,9 +109,14 @@ def curve(reports: list[Report], spec: JobSpec) -> dict[int, float]:
     return {step.step: step.full_valid_loss for step in steps if step.step and step.full_valid_loss is not None}
 
 
+def tensors_in(folder: str, file: str) -> dict[str, torch.Tensor]:
+    tensors: dict[str, torch.Tensor] = load_file(Path(folder.removeprefix("file://")) / file)
+    return tensors
+
+
 def published(outcome: Outcome) -> dict[str, torch.Tensor]:
     assert outcome.adapter is not None
-    return load_file(Path(outcome.adapter.uri.removeprefix("file://")) / "peft" / "adapter_model.safetensors")
+    return tensors_in(outcome.adapter.uri, "peft/adapter_model.safetensors")
 
 
 def saved(reports: list[Report], spec: JobSpec, step: int) -> CheckpointManifest:
@@ -119,7 +124,7 @@ def saved(reports: list[Report], spec: JobSpec, step: int) -> CheckpointManifest
 
 
 def weights_of(manifest: CheckpointManifest) -> dict[str, torch.Tensor]:
-    return load_file(Path(manifest.uri.removeprefix("file://")) / "adapter.safetensors")
+    return tensors_in(manifest.uri, "adapter.safetensors")
 
 
 def test_a_job_stops_when_patience_is_used_up_and_publishes_its_best_step(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ def narrow(base: LoadedBase) -> Stepper:
     return FusedStepper(base, budget_tokens=110)
 
 
-def evaluating_job(folder: Path, base: BaseSpec, job_id: str = "evaluated", **changes: int) -> JobSpec:
+def evaluating_job(folder: Path, base: BaseSpec, job_id: str = "evaluated", **changes: Any) -> JobSpec:
     validation = make_dataset(folder / "validation.jsonl", sum_rows(ROWS, start=40))
     return make_job_spec(folder, base, job_id=job_id, validation=validation, **changes)
 
