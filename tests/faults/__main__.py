@@ -23,6 +23,8 @@ class Tally:
         """A test counts as its worst phase."""
         if report.when == "call" or report.outcome != "passed":
             self.outcomes[report.nodeid] = report.outcome
+        if report.failed:
+            print(f"\n{report.nodeid}\n{report.longreprtext[-4_000:]}", file=sys.stderr, flush=True)
 
 
 def main() -> None:

@@ -114,7 +114,8 @@ class Rig:
         assert not left, f"armed, but never passed: {left}"
         wait_until(lambda: not self._leaks(), "no host lives that no row wants", 60, pause_s=0.5)
         with self.live.db.read() as session:
-            assert violations(session, datetime.now(UTC)) == []
+            broken = violations(session, datetime.now(UTC))
+        assert broken == [], broken
 
     def _leaks(self) -> set[int]:
         with self.live.db.read() as session:
