@@ -1,5 +1,6 @@
 """A POST that comes again, with a key or without: what is the same job, and what is meant twice."""
 
+import threading
 from datetime import datetime, timedelta
 
 import pytest
@@ -70,6 +71,21 @@ def test_posts_that_say_they_are_the_first_are_meant(client: Client) -> None:
 @pytest.mark.parametrize("other", [{"key_id": "key-2"}, {"seed": 1}, {"after": RETRY_WINDOW + SECOND}])
 def test_a_repeat_of_something_else_makes_its_own_job(client: Client, other: dict[str, object]) -> None:
     assert client.post() != client.post(1, **other)
+
+
+def test_a_first_try_and_its_repeats_at_the_same_time_make_one_job(client: Client) -> None:
+    together, ids = threading.Barrier(3), []
+
+    def post(retries: int) -> None:
+        together.wait()
+        ids.append(client.post(retries))
+
+    threads = [threading.Thread(target=post, args=(retries,)) for retries in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(ids), len(set(ids)), client.jobs) == (3, 1, 1)
 
 
 def test_a_repeat_gives_the_newest_of_twins(client: Client) -> None:
