@@ -11,9 +11,11 @@ from typing import Any, Final, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, log_softmax
+from torch.nn.functional import cross_entropy
 
-CHUNK_LOGITS: Final = 1 << 25  # 128 MiB in fp32
+from workers.contract.memory import CHUNK_LOGITS
+
+VOCABULARY_BLOCK: Final = 8192  # tokens of the vocabulary at a time
 PROBE_TOKENS: Final = 8
 
 
@@ -48,20 +50,13 @@ class FrozenHeadNll(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """`hidden` [N, H], `weight` [V, H], `targets` [N] -> (nll [N], correct [N])."""
-        nll = torch.empty(hidden.shape[0], device=hidden.device)
-        correct = torch.empty(hidden.shape[0], dtype=torch.bool, device=hidden.device)
-        gradient = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         size = max(1, CHUNK_LOGITS // weight.shape[0])
-        for start in range(0, hidden.shape[0], size):
-            part, wanted = hidden[start : start + size], targets[start : start + size]
-            scores = log_softmax((part @ weight.T).float(), dim=-1)
-            correct[start : start + size] = scores.argmax(-1) == wanted
-            nll[start : start + size] = -scores.gather(1, wanted[:, None]).squeeze(1)
-            if gradient is not None:
-                probabilities = scores.exp_()
-                probabilities[torch.arange(len(wanted), device=wanted.device), wanted] -= 1
-                gradient[start : start + size] = probabilities.to(weight.dtype) @ weight
-        ctx.save_for_backward(gradient)
+        parts = [
+            _score(part, weight, wanted, ctx.needs_input_grad[0])
+            for part, wanted in zip(hidden.split(size), targets.split(size), strict=True)
+        ]
+        ctx.save_for_backward(torch.cat([gradient for _, _, gradient in parts]) if ctx.needs_input_grad[0] else None)
+        nll, correct = torch.cat([nll for nll, _, _ in parts]), torch.cat([correct for _, correct, _ in parts])
         ctx.mark_non_differentiable(correct)
         return nll, correct
 
@@ -70,6 +65,33 @@ class FrozenHeadNll(torch.autograd.Function):
         """Scale each token's stored gradient by the one arriving for its `nll`."""
         (gradient,) = ctx.saved_tensors
         return (None if gradient is None else gradient * upstream[0][:, None].to(gradient.dtype)), None, None
+
+
+def _score(hidden: Tensor, weight: Tensor, targets: Tensor, wants_gradient: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """(nll [N], correct [N], gradient of the nll for `hidden` [N, H]) of a few tokens.
+
+    Goes over the vocabulary in blocks that stay in the caches: once for the sum of exponentials, and once more, over
+    the logits as they were, for the gradient.
+    """
+    kept: list[tuple[Tensor, Tensor]] = []
+    total = torch.full((len(hidden),), -torch.inf, device=hidden.device)
+    own, best, likeliest = torch.empty_like(total), total, torch.zeros_like(targets)
+    for start in range(0, len(weight), VOCABULARY_BLOCK):
+        block = weight[start : start + VOCABULARY_BLOCK]
+        logits = hidden @ block.T
+        total = torch.logaddexp(total, torch.logsumexp(logits.float(), dim=-1))
+        highest, where = logits.max(dim=-1)
+        likeliest = torch.where(highest > best, where + start, likeliest)
+        best = torch.maximum(highest.float(), best)
+        here = (targets >= start) & (targets < start + len(block))
+        own[here] = logits[here, targets[here] - start].float()
+        if wants_gradient:
+            kept.append((logits, block))
+    gradient = -weight[targets].float()
+    for logits, block in kept:
+        probabilities = logits.float().sub_(total[:, None]).exp_()
+        gradient += probabilities.to(weight.dtype) @ block
+    return total - own, likeliest == targets, gradient.to(hidden.dtype)
 
 
 class Scorer:

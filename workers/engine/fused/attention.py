@@ -4,13 +4,14 @@ Plugged in by transformers' attention interface, so it serves every architecture
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
+
+from workers.engine.fused.short_rows import LONGEST, attend_short, unseen
 
 PACKED: Final = "orchard_packed"
 """Our name in transformers' registry of attention functions."""
@@ -47,25 +48,27 @@ def packed_attention(
     outputs = []
     for (rows, length), *parts in zip(runs, *split, strict=True):
         q, k, v = (part.view(rows, length, *part.shape[1:]).transpose(1, 2) for part in parts)
-        output = scaled_dot_product_attention(
-            q,
-            k,
-            v,
-            attn_mask=_band(length, sliding_window, q.device) if sliding_window and length > sliding_window else None,
-            is_causal=not sliding_window or length <= sliding_window,
-            scale=scaling,
-            enable_gqa=q.shape[1] != k.shape[1],
-        )
+        output = _attend(q, k, v, scaling, sliding_window)
         outputs.append(output.transpose(1, 2).flatten(0, 1))
     together = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
     return together.view(batch, tokens, *together.shape[1:]), None
 
 
-@lru_cache(maxsize=32)
-def _band(length: int, window: int, device: torch.device) -> Tensor:
-    """[T, T] bool: a token sees itself and the `window` - 1 before it."""
-    ones = torch.ones(length, length, dtype=torch.bool, device=device)
-    return ones.tril() & ones.triu(1 - window)
+def _attend(q: Tensor, k: Tensor, v: Tensor, scale: float | None, window: int | None) -> Tensor:
+    """`q` [B, Hq, T, D], `k` and `v` [B, Hkv, T, D] -> [B, Hq, T, D], by what is fastest for such rows."""
+    length = q.shape[2]
+    if q.device.type == "cpu" and length <= LONGEST:
+        return attend_short(q, k, v, scale, window)
+    banded = window is not None and length > window
+    return scaled_dot_product_attention(
+        q,
+        k,
+        v,
+        attn_mask=unseen(length, window, q.device).logical_not() if window is not None and banded else None,
+        is_causal=not banded,
+        scale=scale,
+        enable_gqa=q.shape[1] != k.shape[1],
+    )
 
 
 AttentionInterface.register(PACKED, packed_attention)
