@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from typing import Any
+from typing import Any, Literal
 
 from workers.engine.background import Inline
 
@@ -33,6 +33,6 @@ class Later(Executor):
         self.waiting.clear()
         return done
 
-    def for_reading(self, name: str) -> Executor:
-        """An `executor` for hosts: newcomers are prepared later, all else at once."""
-        return self if name == "ahead" else Inline(name)
+    def only(self, kind: Literal["ahead", "saver"]) -> Callable[[str], Executor]:
+        """The `executor` of a host that does this kind of work later and all else at once."""
+        return lambda name: self if name == kind else Inline(name)

@@ -23,7 +23,7 @@ def phase_of(host: TrainingHost, job_id: str) -> str:
 
 def seated(folder: Path, base: BaseSpec, reader: Later, **options: Any) -> TrainingHost:
     """A host on which `resident` trains already."""
-    host = TrainingHost(make_host_spec(folder, base), executor=reader.for_reading, **options)
+    host = TrainingHost(make_host_spec(folder, base), executor=reader.only("ahead"), **options)
     host.attach(make_order(make_job_spec(folder, base, job_id="resident", n_epochs=10)))
     host.run_once()
     host.run_once()

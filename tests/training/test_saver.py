@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.builders.driving import drain, of_job, outcome_of, work_to_step
+from tests.builders.driving import as_ref, drain, losses, of_job, outcome_of, work_to_step
+from tests.builders.later import Later
 from tests.builders.specs import make_host_spec, make_job_spec, make_order
 from workers.contract.base import BaseSpec
 from workers.contract.errors import StorageUnavailable
@@ -55,6 +56,47 @@ def test_a_checkpoint_holds_the_step_it_was_taken_at_however_late_it_is_written(
         return next(file.sha256 for file in manifest.files if file.path == "adapter.safetensors")
 
     assert [weights(manifest) for manifest in late] == [weights(manifest) for manifest in at_once]
+
+
+def test_neighbours_train_while_an_adapter_is_written(tmp_path: Path, tiny_base: BaseSpec) -> None:
+    writer = Later()
+    host = TrainingHost(make_host_spec(tmp_path, tiny_base), executor=writer.only("saver"))
+    host.attach(make_order(make_job_spec(tmp_path, tiny_base, job_id="done", n_epochs=1, checkpoint_interval_steps=50)))
+    host.attach(make_order(make_job_spec(tmp_path, tiny_base, job_id="neighbour", checkpoint_interval_steps=50)))
+    work_to_step(host, "neighbour", 6)
+    assert host.poll(0).seats == ("done", "neighbour")
+    assert writer.run() == 4, "a checkpoint and an adapter of each"
+    reports = drain(host)
+    for job_id, step in (("done", 3), ("neighbour", 6)):
+        assert [saved.step for saved in of_job(reports, CheckpointManifest, job_id)] == [step]
+        assert outcome_of(reports, job_id).exit_class is ExitClass.OK
+
+
+def test_neighbours_train_while_the_checkpoint_of_a_preempted_seat_is_written(
+    tmp_path: Path, tiny_base: BaseSpec
+) -> None:
+    writer = Later()
+    host = TrainingHost(make_host_spec(tmp_path, tiny_base), executor=writer.only("saver"))
+    specs = [
+        make_job_spec(tmp_path, tiny_base, job_id=job_id, n_epochs=4, checkpoint_interval_steps=50)
+        for job_id in ("leaves", "stays")
+    ]
+    for spec in specs:
+        host.attach(make_order(spec))
+    work_to_step(host, "leaves", 2)
+    host.detach("leaves", 1, ExitClass.PREEMPTED)
+    work_to_step(host, "stays", 9)
+    assert host.poll(0).seats == ("leaves", "stays"), "it keeps its seat until its checkpoint is whole"
+    assert writer.run() == 1
+    work_to_step(host, "stays", 12)
+    writer.run()
+    reports = drain(host)
+    (saved,) = of_job(reports, CheckpointManifest, "leaves")
+    assert (saved.step, outcome_of(reports, "leaves").exit_class) == (2, ExitClass.PREEMPTED)
+    assert len(losses(reports, "stays")) == 12
+    again = TrainingHost(make_host_spec(tmp_path, tiny_base))
+    again.attach(make_order(specs[0], attempt=2, resume_from=[as_ref(saved)]))
+    assert len(losses(drain(again), "leaves")) == 10
 
 
 def test_a_seat_whose_checkpoints_cannot_be_written_trains_to_its_end_like_its_neighbour(
