@@ -18,7 +18,7 @@ class Constraint(StrEnum):
     VALIDATION = "validation"
     """Its files are being read."""
     TURN = "turn"
-    """The planner has not come to it yet."""
+    """Others for the same base go first, and the planner has not come to it yet."""
     SEAT = "seat"
     """Hosts hold its base, and none has room."""
     DEVICE = "device"
@@ -41,6 +41,9 @@ class Facts:
 
     job: JobRow
     ahead: int = 0
+    """Jobs of any base that go first where both could."""
+    in_line: int = 0
+    """Those of them that want the same base in the same precision."""
     queued: int = 0
     hosts: int = 0
     """Living hosts that hold the job's base in its precision."""
@@ -86,14 +89,21 @@ def _queued(facts: Facts, _: datetime) -> Because:
     if job.desired != Desired.RUN:
         return _asked_to_leave(job)
     first = f"{facts.ahead} job(s) go first." if facts.ahead else "It is the next to go."
-    if job.queue_reason is None:
-        return Because(Constraint.TURN, "The planner has not come to it yet.", f"The planner's next pass. {first}")
+    if job.queue_reason is None:  # said of the head of each line alone
+        return _in_line(facts)
     if facts.hosts:
         return Because(Constraint.SEAT, job.queue_reason, f"A seat on a host that holds {job.base_id}. {first}")
     if facts.placeable:
         return Because(Constraint.DEVICE, job.queue_reason, f"A free device for a host of {job.base_id}. {first}")
     advice = "Cancel it and ask for less memory or another base, or have your operator add a flavor or the base."
     return Because(Constraint.PLACEMENT, job.queue_reason, advice)
+
+
+def _in_line(facts: Facts) -> Because:
+    if not facts.in_line:
+        return Because(Constraint.TURN, "The planner has not come to it yet.", "The planner's next pass.")
+    before = f"{facts.in_line} job(s) for {facts.job.base_id} stand in line before it."
+    return Because(Constraint.TURN, before, "Those before it are placed, or end.")
 
 
 def _asked_to_leave(job: JobRow) -> Because:

@@ -16,7 +16,7 @@ from orchestrator.jobs.constraints import Constraint, Facts, because
 from orchestrator.jobs.queries import own_job
 from orchestrator.jobs.states import Desired, JobState, openai_status
 from workers.contract.base import ComputeDtype, Quantization
-from workers.contract.memory import PROCESS_BYTES, base_bytes
+from workers.contract.memory import estimate, least_pass_bytes
 
 
 class WhyView(BaseModel):
@@ -70,13 +70,12 @@ def load_facts(session: Session, catalogue: Catalogue, job: JobRow, now: datetim
     mine = (AttemptRow.job_id == job.id, AttemptRow.number == job.attempt)
     trouble = (EventRow.job_id == job.id, EventRow.level != "info", EventRow.created_at >= job.state_since)
     newest = select(EventRow.message).where(*trouble).order_by(EventRow.seq.desc()).limit(1)
-    key = (HostRow.base_id, HostRow.quantization, HostRow.compute_dtype)
-    same = (key[0] == job.base_id, key[1] == job.quantization, key[2] == job.compute_dtype, HostRow.state.in_(LIVE))
     return Facts(
         job=job,
         ahead=_count(session, JobRow, _queued(now), _goes_before(job)),
+        in_line=_count(session, JobRow, _queued(now), _goes_before(job), *_same(JobRow, job)),
         queued=_count(session, JobRow, _queued(now)),
-        hosts=_count(session, HostRow, *same),
+        hosts=_count(session, HostRow, HostRow.state.in_(LIVE), *_same(HostRow, job)),
         placeable=_placeable(catalogue, job),
         loading=session.scalar(own_host.where(*mine)) == HostState.STARTING,
         trouble=session.scalar(newest),
@@ -87,8 +86,17 @@ def _count(session: Session, table: type[JobRow | HostRow], *where: ColumnElemen
     return session.scalar(select(func.count()).select_from(table).where(*where)) or 0
 
 
+def _same(table: type[JobRow | HostRow], job: JobRow) -> tuple[ColumnElement[bool], ...]:
+    """For, or with, the job's base in its precision."""
+    return (
+        table.base_id == job.base_id,
+        table.quantization == job.quantization,
+        table.compute_dtype == job.compute_dtype,
+    )
+
+
 def _queued(now: datetime) -> ColumnElement[bool]:
-    """What the planner looks at, in its words (`orchestrator.scheduling.load`)."""
+    """What waits for a seat, as the planner sees it (`orchestrator.scheduling.queue`)."""
     due = or_(JobRow.not_before.is_(None), JobRow.not_before <= now)
     return and_(JobRow.finished_at.is_(None), JobRow.state == JobState.QUEUED, JobRow.desired == Desired.RUN, due)
 
@@ -101,6 +109,6 @@ def _placeable(catalogue: Catalogue, job: JobRow) -> bool:
     base = catalogue.base(job.base_id)
     if base is None:
         return False
-    resident = base_bytes(base.spec.shape, Quantization(job.quantization), ComputeDtype(job.compute_dtype))
-    needed = PROCESS_BYTES + resident + job.memory_bytes
+    host = estimate(base.spec.shape, Quantization(job.quantization), ComputeDtype(job.compute_dtype))
+    needed = host.resident_bytes + job.memory_bytes + least_pass_bytes(host, job.pass_positions)
     return any(needed <= flavor.memory_bytes for flavor in catalogue.flavors)

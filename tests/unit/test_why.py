@@ -10,12 +10,17 @@ from orchestrator.db.database import Database
 from orchestrator.jobs.constraints import Constraint, Facts
 from orchestrator.jobs.events import EventDraft, record
 from orchestrator.jobs.states import TERMINAL, Desired, JobState, StopReason
-from orchestrator.jobs.why import WhyView, explain, why
+from orchestrator.jobs.why import WhyView, explain, load_facts, why
 from tests.builders.live_api import Api, add_tenant, make_catalogue
 from tests.builders.rows import NOW, make_host, make_job, make_tenant
 
 LATER = NOW + timedelta(minutes=5)
 NOTHING = Constraint.NOTHING
+
+
+def load_facts_of(db: Database, job: Any) -> Facts:
+    with db.read() as session:
+        return load_facts(session, make_catalogue(), job, NOW)
 
 
 def ask(db: Database, job: Any, **catalogue: Any) -> WhyView:
@@ -38,7 +43,7 @@ def test_every_state_has_an_answer(sqlite_db: Database, state: JobState, desired
     ("state", "columns", "constraint", "words", "unblocks"),
     [
         (JobState.VALIDATING, {}, Constraint.VALIDATION, "files are being read", None),
-        (JobState.QUEUED, {}, Constraint.TURN, "planner has not come to it", "next to go"),
+        (JobState.QUEUED, {}, Constraint.TURN, "planner has not come to it", "next pass"),
         (JobState.QUEUED, {"queue_reason": "All busy."}, Constraint.DEVICE, "All busy.", "free device for a host"),
         (JobState.QUEUED, {"desired": "pause"}, NOTHING, "paused at the next pass", None),
         (JobState.STARTING, {}, NOTHING, "rows into tokens", None),
@@ -82,7 +87,14 @@ def test_the_position_counts_all_that_could_go_before(db: Database) -> None:
     places = {job.id: ask(db, job).position for job in (urgent, first, mine, later)}
     assert list(places.values()) == [1, 2, 3, 4]
     assert ask(db, mine).queue_length == 4
-    assert "2 job(s) go first" in (ask(db, mine).unblocks or "")
+    assert "2 job(s) for tiny stand in line" in ask(db, mine).reason
+
+
+def test_who_waits_for_another_base_stands_in_another_line(db: Database) -> None:
+    make_job(db, base_id="org/tiny-2")
+    mine = make_job(db, queue_reason="Waiting.")
+    assert ask(db, mine).unblocks == "A free device for a host of tiny. 1 job(s) go first."
+    assert load_facts_of(db, mine).in_line == 0
 
 
 def test_a_queue_for_a_seat_is_told_from_one_for_a_device_and_from_what_can_never_run(db: Database) -> None:
