@@ -215,6 +215,17 @@ def test_a_seat_that_runs_too_long_is_stopped(tmp_path: Path, tiny_base: BaseSpe
     assert outcome.step == 2
 
 
+def test_a_later_attempt_has_only_what_is_left_of_the_runtime(tmp_path: Path, tiny_base: BaseSpec) -> None:
+    now = [0.0]
+    host = TrainingHost(make_host_spec(tmp_path, tiny_base), clock=lambda: now[0])
+    order = make_order(make_job_spec(tmp_path, tiny_base, max_runtime_s=60))
+    host.attach(order.model_copy(update={"runtime_left_s": 20.0}))
+    work_to_step(host, "ftjob-1", 2)
+    now[0] = 21.0
+    outcome = outcome_of(drain(host), "ftjob-1")
+    assert (outcome.error_code, outcome.step) == (ErrorCode.MAX_RUNTIME_EXCEEDED, 2)
+
+
 def test_the_thread_does_the_same_work(tmp_path: Path, tiny_base: BaseSpec) -> None:
     spec = make_job_spec(tmp_path, tiny_base)
     alone = run_alone(tmp_path, spec)

@@ -99,13 +99,13 @@ def resumed_from_nothing(db: Database) -> str:
 
 
 def resumed_from_an_older_one(db: Database) -> str:
-    job = running(db)
+    job, host = running(db), make_host(db)
     make_checkpoint(db, job, step=3)
     write(db, update(AttemptRow).where(AttemptRow.job_id == job.id).values(ended_at=NOW, exit_class="infra"))
     write(db, update(JobRow).where(JobRow.id == job.id).values(attempt=2, lease_token="second"))
     first = {"job_id": job.id, "tenant_id": job.tenant_id, "memory_bytes": 1, "started_at": NOW, "lease_until": NOW}
     with db.write() as session:
-        session.add(AttemptRow(number=2, host_id=make_host(db).id, lease_token="second", **first))
+        session.add(AttemptRow(number=2, host_id=host.id, lease_token="second", **first))
     return f"{job.id}/2"
 
 
