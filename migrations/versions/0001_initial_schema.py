@@ -253,7 +253,7 @@ def upgrade() -> None:
         )
         batch_op.create_index(
             "ix_job_live_desired",
-            ["desired"],
+            ["desired", "state"],
             unique=False,
             postgresql_where=sa.text("finished_at IS NULL"),
             sqlite_where=sa.text("finished_at IS NULL"),
@@ -332,7 +332,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("lease_token", name=op.f("uq_attempt_lease_token")),
     )
     with op.batch_alter_table("attempt", schema=None) as batch_op:
-        batch_op.create_index("ix_attempt_host_id", ["host_id"], unique=False)
+        batch_op.create_index("ix_attempt_host_id_ended_at", ["host_id", "ended_at"], unique=False)
         batch_op.create_index(
             "ix_attempt_unswept",
             ["ended_at"],
@@ -588,7 +588,7 @@ def downgrade() -> None:
         batch_op.drop_index(
             "ix_attempt_unswept", postgresql_where=sa.text("swept_at IS NULL"), sqlite_where=sa.text("swept_at IS NULL")
         )
-        batch_op.drop_index("ix_attempt_host_id")
+        batch_op.drop_index("ix_attempt_host_id_ended_at")
 
     op.drop_table("attempt")
     with op.batch_alter_table("upload", schema=None) as batch_op:

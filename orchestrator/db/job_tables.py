@@ -17,7 +17,7 @@ def _one_of(states: frozenset[JobState], column: str = "state") -> str:
 _LIVE_INDEXES: Final = (
     ("ix_job_live", "state", "base_id", "quantization", "compute_dtype", "priority", "seq"),  # lines of the queue
     ("ix_job_live_deadline", "state_deadline"),
-    ("ix_job_live_desired", "desired"),
+    ("ix_job_live_desired", "desired", "state"),
     ("ix_job_live_tenant_id", "tenant_id"),
 )
 """Of jobs that are not over: a query that says `finished_at IS NULL` never meets the millions that are."""
@@ -132,7 +132,7 @@ class AttemptRow(Base):
             postgresql_where=text("ended_at IS NULL"),
             sqlite_where=text("ended_at IS NULL"),
         ),
-        Index("ix_attempt_host_id", "host_id"),
+        Index("ix_attempt_host_id_ended_at", "host_id", "ended_at"),
         Index(
             "ix_attempt_unswept",
             "ended_at",

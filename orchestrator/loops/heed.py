@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import and_, or_, select
+from sqlalchemy import select
 
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import JobRow
@@ -60,9 +60,10 @@ class HeedWishes:
 
     def run_once(self, now: datetime) -> Counts:
         """Move every job whose state is not what its owner wants."""
-        contrary = or_(*(and_(JobRow.desired == wish, JobRow.state.in_(moves)) for wish, moves in MOVES.items()))
-        with self.db.read() as session:
-            rows = session.scalars(select(JobRow).where(JobRow.finished_at.is_(None), contrary)).all()
+        live = select(JobRow).where(JobRow.finished_at.is_(None))
+        with self.db.read() as session:  # a query for each wish, since together they would look at every live job
+            contrary = [live.where(JobRow.desired == wish, JobRow.state.in_(moves)) for wish, moves in MOVES.items()]
+            rows = [row for query in contrary for row in session.scalars(query)]
         counts = Counts()
         for row in rows:
             move = MOVES[Desired(row.desired)][JobState(row.state)]

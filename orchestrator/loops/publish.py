@@ -53,7 +53,11 @@ class Publish:
         """Publish every adapter that waits for it, oldest first."""
         with self.db.read() as session:
             due = or_(JobRow.not_before.is_(None), JobRow.not_before <= now)
-            wanted = (JobRow.state == JobState.PUBLISHING, JobRow.desired != Desired.CANCEL)
+            wanted = (
+                JobRow.finished_at.is_(None),
+                JobRow.state == JobState.PUBLISHING,
+                JobRow.desired != Desired.CANCEL,
+            )
             waiting = select(JobRow).where(*wanted, due).order_by(JobRow.seq)
             rows = session.scalars(waiting).all()
         counts = Counts()

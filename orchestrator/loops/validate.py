@@ -32,7 +32,7 @@ class Validate:
 
     def run_once(self, now: datetime) -> Counts:
         """Check every job in VALIDATING. Storage that cannot be read now is asked again until the job's deadline."""
-        wanted = (JobRow.state == JobState.VALIDATING, JobRow.desired != Desired.CANCEL)
+        wanted = (JobRow.finished_at.is_(None), JobRow.state == JobState.VALIDATING, JobRow.desired != Desired.CANCEL)
         with self.db.read() as session:
             rows = session.scalars(select(JobRow).where(*wanted).order_by(JobRow.seq)).all()
         counts = Counts()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Row, bindparam, func, or_, select, tuple_
+from sqlalchemy import Row, bindparam, func, literal, or_, select, tuple_
 from sqlalchemy.orm import Session, load_only
 
 from orchestrator.db.job_tables import JobRow
@@ -26,10 +26,15 @@ _READ: Final = (
 )
 """What the planner asks of a job. A spec is large, and may be one that this version cannot read."""
 
+_ABOVE_ALL: Final = 2**31 - 1
+_LAST_OF_LINE: Final = tuple_(
+    *(bindparam(name, type_=JobRow.base_id.type) for name in _NAMES), literal(_ABOVE_ALL), literal(2**62)
+)
+"""Beyond the last place of a line. SQLite seeks the first row that is not smaller, so a line's own rows must all be."""
 _NEXT_LINE: Final = (
     select(*_KEY)
-    .where(*_WAITING, tuple_(*_KEY) > tuple_(*(bindparam(name, type_=JobRow.base_id.type) for name in _NAMES)))
-    .order_by(*_KEY)
+    .where(*_WAITING, tuple_(*_KEY, JobRow.priority, JobRow.seq) > _LAST_OF_LINE)
+    .order_by(*_KEY, JobRow.priority, JobRow.seq)
     .limit(1)
 )
 _NEXT_PRIORITY: Final = select(func.max(JobRow.priority)).where(*_IN_LINE, JobRow.priority < bindparam("below"))
@@ -41,7 +46,6 @@ _HEADS: Final = (
     .limit(bindparam("places"))
     .options(load_only(*_READ, raiseload=True))
 )
-_ABOVE_ALL: Final = 2**31 - 1
 
 
 def heads(session: Session, now: datetime) -> list[JobRow]:
