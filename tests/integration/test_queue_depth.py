@@ -1,0 +1,71 @@
+"""Rows that are over, and those that wait behind others, cost a pass of the loops nothing: asked of SQLite's plans."""
+
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from orchestrator.db.database import Database
+from orchestrator.jobs.states import JobState
+from orchestrator.scheduling.queue import HEADS, heads
+from tests.bench.control.rows import fill
+from tests.builders.rows import NOW, make_job, make_tenant
+from tests.builders.world import World
+
+
+def test_each_line_shows_its_head_by_priority_then_age(db: Database) -> None:
+    tenant = make_tenant(db)
+    late, early = (make_job(db, JobState.QUEUED, tenant, priority=1).id for _ in range(2))
+    urgent = make_job(db, JobState.QUEUED, tenant, priority=9).id
+    other = make_job(db, JobState.QUEUED, tenant, base_id="another").id
+    make_job(db, JobState.QUEUED, tenant, not_before=NOW + timedelta(seconds=1))
+    make_job(db, JobState.QUEUED, tenant, desired="pause")
+    make_job(db, JobState.SUCCEEDED, tenant)
+    with db.read() as session:
+        assert [job.id for job in heads(session, NOW)] == [other, urgent, late, early]
+
+
+def test_a_line_of_any_length_shows_no_more_than_its_head(db: Database) -> None:
+    fill(db, queued=HEADS + 5, finished=5)
+    make_job(db, JobState.QUEUED, priority=3)
+    with db.read() as session:
+        found = heads(session, NOW)
+    assert len(found) == HEADS
+    assert found[0].priority == 3
+    assert [job.seq for job in found[1:]] == sorted(job.seq for job in found[1:])
+
+
+@pytest.mark.parametrize("column", ["base_id", "quantization", "compute_dtype"])
+def test_no_line_is_overlooked_whatever_it_differs_in(db: Database, column: str) -> None:
+    tenant = make_tenant(db)
+    ids = {make_job(db, JobState.QUEUED, tenant, **{column: value}).id for value in ("a", "b", "c")}
+    with db.read() as session:
+        assert {job.id for job in heads(session, NOW)} == ids
+
+
+def test_no_statement_of_a_pass_reads_a_whole_table_of_jobs_or_attempts(sqlite_db: Database, tmp_path: Path) -> None:
+    world = World(sqlite_db, tmp_path)
+    make_job(sqlite_db, JobState.QUEUED, make_tenant(sqlite_db))
+    world.tick(3)
+    fill(sqlite_db, queued=300, finished=600)
+    asked: dict[str, Any] = {}
+    event.listen(
+        sqlite_db.engine,
+        "before_cursor_execute",
+        lambda _c, _cur, statement, given, *_: asked.update({statement: given}),
+    )
+    for step in world.steps:
+        world.now += timedelta(seconds=1)
+        step.run_once(world.now)
+    with sqlite_db.engine.connect() as connection:
+        plans = {
+            statement: [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", given)]
+            for statement, given in list(asked.items())
+            if statement.lstrip().startswith(("SELECT", "UPDATE"))
+        }
+    assert len(plans) > 10
+    whole = re.compile(r"SCAN (job|attempt|event|checkpoint)( USING INDEX ix_job_live\w*)?$")
+    assert {statement: steps for statement, steps in plans.items() if any(whole.match(step) for step in steps)} == {}
