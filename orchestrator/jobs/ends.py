@@ -44,6 +44,7 @@ class Standing:
     stop_reason: StopReason | None = None
     attempt: int = 1
     step: int = 0
+    reached_step: int = 0
     user_failures: int = 0
     infra_failures: int = 0
     preemptions: int = 0
@@ -62,6 +63,7 @@ class Standing:
             stop_reason=None if row.stop_reason is None else StopReason(row.stop_reason),
             attempt=row.attempt,
             step=row.step,
+            reached_step=row.reached_step,
             user_failures=row.user_failures,
             infra_failures=row.infra_failures,
             preemptions=row.preemptions,
@@ -157,6 +159,8 @@ def _again(job: Standing, why: str, now: datetime, pause_s: float, **changes: An
     """The job will be tried again: once it is asked to, if its owner paused it."""
     data = {"attempt": job.attempt, "step": job.step}
     if job.desired is Desired.PAUSE:
-        return Verdict(JobState.PAUSED, EventDraft(f"Paused at step {job.step}", data=data), changes)
+        unsaved = job.reached_step < job.step  # its host died, or could not reach storage
+        saved = f"; its newest checkpoint is of step {job.reached_step}" if unsaved else ""
+        return Verdict(JobState.PAUSED, EventDraft(f"Paused at step {job.step}{saved}", data=data), changes)
     event = EventDraft(why, level="warn", data=data)
     return Verdict(JobState.BACKOFF, event, {"not_before": now + timedelta(seconds=pause_s), **changes})

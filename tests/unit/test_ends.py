@@ -67,10 +67,15 @@ def test_an_error_that_would_come_again_is_never_repeated():
 
 @pytest.mark.parametrize("end", [GAVE_UP, LOST])
 def test_a_job_that_is_to_pause_pauses_however_its_attempt_ends(end: AttemptEnd):
-    job = standing(JobState.STOPPING, Desired.PAUSE, stop_reason=StopReason.PAUSE, step=3)
+    job = standing(JobState.STOPPING, Desired.PAUSE, stop_reason=StopReason.PAUSE, step=3, reached_step=3)
     verdict = after_attempt(job, end, NOW)
     assert (verdict.to, verdict.event.message) == (JobState.PAUSED, "Paused at step 3")
     assert "not_before" not in verdict.changes
+
+
+def test_a_paused_job_that_could_not_save_its_last_steps_says_so():
+    job = standing(desired=Desired.PAUSE, step=3, reached_step=1)
+    assert after_attempt(job, LOST, NOW).event.message == "Paused at step 3; its newest checkpoint is of step 1"
 
 
 def test_a_job_resumed_before_it_left_is_not_counted_as_preempted():

@@ -113,7 +113,7 @@ class SeatWarning(SeatReport):
 
 
 class ExitClass(StrEnum):
-    """Who has to act on an end; decides between retry and failure (see `orchestrator.jobs.retry`)."""
+    """Who has to act on an end; decides between retry and failure (see `orchestrator.jobs.ends`)."""
 
     OK = "ok"
     USER = "user"
