@@ -116,7 +116,7 @@ def _stepped(session: Session, seated: Seated, report: StepReport, now: datetime
         return False
     where = (AttemptRow.job_id == report.job_id, AttemptRow.number == report.attempt)
     session.execute(update(AttemptRow).where(*where).values(last_step=report.step))
-    enter_step(session, report, now)
+    enter_step(session, seated.row, report, now)
     record(session, seated.ref.tenant_id, report.job_id, step_event(report), now)
     return True
 
