@@ -1,6 +1,8 @@
 """What of an attempt was in vain, and hence is not billed: a pure decision."""
 
 from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil
 from typing import Final
 
 from workers.contract.reports import ExitClass
@@ -18,7 +20,7 @@ class Lost:
     seat_seconds: float
 
 
-def lost_share(step_before: int, step: int, committed: int | None) -> float:
+def lost_share(step_before: int, step: int, committed: int | None) -> Fraction:
     """Which part, 0 to 1, of a minute that led from `step_before` to `step` lies beyond the checkpoint `committed`.
 
     None: the attempt committed no checkpoint, so nothing of it survives. The minute in which a checkpoint was taken is
@@ -26,18 +28,14 @@ def lost_share(step_before: int, step: int, committed: int | None) -> float:
     by, and is rounded in the tenant's favour.
     """
     if committed is None:
-        return 1.0
+        return Fraction(1)
     if step <= committed:
-        return 0.0
+        return Fraction(0)
     if step_before >= committed:
-        return 1.0
-    return (step - committed) / (step - step_before)
+        return Fraction(1)
+    return Fraction(step - committed, step - step_before)
 
 
-def lost(share: float, tokens: int, supervised_tokens: int, seat_seconds: float) -> Lost:
+def lost(share: Fraction, tokens: int, supervised_tokens: int, seat_seconds: float) -> Lost:
     """`share` of a row, tokens rounded up."""
-    return Lost(_up(tokens * share, tokens), _up(supervised_tokens * share, supervised_tokens), seat_seconds * share)
-
-
-def _up(part: float, whole: int) -> int:
-    return min(-int(-part // 1), whole)
+    return Lost(ceil(tokens * share), ceil(supervised_tokens * share), seat_seconds * float(share))

@@ -38,28 +38,18 @@ def start_meter(session: Session, job: JobRow, report: Prepared, now: datetime) 
     faultless = select(UsageRow).join(AttemptRow, by).where(AttemptRow.exit_class.in_(SERVICE_FAULT))
     for row in session.scalars(faultless.where(UsageRow.job_id == job.id, UsageRow.step > report.resumed_from_step)):
         _mark_lost(row, report.resumed_from_step)
-    seat = (AttemptRow.job_id == job.id, AttemptRow.number == report.attempt)
-    flavor = session.scalars(select(HostRow.flavor).join(AttemptRow, AttemptRow.host_id == HostRow.id).where(*seat))
-    session.add(
-        UsageRow(
-            job_id=job.id,
-            attempt=report.attempt,
-            minute=minute_of(now),
-            tenant_id=job.tenant_id,
-            base_id=job.base_id,
-            flavor=flavor.one(),
-            step_before=report.resumed_from_step,
-            step=report.resumed_from_step,
-            metered_until=now,
-            **_NOTHING,
-        )
-    )
+    _open(session, job, report.attempt, report.resumed_from_step, now)
 
 
-def enter_step(session: Session, report: StepReport, now: datetime) -> None:
-    """Add the tokens of a step, and the time since the report before. A step that was entered before adds nothing."""
-    last = _newest(session, report.job_id, report.attempt)
-    if last is None or report.step < last.step:
+def enter_step(session: Session, job: JobRow, report: StepReport, now: datetime) -> None:
+    """Add the tokens of a step, and the time since the report before. A step that was entered before adds nothing.
+
+    A seat that was asked to stop before it said that it trains, and then took a step all the same, is metered from it.
+    """
+    last = _newest(session, job.id, report.attempt)
+    if last is None:
+        last = _open(session, job, report.attempt, max(report.step - 1, 0), now)
+    if report.step < last.step:
         return
     is_new = report.step > last.step
     row = _run(session, last, now)
@@ -98,6 +88,26 @@ def _mark_lost(row: UsageRow, kept_step: int | None) -> None:
 def _newest(session: Session, job_id: str, attempt: int) -> UsageRow | None:
     rows = select(UsageRow).where(UsageRow.job_id == job_id, UsageRow.attempt == attempt)
     return session.scalars(rows.order_by(UsageRow.minute.desc()).limit(1)).first()
+
+
+def _open(session: Session, job: JobRow, attempt: int, step: int, now: datetime) -> UsageRow:
+    """The first row of an attempt that has finished `step` steps."""
+    seat = (AttemptRow.job_id == job.id, AttemptRow.number == attempt)
+    flavor = session.scalars(select(HostRow.flavor).join(AttemptRow, AttemptRow.host_id == HostRow.id).where(*seat))
+    row = UsageRow(
+        job_id=job.id,
+        attempt=attempt,
+        minute=minute_of(now),
+        tenant_id=job.tenant_id,
+        base_id=job.base_id,
+        flavor=flavor.one(),
+        step_before=step,
+        step=step,
+        metered_until=now,
+        **_NOTHING,
+    )
+    session.add(row)
+    return row
 
 
 def _run(session: Session, last: UsageRow, now: datetime) -> UsageRow:

@@ -6,7 +6,7 @@ from sqlalchemy import text
 
 from orchestrator.jobs.invariants import violations
 from orchestrator.jobs.states import TERMINAL, JobState
-from tests.simulation.hosts import verifies
+from tests.simulation.hosts import TOTAL_STEPS, verifies
 from tests.simulation.tenants import Tenants
 from tests.simulation.world import Violation, World
 from workers.contract.spec import CheckpointRef
@@ -19,9 +19,14 @@ STALE_SEATS = text(
     "AND (j.attempt <> a.number OR j.lease_token IS NULL OR j.lease_token <> a.lease_token)"
 )
 STEPS = text("SELECT job_id, count(*) AS heard FROM event WHERE type = 'metrics' GROUP BY job_id")
+BILLED = text(
+    "SELECT j.id, sum(u.tokens - u.lost_tokens) AS tokens FROM usage u JOIN job j ON j.id = u.job_id "
+    "WHERE j.state = 'succeeded' AND j.user_failures = 0 GROUP BY j.id"
+)
 CHECKPOINTS = text(
     "SELECT uri, step, manifest_sha256 FROM checkpoint WHERE job_id = :job AND attempt < :attempt AND state='committed'"
 )
+STEP_TOKENS = 64  # of a scripted host
 
 
 @dataclass
@@ -67,6 +72,8 @@ class Checks:
             _hold(not connection.execute(DEVICES).all(), "hosts were not retired")
             twice = [row.job_id for row in connection.execute(STEPS) if row.heard > world.cluster.told[row.job_id]]
             _hold(not twice, f"reports of {twice} were applied twice")
+            for job_id, tokens in connection.execute(BILLED):
+                _hold(tokens == TOTAL_STEPS * STEP_TOKENS, f"{job_id} is billed {tokens} tokens")
             succeeded = [row for row in connection.execute(JOBS) if row.state == JobState.SUCCEEDED]
         for row in succeeded:
             made = world.registry.versions.get(row.id)
