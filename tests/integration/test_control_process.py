@@ -8,15 +8,26 @@ from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
+from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
-from orchestrator.__main__ import Loop, run_loops
+from orchestrator.__main__ import Loop, World, all_loops, run_loops
+from orchestrator.cluster.inprocess import InProcessCluster
 from orchestrator.db.database import Database
+from orchestrator.db.job_tables import JobRow
 from orchestrator.db.migrate import is_current
 from orchestrator.db.tables import TenantRow
+from orchestrator.jobs.ends import Verdict
+from orchestrator.jobs.states import JobState
+from orchestrator.leases.holder import this_process
+from orchestrator.leases.role import Role
 from orchestrator.loops.counts import Counts
 from orchestrator.settings import Settings
-from tests.builders.rows import make_tenant
+from tests.builders.rows import NOW, make_job, make_tenant
+from tests.builders.scripted_host import ScriptedHost
+from tests.builders.waiting import wait_until
+from tests.builders.world import make_catalogue
+from workers.contract.spec import JobSpec
 
 
 def make_settings(folder: Path, **changes: object) -> Settings:
@@ -87,3 +98,45 @@ def test_loops_that_are_told_to_stop_end_well():
     stop, sound = threading.Event(), Steps()
     threading.Thread(target=lambda: (sound.ran.wait(10), stop.set())).start()
     assert run_loops([Loop("sound", sound, 0.01)], stop) is True
+
+
+def test_hosts_must_outlast_a_change_of_orchestrators(tmp_path: Path):
+    with pytest.raises(ValidationError, match="host_trust_s 60 must be at least"):
+        make_settings(tmp_path, host_trust_s=60)
+
+
+def test_files_that_take_long_to_check_hold_up_no_other_loop(
+    sqlite_db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    checking, release = threading.Event(), threading.Event()
+
+    def check(_spec: JobSpec) -> Verdict:
+        checking.set()
+        release.wait(60)
+        raise OSError("storage gave up")
+
+    monkeypatch.setattr("orchestrator.loops.validate.check_files", check)
+    slow, other = make_job(sqlite_db, JobState.VALIDATING), make_job(sqlite_db)
+    world = World(InProcessCluster(ScriptedHost), NoRegistry(), make_catalogue(), make_settings(tmp_path))
+    role = Role(sqlite_db, "loops", this_process())
+    stop = threading.Event()
+    process = threading.Thread(target=run_loops, args=(all_loops(role, sqlite_db, world), stop, lambda: NOW))
+    process.start()
+    try:
+        assert checking.wait(60)
+        wait_until(lambda: state_of(sqlite_db, other.id) == JobState.STARTING, "the other job is attached", 60)
+        assert state_of(sqlite_db, slow.id) == JobState.VALIDATING
+    finally:
+        stop.set()
+        release.set()
+        process.join(60)
+    assert not process.is_alive()
+
+
+class NoRegistry:
+    """Nothing is published in this test."""
+
+
+def state_of(db: Database, job_id: str) -> str:
+    with db.read() as session:
+        return session.scalars(select(JobRow.state).where(JobRow.id == job_id)).one()
