@@ -44,6 +44,7 @@ class RayCluster(Cluster):
         self._silence_timeout_s = silence_timeout_s
         self._polls: dict[str, tuple[int, int, Any]] = {}  # host id -> generation, cursor, reference not yet answered
         self._talking: set[str] = set()
+        self._doomed: set[str] = set()  # killed before, and not seen to end
 
     @override
     def start_host(self, spec: HostSpec, resources: dict[str, float]) -> None:
@@ -97,6 +98,7 @@ class RayCluster(Cluster):
         try:
             handle = self._handle(host_id)
         except HostGone:
+            self._doomed.discard(host_id)
             return
         ray.kill(handle, no_restart=True)
         self._forget(host_id)
@@ -118,11 +120,15 @@ class RayCluster(Cluster):
         self._polls.pop(host_id, None)
 
     def _wait_until_gone(self, host_id: str) -> None:
-        deadline = time.monotonic() + self._answer_timeout_s
+        """Wait, the first time. One whose machine cannot be reached may not slow every pass that tries again."""
+        patience_s = self._silence_timeout_s if host_id in self._doomed else self._answer_timeout_s
+        deadline = time.monotonic() + patience_s
+        self._doomed.add(host_id)
         while host_id in self.host_ids():
             if time.monotonic() > deadline:
                 raise HostUnreachable(f"host {host_id} was told to end and still lives; stop it again")
             time.sleep(0.02)
+        self._doomed.discard(host_id)
 
     def _handle(self, host_id: str) -> Any:
         ray = self._connection.ray()

@@ -10,7 +10,13 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.orm import Session
 
 _WRITE = "orchard_write"
-_POSTGRES: Final = {"connect_timeout": 5, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
+_POSTGRES: Final = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,  # milliseconds; or what was sent to nobody would be waited for a quarter of an hour
+}
 IDLE_IN_TRANSACTION_S: Final = 10
 """A process that is stopped in mid-transaction keeps its locks no longer; less than any lease of a role."""
 

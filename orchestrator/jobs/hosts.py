@@ -27,6 +27,7 @@ class HostView(BaseModel):
     activation_bytes: int = Field(description="of a training pass, for each position; likewise")
     budget_tokens: int | None = Field(description="positions that share a pass at most, when last asked")
     base_digest: str | None
+    base_intact: bool | None = Field(description="what it found on retiring; null: it has not, or could not be asked")
     base_loads: int = Field(description="times its process loaded the base; 1 for a sound host")
     load_seconds: float | None
     resident_bytes: int | None = Field(description="memory its process held when last asked")
@@ -62,6 +63,7 @@ def _view(row: HostRow, jobs: list[str]) -> HostView:
         activation_bytes=row.activation_bytes,
         budget_tokens=row.budget_tokens,
         base_digest=row.base_digest,
+        base_intact=row.base_intact,
         base_loads=row.base_loads,
         load_seconds=row.load_seconds,
         resident_bytes=row.resident_bytes,
