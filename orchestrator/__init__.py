@@ -8,6 +8,7 @@ Rooms
   that come in parts. `outages`: what is down, told from what is a bug.
 - `catalogue`: the bases and flavors an operator offers. `jobs`: submission, queries and the one state machine.
 - `scheduling`: snapshot -> `plan` (pure) -> actions. `cluster`: the port to hosts (Ray, in-process).
+- `checkpoints`: which are kept, and clearing away what nobody needs. `leases`: who acts.
 - `webhooks`: telling tenants that a job has ended. `usage`: the ledger of what was trained.
 - `loops`: the steps that move jobs, each `run_once(now) -> Counts`. `registry`: publishing to MLflow.
 - `embedded`: the whole stack as processes of one machine.
