@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 import torch
@@ -25,8 +26,8 @@ MARGIN: Final = 1.1  # on what was measured: other lengths and mixes of seats li
 TRUSTED_SHARE: Final = 0.1  # of the estimate; what is measured below it is taken for noise
 
 log = logging.getLogger(__name__)
-Probe = Callable[[int, bool], None]
-"""Runs a training pass over so many positions; recomputing or not."""
+Probe = Callable[[int, bool, bool], None]
+"""Runs a training pass: over so many positions; recomputing or not; all of them supervised, or one of each row."""
 
 
 def measure_footprint(base: LoadedBase, probe: Probe, *, can_recompute: bool) -> Footprint:
@@ -37,18 +38,19 @@ def measure_footprint(base: LoadedBase, probe: Probe, *, can_recompute: bool) ->
         log.warning("no room for the passes that measure memory; estimates are used instead: %s", guess)
         return guess
     try:
-        probe(long // 4, False)  # what is made once and stays, is made here
-        resident, kept = _per_position(probe, long, False, guess, base.device)
-        recomputed = _per_position(probe, long, True, guess, base.device)[1] if can_recompute else kept
+        probe(long // 4, False, False)  # what is made once and stays, is made here
+        line = _line(probe, long, False, base.device)
+        each = line.each + _logits_beyond(probe, line, long, guess.vocab_size, base.device)
+        fewer = line.each - _line(probe, long, True, base.device).each if can_recompute else 0
     except OutOfMemory:
         log.warning("the passes that measure memory do not fit; estimates are used instead")
         return guess
     give_back_free_memory()
     context = PROCESS_BYTES if base.device.type == "cuda" else 0  # which the allocator does not count
     measured = Footprint(
-        resident_bytes=resident + context,
-        activation_bytes=max(kept, int(TRUSTED_SHARE * guess.activation_bytes)),
-        recomputed_bytes=max(min(recomputed, kept), int(TRUSTED_SHARE * guess.recomputed_bytes)),
+        resident_bytes=int(line.resident) + context,
+        activation_bytes=int(max(MARGIN * each, TRUSTED_SHARE * guess.activation_bytes)),
+        recomputed_bytes=int(max(MARGIN * (each - max(fewer, 0)), TRUSTED_SHARE * guess.recomputed_bytes)),
         vocab_size=guess.vocab_size,
     )
     log.info("memory measured: %s; estimated: %s", measured, guess)
@@ -68,16 +70,28 @@ def probe_positions(guess: Footprint, limit: int | None) -> int:
     return wanted // (4 * ROW) * 4 * ROW
 
 
-def _per_position(probe: Probe, long: int, recompute: bool, guess: Footprint, device: torch.device) -> tuple[int, int]:
-    """Bytes between passes, and of each position, from the line through two passes of different length."""
+@dataclass(frozen=True)
+class _Line:
+    """Bytes between passes, of each position of a pass, and of the longest pass that was measured."""
+
+    resident: float
+    each: float
+    most: int
+
+
+def _line(probe: Probe, long: int, recompute: bool, device: torch.device) -> _Line:
+    """Through two passes of different length, with hardly any logits."""
     short = long // 4
-    _, less = measure_peak(lambda: probe(short, recompute), device)
-    before, more = measure_peak(lambda: probe(long, recompute), device)
-    less, more = (
-        added - logit_bytes(positions, guess.vocab_size) for added, positions in ((less, short), (more, long))
-    )
-    each = max((more - less) / (long - short), 0.0)
-    return int(before + max(less - each * short, 0)), int(MARGIN * each)
+    _, less = measure_peak(lambda: probe(short, recompute, False), device)
+    before, most = measure_peak(lambda: probe(long, recompute, False), device)
+    each = max((most - less) / (long - short), 0.0)
+    return _Line(before + max(less - each * short, 0), each, most)
+
+
+def _logits_beyond(probe: Probe, line: _Line, long: int, vocab_size: int, device: torch.device) -> float:
+    """What supervising all positions adds to each, beyond a chunk of logits: some bases must make them all at once."""
+    _, whole = measure_peak(lambda: probe(long, False, True), device)
+    return max(whole - line.most - logit_bytes(long, vocab_size), 0) / long
 
 
 def probe_spec(base: LoadedBase) -> JobSpec:
@@ -99,11 +113,11 @@ def probe_spec(base: LoadedBase) -> JobSpec:
     )
 
 
-def probe_pick(adapter: StackedAdapter, positions: int) -> Pick:
-    """Rows of `ROW` positions, all of them supervised, under dropout: a pass that takes as much as any of its size."""
+def probe_pick(adapter: StackedAdapter, positions: int, all_supervised: bool) -> Pick:
+    """Rows of `ROW` positions under dropout, which takes most."""
     ids = torch.ones(positions // ROW, ROW, dtype=torch.long)
-    loss_mask = torch.ones_like(ids, dtype=torch.bool)
-    loss_mask[:, 0] = False
+    loss_mask = torch.zeros_like(ids, dtype=torch.bool)
+    loss_mask[:, 1 if all_supervised else -1 :] = True
     supervised = int(loss_mask.sum())
     batch = MicroBatch(ids, torch.ones_like(ids), loss_mask, tuple(range(len(ids))), positions, supervised)
     return Pick(adapter, batch, 1.0, DropoutKey(seed=0, step=0, micro_batch=0, probability=0.1))

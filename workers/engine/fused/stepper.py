@@ -228,8 +228,8 @@ class FusedStepper:
         """What base and passes take here, by passes that adapt every linear."""
         adapter = self._linears.open(probe_spec(self._base))
 
-        def probe(positions: int, recompute: bool) -> None:
-            pick = probe_pick(adapter, positions)
+        def probe(positions: int, recompute: bool, all_supervised: bool) -> None:
+            pick = probe_pick(adapter, positions, all_supervised)
             routing = route([pick], packed=self._packs)
             with memory_guarded(), self._recomputation.when(recompute):
                 batch = fuse(routing, 0, self._base.device)
