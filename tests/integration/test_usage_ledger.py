@@ -89,7 +89,7 @@ def test_a_step_that_was_entered_before_adds_nothing(world: World):
     for number in (2, 3):
         again = StepReport(job_id=job_id, attempt=1, lease_token="-", step=number, total_steps=100, epoch=0, tokens=64)
         with world.db.write() as session:
-            enter_step(session, again, world.now)
+            enter_step(session, world.job(job_id), again, world.now)
     assert total(ledger(world, job_id), "tokens") == 192
 
 
@@ -101,6 +101,23 @@ def test_reports_whose_receipt_the_host_never_saw_count_once(world: World):
     step(world, job_id, 1)
     world.tick(3)
     assert total(ledger(world, job_id), "tokens") == 256
+
+
+def test_a_seat_asked_to_stop_before_it_said_that_it_trains_is_metered_from_its_first_step(world: World):
+    job = make_job(world.db)
+    world.tick(4)
+    assert world.job(job.id).state == JobState.STARTING
+    host = world.host_of(job.id)
+    host.prompt = False
+    with world.db.write() as session:
+        session.execute(update(JobRow).where(JobRow.id == job.id).values(desired=Desired.PAUSE))
+    world.tick()
+    assert world.job(job.id).state == JobState.STOPPING
+    host.prepare(job.id)
+    host.step(job.id)
+    world.tick()
+    [row] = ledger(world, job.id)
+    assert (row.step_before, row.step, row.tokens) == (0, 1, 64)
 
 
 def test_an_evaluation_costs_time_and_no_tokens(world: World):
