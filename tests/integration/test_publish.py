@@ -1,6 +1,7 @@
 """The publishing loop over both databases, with a registry that a test may break."""
 
 from pathlib import Path
+from threading import Thread
 
 import fsspec
 import pytest
@@ -157,6 +158,30 @@ def test_a_registry_that_failed_may_have_made_a_version_so_the_job_cannot_be_can
         cancel(world.db, world.job(job_id).tenant_id, job_id, world.now)
     world.tick(seconds=20)
     assert publish.run_once(world.now) == {"published": 1}
+
+
+def test_owner_and_publisher_at_the_same_time_agree_on_every_job(
+    world: World, publish: Publish, registry: ListedRegistry
+):
+    jobs = [trained(world) for _ in range(4)]
+    refused: set[str] = set()
+
+    def cancel_all() -> None:
+        for job_id in reversed(jobs):
+            try:
+                cancel(world.db, world.job(job_id).tenant_id, job_id, world.now)
+            except InvalidRequest:
+                refused.add(job_id)
+
+    owner = Thread(target=cancel_all)
+    owner.start()
+    publish.run_once(world.now)
+    owner.join()
+    world.tick()
+    publish.run_once(world.now)
+    assert set(registry.versions) == refused
+    for job_id in jobs:
+        assert world.job(job_id).state == (JobState.SUCCEEDED if job_id in refused else JobState.CANCELLED)
 
 
 def test_an_adapter_the_registry_never_took_is_not_given_up_after_it_was_asked(
