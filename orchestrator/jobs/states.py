@@ -100,8 +100,8 @@ DEADLINE_S: Final[Mapping[JobState, int]] = {
 }
 """Seconds a job may stay in a live state before the sweep acts (`orchestrator.loops.sweep` says how).
 
-RUNNING has its own, what is left of `max_runtime_s`, set on entering it. STOPPING is longer than any step or
-evaluation, which a host does not interrupt.
+RUNNING has its own, what is left of `max_runtime_s`, set on entering it. STOPPING is longer than any step,
+which a host does not interrupt, and the checkpoint that a preempted seat waits for.
 """
 
 
