@@ -75,6 +75,6 @@ def write_result_file(storage_uri: str, tenant_id: str, job_id: str, content: by
     try:
         with fsspec.open(uri, "wb", auto_mkdir=True) as file:
             file.write(content)
-    except OSError as error:
-        raise StorageUnavailable(f"The result file could not be written: {error.strerror}.") from error
+    except Exception as error:  # every back end of storage brings its own
+        raise StorageUnavailable(f"The result file could not be written: {type(error).__name__}.") from error
     return ResultFile(file_id, tenant_id, uri, len(content), hashlib.sha256(content).hexdigest())

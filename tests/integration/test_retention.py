@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from orchestrator.checkpoints import erase
 from orchestrator.checkpoints.erase import EraseCheckpoints
+from orchestrator.checkpoints.prefixes import children
 from orchestrator.checkpoints.retain import RetainCheckpoints
 from orchestrator.checkpoints.states import CheckpointState, mark_corrupt, mark_verified
 from orchestrator.checkpoints.sweep import SweepAttempts
@@ -20,6 +21,7 @@ from orchestrator.errors import StorageDown
 from orchestrator.files.sweep import SweepFiles
 from orchestrator.jobs.states import JobState
 from tests.builders.rows import NOW, make_checkpoint, make_file, make_job, make_tenant
+from tests.builders.s3_server import s3_bucket  # noqa: F401  # a fixture
 from workers.contract.failpoints import hooked
 
 DAY = timedelta(days=1)
@@ -228,3 +230,26 @@ def test_bytes_of_a_deleted_file_that_were_left_behind_are_removed_once(db: Data
     with db.read() as session:
         assert session.scalars(select(FileRow.id).where(FileRow.swept_at.is_not(None))).all() == ["file-gone"]
     assert SweepFiles(db).run_once(NOW) == {}
+
+
+@pytest.mark.slow
+def test_on_s3_only_what_rows_speak_for_stays_and_no_old_listing_is_believed(sqlite_db: Database, s3_bucket: str):  # noqa: F811
+    import s3fs
+
+    job = make_job(sqlite_db, JobState.RUNNING)
+    prefix = f"{s3_bucket}/jobs/{job.id}"
+    with sqlite_db.write() as session:
+        row = session.get_one(JobRow, job.seq)
+        row.spec = row.spec | {"output_uri": prefix}
+    for step, state in ((1, COMMITTED), (2, DELETING)):
+        make_checkpoint(sqlite_db, job, step, attempt=1, uri=f"{prefix}/a1/step-{step}", state=state)
+    s3fs.S3FileSystem().pipe_file(f"{prefix}/a1/step-1/weights", b"1")
+    assert children(f"{prefix}/a1") == ["step-1"]
+    elsewhere = s3fs.S3FileSystem(skip_instance_cache=True)  # another process, which this one's listing knows not of
+    for name in ("step-2/weights", "step-3/weights", "step-3/deep/manifest.json"):
+        elsewhere.pipe_file(f"{prefix}/a1/{name}", b"1")
+    ended(sqlite_db, job)
+    assert SweepAttempts(sqlite_db, 86_400).run_once(NOW) == {"swept": 1, "leftovers": 1}
+    assert EraseCheckpoints(sqlite_db).run_once(NOW) == {"erased": 1}
+    elsewhere.invalidate_cache()
+    assert [path.split(f"{job.id}/")[1] for path in elsewhere.find(prefix)] == ["a1/step-1/weights"]
