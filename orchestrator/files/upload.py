@@ -118,7 +118,9 @@ def store(storage_uri: str, tenant_id: str, chunks: Iterable[bytes], max_bytes: 
         for chunk in chunks:
             size += len(chunk)
             if size > max_bytes:
-                raise TooLarge(f"The file is larger than {max_bytes:,} bytes, the most this service takes. Split it.")
+                raise TooLarge(
+                    f"The file is larger than {max_bytes:,} bytes, the most taken this way. Split it, or see /v1/uploads."
+                )
             digest.update(chunk)
             validator.feed(chunk)
             yield chunk

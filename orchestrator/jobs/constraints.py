@@ -142,7 +142,7 @@ def _stopping(facts: Facts, _: datetime) -> Because:
     job = facts.job
     why = _STOPS[StopReason(job.stop_reason)] if job.stop_reason else "gives its seat up"
     reason = f"It {why}; its host finishes the step it is in and saves a checkpoint."
-    return Because(Constraint.HOST, reason, f"The host's answer. Without one it is written off {_by(job)}.")
+    return Because(Constraint.HOST, reason, f"The host's answer. Without one the host is ended {_by(job)}.")
 
 
 def _paused(facts: Facts, _: datetime) -> Because:
