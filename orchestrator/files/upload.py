@@ -119,7 +119,7 @@ def store(storage_uri: str, tenant_id: str, chunks: Iterable[bytes], max_bytes: 
             size += len(chunk)
             if size > max_bytes:
                 raise TooLarge(
-                    f"The file is larger than {max_bytes:,} bytes, the most taken this way. Split it, or see /v1/uploads."
+                    f"The file is larger than {max_bytes:,} bytes, the most taken here. Split it, or see /v1/uploads."
                 )
             digest.update(chunk)
             validator.feed(chunk)
