@@ -33,7 +33,9 @@ class Burial:
     def condemn(self, host_id: str, why: str) -> bool:
         """Nobody is to wait for the host any more: it is killed at every pass until it is gone. False: it is gone."""
         with self.db.write() as session:
-            return _move(session, host_id, state=HostState.STOPPING, error=why, stop_by=None)
+            moved = _move(session, host_id, state=HostState.STOPPING, error=why, stop_by=None)
+        failpoint("hosts.condemned")
+        return moved
 
     def bury(self, host_id: str, why: str, now: datetime, code: ErrorCode = ErrorCode.HOST_LOST) -> str:
         """The host is gone for certain: write it off, and end the attempts that still had a seat on it."""

@@ -302,10 +302,11 @@ def test_f33_a_sweep_that_dies_after_each_move_is_completed_by_the_next(town: To
     assert [len(town.attempts(job_id)) for job_id in jobs] == [2, 2, 2]
 
 
-def test_f33_burying_a_host_that_was_already_killed_is_repeated(town: Town):
+@pytest.mark.parametrize("place", ["hosts.condemned", "hosts.stopped"])
+def test_f33_the_end_of_a_host_is_taken_up_again_wherever_it_was_left(town: Town, place: str):
     job_id = attached(town)
     town.cluster.cut(town.attempts(job_id)[0].host_id)
-    with dying_at("hosts.stopped") as struck:
+    with dying_at(place) as struck:
         for _ in range(12):
             town.live_on(seconds=30)
     assert struck

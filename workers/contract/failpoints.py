@@ -29,6 +29,7 @@ FAILPOINTS: Final[Mapping[str, str]] = {
     "hosts.started": "orchestrator: the host is started, nothing is recorded",
     "hosts.polled": "orchestrator: a host's reports are in hand, nothing is written",
     "hosts.taken": "orchestrator: reports are committed, the host is not yet told what to vacate",
+    "hosts.condemned": "orchestrator: the row says that the host must go, it still lives",
     "hosts.stopped": "orchestrator: the host is killed, its row does not say so",
     "seats.attached": "orchestrator: the host has the seat, the job is still ADMITTED",
     "seats.detached": "orchestrator: the host was told to stop the seat",
