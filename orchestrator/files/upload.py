@@ -129,7 +129,7 @@ def store(storage_uri: str, tenant_id: str, chunks: Iterable[bytes], max_bytes: 
         size = write_chunks(uri, checked())
         return StoredFile(file_id, tenant_id, uri, size, digest.hexdigest(), validator.finish())
     except BaseException:
-        with suppress(StorageDown):  # the sweeper finds it; what happened first is what the caller must learn
+        with suppress(StorageDown):  # what happened first is what the caller must learn
             remove(uri.rpartition("/")[0])
         raise
 
