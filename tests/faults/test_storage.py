@@ -1,6 +1,5 @@
 """Storage that is slow, fails and lists what is stale, under the loops; and a migration killed midway."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -27,20 +26,11 @@ from workers.contract.reports import ExitClass
 LISTS = ("ls", "find", "walk", "glob", "du")
 
 
-class Bucket:
+class Bucket(type(Path())):
     """A folder in the storage of the simulator, spoken to as a Path is."""
 
-    def __init__(self, uri: str = f"{PREFIX}bucket") -> None:
-        self._uri = uri
-
-    def __truediv__(self, name: str) -> "Bucket":
-        return Bucket(f"{self._uri}/{name}")
-
     def as_uri(self) -> str:
-        return self._uri
-
-    def __fspath__(self) -> str:
-        return "/nowhere"
+        return PREFIX + str(self).lstrip("/")
 
 
 def refuse_to_list(*_args, **_kwargs):
@@ -52,7 +42,7 @@ def test_f31_jobs_end_on_storage_that_fails_often_and_is_never_listed(db: Databa
     faults.rates = {"storage fails": 0.2}
     SimStorage.reset(faults)
     town = Town(db, tmp_path)
-    town.folder = Bucket()
+    town.folder = Bucket(tmp_path)
     town.restart_orchestrator()
     with patch.multiple(SimStorage, **dict.fromkeys(LISTS, refuse_to_list)):
         jobs = [submit(town) for _ in range(3)]
@@ -143,7 +133,7 @@ def test_f30_a_migration_killed_midway_is_run_again(request: pytest.FixtureReque
     with database.connect_writer() as connection, connection.begin():
         for table in inspect(connection).get_table_names():
             connection.exec_driver_sql(f"DROP TABLE {table}" + _cascade(database))
-    killed = subprocess.run([sys.executable, "-c", MIGRATE, database_url], env=dict(os.environ), check=False)
+    killed = subprocess.run([sys.executable, "-c", MIGRATE, database_url], check=False)
     assert killed.returncode == -signal.SIGKILL
     upgrade(database_url)
     assert is_current(database.engine)
