@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from sqlalchemy import create_engine, make_url, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from tests.builders.live_stack import submit, upload, wait_for_end
 from tests.builders.specs import sum_rows
@@ -131,6 +132,6 @@ def _answers(rig: Rig) -> bool:
     try:
         with rig.live.db.read() as session:
             session.execute(text("SELECT 1"))
-    except Exception:
+    except SQLAlchemyError:
         return False
     return True
