@@ -61,7 +61,8 @@ class Rig:
     def standing_still(self, pid: int) -> Iterator[None]:
         """SIGSTOP `pid` inside, SIGCONT after."""
         os.kill(pid, signal.SIGSTOP)
-        assert psutil.Process(pid).status() == psutil.STATUS_STOPPED
+        stopped = lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED  # noqa: E731
+        wait_until(stopped, f"{pid} stands still")
         try:
             yield
         finally:
