@@ -53,7 +53,7 @@ class FrozenHeadNll(torch.autograd.Function):
         size = max(1, CHUNK_LOGITS // weight.shape[0])
         parts = [
             _score(part, weight, wanted, ctx.needs_input_grad[0])
-            for part, wanted in zip(hidden.split(size), targets.split(size), strict=True)
+            for part, wanted in zip(torch.split(hidden, size), torch.split(targets, size), strict=True)
         ]
         ctx.save_for_backward(torch.cat([gradient for _, _, gradient in parts]) if ctx.needs_input_grad[0] else None)
         nll, correct = torch.cat([nll for nll, _, _ in parts]), torch.cat([correct for _, correct, _ in parts])

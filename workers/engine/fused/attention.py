@@ -44,7 +44,7 @@ def packed_attention(
     batch, _, tokens, _ = query.shape
     runs = row_runs or ((batch, tokens),)
     sizes = [rows * length for rows, length in runs]
-    split = [part.transpose(1, 2).flatten(0, 1).split(sizes) for part in (query, key, value)]
+    split = [torch.split(part.transpose(1, 2).flatten(0, 1), sizes) for part in (query, key, value)]
     outputs = []
     for (rows, length), *parts in zip(runs, *split, strict=True):
         q, k, v = (part.view(rows, length, *part.shape[1:]).transpose(1, 2) for part in parts)

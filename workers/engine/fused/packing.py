@@ -65,4 +65,4 @@ def _probe_rows(model: Any, seed: int) -> list[Tensor]:
     """Different tokens in every row, each [1, T]."""
     vocabulary = model.get_input_embeddings().weight
     ids = torch.randperm(len(vocabulary), generator=torch.Generator().manual_seed(seed))[: sum(PROBE_ROWS)]
-    return [row[None].to(vocabulary.device) for row in ids.split(PROBE_ROWS)]
+    return [row[None].to(vocabulary.device) for row in torch.split(ids, list(PROBE_ROWS))]
