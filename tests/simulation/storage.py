@@ -5,7 +5,8 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from tests.simulation.faults import BrokenStorage, Faults
 
-PREFIX = "sim://"
+SCHEME = "sim://"
+PREFIX = f"{SCHEME}store/"
 
 
 class SimStorage(MemoryFileSystem):
@@ -18,7 +19,7 @@ class SimStorage(MemoryFileSystem):
 
     @classmethod
     def _strip_protocol(cls, path):
-        return super()._strip_protocol(path.removeprefix(PREFIX) if isinstance(path, str) else path)
+        return super()._strip_protocol(path.removeprefix(SCHEME) if isinstance(path, str) else path)
 
     @classmethod
     def reset(cls, faults: Faults) -> None:

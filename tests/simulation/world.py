@@ -126,8 +126,11 @@ class World:
 
     def live(self) -> None:
         """Machines do their work; bytes rot."""
-        if self.faults.strike("byte flipped") and SimStorage.rot("/step-"):
-            self.say("a byte of a checkpoint flips")
+        if self.faults.strike("byte flipped"):
+            if SimStorage.rot("/step-"):
+                self.say("a byte of a checkpoint flips")
+            else:
+                self.faults.counts["byte flipped"] -= 1
         self.cluster.work()
 
     def tick(self, which: int = 0) -> None:
