@@ -51,6 +51,11 @@ class Flavor(Frozen):
     threads: int | None = Field(None, ge=1, description="CPU threads of one host; null: torch decides")
     stepper: StepperKind = Field(StepperKind.FUSED, description="`turns` trains seat by seat, as a reference")
 
+    @property
+    def recomputes(self) -> bool:
+        """Whether its hosts recompute activations that memory has no room for."""
+        return self.stepper is StepperKind.FUSED
+
 
 class Catalogue(Frozen):
     """All bases and flavors of an installation."""

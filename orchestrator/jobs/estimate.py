@@ -83,7 +83,11 @@ def estimate(desk: Desk, tenant: Tenant, request: JobRequest, now: datetime) -> 
 
 
 def _flavors(spec: JobSpec, catalogue: Catalogue) -> list[FlavorFit]:
-    needed = host_bytes(spec)
     return [
-        FlavorFit(flavor=f.name, memory_bytes=f.memory_bytes, fits=needed <= f.memory_bytes) for f in catalogue.flavors
+        FlavorFit(
+            flavor=flavor.name,
+            memory_bytes=flavor.memory_bytes,
+            fits=host_bytes(spec, recomputes=flavor.recomputes) <= flavor.memory_bytes,
+        )
+        for flavor in catalogue.flavors
     ]

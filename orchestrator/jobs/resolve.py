@@ -88,9 +88,9 @@ def resolve(
 
 def check_fits(spec: JobSpec, catalogue: Catalogue) -> None:
     """Refuse what could wait for ever. Raises: InvalidRequest with the numbers."""
-    needed = host_bytes(spec)
     largest = max(catalogue.flavors, key=lambda flavor: flavor.memory_bytes)
-    if needed > largest.memory_bytes:
+    needed = host_bytes(spec, recomputes=largest.recomputes)
+    if not any(host_bytes(spec, recomputes=flavor.recomputes) <= flavor.memory_bytes for flavor in catalogue.flavors):
         raise InvalidRequest(
             f"The job needs {needed / GB:.2f} GB of memory, but the largest flavor, {largest.name}, offers "
             f"{largest.memory_bytes / GB:.2f} GB. Lower x_orchard.max_seq_len ({spec.data.max_seq_len}), "

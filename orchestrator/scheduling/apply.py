@@ -71,7 +71,8 @@ class Applier:
             trust_s=self.host_trust_s,
             memory_bytes=flavor.memory_bytes,
         )
-        footprint = estimate(base.spec.shape, spec.quantization, spec.compute_dtype)
+        guess = estimate(base.spec.shape, spec.quantization, spec.compute_dtype)
+        footprint = guess.on(recomputes=flavor.recomputes)
         session.add(
             HostRow(
                 id=spec.id,

@@ -89,9 +89,10 @@ class _Draft:
         """A new host on the first flavor, in catalogue order, with a free device that is large enough."""
         for flavor in self._fitting(job):
             if job.footprint is not None and self._free_devices(flavor) > 0 and self._spare_ids:
-                free = flavor.memory_bytes - job.footprint.resident_bytes
+                footprint = job.footprint.on(recomputes=flavor.recomputes)
+                free = flavor.memory_bytes - footprint.resident_bytes
                 name, seats = self._spare_ids.pop(0), flavor.max_seats
-                host = HostView(name, job.key, flavor.name, False, 0, free, None, seats, job.footprint)
+                host = HostView(name, job.key, flavor.name, False, 0, free, None, seats, footprint)
                 self._hosts[host.id] = host
                 self.actions.append(StartHost(host.id, job.key, flavor.name, job.ref.id))
                 return host
@@ -99,8 +100,7 @@ class _Draft:
 
     def _fitting(self, job: WaitingJob) -> list[Flavor]:
         """Flavors on which a host could be started for this job, in catalogue order."""
-        needed = job.host_bytes
-        return [flavor for flavor in self._flavors.values() if needed is not None and needed <= flavor.memory_bytes]
+        return [flavor for flavor in self._flavors.values() if job.fits(flavor)]
 
     def _free_devices(self, flavor: Flavor) -> int:
         held = sum(host.flavor == flavor.name for host in self._hosts.values())

@@ -36,11 +36,17 @@ class WaitingJob:
 
     @property
     def host_bytes(self) -> int | None:
-        """What a fresh host takes with this job alone on it; None where none may be started for it."""
+        """What a fresh host takes at least with this job alone on it; None where none may be started for it."""
+        return None if self.footprint is None else self._bytes_of(self.footprint)
+
+    def fits(self, flavor: Flavor) -> bool:
+        """Whether a host could be started for this job on a device of the flavor."""
         if self.footprint is None:
-            return None
-        passes = least_pass_bytes(self.footprint, self.pass_positions)
-        return self.footprint.resident_bytes + self.seat_bytes + passes
+            return False
+        return self._bytes_of(self.footprint.on(recomputes=flavor.recomputes)) <= flavor.memory_bytes
+
+    def _bytes_of(self, host: Footprint) -> int:
+        return host.resident_bytes + self.seat_bytes + least_pass_bytes(host, self.pass_positions)
 
 
 @dataclass(frozen=True)

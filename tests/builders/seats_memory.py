@@ -1,6 +1,7 @@
 """`python -m tests.builders.seats_memory`: eight seats of mixed ranks train; prints their peak beside the model's.
 
-All have dropout, which takes most.
+All adapt every linear and have dropout, which takes most, as the model must reckon. The knee is given: what it is worth
+to share depends on who else uses the processor.
 """
 
 import json
@@ -16,10 +17,12 @@ from tests.bench.memory import PeakSampler
 from tests.bench.peers.product import ProductPeer, job_spec
 from tests.bench.workloads import Job, Scale, make_jobs, shortened
 from workers.contract.memory import Footprint, seat_bytes
+from workers.contract.spec import LoraMethod
 from workers.engine.fused import FusedStepper
+from workers.engine.fused import stepper as fused_stepper
 from workers.engine.fused.footprint import estimate_of
 
-SEATS, STEPS = 8, 2
+SEATS, STEPS, KNEE = 8, 2, 1_000
 positions: list[int] = []
 """Of every training pass."""
 
@@ -32,18 +35,20 @@ class Watched(FusedStepper):
         return super()._forward_backward(routing, batch, weights, counts)
 
 
-def with_dropout(job: Job) -> Job:
-    return replace(job, method=job.method.model_copy(update={"dropout": 0.1}))
+def heavy(job: Job) -> Job:
+    changes = {"dropout": 0.1, "target_modules": LoraMethod().target_modules}
+    return replace(job, method=job.method.model_copy(update=changes))
 
 
 def main() -> None:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
     with tempfile.TemporaryDirectory() as folder:
         spec = host_spec("tiny", "nf4", None, threads=1, cache=Path(folder))
+        fused_stepper.measure_knee = lambda run_pass: KNEE
         peer = ProductPeer(spec, Watched)
         positions.clear()
         scale = Scale(vocab_size=SIZES["tiny"]["vocab_size"], jobs=SEATS)
-        jobs = [with_dropout(job) for job in shortened(make_jobs("W3", scale), STEPS)]
+        jobs = [heavy(job) for job in shortened(make_jobs("W3", scale), STEPS)]
         with PeakSampler() as sampler:
             peer.run(jobs)
         seats = sum(seat_bytes(job_spec(job, spec)) for job in jobs)

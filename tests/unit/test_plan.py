@@ -1,5 +1,6 @@
 """The planner: priority, then age; warm hosts first; reasons for whoever waits."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
@@ -12,6 +13,7 @@ from orchestrator.scheduling.plan import Admit, RetireHost, StartHost, Wait, pla
 from orchestrator.scheduling.snapshot import HostView, ResidentKey, Snapshot, WaitingJob
 from workers.contract.base import ComputeDtype, Quantization
 from workers.contract.memory import Footprint
+from workers.contract.spec import StepperKind
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 GB = 10**9
@@ -112,6 +114,14 @@ def test_a_job_whose_micro_batch_would_crowd_out_the_others_waits():
     neighbour = host("warm", seats=1, free_gb=4, pass_positions=20_000)
     assert admitted(plan(snapshot(job("a", tokens=29_000), hosts=[neighbour]), NOW)) == [("a", "warm")]
     (wait,) = plan(snapshot(job("a", tokens=31_000), hosts=[neighbour]), NOW)
+    assert isinstance(wait, Wait)
+
+
+def test_a_flavor_that_never_recomputes_must_have_room_for_all_activations():
+    world = snapshot(job("a", tokens=10_000), memory_gb=12)
+    assert admitted(plan(world, NOW)) == [("a", "new-0")]
+    turns = world.flavors[0].model_copy(update={"stepper": StepperKind.TURNS})
+    (wait,) = plan(replace(world, flavors=(turns,)), NOW)
     assert isinstance(wait, Wait)
 
 

@@ -6,7 +6,7 @@ activations inside a layer (recomputation), so that is what a job must at least 
 Sources: QLoRA (arXiv 2305.14314) for NF4 storage, Korthikanti et al. (arXiv 2205.05198) for activations.
 """
 
-from typing import Final
+from typing import Final, Self
 
 from pydantic import Field
 
@@ -31,6 +31,10 @@ class Footprint(Frozen):
     activation_bytes: int = Field(ge=1, description="of a training pass, for each position of its micro-batch")
     recomputed_bytes: int = Field(ge=1, description="likewise, when layers keep nothing but their input")
     vocab_size: int = Field(ge=1)
+
+    def on(self, *, recomputes: bool) -> Self:
+        """The same on a host that recomputes when memory is short, or on one that never does."""
+        return self if recomputes else self.model_copy(update={"recomputed_bytes": self.activation_bytes})
 
     def pass_bytes(self, positions: int, *, recompute: bool) -> int:
         """What a pass over so many positions adds while it runs."""
@@ -121,9 +125,9 @@ def least_pass_bytes(footprint: Footprint, positions: int) -> int:
     return footprint.pass_bytes(max(positions, LEAST_POSITIONS), recompute=True)
 
 
-def host_bytes(spec: JobSpec) -> int:
-    """A fresh host with this job alone on it."""
-    footprint = estimate(spec.base.shape, spec.quantization, spec.compute_dtype)
+def host_bytes(spec: JobSpec, *, recomputes: bool = True) -> int:
+    """A fresh host with this job alone on it. `recomputes`: whether it does so when memory is short."""
+    footprint = estimate(spec.base.shape, spec.quantization, spec.compute_dtype).on(recomputes=recomputes)
     return footprint.resident_bytes + seat_bytes(spec) + least_pass_bytes(footprint, pass_positions(spec))
 
 
