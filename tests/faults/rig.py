@@ -11,6 +11,7 @@ from unittest.mock import patch
 
 import openai
 import psutil
+from openai.types.fine_tuning import FineTuningJob
 from sqlalchemy import select
 
 from orchestrator.db.host_states import HOLDS_DEVICE
@@ -18,10 +19,12 @@ from orchestrator.db.job_tables import AttemptRow, JobRow
 from orchestrator.db.tables import HostRow
 from orchestrator.embedded.family import MARK
 from orchestrator.jobs.invariants import violations
-from tests.builders.live_stack import LiveStack, details, live_stack
+from tests.builders.live_stack import LiveStack, details, live_stack, wait_for_end
 from tests.builders.waiting import wait_until
 
 LEASE_TTL_S = 20
+PATIENCE_S = 300
+"""How long a test waits for what must come. Nothing is judged by how soon it does."""
 
 
 @dataclass
@@ -43,7 +46,7 @@ class Rig:
         lines = self.log.read_text().splitlines() if self.log.exists() else []
         return sum(line.startswith(f"{name} ") for line in lines)
 
-    def fired(self, name: str, timeout_s: float = 60) -> None:
+    def fired(self, name: str, timeout_s: float = PATIENCE_S) -> None:
         """Wait for the proof that the armed place was passed."""
         wait_until(lambda: self.firings(name) > self._seen, f"{name} fires", timeout_s)
 
@@ -55,7 +58,7 @@ class Rig:
         return pid
 
     def replaced(self, child: str, pid: int) -> None:
-        wait_until(lambda: self.live.child_pid(child) != pid, f"another {child} than {pid}", 60)
+        wait_until(lambda: self.live.child_pid(child) != pid, f"another {child} than {pid}", PATIENCE_S)
 
     @contextmanager
     def standing_still(self, pid: int) -> Iterator[None]:
@@ -147,3 +150,8 @@ def running_rig(folder: Path, database_url: str | None = None) -> Iterator[Rig]:
 def step_of(client: openai.OpenAI, job_id: str) -> int:
     """The last step that the job's owner can see."""
     return int(details(client.fine_tuning.jobs.retrieve(job_id))["step"])
+
+
+def end_of(client: openai.OpenAI, job_id: str) -> FineTuningJob:
+    """The job once it is over, with patience for a busy machine."""
+    return wait_for_end(client, job_id, PATIENCE_S)

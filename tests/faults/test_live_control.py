@@ -17,11 +17,11 @@ from sqlalchemy import func, select
 
 from orchestrator.db.job_tables import EventRow, JobRow
 from orchestrator.db.tables import HostRow
-from tests.builders.live_stack import messages, submit, upload, wait_for_end
+from tests.builders.live_stack import messages, submit, upload
 from tests.builders.waiting import wait_until
-from tests.faults.rig import LEASE_TTL_S, Rig
+from tests.faults.rig import LEASE_TTL_S, PATIENCE_S, Rig, end_of
 
-pytestmark = [pytest.mark.slow, pytest.mark.live]
+pytestmark = [pytest.mark.slow, pytest.mark.live, pytest.mark.timeout(1_200)]
 
 PRECISIONS = ("none", "int8")
 
@@ -43,14 +43,14 @@ def post(client: openai.OpenAI, file_id: str, key: str) -> httpx2.Response | Non
 
 def answered(client: openai.OpenAI, file_id: str, key: str) -> str:
     """Repeat the POST until there is a job."""
-    answer = wait_until(lambda: post(client, file_id, key), "the API answers again", 60)
+    answer = wait_until(lambda: post(client, file_id, key), "the API answers again", PATIENCE_S)
     assert answer.status_code == 200, answer.text
     return str(answer.json()["id"])
 
 
 def succeeds(rig: Rig, client: openai.OpenAI, job_id: str, attempts: int = 1) -> None:
     """The job ends well, at the given attempt, with one version and without a step told twice."""
-    job = wait_for_end(client, job_id)
+    job = end_of(client, job_id)
     assert job.status == "succeeded", job.error
     assert len(rig.attempts(job_id)) == attempts
     assert rig.versions(job_id) == 1
@@ -97,7 +97,7 @@ def test_f02_fifty_identical_posts_with_a_death_before_commit_make_one_job(rig: 
     ids = {answer.json()["id"] for answer in answers if answer and answer.status_code == 200}
     assert ids <= {job_id}
     assert sum(job.id == job_id for job in client.fine_tuning.jobs.list()) == 1
-    wait_for_end(client, job_id)
+    end_of(client, job_id)
 
 
 @pytest.mark.parametrize("place", ["submit.before_commit", "upload.stored"])
@@ -110,7 +110,7 @@ def test_f02_a_death_before_commit_leaves_nothing(rig: Rig, place: str):
         submit(client, file_id) if place.startswith("submit") else upload(client)
     rig.fired(place)
     rig.replaced("api", before)
-    wait_until(lambda: post_ready(rig), "the API serves", 60)
+    wait_until(lambda: post_ready(rig), "the API serves", PATIENCE_S)
     assert list(client.fine_tuning.jobs.list()) == []
     assert [file.id for file in client.files.list()] == [file_id]
 
@@ -151,10 +151,12 @@ def test_f04_a_host_started_but_not_recorded_is_adopted_by_name(rig: Rig):
 def test_f05_an_orchestrator_killed_with_the_outcome_in_hand_publishes_once(rig: Rig):
     client = one_client(rig)
     job_id = submit(client, upload(client), n_epochs=20).id
-    wait_until(lambda: rig.job(job_id).state == "running", "the job runs", 120)
+    wait_until(lambda: rig.job(job_id).state == "running", "the job runs", PATIENCE_S)
     before = rig.live.child_pid("orchestrator")
     with rig.standing_still(before):
-        wait_until((rig.folder_of(job_id) / "a1" / "adapter" / "manifest.json").exists, "the adapter is written", 60)
+        wait_until(
+            (rig.folder_of(job_id) / "a1" / "adapter" / "manifest.json").exists, "the adapter is written", PATIENCE_S
+        )
         rig.arm("hosts.polled")
     rig.fired("hosts.polled")
     rig.replaced("orchestrator", before)
@@ -167,7 +169,7 @@ def test_f06_an_orchestrator_killed_after_the_registry_made_a_version_finds_it_a
     before = rig.live.child_pid("orchestrator")
     rig.arm("publish.version")
     job_id = submit(client, file_id).id
-    rig.fired("publish.version", 120)
+    rig.fired("publish.version")
     assert rig.versions(job_id) == 1
     rig.replaced("orchestrator", before)
     succeeds(rig, client, job_id)
@@ -195,10 +197,10 @@ def test_f07_an_orchestrator_that_stood_still_beyond_its_leases_changes_nothing_
     client = one_client(rig)
     file_id = upload(client)
     running = submit(client, file_id, n_epochs=50, checkpoint_interval_steps=5).id
-    wait_until(lambda: rig.job(running).state == "running", "the first job runs", 120)
+    wait_until(lambda: rig.job(running).state == "running", "the first job runs", PATIENCE_S)
     with another_orchestrator(rig) as second, rig.standing_still(rig.live.child_pid("orchestrator")):
         meanwhile = submit(client, file_id).id
-        wait_for_end(client, meanwhile)
+        end_of(client, meanwhile)
         time.sleep(3 * LEASE_TTL_S)  # the point is the time that passes
     after = [submit(client, file_id).id for _ in range(2)]
     for job_id in (running, meanwhile, *after):
@@ -211,7 +213,7 @@ def test_f29_mlflow_is_killed_and_stands_still_while_an_adapter_waits_and_one_ve
     mlflow = rig.live.child_pid("mlflow")
     with rig.standing_still(mlflow):
         job_id = submit(client, upload(client)).id
-        wait_until(lambda: rig.job(job_id).state == "publishing", "the job is trained", 120)
+        wait_until(lambda: rig.job(job_id).state == "publishing", "the job is trained", PATIENCE_S)
         os.kill(mlflow, signal.SIGKILL)
     rig.replaced("mlflow", mlflow)
     succeeds(rig, client, job_id)
@@ -222,7 +224,7 @@ def test_f29_a_registry_that_fails_after_success_makes_one_version(rig: Rig):
     file_id = upload(client)
     rig.arm("publish.version", "raise")
     job_id = submit(client, file_id).id
-    rig.fired("publish.version", 120)
+    rig.fired("publish.version")
     succeeds(rig, client, job_id)
     with rig.live.db.read() as session:
         ends = select(func.count()).where(EventRow.job_id == job_id, EventRow.moved_to == "succeeded")
@@ -233,7 +235,7 @@ def test_f29_a_registry_that_fails_after_success_makes_one_version(rig: Rig):
 def test_f25_a_running_job_cancelled_twice_frees_its_seat(rig: Rig):
     client = one_client(rig)
     job_id = submit(client, upload(client), n_epochs=50).id
-    wait_until(lambda: rig.job(job_id).state == "running", "the job runs", 120)
+    wait_until(lambda: rig.job(job_id).state == "running", "the job runs", PATIENCE_S)
     for _ in range(2):
         client.fine_tuning.jobs.cancel(job_id)
     wait_until(lambda: rig.job(job_id).state == "cancelled", "the seat is free", 15)
@@ -246,7 +248,7 @@ def test_f24_a_data_set_that_is_gone_fails_the_job_with_a_code_and_no_retry(rig:
     file_id = upload(client)
     for path in (rig.live.stack.home / "storage").rglob(f"{file_id}/content"):
         path.unlink()
-    job = wait_for_end(client, submit(client, file_id).id)
+    job = end_of(client, submit(client, file_id).id)
     assert (job.status, job.error.code) == ("failed", "storage_unavailable")
     assert rig.job(job.id).infra_failures == 0
 
@@ -254,7 +256,7 @@ def test_f24_a_data_set_that_is_gone_fails_the_job_with_a_code_and_no_retry(rig:
 def test_f24_a_row_that_is_too_long_fails_the_job_with_its_line(rig: Rig):
     client = one_client(rig)
     long = {"messages": [{"role": "user", "content": "x" * 900}, {"role": "assistant", "content": "y"}]}
-    job = wait_for_end(client, submit(client, upload(client, [long] * 10)).id)
+    job = end_of(client, submit(client, upload(client, [long] * 10)).id)
     assert job.status == "failed"
     assert job.error.code == "invalid_training_file", json.dumps(job.model_dump(), default=str)
     assert [attempt.exit_class for attempt in rig.attempts(job.id)] == ["user"]

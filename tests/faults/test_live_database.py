@@ -12,13 +12,13 @@ import pytest
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from tests.builders.live_stack import submit, upload, wait_for_end
+from tests.builders.live_stack import submit, upload
 from tests.builders.specs import sum_rows
 from tests.builders.waiting import wait_until
-from tests.faults.rig import Rig
+from tests.faults.rig import PATIENCE_S, Rig, end_of
 from tests.faults.test_live_control import one_client, succeeds
 
-pytestmark = [pytest.mark.slow, pytest.mark.live]
+pytestmark = [pytest.mark.slow, pytest.mark.live, pytest.mark.timeout(1_200)]
 
 BUSY_S = 10
 AWAY_S = 30
@@ -67,7 +67,7 @@ def refusing(rig: Rig) -> Iterator[list[int]]:
 def running_job(rig: Rig, epochs: int = 50) -> tuple:
     client = one_client(rig)
     job_id = submit(client, upload(client, sum_rows(16)), n_epochs=epochs).id
-    wait_until(lambda: rig.job(job_id).state == "running", "the job runs", 120)
+    wait_until(lambda: rig.job(job_id).state == "running", "the job runs", PATIENCE_S)
     return client, job_id
 
 
@@ -107,7 +107,7 @@ def test_f09_a_server_that_crashes_and_recovers_loses_nothing(rig: Rig):
         (victim,) = run(f"SELECT pid FROM pg_stat_activity WHERE {OTHERS} LIMIT 1", name=name)
         os.kill(victim[0], signal.SIGKILL)  # the postmaster then ends all and recovers, as after a crash
     rig.live.db.engine.dispose()
-    wait_until(lambda: _answers(rig), "the server has recovered", 60)
+    wait_until(lambda: _answers(rig), "the server has recovered", PATIENCE_S)
     succeeds(rig, client, job_id)
 
 
@@ -122,7 +122,7 @@ def test_f10_while_the_database_is_away_nothing_is_restarted(rig: Rig):
             time.sleep(AWAY_S)
         assert ended[0] > 0
         rig.live.db.engine.dispose()
-    job = wait_for_end(client, job_id, timeout_s=240)
+    job = end_of(client, job_id)
     assert job.status == "succeeded", job.error
     assert len(rig.attempts(job_id)) == 1
     assert rig.host_of(job_id).pid == host

@@ -9,13 +9,13 @@ import openai
 import psutil
 import pytest
 
-from tests.builders.live_stack import messages, submit, upload, wait_for_end
+from tests.builders.live_stack import messages, submit, upload
 from tests.builders.specs import sum_rows
 from tests.builders.waiting import wait_until
-from tests.faults.rig import Rig, step_of
+from tests.faults.rig import PATIENCE_S, Rig, end_of, step_of
 from tests.faults.test_live_control import one_client
 
-pytestmark = [pytest.mark.slow, pytest.mark.live]
+pytestmark = [pytest.mark.slow, pytest.mark.live, pytest.mark.timeout(1_200)]
 
 STEPS = 200
 
@@ -24,7 +24,7 @@ def long_job(rig: Rig, client: openai.OpenAI, at_step: int) -> str:
     """A job of 200 steps that has taken some, with a checkpoint every other step."""
     options = {"checkpoint_interval_steps": 2, "deterministic": True}
     job_id = submit(client, upload(client, sum_rows(16)), n_epochs=50, **options).id
-    wait_until(lambda: step_of(client, job_id) >= at_step, f"step {at_step} of {job_id}", 120)
+    wait_until(lambda: step_of(client, job_id) >= at_step, f"step {at_step} of {job_id}", PATIENCE_S)
     return job_id
 
 
@@ -72,13 +72,13 @@ def test_f12_a_host_killed_again_and_again_costs_attempts_and_nothing_else(rig: 
     job_id = long_job(rig, client, at_step=8)
     pids = set()
     for _ in range(3):
-        pid = wait_until(lambda: rig.host_of(job_id).pid, "the host has a process", 60)
+        pid = wait_until(lambda: rig.host_of(job_id).pid, "the host has a process", PATIENCE_S)
         reached = step_of(client, job_id)
         os.kill(pid, signal.SIGKILL)
         pids.add(pid)
-        wait_until(lambda pid=pid: rig.host_of(job_id).pid not in (pid, None), "another host", 120)
-        wait_until(lambda reached=reached: step_of(client, job_id) > reached + 2, "further than before", 120)
-    job = wait_for_end(client, job_id)
+        wait_until(lambda pid=pid: rig.host_of(job_id).pid not in (pid, None), "another host", PATIENCE_S)
+        wait_until(lambda reached=reached: step_of(client, job_id) > reached + 2, "further than before", PATIENCE_S)
+    job = end_of(client, job_id)
     assert job.status == "succeeded", job.error
     assert len(pids) == 3
     assert len(rig.attempts(job_id)) == 4
@@ -91,8 +91,8 @@ def test_f13_a_host_killed_around_the_manifest_resumes_from_a_whole_checkpoint(r
     client = one_client(rig)
     job_id = long_job(rig, client, at_step=8)
     rig.arm(place)
-    rig.fired(place, 120)
-    job = wait_for_end(client, job_id)
+    rig.fired(place)
+    job = end_of(client, job_id)
     assert job.status == "succeeded", job.error
     assert rig.attempts(job_id)[1].resumed_from_step > 0
     assert refusals(client, job_id) == []
@@ -102,7 +102,7 @@ def test_f14_flipped_cut_and_deleted_checkpoints_are_passed_over_and_the_owner_i
     client = one_client(rig)
     job_id = long_job(rig, client, at_step=16)
     kill_and_rot(rig, job_id, [flip, cut])
-    job = wait_for_end(client, job_id)
+    job = end_of(client, job_id)
     assert job.status == "succeeded", job.error
     assert 1 <= len(refusals(client, job_id)) <= 2  # the newest may not have been told of yet
     assert len(restarts(client, job_id)) == 1
@@ -112,7 +112,7 @@ def test_f15_without_any_sound_checkpoint_the_job_starts_at_0_once_and_completes
     client = one_client(rig)
     job_id = long_job(rig, client, at_step=16)
     kill_and_rot(rig, job_id, [flip, cut, shutil.rmtree, *[flip] * STEPS])
-    job = wait_for_end(client, job_id)
+    job = end_of(client, job_id)
     assert job.status == "succeeded", job.error
     assert len(refusals(client, job_id)) >= 2
     assert restarts(client, job_id) == []
@@ -124,9 +124,9 @@ def test_f16_a_host_that_stands_still_beyond_its_lease_is_ended_before_its_job_g
     job_id = long_job(rig, client, at_step=8)
     old = psutil.Process(host_pid(rig, job_id))
     old.suspend()
-    wait_until(lambda: len(rig.attempts(job_id)) == 2, "a second attempt", 120)
+    wait_until(lambda: len(rig.attempts(job_id)) == 2, "a second attempt", PATIENCE_S)
     assert not old.is_running() or old.status() == psutil.STATUS_ZOMBIE
-    job = wait_for_end(client, job_id)
+    job = end_of(client, job_id)
     assert job.status == "succeeded", job.error
     assert rig.versions(job_id) == 1
 
@@ -142,4 +142,4 @@ def test_f19_when_the_process_of_a_host_dies_nothing_of_it_is_left(rig: Rig):
     _, alive = psutil.wait_procs(family, timeout=10)
     assert alive == []
     client.fine_tuning.jobs.cancel(job_id)
-    wait_for_end(client, job_id)
+    end_of(client, job_id)

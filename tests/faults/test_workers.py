@@ -50,6 +50,7 @@ def whole(folder: Path) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.live
+@pytest.mark.timeout(1_200)
 def test_f12_a_worker_killed_at_20_random_steps_ends_with_the_same_bits(tmp_path: Path, tiny):
     rng = random.Random(12)
     straight, job = make(tmp_path / "straight", tiny, n_epochs=25), make(tmp_path / "killed", tiny, n_epochs=25)
@@ -65,6 +66,7 @@ def test_f12_a_worker_killed_at_20_random_steps_ends_with_the_same_bits(tmp_path
 
 @pytest.mark.slow
 @pytest.mark.live
+@pytest.mark.timeout(1_200)
 @pytest.mark.parametrize(
     "place",
     [
@@ -88,6 +90,7 @@ def test_f13_a_worker_killed_while_it_writes_leaves_nothing_partial_to_resume_fr
 
 @pytest.mark.slow
 @pytest.mark.live
+@pytest.mark.timeout(1_200)
 def test_f17_a_worker_that_nobody_polls_saves_its_seat_and_ends_itself(tmp_path: Path, tiny):
     job = make(tmp_path / "job", tiny, n_epochs=50)
     child = job.start(deaf=True, trust_s=3.0)
@@ -100,6 +103,7 @@ def test_f17_a_worker_that_nobody_polls_saves_its_seat_and_ends_itself(tmp_path:
 
 @pytest.mark.slow
 @pytest.mark.live
+@pytest.mark.timeout(1_200)
 def test_f11_a_full_checkpoint_disk_costs_no_older_checkpoint_and_the_job_ends_when_there_is_space(
     tmp_path: Path, tiny
 ):

@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 import structlog
 
-from orchestrator.__main__ import ROLE, all_loops
+from orchestrator.__main__ import HOUSEKEEPING_S, ROLE, all_loops
 from orchestrator.__main__ import World as Outside
 from orchestrator.catalogue.entries import Catalogue
 from orchestrator.leases.role import Role
@@ -66,14 +66,14 @@ class Orchestrator:
         self.name = f"process-{next(world.names)}"
         ticks = lambda: (world.now - NOW).total_seconds()  # noqa: E731, PLW0108  # `now` changes
         self.role = Role(world.db, ROLE, self.name, ttl_s=world.settings.role_ttl_s, patience_s=1e9, ticks=ticks)
-        *self._often, self._seldom = all_loops(self.role, world.db, world.outside)
+        self._loops = all_loops(self.role, world.db, world.outside)
         self._rng = world.rng
 
     @property
     def steps(self) -> list[Step]:
         """Those of the next pass, in turn; in truth each has a thread."""
-        loops = [*self._often, self._seldom] if self._rng.random() < 0.2 else self._often
-        return [loop.step for loop in loops]
+        seldom = self._rng.random() < 0.2
+        return [loop.step for loop in self._loops if seldom or loop.pause_s < HOUSEKEEPING_S]
 
 
 class World:
