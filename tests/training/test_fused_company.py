@@ -59,8 +59,11 @@ def test_a_seat_that_is_not_due_stays_the_same_to_the_last_bit(tmp_path: Path, t
     assert all(torch.equal(now[name], kept[name]) for name in kept)
 
 
-def make_seat(stepper: FusedStepper, base: Any, folder: Path, spec: BaseSpec, job_id: str) -> Seat:
-    job = make_job_spec(folder, spec, job_id=job_id, n_epochs=10, weight_decay=0.1)
+def make_seat(
+    stepper: FusedStepper, base: Any, folder: Path, spec: BaseSpec, job_id: str, fair_weight: int = 1, **changes: Any
+) -> Seat:
+    job = make_job_spec(folder, spec, job_id=job_id, **({"n_epochs": 10, "weight_decay": 0.1} | changes))
+    job = job.model_copy(update={"fair_weight": fair_weight})
     rows = encode_training(base.tokenizer, None, job.data).rows
     return Seat(make_order(job), stepper.open(job), BatchPlan(rows, job.training, job.seed, 0), ())
 
@@ -113,6 +116,23 @@ def test_every_seat_is_served_although_the_budget_holds_only_two(tmp_path: Path,
     steps = [seat.step for seat in seats]
     assert min(steps) > 0
     assert max(steps) - min(steps) <= 1
+
+
+def test_tokens_go_by_the_weights_of_tenants_while_both_have_work(tmp_path: Path, tiny_base: BaseSpec) -> None:
+    base = load_base(make_host_spec(tmp_path, tiny_base))
+    stepper = FusedStepper(base, budget_tokens=200)
+    seats = [
+        make_seat(
+            stepper, base, tmp_path, tiny_base, f"{tenant}-{n}", tenant_id=tenant, fair_weight=weight, n_epochs=50
+        )
+        for tenant, weight, count in (("heavy", 2, 2), ("light", 1, 4))
+        for n in range(count)
+    ]
+    for _ in range(100):
+        stepper.step(seats)
+    heavy, light = (sum(s.trained_tokens for s in seats if s.spec.tenant_id == name) for name in ("heavy", "light"))
+    assert heavy / light == pytest.approx(2, rel=0.15)
+    assert min(seat.step for seat in seats) > 0
 
 
 def test_slots_are_reused_zeroed_and_a_full_stack_leads_to_another(tmp_path: Path, tiny_base: BaseSpec) -> None:

@@ -6,7 +6,7 @@ from typing import Final
 from workers.contract.memory import SNAPSHOT_BYTES, Footprint
 from workers.engine.fused.budget import UNBOUNDED, Budget, choose_budget
 from workers.engine.fused.knee import SMALLEST
-from workers.engine.fused.stack import StackedAdapter
+from workers.engine.fused.stack import Stack, StackedAdapter
 
 ROW_BYTES: Final = 8  # per trained weight: the row of a stack that holds it, and its gradient
 MOMENT_BYTES: Final = 8  # per trained weight
@@ -42,8 +42,12 @@ class Room:
 
 
 def held_bytes(adapters: list[StackedAdapter]) -> int:
-    """What seats hold between passes. On a CPU a stack's free rows are not touched, and so take nothing."""
+    """What seats hold between passes."""
     stacks = {id(adapter.stack): adapter.stack for adapter in adapters}.values()
-    rows = sum(stack.layout.size * (stack.used if stack.weights.is_cpu else stack.capacity) for stack in stacks)
     own = sum(adapter.row.numel() * (MOMENT_BYTES + SNAPSHOT_BYTES * adapter.row.is_cpu) for adapter in adapters)
-    return rows * ROW_BYTES + own
+    return sum(stack_bytes(stack) for stack in stacks) + own
+
+
+def stack_bytes(stack: Stack) -> int:
+    """What the rows of a stack take: on a CPU those in use, on CUDA all."""
+    return ROW_BYTES * stack.layout.size * (stack.used if stack.weights.is_cpu else stack.capacity)

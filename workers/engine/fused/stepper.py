@@ -22,7 +22,7 @@ from workers.engine.fused.knee import measure_knee
 from workers.engine.fused.linears import AdaptedLinears
 from workers.engine.fused.packing import switch_to_packing
 from workers.engine.fused.recompute import Recomputation
-from workers.engine.fused.room import Room
+from workers.engine.fused.room import Room, stack_bytes
 from workers.engine.fused.routing import Pick, Routing, route
 from workers.engine.fused.shares import Shares
 from workers.engine.fused.stack import StackedAdapter
@@ -236,6 +236,8 @@ class FusedStepper:
                 self._forward_backward(routing, batch, [1 / positions], [pick.batch.supervised])
 
         try:
-            return measure_footprint(self._base, probe, can_recompute=self._recomputation.possible)
+            measured = measure_footprint(self._base, probe, can_recompute=self._recomputation.possible)
+            without_probe = max(measured.resident_bytes - stack_bytes(adapter.stack), 0)
+            return measured.model_copy(update={"resident_bytes": without_probe})
         finally:
             self._linears.close(adapter)
