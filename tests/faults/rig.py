@@ -136,6 +136,7 @@ def running_rig(folder: Path, database_url: str | None = None) -> Iterator[Rig]:
         "ORCHARD_FAIL": f"@{armed}",
         "ORCHARD_FAIL_LOG": str(log),
         "ORCHARD_LEASE_TTL_S": str(LEASE_TTL_S),
+        "ORCHARD_KEEP_CHECKPOINTS": "5",
         "OMP_NUM_THREADS": "1",
     }
     # A child that dies often is started again ever later; here it is always the first time.
