@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,19 @@ def test_a_cache_that_cannot_be_written_keeps_nobody_from_training(
     with caplog.at_level(logging.WARNING, "workers.bases"):
         assert loaded(tmp_path, tiny_base).digest
     assert "not kept" in caplog.text
+
+
+def test_what_a_dead_host_left_half_written_is_swept_once_nobody_can_need_it(
+    tmp_path: Path, tiny_base: BaseSpec
+) -> None:
+    old, young = (tmp_path / "cache" / f".nf4-{name}" for name in ("old", "young"))
+    for folder in (old, young):
+        folder.mkdir(parents=True)
+        (folder / "model.safetensors").write_bytes(b"half")
+    os.utime(old, (0, 0))
+    loaded(tmp_path, tiny_base)
+    assert not old.exists()
+    assert young.exists()
 
 
 def test_of_two_hosts_that_quantize_at_once_one_keeps_its_weights_and_both_load(

@@ -8,6 +8,7 @@ import hashlib
 import logging
 import shutil
 import tempfile
+import time
 import uuid
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +24,7 @@ from workers.contract.spec import HostSpec
 from workers.storage import digest_folder, file_sha256, rename_folder
 
 MANIFEST: Final = "manifest.json"
+ABANDONED_S: Final = 86_400  # no host writes or reads hidden folders for so long
 LIBRARIES: Final = ("bitsandbytes", "torch", "transformers")
 log = logging.getLogger(__name__)
 
@@ -91,6 +93,7 @@ class PrequantizedCache:
         """Keep the quantized `model`. Failing is only logged: the base is loaded, and the next host quantizes again."""
         try:
             self.folder.parent.mkdir(parents=True, exist_ok=True)
+            self._sweep()
             staging = Path(tempfile.mkdtemp(prefix=f".{self._recipe.quantization}-", dir=self.folder.parent))
             try:
                 self._write(model, resident_digest, staging)
@@ -110,6 +113,12 @@ class PrequantizedCache:
             shutil.rmtree(grave)
         except OSError as error:
             log.warning("%s could not be removed: %s", self.folder, error)
+
+    def _sweep(self) -> None:
+        """Remove what hosts that died while writing, or throwing away, have left behind."""
+        for left in self.folder.parent.glob(f".{self._recipe.quantization}-*"):
+            if time.time() - left.stat().st_mtime > ABANDONED_S:
+                shutil.rmtree(left, ignore_errors=True)
 
     def _write(self, model: Any, resident_digest: str, folder: Path) -> None:
         model.save_pretrained(folder)
