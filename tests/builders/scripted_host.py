@@ -41,6 +41,7 @@ class ScriptedSeat:
     order: SeatOrder
     total_steps: int = 0
     step: int = 0
+    saved_step: int = 0
     asked_to_leave: ExitClass | None = None
 
     @property
@@ -146,6 +147,7 @@ class ScriptedHost:
         seat = self.seats[job_id]
         newest = next((ref.step for ref in seat.order.resume_from), 0)
         seat.total_steps, seat.step = total_steps, newest if resumed_from_step is None else resumed_from_step
+        seat.saved_step = seat.step
         rows = seat.order.spec.data.training.rows
         report = Prepared(
             **seat.identity,
@@ -197,6 +199,7 @@ class ScriptedHost:
     def checkpoint(self, job_id: str) -> CheckpointManifest:
         """Write a checkpoint of the seat's step and report its manifest."""
         seat = self.seats[job_id]
+        seat.saved_step = seat.step
         folder = f"{seat.order.spec.output_uri}/a{seat.order.attempt}/step-{seat.step}"
         manifest = CheckpointManifest(
             **seat.identity,
@@ -231,11 +234,12 @@ class ScriptedHost:
         self._end(job_id, exit_class, error_code=code, message=message)
 
     def leave(self, job_id: str) -> None:
-        """Obey `detach`: a preempted seat saves a checkpoint first, a cancelled one does not."""
-        reason = self.seats[job_id].asked_to_leave
+        """Obey `detach`: a preempted seat first saves what is not saved yet, a cancelled one does not."""
+        seat = self.seats[job_id]
+        reason = seat.asked_to_leave
         if reason is None:
             raise AssertionError(f"nobody has detached {job_id}")
-        if reason is ExitClass.PREEMPTED:
+        if reason is ExitClass.PREEMPTED and seat.step != seat.saved_step:
             self.checkpoint(job_id)
         self._end(job_id, reason)
 

@@ -1,13 +1,14 @@
 """A state machine of submissions, wishes, reports and deaths: the real loops against a plain model of a job."""
 
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from sqlalchemy import delete
 
 from orchestrator.db.columns import Base
@@ -27,16 +28,34 @@ from workers.contract.reports import ExitClass
 
 MAX_JOBS = 5
 SETTLED_AFTER = 40  # passes of a second at most: with four lost attempts in a row, pauses add up to 7 s
-EXAMPLES = {"sqlite": 8, "postgresql": 3}
-STEPS = 20
+EXAMPLES = {"sqlite": 10, "postgresql": 4}
+STEPS = 12
 
-Verb = Callable[[Database, str, str, Any], JobView]
+BASES = st.sampled_from(("tiny", "other"))
+DESIRED = {"pause": Desired.PAUSE, "resume": Desired.RUN, "cancel": Desired.CANCEL}
+HAPPENINGS = (
+    "step",
+    "step",
+    "checkpoint",
+    "infra",
+    "pause",
+    "pause",
+    "resume",
+    "resume",
+    "host dies",
+    "user",
+    "ok",
+    "cancel",
+)
+VERBS: dict[Desired, Callable[[Database, str, str, datetime], JobView]] = {
+    Desired.PAUSE: pause,
+    Desired.RUN: resume,
+    Desired.CANCEL: cancel,
+}
 
 
 class JobMachine(RuleBasedStateMachine):
-    """Rules do things at once; `settle` lets the loops work until every job is where its model is, or fails."""
-
-    jobs = Bundle("jobs")
+    """Rules do things at once; then the loops work until every job is where its model is."""
 
     def __init__(self, db: Database, folder: Path) -> None:
         super().__init__()
@@ -47,70 +66,84 @@ class JobMachine(RuleBasedStateMachine):
         self.registry = ListedRegistry()
         self.models: dict[str, JobModel] = {}
 
-    @precondition(lambda self: len(self.models) < MAX_JOBS)
-    @rule(target=jobs, base=st.sampled_from(("tiny", "other")), user=st.integers(0, 1), infra=st.integers(0, 3))
-    def submit(self, base: str, user: int, infra: int) -> str:
+    @initialize(bases=st.lists(BASES, min_size=2, max_size=3))
+    def begin(self, bases: list[str]) -> None:
+        for base in bases:
+            self._submit(base, user=0, infra=2)
+        self._settle()
+
+    @rule(
+        happenings=st.lists(st.tuples(st.sampled_from(HAPPENINGS), st.integers(0, MAX_JOBS)), min_size=3, max_size=6),
+        newcomer=st.none() | BASES,
+        restart=st.booleans(),
+        pause_s=st.sampled_from((0, 0, 50, 500)),
+    )
+    def at_once(self, happenings: list[tuple[str, int]], newcomer: str | None, restart: bool, pause_s: int) -> None:
+        """Several things happen before the loops look again, each to some job that is not over, or to one that is."""
+        for what, number in happenings:
+            alive = [job for job, model in self.models.items() if not model.over]
+            jobs = (alive or list(self.models)) if number else list(self.models)
+            self._happen(what, jobs[number % len(jobs)])
+        if newcomer is not None and len(self.models) < MAX_JOBS:
+            self._submit(newcomer, user=1, infra=len(self.models))
+        if restart:
+            self.world.restart_orchestrator()
+        self._settle()
+        if pause_s:
+            self.world.tick(seconds=pause_s)
+
+    def _submit(self, base: str, user: int, infra: int) -> None:
         limits = {"max_infra_retries": infra, "max_user_retries": user}
-        job_id = submit(self.world, base_id=base, spec_changes={"max_runtime_s": 10**6}, **limits)
-        self.models[job_id] = JobModel(base, infra, user)
-        self.settle()
-        return job_id
+        job = submit(self.world, base_id=base, spec_changes={"max_runtime_s": 10**6}, **limits)
+        self.models[job] = JobModel(base, **limits)
 
-    @rule(job=jobs, steps=st.integers(1, 3), save=st.booleans())
-    def train(self, job: str, steps: int, save: bool) -> None:
-        if self.models[job].trains:
-            host = self.world.host_of(job)
-            host.step(job, steps)
-            if save:
+    def _happen(self, what: str, job: str) -> None:
+        if what in DESIRED:
+            self._ask(DESIRED[what], job)
+        elif what == "host dies":
+            self._kill_host(job)
+        elif self.models[job].trains:
+            self._report(what, job)
+
+    def _report(self, what: str, job: str) -> None:
+        model, host = self.models[job], self.world.host_of(job)
+        if what in ("step", "checkpoint"):
+            host.step(job, 2)
+            if what == "checkpoint":
                 host.checkpoint(job)
-            self.models[job].train(steps, save)
+            model.train(2, save=what == "checkpoint")
+        elif what == "ok":
+            host.finish(job)
+            model.told = "ok"
+        else:
+            code = ErrorCode.NON_FINITE_LOSS if what == "user" else ErrorCode.STORAGE_UNAVAILABLE
+            host.fail(job, code, ExitClass(what))
+            model.told = what
 
-    @rule(job=jobs)
-    def finish(self, job: str) -> None:
-        if self.models[job].trains:
-            self.world.host_of(job).finish(job)
-            self.models[job].told = "ok"
-
-    @rule(job=jobs, fault=st.sampled_from(("user", "infra")))
-    def fail(self, job: str, fault: str) -> None:
-        if self.models[job].trains:
-            code = ErrorCode.NON_FINITE_LOSS if fault == "user" else ErrorCode.STORAGE_UNAVAILABLE
-            self.world.host_of(job).fail(job, code, ExitClass(fault))
-            self.models[job].told = fault
-
-    @rule(job=jobs)
-    def kill_host(self, job: str) -> None:
+    def _kill_host(self, job: str) -> None:
         model = self.models[job]
         if model.where == "running" and not model.host_died:
             self.world.cluster.kill(self.world.attempts(job)[-1].host_id)
             for other in self.models.values():
                 other.host_died |= other.base == model.base and other.where == "running"
 
-    @rule(job=jobs)
-    def pause(self, job: str) -> None:
-        model = self.models[job]
-        self._ask(pause, job, Desired.PAUSE, not model.over and model.desired is not Desired.CANCEL)
+    def _ask(self, desired: Desired, job: str) -> None:
+        model, tenant_id = self.models[job], self.world.job(job).tenant_id
+        if desired is Desired.CANCEL:
+            granted = model.where not in ("succeeded", "failed")
+        else:
+            granted = not model.over and model.desired is not Desired.CANCEL
+        if not granted:
+            with pytest.raises(InvalidRequest):
+                VERBS[desired](self.world.db, tenant_id, job, self.world.now)
+            return
+        VERBS[desired](self.world.db, tenant_id, job, self.world.now)
+        model.desired = model.desired if model.over else desired
 
-    @rule(job=jobs)
-    def resume(self, job: str) -> None:
-        model = self.models[job]
-        self._ask(resume, job, Desired.RUN, not model.over and model.desired is not Desired.CANCEL)
+    def teardown(self) -> None:
+        self._settle()
 
-    @rule(job=jobs)
-    def cancel(self, job: str) -> None:
-        self._ask(cancel, job, Desired.CANCEL, self.models[job].where not in ("succeeded", "failed"))
-
-    @rule()
-    def restart_orchestrator(self) -> None:
-        self.world.restart_orchestrator()
-
-    @rule(seconds=st.sampled_from((5, 50, 500)))
-    def time_passes(self, seconds: int) -> None:
-        self.settle()
-        self.world.tick(seconds=seconds)
-
-    @rule()
-    def settle(self) -> None:
+    def _settle(self) -> None:
         for model in self.models.values():
             model.settle()
         publish = make_publish(self.world, self.registry)
@@ -124,19 +157,6 @@ class JobMachine(RuleBasedStateMachine):
         assert self._actual() == self._expected()
         succeeded = {job for job, model in self.models.items() if model.where == "succeeded"}
         assert set(self.registry.versions) == succeeded
-
-    def teardown(self) -> None:
-        self.settle()
-
-    def _ask(self, verb: Verb, job: str, desired: Desired, granted: bool) -> None:
-        tenant_id = self.world.job(job).tenant_id
-        if not granted:
-            with pytest.raises(InvalidRequest):
-                verb(self.world.db, tenant_id, job, self.world.now)
-            return
-        verb(self.world.db, tenant_id, job, self.world.now)
-        if not self.models[job].over:
-            self.models[job].desired = desired
 
     def _prepare_newcomers(self) -> None:
         for host_id in self.world.cluster.host_ids():
