@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check bench faults soak simulate format clean
+.PHONY: help setup demo up test check bench bench-control faults soak simulate format clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -43,6 +43,9 @@ lint: $(READY)
 
 bench: $(READY) ## Measure fused training beside what people use today; prints JSON (WORKLOAD=W1 QUANT=nf4)
 	$(BIN)/python -m tests.bench.engine --workload $(or $(WORKLOAD),W1) --quant $(or $(QUANT),nf4) --peers ours,sequential,process --json
+
+bench-control: $(READY) ## Measure the control plane on SQLite and PostgreSQL, submission to first step included; prints JSON
+	$(BIN)/python -m tests.bench.control --live --json
 
 faults: $(READY) ## Run the fault catalogue on SQLite and PostgreSQL; ends with one JSON line
 	$(BIN)/python -m tests.faults
