@@ -38,11 +38,22 @@ _NEXT_LINE: Final = (
     .limit(1)
 )
 _NEXT_PRIORITY: Final = select(func.max(JobRow.priority)).where(*_IN_LINE, JobRow.priority < bindparam("below"))
+_LAST: Final = 2**62
+_place: Final = tuple_(*_KEY, JobRow.priority, JobRow.seq)
+
+
+def _at(seq: Any) -> Any:
+    """A place in one line at one priority. As a range, and not as equal columns: PostgreSQL would take `seq` for the
+    whole order then, and walk the table by its primary key past every job that is over.
+    """
+    return tuple_(*(bindparam(name, type_=JobRow.base_id.type) for name in _NAMES), bindparam("priority"), seq)
+
+
 _HEADS: Final = (
     select(JobRow)
-    .where(*_IN_LINE, JobRow.priority == bindparam("priority"), JobRow.desired == Desired.RUN)
+    .where(*_WAITING, _place > _at(literal(0)), _place < _at(literal(_LAST)), JobRow.desired == Desired.RUN)
     .where(or_(JobRow.not_before.is_(None), JobRow.not_before <= bindparam("now")))
-    .order_by(JobRow.seq)
+    .order_by(*_KEY, JobRow.priority, JobRow.seq)
     .limit(bindparam("places"))
     .options(load_only(*_READ, raiseload=True))
 )
