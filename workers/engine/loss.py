@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, softmax
+from torch.nn.functional import cross_entropy
 
 from workers.contract.memory import CHUNK_LOGITS
 
@@ -75,22 +75,32 @@ def _score(hidden: Tensor, weight: Tensor, targets: Tensor, wants_gradient: bool
     """
     levels, pulls = [], []
     own, best = (torch.full((len(hidden),), -torch.inf, device=hidden.device) for _ in range(2))
+    room = _Room(len(hidden), weight)
     for start in range(0, len(weight), VOCABULARY_BLOCK):
         block = weight[start : start + VOCABULARY_BLOCK]
-        logits = (hidden @ block.T).float()
+        logits = room.logits[:, : len(block)].copy_(hidden @ block.T)
         here = (targets >= start) & (targets < start + len(block))
         own[here] = logits[here, targets[here] - start]
         highest = logits.amax(dim=-1)
         best = torch.maximum(best, highest)
-        shares = softmax(logits, dim=-1)
+        shares = torch.softmax(logits, dim=-1, out=room.shares[:, : len(block)])
         levels.append(highest - shares.amax(dim=-1).log())  # log of the block's sum of exponentials
         if wants_gradient:
-            pulls.append((shares.to(weight.dtype) @ block).float())
+            pulls.append((room.narrow[:, : len(block)].copy_(shares) @ block).float())
     total = torch.logsumexp(torch.stack(levels), dim=0)
     gradient = -weight[targets].float()
     for level, pull in zip(levels, pulls, strict=False):
         gradient += pull * (level - total).exp()[:, None]
     return total - own, own == best, gradient.to(hidden.dtype)
+
+
+class _Room:
+    """What a block of the vocabulary needs, for all blocks: fresh memory for each costs as much as its products."""
+
+    def __init__(self, tokens: int, weight: Tensor) -> None:
+        width = min(VOCABULARY_BLOCK, len(weight))
+        self.logits, self.shares = (torch.empty(tokens, width, device=weight.device) for _ in range(2))
+        self.narrow = torch.empty(tokens, width, dtype=weight.dtype, device=weight.device)
 
 
 class Scorer:
