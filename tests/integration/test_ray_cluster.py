@@ -41,6 +41,21 @@ print("started", flush=True)
 time.sleep(600)
 """
 
+ORPHAN = """
+import os, sys
+if os.fork():
+    os._exit(0)
+from orchestrator.cluster.port import HostUnreachable
+from orchestrator.cluster.ray import RayCluster
+cluster = RayCluster(sys.argv[1], namespace=sys.argv[2], answer_timeout_s=5.0)
+print(sorted(cluster.host_ids()), flush=True)
+for line in sys.stdin:
+    try:
+        print(sorted(cluster.host_ids()), flush=True)
+    except HostUnreachable:
+        print("unreachable", flush=True)
+"""
+
 
 @pytest.fixture
 def cluster(ray_address: str, tmp_path: Path) -> Iterator[RayCluster]:
@@ -220,6 +235,23 @@ def test_a_head_that_hangs_leaves_all_unknown_until_it_goes_on(cluster: RayClust
             head.resume()
         assert answer(other).pid == pid
         other.close()
+
+
+def test_a_driver_whose_parent_is_init_outlives_its_head(tmp_path: Path) -> None:
+    """As under systemd. Ray takes such a process for a worker whose raylet has died, and would end it."""
+    with running_ray_head(tmp_path) as head:
+        command = [sys.executable, "-c", ORPHAN, head.address, tmp_path.name]
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=CHECKOUT
+        ) as driver:
+            assert driver.stdin is not None
+            assert driver.stdout is not None
+            assert driver.stdout.readline() == "[]\n"
+            head.kill()
+            driver.stdin.write("\n")
+            driver.stdin.flush()
+            assert driver.stdout.readline() == "unreachable\n"
+            driver.stdin.close()
 
 
 def assert_nothing_is_learnt(cluster: RayCluster, folder: Path) -> None:
