@@ -122,8 +122,8 @@ def set_driver_environment(head: str) -> None:
     A head on loopback is one machine: Ray then must not swap 127.0.0.1 for the machine's outer address, which the
     variable with the odd name below turns off (`ray._private.services.resolve_ip_for_localhost`).
 
-    When a call to the head fails, Ray ends a process whose raylet has died; not knowing the raylet, it looks whether the
-    parent is process 1, as every service of systemd has it. A driver has no raylet to follow: it follows itself.
+    When a call to the head fails, Ray ends a process whose raylet has died; not knowing the raylet, it looks whether
+    the parent is process 1, as every service of systemd has it. A driver has no raylet to follow: it follows itself.
     """
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

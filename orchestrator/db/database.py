@@ -4,21 +4,15 @@ import copy
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any, Final, Self
+from typing import Any, Self
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.orm import Session
 
+from orchestrator.db.postgresql import postgresql_engine
+
 _WRITE = "orchard_write"
-_POSTGRES: Final = {
-    "connect_timeout": 5,
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 25_000,  # milliseconds; or what was sent to nobody would be waited for a quarter of an hour
-}
-IDLE_IN_TRANSACTION_S: Final = 10
-"""A process that is stopped in mid-transaction keeps its locks no longer; less than any lease of a role."""
+_SQLITE_POOL = 20  # of the API's threads that read at once; one more opens a file and says its pragmas each time
 
 
 class Database:
@@ -26,15 +20,18 @@ class Database:
 
     `write()` takes SQLite's write lock at once (`BEGIN IMMEDIATE`): a lock asked for in mid-transaction cannot be
     waited for and fails as "database is locked". Threads of this process take turns before that, for SQLite would have
-    them sleep and try again. On PostgreSQL both kinds are READ COMMITTED, and writers compare and set. Errors name no
-    values: rows hold digests of keys, lease tokens and what tenants wrote.
+    them sleep and try again. On PostgreSQL writers are READ COMMITTED, and compare and set; each statement of a read
+    sees what is committed when it begins, with no transaction around it: READ COMMITTED would show the same, and take
+    two more round trips. Errors name no values: rows hold digests of keys, lease tokens and what tenants wrote.
     """
 
     def __init__(self, url: str) -> None:
         self.engine = _engine(url)
         self._writer = self.engine.execution_options(**{_WRITE: True})
+        sqlite = self.engine.dialect.name == "sqlite"
+        self._reader = self.engine if sqlite else self.engine.execution_options(isolation_level="AUTOCOMMIT")
         self._fence: Callable[[Session], None] | None = None
-        self._turn = threading.Lock() if self.engine.dialect.name == "sqlite" else nullcontext()
+        self._turn = threading.Lock() if sqlite else nullcontext()
 
     def fenced(self, fence: Callable[[Session], None]) -> Self:
         """The same pool, but each write begins with `fence(session)`, which raises to have nothing written."""
@@ -44,8 +41,8 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A session that is rolled back at the end."""
-        with Session(self.engine, expire_on_commit=False) as session:
+        """A session for reading alone; SQLite shows all its statements the same moment."""
+        with Session(self._reader, expire_on_commit=False) as session:
             yield session
 
     @contextmanager
@@ -65,23 +62,11 @@ class Database:
         self.engine.dispose()
 
 
-def _postgresql(url: str) -> Engine:
-    """Connections that are tried before use, and that notice within half a minute that nobody is there any more."""
-    options = {"pool_pre_ping": True, "pool_size": 10, "max_overflow": 20, "hide_parameters": True}
-    engine = create_engine(url, connect_args=_POSTGRES, **options)
-
-    @event.listens_for(engine, "connect")
-    def _limits(connection: Any, _record: Any) -> None:
-        connection.execute(f"SET idle_in_transaction_session_timeout = '{IDLE_IN_TRANSACTION_S}s'")
-        connection.commit()
-
-    return engine
-
-
 def _engine(url: str) -> Engine:
     if make_url(url).get_backend_name() != "sqlite":
-        return _postgresql(url)
-    engine = create_engine(url, connect_args={"timeout": 30, "isolation_level": None}, hide_parameters=True)
+        return postgresql_engine(url)
+    options = {"timeout": 30, "isolation_level": None}
+    engine = create_engine(url, connect_args=options, hide_parameters=True, pool_size=_SQLITE_POOL)
 
     @event.listens_for(engine, "connect")
     def _pragmas(connection: Any, _record: Any) -> None:

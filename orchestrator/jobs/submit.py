@@ -13,7 +13,7 @@ from orchestrator.db.database import Database
 from orchestrator.db.insert import fresh, insert_now
 from orchestrator.db.job_tables import JobRow
 from orchestrator.errors import InvalidRequest, QuotaExceeded
-from orchestrator.files.queries import require_visible, visible_file
+from orchestrator.files.queries import is_visible, no_such_file, visible_file
 from orchestrator.files.storage import job_uri
 from orchestrator.ids import new_id
 from orchestrator.jobs.events import EventDraft, event_row
@@ -73,7 +73,8 @@ def _make(desk: Desk, tenant: Tenant, request: JobRequest, mark: Mark, now: date
         hold_tenant(session, tenant.id)
         if winner := find_earlier(session, mark):  # the same POST came twice at once; the other one was first
             return winner
-        row = _insert(session, desk, request, spec, mark, now)
+        _check_again(session, desk, spec, now)
+        row = _insert(session, request, spec, mark, now)
         if mark.key is not None:
             session.add(mark.row(mark.key, spec.job_id))
         failpoint("submit.before_commit")
@@ -112,18 +113,32 @@ def _dataset(session: Session, tenant: Tenant, file_id: str, param: str, now: da
     return DatasetRef(file_id=row.id, uri=row.uri, sha256=row.sha256, rows=row.rows, format=DatasetFormat(row.format))
 
 
-_LIVE: Final = select(func.count()).where(JobRow.tenant_id == bindparam("tenant_id"), JobRow.finished_at.is_(None))
+_STANDING: Final = select(
+    select(func.count())
+    .where(JobRow.tenant_id == bindparam("tenant_id"), JobRow.finished_at.is_(None))
+    .scalar_subquery()
+    .label("live"),
+    is_visible("training_file").label("training_file"),
+    is_visible("validation_file").label("validation_file"),
+)
 
 
-def _insert(session: Session, desk: Desk, request: JobRequest, spec: JobSpec, mark: Mark, now: datetime) -> JobRow:
-    if (count := session.connection().scalar(_LIVE, {"tenant_id": spec.tenant_id}) or 0) >= desk.max_live_jobs:
+def _check_again(session: Session, desk: Desk, spec: JobSpec, now: datetime) -> None:
+    """What may have changed since the draft, or changes with each submission, in one round trip."""
+    files = {"training_file": spec.data.training, "validation_file": spec.data.validation}
+    named = {param: None if data is None else data.file_id for param, data in files.items()}
+    found = session.connection().execute(_STANDING, {"tenant_id": spec.tenant_id, "now": now, **named}).one()
+    if found.live >= desk.max_live_jobs:
         raise QuotaExceeded(
-            f"You have {count} jobs queued or running; at most {desk.max_live_jobs} are allowed. "
+            f"You have {found.live} jobs queued or running; at most {desk.max_live_jobs} are allowed. "
             "Wait for one to end, or cancel one."
         )
-    for param, data in (("training_file", spec.data.training), ("validation_file", spec.data.validation)):
-        if data is not None:  # a deletion may have come between
-            require_visible(session, spec.tenant_id, data.file_id, now, param)
+    for param, file_id in named.items():
+        if file_id is not None and not getattr(found, param):
+            raise no_such_file(file_id, param)
+
+
+def _insert(session: Session, request: JobRequest, spec: JobSpec, mark: Mark, now: datetime) -> JobRow:
     row = _row(request, spec, mark, now)
     insert_now(session, row)
     created = EventDraft(f"Created fine-tuning job: {spec.job_id}")

@@ -11,9 +11,9 @@ from sqlalchemy.orm import Session
 
 from orchestrator.catalogue.entries import Catalogue, Flavor
 from orchestrator.db.host_states import HOLDS_DEVICE, LIVE
-from orchestrator.db.job_tables import JobRow
 from orchestrator.db.tables import HostRow
-from orchestrator.scheduling.load import host_views, waiting_job
+from orchestrator.scheduling.load import host_views, waiting_jobs
+from orchestrator.scheduling.queue import queued
 
 _LOCK: Final = 0x6F7263686172_64  # "orchard"; held until the transaction ends
 
@@ -39,6 +39,6 @@ def host_with_room(session: Session, catalogue: Catalogue, host_id: str, job_id:
     host = session.get(HostRow, host_id, with_for_update=True, populate_existing=True)
     if host is None or host.state not in LIVE:
         return None
-    job = waiting_job(session.scalars(select(JobRow).where(JobRow.id == job_id)).one(), catalogue)
+    (job,) = waiting_jobs([queued(session, job_id)], catalogue)
     (view,) = host_views(session, [host], catalogue)
     return host if view.key == job.key and view.has_room(job) else None

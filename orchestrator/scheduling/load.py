@@ -1,6 +1,8 @@
 """Loading a snapshot: one short read."""
 
+from collections.abc import Sequence
 from datetime import datetime
+from functools import cache
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -10,8 +12,9 @@ from orchestrator.db.host_states import HOLDS_DEVICE, LIVE, HostState
 from orchestrator.db.job_tables import AttemptRow, JobRow
 from orchestrator.db.tables import HostRow
 from orchestrator.ids import new_id
+from orchestrator.jobs.states import JobState
 from orchestrator.jobs.transition import JobRef
-from orchestrator.scheduling.queue import heads
+from orchestrator.scheduling.queue import Queued, heads
 from orchestrator.scheduling.snapshot import HostView, ResidentKey, Snapshot, WaitingJob
 from workers.contract.base import ComputeDtype, Quantization
 from workers.contract.memory import Footprint, estimate
@@ -28,7 +31,7 @@ def load_snapshot(session: Session, catalogue: Catalogue, host_idle_s: int, now:
             retiring[host.flavor] = retiring.get(host.flavor, 0) + 1
     spare = sum(flavor.count for flavor in catalogue.flavors)
     return Snapshot(
-        waiting=tuple(waiting_job(row, catalogue) for row in heads(session, now)),
+        waiting=waiting_jobs(heads(session, now), catalogue),
         hosts=host_views(session, [host for host in hosts if host.state in LIVE], catalogue),
         flavors=catalogue.flavors,
         retiring=retiring,
@@ -42,17 +45,26 @@ def resident_key(base_id: str, quantization: str, compute_dtype: str) -> Residen
     return ResidentKey(base_id, Quantization(quantization), ComputeDtype(compute_dtype))
 
 
-def waiting_job(row: JobRow, catalogue: Catalogue) -> WaitingJob:
-    """From columns alone: a spec that this version cannot read must not keep the others from being planned."""
-    key, base = resident_key(row.base_id, row.quantization, row.compute_dtype), catalogue.base(row.base_id)
+def waiting_jobs(rows: Sequence[Queued], catalogue: Catalogue) -> tuple[WaitingJob, ...]:
+    """The rows as the planner wants them; the many that wait for one kind of base share what is estimated of it."""
+
+    @cache
+    def of(base_id: str, quantization: str, compute_dtype: str) -> tuple[ResidentKey, Footprint | None]:
+        key, base = resident_key(base_id, quantization, compute_dtype), catalogue.base(base_id)
+        return key, None if base is None else estimate(base.spec.shape, key.quantization, key.compute_dtype)
+
+    return tuple(_waiting_job(row, *of(row.base_id, row.quantization, row.compute_dtype)) for row in rows)
+
+
+def _waiting_job(row: Queued, key: ResidentKey, footprint: Footprint | None) -> WaitingJob:
     return WaitingJob(
-        ref=JobRef.of(row),
+        ref=JobRef(row.id, row.tenant_id, JobState(row.state), row.attempt, row.lease_token),
         key=key,
         priority=row.priority,
         submitted=row.seq,
         seat_bytes=row.memory_bytes,
         pass_positions=row.pass_positions,
-        footprint=None if base is None else estimate(base.spec.shape, key.quantization, key.compute_dtype),
+        footprint=footprint,
         reason=row.queue_reason,
     )
 

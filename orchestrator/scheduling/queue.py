@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Row, bindparam, func, literal, or_, select, tuple_
-from sqlalchemy.orm import Session, load_only
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from orchestrator.db.job_tables import JobRow
 from orchestrator.jobs.states import Desired, JobState
@@ -20,11 +20,14 @@ _KEY: Final = (JobRow.base_id, JobRow.quantization, JobRow.compute_dtype)
 _NAMES: Final = tuple(column.key for column in _KEY)
 _WAITING: Final = (JobRow.finished_at.is_(None), JobRow.state == JobState.QUEUED)
 _IN_LINE: Final = (*_WAITING, *(column == bindparam(column.key) for column in _KEY))
-_READ: Final = (
+_READ: Final[tuple[InstrumentedAttribute[Any], ...]] = (
     *(JobRow.id, JobRow.seq, JobRow.tenant_id, JobRow.state, JobRow.attempt, JobRow.lease_token, JobRow.priority),
     *(*_KEY, JobRow.memory_bytes, JobRow.pass_positions, JobRow.queue_reason),
 )
-"""What the planner asks of a job. A spec is large, and may be one that this version cannot read."""
+"""What the planner asks of a job, in columns: a spec is large, and may be one that this version cannot read."""
+
+Queued = Row[Any]
+"""A job with `_READ` alone; has their names."""
 
 _ABOVE_ALL: Final = 2**31 - 1
 _LAST_OF_LINE: Final = tuple_(
@@ -50,18 +53,23 @@ def _at(seq: Any) -> Any:
 
 
 _HEADS: Final = (
-    select(JobRow)
+    select(*_READ)
     .where(*_WAITING, _place > _at(literal(0)), _place < _at(literal(_LAST)), JobRow.desired == Desired.RUN)
     .where(or_(JobRow.not_before.is_(None), JobRow.not_before <= bindparam("now")))
     .order_by(*_KEY, JobRow.priority, JobRow.seq)
     .limit(bindparam("places"))
-    .options(load_only(*_READ, raiseload=True))
 )
+_ONE: Final = select(*_READ).where(JobRow.id == bindparam("job_id"))
 
 
-def heads(session: Session, now: datetime) -> list[JobRow]:
+def heads(session: Session, now: datetime) -> list[Queued]:
     """The first `HEADS` of every line, each line in order."""
     return [job for line in _lines(session) for job in _first(session, line._asdict(), now)]
+
+
+def queued(session: Session, job_id: str) -> Queued:
+    """One job, whatever its place."""
+    return session.execute(_ONE, {"job_id": job_id}).one()
 
 
 def _lines(session: Session) -> Iterator[Row[str, str, str]]:
@@ -72,13 +80,13 @@ def _lines(session: Session) -> Iterator[Row[str, str, str]]:
         line = session.execute(_NEXT_LINE, dict(line._mapping)).first()
 
 
-def _first(session: Session, line: dict[str, Any], now: datetime) -> Iterator[JobRow]:
+def _first(session: Session, line: dict[str, Any], now: datetime) -> Iterator[Queued]:
     """The head of one line, from its highest priority downwards."""
     places, below = HEADS, _ABOVE_ALL
     while places:
         priority = session.scalar(_NEXT_PRIORITY, line | {"below": below})
         if priority is None:
             return
-        found = session.scalars(_HEADS, line | {"priority": priority, "places": places, "now": now}).all()
+        found = session.execute(_HEADS, line | {"priority": priority, "places": places, "now": now}).all()
         yield from found
         places, below = places - len(found), priority

@@ -10,8 +10,9 @@ from sqlalchemy import event, select, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from orchestrator.db.database import IDLE_IN_TRANSACTION_S, Database
+from orchestrator.db.database import Database
 from orchestrator.db.job_tables import EventRow
+from orchestrator.db.postgresql import IDLE_IN_TRANSACTION_S
 from orchestrator.jobs.states import JobState
 from orchestrator.loops.control import Sequenced, run_until
 from orchestrator.loops.counts import Counts
@@ -106,6 +107,29 @@ def test_a_connection_dropped_in_mid_transaction_costs_one_pass(world: World):
     passes(world, 1)
     assert world.job(job_id).step == 2
     assert sum(message.startswith("Step 1/") for message in world.messages(job_id)) == 1
+
+
+def test_a_connection_that_ended_while_nobody_used_it_is_not_noticed(db: Database):
+    if db.engine.dialect.name != "postgresql":
+        pytest.skip("SQLite has no connections to drop")
+    with db.read() as one, db.read() as other:
+        pids = [session.scalar(text("SELECT pg_backend_pid()")) for session in (one, other)]
+    with db.read() as session:
+        own = session.scalar(text("SELECT pg_backend_pid()"))
+        for pid in {*pids} - {own}:
+            session.execute(text("SELECT pg_terminate_backend(:pid, 10000)"), {"pid": pid})
+    with db.write() as one, db.write() as other:
+        now = [session.scalar(text("SELECT pg_backend_pid()")) for session in (one, other)]
+    assert len({*pids, *now}) > len({*pids})
+
+
+def test_a_read_holds_no_transaction_open(db: Database):
+    """Or whoever reads and is stopped would keep PostgreSQL from cleaning up."""
+    if db.engine.dialect.name != "postgresql":
+        pytest.skip("SQLite shows a read one moment, which takes a transaction")
+    with db.read() as session:
+        session.execute(text("SELECT 1"))
+        assert session.connection().connection.dbapi_connection.info.transaction_status.name == "IDLE"
 
 
 def test_a_database_that_is_busy_for_long_is_an_outage_and_not_an_end(world: World):
