@@ -62,6 +62,7 @@ def test_a_host_may_end_all_it_started(monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setenv(MARK, "")
         mark_children()
         child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True)
+        wait_until(lambda: MARK in psutil.Process(child.pid).environ(), "the child is under way")
         name = process_name(child.pid)
         assert end_children() == [child.pid]
         assert name is not None
