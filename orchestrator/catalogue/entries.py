@@ -47,7 +47,10 @@ class Flavor(Frozen):
     memory_bytes: int = Field(gt=0, description="of one device")
     count: int = Field(ge=1, description="devices, and so hosts, of this flavor")
     max_seats: int = Field(16, ge=1, description="seats on one host")
-    resources: dict[str, float] = Field(default_factory=lambda: {"CPU": 1.0}, description="Ray resources of one host")
+    resources: dict[str, float] = Field(
+        default_factory=lambda: {"CPU": 1.0},
+        description="Ray resources of one host; Ray gives them to the next one when the process of the last has ended",
+    )
     threads: int | None = Field(None, ge=1, description="CPU threads of one host; null: torch decides")
     stepper: StepperKind = Field(StepperKind.FUSED, description="`turns` trains seat by seat, as a reference")
 
@@ -77,6 +80,14 @@ class Catalogue(Frozen):
     def flavor(self, name: str) -> Flavor | None:
         """The flavor of that name, if it is configured."""
         return next((flavor for flavor in self.flavors if flavor.name == name), None)
+
+    def resources(self) -> dict[str, float]:
+        """What Ray must have for a host on every device at once, and not for one more."""
+        total: dict[str, float] = {}
+        for flavor in self.flavors:
+            for name, amount in flavor.resources.items():
+                total[name] = total.get(name, 0) + flavor.count * amount
+        return total
 
 
 def load_catalogue(path: Path) -> Catalogue:

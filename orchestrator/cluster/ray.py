@@ -2,6 +2,7 @@
 
 import sysconfig
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -179,7 +180,7 @@ def contract_error(host_id: str, cause: BaseException) -> WorkerError:
     return cause if isinstance(cause, WorkerError) else InfraError(f"host {host_id} failed to answer: {cause!r}")
 
 
-def split_resources(resources: dict[str, float]) -> tuple[float, float, dict[str, float]]:
+def split_resources(resources: Mapping[str, float]) -> tuple[float, float, dict[str, float]]:
     """CPUs, GPUs and custom resources, as `options` of an actor wants them."""
     custom = {name: amount for name, amount in resources.items() if name not in ("CPU", "GPU")}
     return resources.get("CPU", 0), resources.get("GPU", 0), custom

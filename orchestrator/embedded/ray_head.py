@@ -1,18 +1,21 @@
 """The Ray head of the embedded stack: one node on loopback, with a token, no dashboard and a small object store."""
 
+import json
 import secrets
 import shutil
 import socket
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import Final
 
+from orchestrator.cluster.ray import split_resources
 from orchestrator.embedded.child import ChildSpec
 from orchestrator.embedded.ports import listens
 
-LOGICAL_CPUS: Final = 16  # a flavor of {"CPU": 1} gives 16 hosts; memory, not this number, is what bounds them
 OBJECT_STORE_BYTES: Final = 100_000_000  # hosts exchange small JSON only; Ray wants at least 75 MB
 LONGEST_TEMP_DIR: Final = 38  # characters; Ray appends ~68 and a UNIX socket path may have 107
 
@@ -71,12 +74,18 @@ def _short_parent() -> str | None:
     return default if len(default) + len("/orchard-12345678") <= LONGEST_TEMP_DIR else "/tmp"  # noqa: S108
 
 
-def ray_head(temp_dir: Path, token: Path, ports: RayPorts, gpus: int = 0) -> ChildSpec:
-    """`ray start --head --block`. Killed without grace: hosts lose nothing that is committed, SIGTERM takes 15 s."""
+def ray_head(temp_dir: Path, token: Path, ports: RayPorts, resources: Mapping[str, float]) -> ChildSpec:
+    """`ray start --head --block`. Killed without grace: hosts lose nothing that is committed, SIGTERM takes 15 s.
+
+    `resources`: what its hosts may take together. A host that was told to end and stands still keeps its share for the
+    5 seconds that Ray waits before it kills, so that the next one starts when the device is really free.
+    """
+    cpus, gpus, custom = split_resources(resources)
     argv = (
         *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"),
         *("--node-ip-address=127.0.0.1", f"--port={ports.head}", f"--temp-dir={temp_dir}"),
-        *(f"--num-cpus={LOGICAL_CPUS}", f"--num-gpus={gpus}", f"--object-store-memory={OBJECT_STORE_BYTES}"),
+        *(f"--num-cpus={ceil(cpus)}", f"--num-gpus={ceil(gpus)}", f"--resources={json.dumps(custom)}"),
+        f"--object-store-memory={OBJECT_STORE_BYTES}",
         *("--include-dashboard=false", "--include-log-monitor=false", "--no-monitor", "--disable-usage-stats"),
         *(f"--ray-client-server-port={ports.client}", f"--dashboard-agent-listen-port={ports.agent}"),
         *("--min-worker-port=0", "--max-worker-port=0"),

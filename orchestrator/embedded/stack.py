@@ -12,6 +12,7 @@ from typing import IO, Final, Self
 
 import structlog
 
+from orchestrator.catalogue.entries import load_catalogue
 from orchestrator.embedded.child import ChildSpec
 from orchestrator.embedded.family import MARK, Roll
 from orchestrator.embedded.ports import LOOPBACK, free_ports, listens
@@ -47,7 +48,6 @@ class StackOptions:
     host: str = LOOPBACK
     port: int = 8000
     mlflow_port: int = 5000
-    gpus: int = 0
     database_url: str | None = None
     """None: SQLite in the home."""
 
@@ -127,9 +127,9 @@ class EmbeddedStack:
         self.down()
 
     def _children(self, temp_dir: Path) -> tuple[ChildSpec, ...]:
-        env = self.environment
+        env, resources = self.environment, load_catalogue(self._options.catalogue).resources()
         return (
-            ray_head(temp_dir, write_token(self.token), self._ray_ports, self._options.gpus),
+            ray_head(temp_dir, write_token(self.token), self._ray_ports, resources),
             mlflow_server(self.home, self.mlflow_port),
             api_server(env, self._options.host, self.port),
             orchestrator_loop(env),

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import psutil
 import pytest
@@ -20,6 +21,8 @@ from orchestrator.embedded.ray_head import (
 )
 from tests.builders.waiting import wait_until
 
+CPUS: Final = 16
+
 
 class RayHead:
     """One head below `home`, on ports of its own, that may be killed and started again."""
@@ -35,7 +38,7 @@ class RayHead:
     def start(self) -> None:
         """Start it, wait until it serves, and give this process what a driver needs."""
         os.environ.update(ray_environment(self._token))
-        spec = ray_head(make_temp_dir(self._home), self._token, self._ports)
+        spec = ray_head(make_temp_dir(self._home), self._token, self._ports, {"CPU": CPUS})
         child = self._child = Child(spec, self._home / "ray.log")
         wait_until(lambda: child.exit_code is not None or spec.ready(), "the Ray head serves", timeout_s=60)
         assert child.exit_code is None, child.last_lines()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from sqlalchemy import create_engine, make_url, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from tests.builders.live_stack import submit, upload
 from tests.builders.specs import sum_rows
@@ -106,6 +106,8 @@ def test_f09_a_server_that_crashes_and_recovers_loses_nothing(rig: Rig):
         name = make_url(rig.live.stack.database_url).database
         (victim,) = run(f"SELECT pid FROM pg_stat_activity WHERE {OTHERS} LIMIT 1", name=name)
         os.kill(victim[0], signal.SIGKILL)  # the postmaster then ends all and recovers, as after a crash
+        with pytest.raises(OperationalError):
+            wait_until(lambda: run("SELECT false")[0][0], "this connection has ended, too", PATIENCE_S)
     rig.live.db.engine.dispose()
     wait_until(lambda: _answers(rig), "the server has recovered", PATIENCE_S)
     succeeds(rig, client, job_id)

@@ -14,7 +14,7 @@ import pytest
 import orchestrator
 from orchestrator.cluster.port import HostGone, HostUnreachable
 from orchestrator.cluster.ray import RayCluster
-from tests.builders.ray_cluster import RayHead, running_ray_head
+from tests.builders.ray_cluster import CPUS, RayHead, running_ray_head
 from tests.builders.scripted_actor import ScriptedActor
 from tests.builders.specs import make_host_spec, make_job_spec, make_order
 from tests.builders.waiting import wait_until
@@ -118,6 +118,21 @@ def test_a_host_of_an_unknown_resource_waits_and_one_that_asks_for_nothing_runs(
     assert answer(cluster, "free").host_id == "free"
     with pytest.raises(HostUnreachable):
         cluster.poll("odd", 0)
+
+
+def test_a_host_starts_when_the_process_of_the_last_one_on_its_device_has_ended(
+    cluster: RayCluster, tmp_path: Path
+) -> None:
+    """Ray waits 5 s before it kills a process that stands still, and tells at once that the actor is dead."""
+    device = {"CPU": float(CPUS)}
+    cluster.start_host(make_host_spec(tmp_path, host_id="old"), device)
+    old = psutil.Process(answer(cluster, "old").pid)
+    old.suspend()
+    cluster.stop_host("old")
+    assert old.is_running()
+    cluster.start_host(make_host_spec(tmp_path, host_id="new"), device)
+    answer(cluster, "new")
+    assert not old.is_running()
 
 
 def test_a_stopped_process_is_unreachable_and_answers_again_later(ray_address: str, tmp_path: Path) -> None:

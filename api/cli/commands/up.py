@@ -19,7 +19,6 @@ def up(
     host: Annotated[str, typer.Option(help="Address the API listens on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port of the API; 0: any free one.")] = 8000,
     mlflow_port: Annotated[int, typer.Option(help="Port of MLflow; 0: any free one.")] = 5000,
-    gpus: Annotated[int, typer.Option(min=0, help="GPUs to hand to hosts.")] = 0,
     profile: Annotated[str, typer.Option(help="Profile to keep the address and the keys under.")] = "local",
 ) -> None:
     """Run the whole stack on this machine until Ctrl-C.
@@ -31,4 +30,4 @@ def up(
     from orchestrator.embedded.stack import StackOptions
 
     chosen = catalogue or first_catalogue(home)
-    run_stack(StackOptions(home, chosen, host=host, port=port, mlflow_port=mlflow_port, gpus=gpus), profile, say)
+    run_stack(StackOptions(home, chosen, host=host, port=port, mlflow_port=mlflow_port), profile, say)
