@@ -11,6 +11,8 @@ from workers.contract.base import BaseShape, ComputeDtype, Quantization
 from workers.contract.memory import (
     CHUNK_LOGITS,
     LEAST_POSITIONS,
+    LOGIT_BYTES,
+    VOCABULARY_BLOCK,
     Footprint,
     base_bytes,
     estimate,
@@ -50,8 +52,8 @@ def test_a_pass_that_is_said_to_fit_fits_and_the_next_larger_one_does_not(
 
 def test_logits_are_bounded_by_their_chunk() -> None:
     footprint = Footprint(resident_bytes=0, activation_bytes=1, recomputed_bytes=1, vocab_size=262_144)
-    assert footprint.pass_bytes(10, recompute=False) == 10 + 10 * 262_144 * 8
-    assert footprint.pass_bytes(10**6, recompute=False) == 10**6 + CHUNK_LOGITS * 8
+    assert footprint.pass_bytes(10, recompute=False) == 10 + 10 * VOCABULARY_BLOCK * LOGIT_BYTES
+    assert footprint.pass_bytes(10**6, recompute=False) == 10**6 + CHUNK_LOGITS * LOGIT_BYTES
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,9 @@ PROCESS_BYTES: Final = 1_200_000_000  # interpreter, torch, transformers, bitsan
 TRAINED_BYTES: Final = 16  # per trained weight: fp32 weight, gradient and two Adam moments
 SNAPSHOT_BYTES: Final = 12  # per trained weight, while a checkpoint is written: weight and moments once more
 LINEAR_BYTES: Final = {Quantization.NF4: 0.5 + 4 / 64, Quantization.INT8: 1.01}  # NF4: one fp32 absmax per 64 weights
-CHUNK_LOGITS: Final = 1 << 25  # logits worked on at a time; more only where a base's own head must make them
-LOGIT_BYTES: Final = 8  # fp32, before and after the softmax
+VOCABULARY_BLOCK: Final = 8192  # tokens of the vocabulary worked on at a time
+CHUNK_LOGITS: Final = 1 << 22  # logits worked on at a time; more only where a base's own head must make them
+LOGIT_BYTES: Final = 12  # fp32, before and after the softmax, and as the head's weights are
 SLACK: Final = 1.25  # on activations, for what an allocator cannot use again; glibc's may keep more, so hosts measure
 LEAST_POSITIONS: Final = 256  # of a pass that every host keeps room for
 
@@ -44,9 +45,10 @@ class Footprint(Frozen):
     def positions_within(self, room: int, *, recompute: bool) -> int:
         """How many positions a pass may have that is to fit `room` bytes; 0 when none does."""
         each = self.recomputed_bytes if recompute else self.activation_bytes
-        all_logits = max(room, 0) // (each + LOGIT_BYTES * self.vocab_size)
+        width = min(self.vocab_size, VOCABULARY_BLOCK)
+        unchunked = max(room, 0) // (each + LOGIT_BYTES * width)
         chunked = (room - LOGIT_BYTES * CHUNK_LOGITS) // each
-        return max(all_logits if all_logits * self.vocab_size <= CHUNK_LOGITS else chunked, 0)
+        return max(unchunked if unchunked * width <= CHUNK_LOGITS else chunked, 0)
 
 
 def estimate(shape: BaseShape, quantization: Quantization, dtype: ComputeDtype) -> Footprint:
@@ -91,7 +93,7 @@ def layer_bytes(shape: BaseShape, dtype: ComputeDtype) -> int:
 
 def logit_bytes(positions: int, vocab_size: int) -> int:
     """The largest chunk of logits of a pass in which every position is supervised."""
-    return LOGIT_BYTES * min(CHUNK_LOGITS, positions * vocab_size)
+    return LOGIT_BYTES * min(CHUNK_LOGITS, positions * min(vocab_size, VOCABULARY_BLOCK))
 
 
 def lora_parameters(shape: BaseShape, method: LoraMethod) -> int:

@@ -13,9 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from workers.contract.memory import CHUNK_LOGITS
+from workers.contract.memory import CHUNK_LOGITS, VOCABULARY_BLOCK
 
-VOCABULARY_BLOCK: Final = 8192  # tokens of the vocabulary at a time
 PROBE_TOKENS: Final = 8
 
 
@@ -50,7 +49,7 @@ class FrozenHeadNll(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """`hidden` [N, H], `weight` [V, H], `targets` [N] -> (nll [N], correct [N])."""
-        size = max(1, CHUNK_LOGITS // weight.shape[0])
+        size = max(1, CHUNK_LOGITS // min(len(weight), VOCABULARY_BLOCK))
         parts = [
             _score(part, weight, wanted, ctx.needs_input_grad[0])
             for part, wanted in zip(torch.split(hidden, size), torch.split(targets, size), strict=True)
@@ -70,11 +69,11 @@ class FrozenHeadNll(torch.autograd.Function):
 def _score(hidden: Tensor, weight: Tensor, targets: Tensor, wants_gradient: bool) -> tuple[Tensor, Tensor, Tensor]:
     """(nll [N], correct [N], gradient of the nll for `hidden` [N, H]) of a few tokens.
 
-    Goes once over the vocabulary, in blocks that stay in the caches. Each block has its own softmax; what all of them
-    weigh against each other is known at the end (online softmax, arXiv 1805.02867), and scales rows of H numbers only.
+    Goes once over the vocabulary, in blocks that stay in the caches. Each block has its own softmax; when the next one
+    shows how much the two weigh against each other, rows of H numbers are scaled (online softmax, arXiv 1805.02867).
     """
-    levels, pulls = [], []
-    own, best = (torch.full((len(hidden),), -torch.inf, device=hidden.device) for _ in range(2))
+    own, best, total = (torch.full((len(hidden),), -torch.inf, device=hidden.device) for _ in range(3))
+    gradient = torch.zeros(hidden.shape, device=hidden.device)
     room = _Room(len(hidden), weight)
     for start in range(0, len(weight), VOCABULARY_BLOCK):
         block = weight[start : start + VOCABULARY_BLOCK]
@@ -84,14 +83,13 @@ def _score(hidden: Tensor, weight: Tensor, targets: Tensor, wants_gradient: bool
         highest = logits.amax(dim=-1)
         best = torch.maximum(best, highest)
         shares = torch.softmax(logits, dim=-1, out=room.shares[:, : len(block)])
-        levels.append(highest - shares.amax(dim=-1).log())  # log of the block's sum of exponentials
+        level = highest - shares.amax(dim=-1).log()  # log of the block's sum of exponentials
+        grown = torch.logaddexp(total, level)
         if wants_gradient:
-            pulls.append((room.narrow[:, : len(block)].copy_(shares) @ block).float())
-    total = torch.logsumexp(torch.stack(levels), dim=0)
-    gradient = -weight[targets].float()
-    for level, pull in zip(levels, pulls, strict=False):
-        gradient += pull * (level - total).exp()[:, None]
-    return total - own, own == best, gradient.to(hidden.dtype)
+            pull = (room.narrow[:, : len(block)].copy_(shares) @ block).float()
+            gradient = gradient * (total - grown).exp()[:, None] + pull * (level - grown).exp()[:, None]
+        total = grown
+    return total - own, own == best, (gradient - weight[targets]).to(hidden.dtype)
 
 
 class _Room:
