@@ -67,6 +67,15 @@ def out_of_host_memory(seat: Seat) -> None:
     raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
 
 
+def out_of_memory_for_moments(seat: Seat) -> None:
+    """The pass goes well; the optimizer then makes its moments."""
+    seat.adapter.optimizer.step = lambda: out_of_memory(seat)  # type: ignore[attr-defined]
+
+
+def surprise_in_the_optimizer(seat: Seat) -> None:
+    seat.adapter.optimizer.step = lambda: surprise(seat)  # type: ignore[attr-defined]
+
+
 def surprise(seat: Seat) -> None:
     raise KeyError("secret row content")
 
@@ -78,6 +87,8 @@ def surprise(seat: Seat) -> None:
         (out_of_memory, 1, ExitClass.INFRA, ErrorCode.OUT_OF_MEMORY),
         (out_of_host_memory, 1, ExitClass.INFRA, ErrorCode.OUT_OF_MEMORY),
         (surprise, 1, ExitClass.INFRA, ErrorCode.INTERNAL),
+        (out_of_memory_for_moments, 0, ExitClass.INFRA, ErrorCode.OUT_OF_MEMORY),
+        (surprise_in_the_optimizer, 1, ExitClass.INFRA, ErrorCode.INTERNAL),
     ],
 )
 def test_one_seat_fails_and_its_neighbour_computes_what_it_always_did(

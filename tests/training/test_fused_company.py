@@ -68,6 +68,27 @@ def make_seat(
     return Seat(make_order(job), stepper.open(job), BatchPlan(rows, job.training, job.seed, 0), ())
 
 
+def test_an_optimizer_step_that_fails_leaves_that_of_its_company_as_it_was_to_the_last_bit(
+    tmp_path: Path, tiny_base: BaseSpec
+) -> None:
+    base = load_base(make_host_spec(tmp_path, tiny_base))
+
+    def weights_beside(*, fails: bool) -> dict[str, torch.Tensor]:
+        stepper = FusedStepper(base, budget_tokens=10_000)
+        seats = [make_seat(stepper, base, tmp_path, tiny_base, name) for name in ("first", "watched")]
+        if fails:
+            seats[0].adapter.optimizer = None  # type: ignore[attr-defined]
+        stepped = [each for _ in range(2) for each in stepper.step(seats)]
+        assert [isinstance(each.result, StepResult) for each in stepped] == [not fails, True]
+        weights = {name: weight.clone() for name, weight in seats[1].adapter.weights().items()}
+        for seat in seats:
+            stepper.close(seat.adapter)
+        return weights
+
+    wanted, got = weights_beside(fails=False), weights_beside(fails=True)
+    assert all(torch.equal(got[name], weight) for name, weight in wanted.items())
+
+
 def test_running_out_of_memory_splits_the_company_and_ends_nobody(
     tmp_path: Path, tiny_base: BaseSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,6 @@
 """The one interface behind which training happens."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -10,6 +11,8 @@ from workers.contract.spec import JobSpec
 from workers.engine.adapter import Adapter
 from workers.engine.evaluation import Scored
 from workers.engine.seat import Seat
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,14 @@ class Stepped:
 
     seat: Seat
     result: StepResult | WorkerError
+
+    @classmethod
+    def failed(cls, seat: Seat, error: Exception) -> "Stepped":
+        """The end of a seat whose step raised `error`. What was not foreseen is told by its type alone, and logged."""
+        if isinstance(error, WorkerError):
+            return cls(seat, error)
+        log.error("step %s of job %s failed", seat.step + 1, seat.spec.job_id, exc_info=error)
+        return cls(seat, WorkerError(f"unexpected {type(error).__name__} in step {seat.step + 1}"))
 
 
 class Stepper(Protocol):

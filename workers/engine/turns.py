@@ -1,13 +1,11 @@
 """Seats take turns: one optimizer step of one seat at a time, on stock PEFT. The reference for faster steppers."""
 
-import logging
 import time
 from collections.abc import Iterator, Sequence
 
 import torch
 
 from workers.bases import LoadedBase
-from workers.contract.errors import WorkerError
 from workers.contract.memory import Footprint
 from workers.contract.spec import JobSpec
 from workers.data.batches import evaluation_batches
@@ -21,8 +19,6 @@ from workers.engine.optimizer import update
 from workers.engine.seat import Seat
 from workers.engine.stepper import Stepped, StepResult
 from workers.engine.still import still
-
-log = logging.getLogger(__name__)
 
 
 class TurnStepper:
@@ -60,11 +56,8 @@ class TurnStepper:
         try:
             with memory_guarded():
                 return [Stepped(seat, self._train(seat))]
-        except WorkerError as error:
-            return [Stepped(seat, error)]
-        except Exception as error:
-            log.exception("step %s of job %s failed", seat.step + 1, seat.spec.job_id)
-            return [Stepped(seat, WorkerError(f"unexpected {type(error).__name__} in step {seat.step + 1}"))]
+        except Exception as error:  # noqa: BLE001  # whatever it was, it must end no more than one seat
+            return [Stepped.failed(seat, error)]
         finally:
             self._adapters[seat.adapter.name].optimizer.zero_grad(set_to_none=True)
 

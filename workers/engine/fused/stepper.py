@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from workers.bases import LoadedBase
-from workers.contract.errors import NoGradient, OutOfMemory, WorkerError
+from workers.contract.errors import NoGradient, OutOfMemory
 from workers.contract.memory import Footprint
 from workers.contract.spec import JobSpec
 from workers.data.batches import evaluation_batches
@@ -147,25 +147,30 @@ class FusedStepper:
         return [float(part.sum()) for part in nll], [int(part.sum()) for part in correct]
 
     def _update(self, window: Window) -> Stepped:
-        """The optimizer step of one seat whose window is full."""
-        seat, adapter = window.seat, window.adapter
-        del self._windows[adapter.name]
-        self._alone.discard(adapter.name)
+        """The optimizer step of one seat whose window is full. Whatever it raises ends this seat and no other."""
+        name = window.adapter.name
+        del self._windows[name]
+        self._alone.discard(name)
         try:
-            loss = window.nll / window.supervised
-            lines = [line for batch in window.batches for line in batch.lines]
-            require_finite(loss, f"the training loss of step {seat.step + 1}", lines)
-            self._require_gradients(adapter)
-            rate = seat.next_learning_rate
-            norm = update(adapter.optimizer, seat.spec.training, rate, seat.step + 1, lines)
-        except WorkerError as error:
-            return Stepped(seat, error)
+            with memory_guarded():  # AdamW makes its moments in the first step
+                return Stepped(window.seat, self._stepped(window))
+        except Exception as error:  # noqa: BLE001  # as with a pass
+            return Stepped.failed(window.seat, error)
+
+    def _stepped(self, window: Window) -> StepResult:
+        """Raises NonFiniteLoss, NoGradient, and whatever an optimizer may raise."""
+        seat, adapter = window.seat, window.adapter
+        loss = window.nll / window.supervised
+        lines = [line for batch in window.batches for line in batch.lines]
+        require_finite(loss, f"the training loss of step {seat.step + 1}", lines)
+        self._require_gradients(adapter)
+        rate = seat.next_learning_rate
+        norm = update(adapter.optimizer, seat.spec.training, rate, seat.step + 1, lines)
         seat.step += 1
         seat.trained_tokens += window.tokens
         seat.train_loss = loss
         accuracy = window.correct / window.supervised
-        result = StepResult(loss, accuracy, norm, rate, window.tokens, window.supervised, window.seconds)
-        return Stepped(seat, result)
+        return StepResult(loss, accuracy, norm, rate, window.tokens, window.supervised, window.seconds)
 
     def _undo(self, windows: Sequence[Window], error: Exception) -> list[Stepped]:
         """Forget the windows of a pass that failed. One seat alone is guilty; several are tried again one by one."""
@@ -181,11 +186,7 @@ class FusedStepper:
         if len(windows) > 1:
             self._alone |= {window.adapter.name for window in windows}
             return []
-        seat = windows[0].seat
-        if isinstance(error, WorkerError):
-            return [Stepped(seat, error)]
-        log.error("step %s of job %s failed", seat.step + 1, seat.spec.job_id, exc_info=error)
-        return [Stepped(seat, WorkerError(f"unexpected {type(error).__name__} in step {seat.step + 1}"))]
+        return [Stepped.failed(windows[0].seat, error)]
 
     def _window(self, seat: Seat) -> Window:
         name = seat.adapter.name
