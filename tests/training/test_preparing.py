@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from tests.builders.driving import as_ref, drain, losses, of_job, outcome_of, work_to_step
 from tests.builders.later import Later
@@ -13,6 +14,8 @@ from workers.contract.base import BaseSpec
 from workers.contract.errors import ErrorCode
 from workers.contract.reports import CheckpointManifest, CheckpointRejected, ExitClass, Heartbeat, Prepared
 from workers.contract.spec import SeatOrder
+from workers.engine.fused import FusedStepper, linears
+from workers.engine.fused.stack import StackedAdapter
 from workers.engine.prepare import Abandoned, read
 from workers.host import TrainingHost
 
@@ -118,6 +121,45 @@ def test_a_checkpoint_is_verified_beside_training_and_a_broken_one_told_of(tmp_p
     assert [rejected.step for rejected in of_job(reports, CheckpointRejected, "resumed")] == [newest.step]
     assert of_job(reports, Prepared, "resumed")[0].resumed_from_step == older.step
     assert outcome_of(reports, "resumed").exit_class is ExitClass.OK
+
+
+def held_by(host: TrainingHost) -> tuple[Any, ...]:
+    """Whom the fused stepper knows, and what it holds for them."""
+    stepper = host._stepper
+    assert isinstance(stepper, FusedStepper)
+    stacks = [stack for stacks in stepper._linears._stacks.values() for stack in stacks]
+    slots, hooks = [stack.used for stack in stacks], set(stepper._linears._hooks)
+    return set(stepper._adapters), set(stepper._shares._seats), set(stepper._proven), stepper._room._held, slots, hooks
+
+
+@pytest.mark.parametrize(("of", "name"), [(linears, "initialise"), (StackedAdapter, "load")])
+def test_a_seat_that_does_not_fit_when_it_opens_or_resumes_leaves_nothing_behind(
+    tmp_path: Path, tiny_base: BaseSpec, monkeypatch: pytest.MonkeyPatch, of: Any, name: str
+) -> None:
+    spec = make_job_spec(tmp_path, tiny_base, job_id="resumed", tenant_id="tenant-b", rank=8, targets=("down_proj",))
+    first = TrainingHost(make_host_spec(tmp_path, tiny_base))
+    first.attach(make_order(spec))
+    saved = [as_ref(saved) for saved in of_job(drain(first), CheckpointManifest, "resumed")]
+    assert held_by(first) == (set(), set(), set(), 0, [], set())
+    reader = Later()
+    host = seated(tmp_path, tiny_base, reader)
+    before = held_by(host)
+    host.attach(make_order(spec, attempt=2, resume_from=saved[::-1]))
+    host.run_once()
+    reader.run()
+
+    def out_of_memory(*_: Any) -> None:
+        raise torch.OutOfMemoryError("no memory")
+
+    with monkeypatch.context() as cramped:
+        cramped.setattr(of, name, out_of_memory)
+        host.run_once()
+    assert held_by(host) == before
+    reports = drain(host)
+    outcome = outcome_of(reports, "resumed")
+    assert (outcome.exit_class, outcome.error_code) == (ExitClass.INFRA, ErrorCode.OUT_OF_MEMORY)
+    assert "the adapter did not fit" in outcome.message
+    assert outcome_of(reports, "resident").exit_class is ExitClass.OK
 
 
 def test_reading_for_a_seat_that_is_gone_stops_at_the_next_row(tmp_path: Path, tiny_base: BaseSpec) -> None:

@@ -16,13 +16,15 @@ def require_finite(value: float, what: str, lines: Sequence[int]) -> None:
 
 
 @contextmanager
-def memory_guarded() -> Iterator[None]:
-    """Turns every form of running out of memory into OutOfMemory. The allocator frees the tensors with the frames."""
+def memory_guarded(what: str = "the step", remedy: str = "micro_batch_size or max_seq_len") -> Iterator[None]:
+    """Turns every form of running out of memory into OutOfMemory, which says that `what` did not fit and that to lower
+    `remedy` may help. The allocator frees the tensors with the frames.
+    """
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:
-        raise OutOfMemory("the step did not fit into device memory; lower micro_batch_size or max_seq_len") from error
+        raise OutOfMemory(f"{what} did not fit into device memory; lower {remedy}") from error
     except RuntimeError as error:
         if "can't allocate memory" not in str(error):
             raise
-        raise OutOfMemory("the step did not fit into host memory; lower micro_batch_size or max_seq_len") from error
+        raise OutOfMemory(f"{what} did not fit into host memory; lower {remedy}") from error

@@ -10,6 +10,7 @@ from workers.contract.spec import SeatOrder
 from workers.data.batches import BatchPlan
 from workers.data.encode import EncodedData, encode_training, encode_validation
 from workers.engine.attempt import Attempt
+from workers.engine.guards import memory_guarded
 from workers.engine.seat import Seat
 from workers.engine.stepper import Stepper
 
@@ -51,12 +52,21 @@ def read(
 
 
 def seat_of(order: SeatOrder, ready: Ready, base: LoadedBase, stepper: Stepper) -> Seat:
-    """Open the adapter and continue from the checkpoint, if there is one. Raises OutOfMemory."""
+    """Open the adapter and continue from the checkpoint, if there is one. Whatever is raised, nothing stays open.
+
+    Raises: OutOfMemory, InvalidTargetModules.
+    """
     spec = order.spec
     plan = BatchPlan(ready.training.rows, spec.training, spec.seed, base.tokenizer.pad_token_id or 0)
-    seat = Seat(order, stepper.open(spec), plan, ready.validation.rows)
-    if ready.snapshot is not None:
-        seat.restore(ready.snapshot)
+    with memory_guarded("the adapter", "rank"):
+        adapter = stepper.open(spec)
+        try:
+            seat = Seat(order, adapter, plan, ready.validation.rows)
+            if ready.snapshot is not None:
+                seat.restore(ready.snapshot)
+        except BaseException:
+            stepper.close(adapter)
+            raise
     return seat
 
 

@@ -38,8 +38,7 @@ class TurnStepper:
 
     def open(self, spec: JobSpec) -> Adapter:
         """See `Stepper.open`."""
-        with memory_guarded():
-            adapter = self._rack.add(spec)
+        adapter = self._rack.add(spec)
         self._adapters[adapter.name] = adapter
         return adapter
 

@@ -28,11 +28,18 @@ class AdaptedLinears:
         self._anchor = torch.zeros((), device=base.device, requires_grad=True)
 
     def open(self, spec: JobSpec) -> StackedAdapter:
-        """A fresh adapter in a stack of its rank and targets. Raises InvalidTargetModules."""
+        """A fresh adapter in a stack of its rank and targets; whatever is raised, its slot is free again.
+
+        Raises InvalidTargetModules.
+        """
         targets = targets_of(spec.method, self._linears)
         self._made += 1
         adapter = self._roomy(spec.method.rank, targets).take(f"seat{self._made}", spec.training)
-        initialise(adapter.weights(), spec.seed)
+        try:
+            initialise(adapter.weights(), spec.seed)
+        except BaseException:
+            self.close(adapter)
+            raise
         for path in targets:
             if path not in self._hooks:
                 self._hooks[path] = self._linears[path].register_forward_hook(self._hook(path))

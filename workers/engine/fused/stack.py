@@ -85,10 +85,11 @@ class Stack:
     def take(self, name: str, training: TrainingSpec) -> "StackedAdapter":
         """The lowest free slot, zeroed. There must be one."""
         slot = min(self._free)
-        self._free.remove(slot)
         self.weights[slot].zero_()
         self.gradients[slot].zero_()
-        return StackedAdapter(name, self, slot, training)
+        adapter = StackedAdapter(name, self, slot, training)
+        self._free.remove(slot)
+        return adapter
 
     def give_back(self, slot: int) -> None:
         """Free the slot; what it held is forgotten."""

@@ -80,6 +80,7 @@ class FusedStepper:
         self._windows.pop(adapter.name, None)
         self._shares.leave(adapter.name)
         self._alone.discard(adapter.name)
+        self._proven.discard(adapter.name)
         self._linears.close(self._adapters.pop(adapter.name))
         self._room.hold(self._adapters.values())
 
@@ -152,7 +153,7 @@ class FusedStepper:
         del self._windows[name]
         self._alone.discard(name)
         try:
-            with memory_guarded():  # AdamW makes its moments in the first step
+            with memory_guarded("the optimizer's state", "rank"):  # AdamW makes it in the first step
                 return Stepped(window.seat, self._stepped(window))
         except Exception as error:  # noqa: BLE001  # as with a pass
             return Stepped.failed(window.seat, error)
