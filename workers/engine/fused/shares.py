@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 @dataclass
 class Shares:
     """Who has been served how much. A tenant's tokens count 1 / its weight, so that twice the weight earns twice as
-    many. A newcomer starts level with the one served least, so it cannot claim the past.
+    many. A newcomer starts level with the one served least, so it cannot claim the past: a tenant among tenants, a seat
+    among its tenant's.
     """
 
     _tenant_of: dict[str, str] = field(default_factory=dict)
@@ -18,7 +19,8 @@ class Shares:
         """A seat of `tenant` joins. From now on its tenant has `weight`: the newest seat knows best."""
         if tenant not in self._tenants:
             self._tenants[tenant] = min(self._tenants.values(), default=0.0)
-        self._seats[seat] = min(self._seats.values(), default=0.0)
+        rivals = [name for name, owner in self._tenant_of.items() if owner == tenant] or self._seats
+        self._seats[seat] = min((self._seats[name] for name in rivals), default=0.0)
         self._tenant_of[seat] = tenant
         self._weights[tenant] = weight
 
