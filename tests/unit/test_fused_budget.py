@@ -1,18 +1,26 @@
 """How large passes are and when they recompute, from knee and memory."""
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.builders.specs import make_base_spec
 from workers.contract.base import ComputeDtype, Quantization
 from workers.contract.memory import Footprint, estimate
+from workers.contract.spec import TrainingSpec
 from workers.engine.fused.budget import UNBOUNDED, USEFUL_SHARE, Budget, choose_budget
 from workers.engine.fused.footprint import PROBES, ROW, probe_positions
 from workers.engine.fused.room import Room
+from workers.engine.fused.stack import Layout, Stack, StackedAdapter
 
 FOOTPRINT = Footprint(resident_bytes=1_000, activation_bytes=100, recomputed_bytes=10, vocab_size=1)
-"""A position takes 100 bytes, 10 when it is recomputed, and 8 for its logit."""
+"""A position takes 100 bytes, 10 when it is recomputed, and 12 for its logit."""
+
+
+def adapter_of(name: str) -> StackedAdapter:
+    layout = Layout.of(2, {"proj": (4, 4)})
+    return Stack(layout, torch.device("cpu")).take(name, TrainingSpec())
 
 
 def test_without_a_limit_only_the_knee_counts() -> None:
@@ -20,13 +28,13 @@ def test_without_a_limit_only_the_knee_counts() -> None:
 
 
 def test_passes_are_as_large_as_memory_allows_before_anything_is_recomputed() -> None:
-    assert choose_budget(4_000, 108 * 4_000, FOOTPRINT) == Budget(4_000, 4_000)
-    assert choose_budget(4_000, 108 * 1_000, FOOTPRINT) == Budget(1_000, 1_000)
+    assert choose_budget(4_000, 112 * 4_000, FOOTPRINT) == Budget(4_000, 4_000)
+    assert choose_budget(4_000, 112 * 1_000, FOOTPRINT) == Budget(1_000, 1_000)
 
 
 def test_when_little_could_be_kept_passes_recompute_and_are_large_again() -> None:
-    budget = choose_budget(4_000, 108 * 399, FOOTPRINT)
-    assert budget == Budget(2_394, 399)
+    budget = choose_budget(4_000, 112 * 399, FOOTPRINT)
+    assert budget == Budget(2_031, 399)
     assert (budget.recomputes(399), budget.recomputes(400)) == (False, True)
 
 
@@ -54,17 +62,39 @@ def test_every_shared_pass_fits_in_the_way_it_is_run(knee: int, room: int, kept:
 
 def test_running_out_of_memory_halves_the_passes_and_what_they_keep() -> None:
     room = Room(4_000, FOOTPRINT, None)
-    room.overrun(3_000)
+    room.overrun(3_000, ["a", "b"])
     assert room.budget == Budget(1_500, 1_500)
-    room.overrun(900)
+    room.overrun(900, ["a", "b"])
     assert room.budget == Budget(450, 450)
     for _ in range(9):
-        room.overrun(100)
+        room.overrun(100, ["a"])
     assert room.budget == Budget(256, 50)
 
 
+def test_a_micro_batch_larger_than_what_is_shared_recomputes_and_makes_no_other_pass_smaller() -> None:
+    room = Room(4_000, FOOTPRINT, None)
+    room.overrun(10_000, ["huge"])
+    assert room.budget == Budget(4_000, 5_000)
+    room.overrun(4_200, ["large"])
+    assert room.budget == Budget(4_000, 4_000)
+    assert room.budget.recomputes(4_200)
+
+
+def test_the_budget_comes_back_when_all_seats_of_the_pass_that_ran_out_have_gone() -> None:
+    room = Room(4_000, FOOTPRINT, None)
+    huge, small, other = (adapter_of(name) for name in ("huge", "small", "other"))
+    room.hold([huge, small, other])
+    room.overrun(4_000, ["huge", "small"])
+    room.overrun(2_000, ["huge"])
+    assert room.budget.tokens == 1_000
+    room.hold([small, other])
+    assert room.budget == Budget(2_000, 2_000)
+    room.hold([other])
+    assert room.budget == Budget(4_000, UNBOUNDED)
+
+
 def test_the_limit_holds_base_and_passes() -> None:
-    assert Room(4_000, FOOTPRINT, 1_000 + 108 * 500).budget == Budget(500, 500)
+    assert Room(4_000, FOOTPRINT, 1_000 + 112 * 500).budget == Budget(500, 500)
     assert Room(4_000, FOOTPRINT, 900).budget == Budget(1, 0)
     assert Room(4_000, FOOTPRINT, None, kept_at_most=0).budget.recomputes(1)
 

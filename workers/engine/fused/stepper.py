@@ -180,7 +180,7 @@ class FusedStepper:
         if isinstance(error, OutOfMemory):
             positions = route([window.pick() for window in windows], packed=self._packs).positions
             last_resort = not self._recomputation.possible or self._room.budget.recomputes(positions)
-            self._room.overrun(positions)
+            self._room.overrun(positions, [window.adapter.name for window in windows])
             log.warning("out of memory over %s positions; now %s", positions, self._room.budget)
             if not last_resort:
                 return []  # the same pass, if it comes to that, recomputes next time
