@@ -13,6 +13,7 @@ from workers.contract.spec import DataSpec
 from workers.data.batches import collate, epoch_order, evaluation_batches
 from workers.data.chat import TemplateMismatch
 from workers.data.encode import EncodedRow, encode_row, encode_training, encode_validation
+from workers.storage import file_sha256
 
 TWO_TURNS = [
     {"role": "system", "content": "be short"},
@@ -96,6 +97,67 @@ def test_a_template_that_rewrites_earlier_turns_is_refused_not_guessed(tmp_path:
     with pytest.raises(DataError) as caught:
         encode_training(tokenizer, None, DataSpec(training=data))
     assert [(issue.line, issue.code) for issue in caught.value.issues] == [(1, "chat_template"), (2, "chat_template")]
+
+
+REFUSING = "{% if messages|length > 2 %}{{ raise_exception('two messages at most') }}{% endif %}"
+ITERATING = "{% for c in m['tool_calls'] or [] %}{% for k, v in c['function']['arguments']|items %}{{ k }}{% endfor %}"
+WRITING = "{% for c in m['tool_calls'] or [] %}{{ c['function']['arguments']|tojson }}"
+COUNTING = "{% for c in m['tool_calls'] or [] %}{{ range(c['function']['arguments']) }}"
+
+
+def template_with(part: str, *, marks: bool) -> str:
+    """A template that does `part` for each message `m`, with the assistant's turns marked or not."""
+    body = "{% generation %}{{ m['content'] }}{% endgeneration %}" if marks else "{{ m['content'] }}"
+    return f"{{% for m in messages %}}<{{{{ m['role'] }}}}>{part}{body}{{% endfor %}}" + (
+        "{% if add_generation_prompt %}<assistant>{% endif %}"
+    )
+
+
+def calling(arguments: str) -> dict[str, Any]:
+    call = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": arguments}}
+    return {
+        "messages": [{"role": "user", "content": "go"}, {"role": "assistant", "content": "on", "tool_calls": [call]}]
+    }
+
+
+@pytest.mark.parametrize("marks", [False, True])
+@pytest.mark.parametrize(
+    ("template", "refused", "reason"),
+    [
+        (REFUSING, {"messages": TWO_TURNS}, "two messages at most"),
+        (ITERATING + "{% endfor %}", calling("no JSON"), "mapping"),
+        (WRITING + "{% endfor %}", calling("[" * 100_000 + "]" * 100_000), "nested too deeply"),
+        (COUNTING + "{% endfor %}", calling("[]"), "integer"),
+    ],
+)
+def test_a_row_that_the_template_refuses_is_listed_with_its_line_however_it_is_refused(
+    tmp_path: Path, template: str, refused: dict[str, Any], reason: str, marks: bool
+) -> None:
+    tokenizer = make_tokenizer(template_with(template, marks=marks))
+    fine = calling("{}") if refused == calling("no JSON") else {"messages": TWO_TURNS[1:3]}
+    data = make_dataset(tmp_path / "rows.jsonl", [fine, refused, fine])
+    with pytest.raises(DataError) as caught:
+        encode_training(tokenizer, None, DataSpec(training=data))
+    (issue,) = caught.value.issues
+    assert (issue.line, issue.field, issue.code) == (2, "messages", "chat_template")
+    assert reason in issue.message
+
+
+def test_without_any_chat_template_every_chat_row_is_listed(tmp_path: Path) -> None:
+    data = make_dataset(tmp_path / "rows.jsonl", [{"messages": TWO_TURNS}, {"messages": TWO_TURNS}])
+    with pytest.raises(DataError, match="chat_template is not set") as caught:
+        encode_training(make_tokenizer(None), None, DataSpec(training=data))
+    assert [issue.line for issue in caught.value.issues] == [1, 2]
+
+
+def test_a_line_nested_too_deeply_to_be_read_is_listed(tmp_path: Path) -> None:
+    data = make_dataset(tmp_path / "rows.jsonl", [{"messages": TWO_TURNS}])
+    deep = tmp_path / "deep.jsonl"
+    deep.write_text((tmp_path / "rows.jsonl").read_text() + "[" * 100_000 + "\n")
+    data = data.model_copy(update={"uri": deep.as_uri(), "sha256": file_sha256(deep)})
+    with pytest.raises(DataError) as caught:
+        encode_training(make_tokenizer(), None, DataSpec(training=data))
+    assert [(issue.line, issue.code) for issue in caught.value.issues] == [(2, "invalid_json")]
 
 
 def test_prompt_completion_learns_the_completion_and_text_learns_all() -> None:

@@ -7,7 +7,8 @@ raises `TemplateMismatch` instead of training on the wrong tokens.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from workers.contract.rows import ChatMessage, ChatRow, Role
@@ -22,8 +23,9 @@ class TemplateMismatch(ValueError):
 
 def encode_chat(tokenizer: Any, template: str | None, row: ChatRow) -> Tokens:
     """Token ids and loss mask of a conversation. Raises TemplateMismatch."""
-    used = template or tokenizer.get_chat_template()
-    messages = [_plain(message) for message in row.messages]
+    with _refusals_named():
+        used = template or tokenizer.get_chat_template()
+        messages = [_plain(message) for message in row.messages]
     weighted = all(message.weight != 0 for message in row.messages)
     if "{% generation" in used or "{%- generation" in used:
         if weighted:
@@ -34,14 +36,15 @@ def encode_chat(tokenizer: Any, template: str | None, row: ChatRow) -> Tokens:
 
 
 def _marked_by_template(tokenizer: Any, template: str, messages: list[dict[str, Any]], tools: Any) -> Tokens:
-    encoded = tokenizer.apply_chat_template(
-        messages,
-        tools=list(tools) if tools else None,
-        chat_template=template,
-        tokenize=True,
-        return_dict=True,
-        return_assistant_tokens_mask=True,
-    )
+    with _refusals_named():
+        encoded = tokenizer.apply_chat_template(
+            messages,
+            tools=list(tools) if tools else None,
+            chat_template=template,
+            tokenize=True,
+            return_dict=True,
+            return_assistant_tokens_mask=True,
+        )
     return list(encoded["input_ids"]), [bool(flag) for flag in encoded["assistant_masks"]]
 
 
@@ -93,9 +96,7 @@ def _from_spans(tokenizer: Any, text: str, spans: Sequence[tuple[int, int]]) -> 
 def _render(
     tokenizer: Any, template: str, messages: Sequence[dict[str, Any]], tools: Any, *, prompt: bool = False
 ) -> str:
-    from jinja2.exceptions import TemplateError
-
-    try:
+    with _refusals_named():
         return str(
             tokenizer.apply_chat_template(
                 list(messages),
@@ -105,8 +106,22 @@ def _render(
                 add_generation_prompt=prompt,
             )
         )
-    except TemplateError as error:
-        raise TemplateMismatch(f"the chat template refuses this conversation: {error.message}") from error
+
+
+@contextmanager
+def _refusals_named() -> Iterator[None]:
+    """Turns what a template raises over a conversation into TemplateMismatch: its own refusal, a filter that meets a
+    value of another kind, nesting too deep to write out, or that there is no template at all.
+    """
+    from jinja2.exceptions import TemplateError
+
+    try:
+        yield
+    except RecursionError as error:
+        raise TemplateMismatch("this conversation is nested too deeply for the chat template") from error
+    except (TemplateError, TypeError, ValueError) as error:
+        reason = error.message if isinstance(error, TemplateError) else error
+        raise TemplateMismatch(f"the chat template refuses this conversation: {reason}") from error
 
 
 def _plain(message: ChatMessage) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def _parse(path: Path, ref: DatasetRef, error: type[DataError]) -> list[ReadRow]
                 rows.append(ReadRow(line, model.model_validate(json.loads(raw))))
             except ValidationError as problem:
                 issues += row_issues(line, problem)
-            except ValueError:
+            except (ValueError, RecursionError):
                 issues.append(RowIssue(line=line, code="invalid_json", message="line is not a JSON object"))
     if issues:
         raise error(f"file {ref.file_id} has {len(issues)} problem(s) in its rows", issues)
