@@ -99,6 +99,28 @@ def test_training_does_not_wait_for_a_checkpoint_that_is_tried_again(
     assert outcome_of(told(host), "ftjob-1").exit_class is ExitClass.OK
 
 
+@pytest.mark.parametrize(("back", "saved", "warned"), [(True, [2], [2]), (False, [], [2, 2])])
+def test_a_preempted_seat_whose_checkpoint_was_given_up_tries_once_more_before_it_ends(
+    tmp_path: Path,
+    tiny_base: BaseSpec,
+    host: TrainingHost,
+    outage: Outage,
+    back: bool,
+    saved: list[int],
+    warned: list[int],
+) -> None:
+    host.attach(make_order(make_job_spec(tmp_path, tiny_base, checkpoint_interval_steps=2)))
+    outage.writing = True
+    work_to_step(host, "ftjob-1", 2)
+    outage.writing = not back
+    host.detach("ftjob-1", 1, ExitClass.PREEMPTED)
+    reports = drain(host)
+    assert [warning.step for warning in of_job(reports, SeatWarning, "ftjob-1")] == warned
+    assert [manifest.step for manifest in of_job(reports, CheckpointManifest, "ftjob-1")] == saved
+    outcome = outcome_of(reports, "ftjob-1")
+    assert (outcome.exit_class, outcome.step) == (ExitClass.PREEMPTED, 2)
+
+
 def test_an_adapter_that_cannot_be_written_for_long_is_a_failure_of_the_machinery(
     tmp_path: Path, tiny_base: BaseSpec, host: TrainingHost, outage: Outage
 ) -> None:

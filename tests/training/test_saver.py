@@ -99,6 +99,23 @@ def test_neighbours_train_while_the_checkpoint_of_a_preempted_seat_is_written(
     assert len(losses(drain(again), "leaves")) == 10
 
 
+def test_a_preempted_seat_has_a_checkpoint_of_the_step_that_the_writer_was_too_far_behind_for(
+    tmp_path: Path, tiny_base: BaseSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(saver, "BEHIND_S", -1.0)
+    writer = Later()
+    host = TrainingHost(make_host_spec(tmp_path, tiny_base), executor=writer.only("saver"))
+    host.attach(make_order(make_job_spec(tmp_path, tiny_base, checkpoint_interval_steps=2)))
+    work_to_step(host, "ftjob-1", 4)
+    host.detach("ftjob-1", 1, ExitClass.PREEMPTED)
+    for _ in range(2):
+        host.run_once()
+        assert writer.run() == 1, "of step 2, and then of step 4, which was passed over"
+    reports = drain(host)
+    assert [saved.step for saved in of_job(reports, CheckpointManifest, "ftjob-1")] == [2, 4]
+    assert (outcome_of(reports, "ftjob-1").exit_class, outcome_of(reports, "ftjob-1").step) == (ExitClass.PREEMPTED, 4)
+
+
 def test_a_seat_whose_checkpoints_cannot_be_written_trains_to_its_end_like_its_neighbour(
     tmp_path: Path, tiny_base: BaseSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:

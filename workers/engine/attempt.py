@@ -34,13 +34,10 @@ class Attempt:
     result: Milestone | None = None
     """What is being published."""
     leaving: ExitClass | None = None
+    parting: bool = False
+    """Whether, since it is to leave, its last checkpoint was handed over to be written."""
     gone: threading.Event = field(default_factory=threading.Event, repr=False)
     """Set once it is over, for those who still work for it in other threads."""
-
-    @property
-    def over(self) -> bool:
-        """Whether its `Outcome` was reported."""
-        return self.gone.is_set()
 
     @property
     def key(self) -> AttemptKey:

@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 from workers.bases import LoadedBase
 from workers.contract.errors import MaxRuntimeExceeded, WorkerError
 from workers.contract.failpoints import failpoint
-from workers.contract.reports import ExitClass, Outcome, Report
+from workers.contract.reports import ExitClass, Outcome, Report, SeatWarning
 from workers.engine.ahead import Ahead
 from workers.engine.attempt import Attempt
 from workers.engine.background import Inline
@@ -105,13 +105,16 @@ class Engine:
         return False
 
     def _leave(self, attempt: Attempt, reason: ExitClass) -> bool:
+        """The end that was asked for, once a preempted seat has its checkpoint, or one try at it was given up."""
         seat = attempt.seat
         if seat is not None:
             self._tell_step(attempt, seat)
         if reason is ExitClass.PREEMPTED and seat is not None and seat.step > 0:
             attempt.phase = "saving"
-            if seat.saved_step != seat.step and not self._save(attempt, seat):
-                return False
+            if seat.saved_step != seat.step and not attempt.parting:
+                if not self._save(attempt, seat):
+                    return False
+                attempt.parting = True
             if self._saver.saving(attempt):
                 return False
         self._end(attempt, attempt.ended(reason))
@@ -147,7 +150,7 @@ class Engine:
         """
         if self._saver.saving(attempt):
             if attempt.leaving is None and self._saver.behind(attempt):
-                seat.saved_step = seat.step
+                seat.forgo_checkpoint(seat.step)
                 return True
             attempt.phase = "saving"
             return False
@@ -175,8 +178,12 @@ class Engine:
             attempt.unsaid = None
 
     def _tell_saved(self, attempt: Attempt) -> None:
-        if (saved := self._saver.saved(attempt)) is not None:
-            self._report(saved)
+        saved = self._saver.saved(attempt)
+        if saved is None:
+            return
+        if isinstance(saved, SeatWarning) and attempt.seat is not None:
+            attempt.seat.forgo_checkpoint(saved.step)
+        self._report(saved)
 
     def _end(self, attempt: Attempt, outcome: Outcome) -> None:
         attempt.gone.set()

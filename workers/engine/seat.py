@@ -29,6 +29,9 @@ class Seat:
     eval_loss: float | None = None
     eval_accuracy: float | None = None
     saved_step: int | None = None
+    """Whose checkpoint was last handed over to be written and has not been given up, or the one it resumed from."""
+    forgone_step: int = 0
+    """Whose checkpoint was last passed over or given up: it is not due again while training goes on."""
     stopping: EarlyStopping | None = field(init=False)
 
     def __post_init__(self) -> None:
@@ -69,9 +72,15 @@ class Seat:
     @property
     def owes_checkpoint(self) -> bool:
         """Whether a checkpoint is due: at the interval and at the end; once for a step."""
-        if self.step in {0, self.saved_step}:
+        if self.step in {0, self.saved_step, self.forgone_step}:
             return False
         return self.finished or self.step % self.spec.training.checkpoint_interval_steps == 0
+
+    def forgo_checkpoint(self, step: int) -> None:
+        """There will be none of `step`: training goes on without it."""
+        self.forgone_step = max(self.forgone_step, step)
+        if self.saved_step == step:
+            self.saved_step = None
 
     @property
     def next_learning_rate(self) -> float:
