@@ -103,11 +103,6 @@ class TrainingSpec(Frozen):
             )
         return self
 
-    @property
-    def accumulation_steps(self) -> int:
-        """Micro-batches per optimizer step."""
-        return self.batch_size // self.micro_batch_size
-
     def total_steps(self, rows: int) -> int:
         """Optimizer steps for `rows` usable rows; the last batch of an epoch may be short."""
         return self.n_epochs * -(-rows // self.batch_size)
