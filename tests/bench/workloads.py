@@ -131,7 +131,7 @@ def _job(
     for line, length in enumerate(lengths, start=1):
         ids = [chooser.randrange(FIRST_TOKEN, scale.vocab_size) for _ in range(length)]
         prompt = min(length - 1, round(length * (1 - scale.supervised_share)))
-        rows.append(EncodedRow(line, ids, [position >= prompt for position in range(length)]))
+        rows.append(EncodedRow.of(line, ids, [position >= prompt for position in range(length)]))
     fields: dict[str, object] = {"n_epochs": 1, "learning_rate": 1e-3, "batch_size": batch, "micro_batch_size": batch}
     return Job(
         id=f"job-{number:02}",

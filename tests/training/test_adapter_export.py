@@ -36,7 +36,7 @@ def loss_of(model: torch.nn.Module, spec: JobSpec) -> float:
     tokenizer = AutoTokenizer.from_pretrained(spec.base.location)
     nll, count = 0.0, 0
     for row in encode_validation(tokenizer, None, spec.data).rows:
-        ids, mask = torch.tensor([row.input_ids]), torch.tensor(row.loss_mask[1:])
+        ids, mask = torch.tensor([row.input_ids]), torch.tensor(list(row.loss_mask[1:])).bool()
         with torch.no_grad():
             logits = model(input_ids=ids).logits[0, :-1][mask]
         nll += float(torch.nn.functional.cross_entropy(logits, ids[0, 1:][mask], reduction="sum"))

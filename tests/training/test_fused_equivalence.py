@@ -88,7 +88,7 @@ def rows(count: int, mixed: bool, seed: int) -> list[EncodedRow]:
     generator = torch.Generator().manual_seed(seed)
     lengths = [int(torch.randint(6, 40, (), generator=generator)) if mixed else 16 for _ in range(count)]
     tokens = [torch.randint(5, 250, (length,), generator=generator).tolist() for length in lengths]
-    return [EncodedRow(n + 1, ids, [False] * 3 + [True] * (len(ids) - 3)) for n, ids in enumerate(tokens)]
+    return [EncodedRow.of(n + 1, ids, [False] * 3 + [True] * (len(ids) - 3)) for n, ids in enumerate(tokens)]
 
 
 def seat(stepper: Stepper, spec: JobSpec, case: Case, number: int) -> Seat:

@@ -18,7 +18,7 @@ def batch_of(vocabulary: int) -> MicroBatch:
     rows = []
     for line, length in enumerate((9, 4, 7), start=1):
         ids = torch.randint(5, vocabulary, (length,), generator=generator).tolist()
-        rows.append(EncodedRow(line, ids, [position > length // 3 for position in range(length)]))
+        rows.append(EncodedRow.of(line, ids, [position > length // 3 for position in range(length)]))
     return collate(rows, pad_id=0)
 
 

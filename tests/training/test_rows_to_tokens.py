@@ -1,5 +1,6 @@
 """Which tokens carry loss, per format and chat template."""
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -173,8 +174,34 @@ def test_every_unreadable_line_is_reported_with_its_number(tmp_path: Path) -> No
     assert {issue.line for issue in caught.value.issues} == {2, 3}
 
 
+def test_a_row_is_kept_in_five_bytes_a_token() -> None:
+    row = EncodedRow.of(7, [200_000, 5, 6], [True, False, True])
+    assert (row.line, list(row.input_ids), list(row.loss_mask)) == (7, [200_000, 5, 6], [True, False, True])
+    assert row.supervised == 1, "the first token is never predicted"
+    assert memoryview(row.input_ids).nbytes + memoryview(row.loss_mask).nbytes == 5 * 3
+
+
+def test_reading_gives_up_at_the_next_line_and_leaves_no_copy_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    lines = []
+
+    def before_line() -> None:
+        lines.append(len(list(scratch.iterdir())))
+        if len(lines) == 3:
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        encode_training(make_tokenizer(), None, DataSpec(training=make_dataset(tmp_path / "rows.jsonl")), before_line)
+    assert lines == [1, 1, 1]
+    assert list(scratch.iterdir()) == []
+
+
 def test_batches_pad_on_the_right_and_never_supervise_pads_or_the_first_token() -> None:
-    rows = [EncodedRow(1, [5, 6, 7], [True, True, True]), EncodedRow(2, [8], [True])]
+    rows = [EncodedRow.of(1, [5, 6, 7], [True, True, True]), EncodedRow.of(2, [8], [True])]
     batch = collate(rows, pad_id=0)
     assert batch.input_ids.tolist() == [[5, 6, 7], [8, 0, 0]]
     assert batch.attention_mask.tolist() == [[1, 1, 1], [1, 0, 0]]
@@ -191,7 +218,7 @@ def test_the_order_of_rows_depends_on_seed_and_epoch_alone() -> None:
 
 
 def test_evaluation_sees_every_row_once() -> None:
-    rows = [EncodedRow(line, [1] * (line % 4 + 2), [True] * (line % 4 + 2)) for line in range(1, 12)]
+    rows = [EncodedRow.of(line, [1] * (line % 4 + 2), [True] * (line % 4 + 2)) for line in range(1, 12)]
     batches = list(evaluation_batches(rows, 4, pad_id=0))
     assert sorted(line for batch in batches for line in batch.lines) == list(range(1, 12))
     assert sum(batch.supervised for batch in batches) == sum(row.supervised for row in rows)

@@ -98,9 +98,9 @@ def collate(rows: Sequence[EncodedRow], pad_id: int) -> MicroBatch:
     loss_mask = torch.zeros((len(rows), width), dtype=torch.bool)
     for index, row in enumerate(rows):
         length = len(row.input_ids)
-        input_ids[index, :length] = torch.tensor(row.input_ids)
+        input_ids[index, :length] = torch.frombuffer(row.input_ids, dtype=torch.int32)
         attention_mask[index, :length] = 1
-        loss_mask[index, 1:length] = torch.tensor(row.loss_mask[1:], dtype=torch.bool)
+        loss_mask[index, 1:length] = torch.frombuffer(row.loss_mask, dtype=torch.bool)[1:]
     return MicroBatch(
         input_ids,
         attention_mask,

@@ -1,6 +1,8 @@
 """Rows become tokens, once and ahead of training, under an explicit policy for rows that are too long."""
 
+from array import array
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,16 +15,26 @@ from workers.data.reading import ReadRow, read_rows
 
 @dataclass(frozen=True)
 class EncodedRow:
-    """One row as tokens. `loss_mask[t]` says whether predicting token t counts; the first token is never predicted."""
+    """One row as tokens. `loss_mask[t]` says whether predicting token t counts; the first token is never predicted.
+
+    A host keeps all rows of its seats for as long as they train: five bytes a token, where lists took ten times that.
+    """
 
     line: int
-    input_ids: list[int]
-    loss_mask: list[bool]
+    input_ids: "array[int]"
+    """[T] int32."""
+    loss_mask: bytearray
+    """[T] bool, a byte each."""
+
+    @classmethod
+    def of(cls, line: int, input_ids: Sequence[int], loss_mask: Sequence[bool]) -> "EncodedRow":
+        """The row on `line`, packed."""
+        return cls(line, array("i", input_ids), bytearray(bytes(loss_mask)))
 
     @property
     def supervised(self) -> int:
         """Tokens that carry loss."""
-        return sum(self.loss_mask[1:])
+        return self.loss_mask.count(True, 1)
 
 
 @dataclass(frozen=True)
@@ -69,27 +81,27 @@ def _encode(
     kept: list[EncodedRow] = []
     issues: list[RowIssue] = []
     truncated = dropped = 0
-    for read in read_rows(ref, error):
-        before_row()
-        try:
-            ids, mask = encode_row(tokenizer, template, read.row)
-        except TemplateMismatch as problem:
-            issues.append(RowIssue(line=read.line, field="messages", code="chat_template", message=str(problem)))
-            continue
-        if len(ids) > data.max_seq_len:
-            if data.overlength is Overlength.DROP:
-                dropped += 1
+    with closing(read_rows(ref, error, before_row)) as rows:
+        for read in rows:
+            try:
+                ids, mask = encode_row(tokenizer, template, read.row)
+            except TemplateMismatch as problem:
+                issues.append(RowIssue(line=read.line, field="messages", code="chat_template", message=str(problem)))
                 continue
-            if data.overlength is Overlength.ERROR:
-                issues.append(_too_long(read, len(ids), data.max_seq_len))
-                continue
-            truncated += 1
-            ids, mask = ids[: data.max_seq_len], mask[: data.max_seq_len]
-        row = EncodedRow(read.line, ids, mask)
-        if row.supervised:
-            kept.append(row)
-        else:
-            issues.append(_nothing_to_learn(read))
+            if len(ids) > data.max_seq_len:
+                if data.overlength is Overlength.DROP:
+                    dropped += 1
+                    continue
+                if data.overlength is Overlength.ERROR:
+                    issues.append(_too_long(read, len(ids), data.max_seq_len))
+                    continue
+                truncated += 1
+                ids, mask = ids[: data.max_seq_len], mask[: data.max_seq_len]
+            row = EncodedRow.of(read.line, ids, mask)
+            if row.supervised:
+                kept.append(row)
+            else:
+                issues.append(_nothing_to_learn(read))
     if issues:
         raise error(_summary(ref, issues), issues)
     if not kept:

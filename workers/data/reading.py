@@ -1,6 +1,7 @@
 """Read a validated JSONL file again, where it is used, and trust none of it."""
 
 import json
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,32 +21,43 @@ class ReadRow:
     row: Row
 
 
-def read_rows(ref: DatasetRef, error: type[DataError] = DataError) -> list[ReadRow]:
-    """All rows of the file. Raises: StorageUnavailable, and `error` listing every line that does not parse."""
+def read_rows(
+    ref: DatasetRef, error: type[DataError] = DataError, before_line: Callable[[], object] = lambda: None
+) -> Generator[ReadRow]:
+    """The rows of the file, one at a time; `before_line` may raise to give up.
+
+    Raises: StorageUnavailable; after the last line, `error` listing every one that does not parse.
+    """
     with scratch("rows") as folder:
         path = folder / "rows.jsonl"
         fetch_file(ref.uri, path)
         if file_sha256(path) != ref.sha256:
             raise error(f"file {ref.file_id} changed after it was validated; upload it again")
-        return _parse(path, ref, error)
+        yield from _parse(path, ref, error, before_line)
 
 
-def _parse(path: Path, ref: DatasetRef, error: type[DataError]) -> list[ReadRow]:
+def _parse(
+    path: Path, ref: DatasetRef, error: type[DataError], before_line: Callable[[], object]
+) -> Generator[ReadRow]:
     model = ROW_MODELS[ref.format]
-    rows: list[ReadRow] = []
+    rows = 0
     issues: list[RowIssue] = []
     with path.open("rb") as stream:
         for line, raw in enumerate(stream, start=1):
+            before_line()
             if not raw.strip():
                 continue
             try:
-                rows.append(ReadRow(line, model.model_validate(json.loads(raw))))
+                row = model.model_validate(json.loads(raw))
             except ValidationError as problem:
                 issues += row_issues(line, problem)
             except (ValueError, RecursionError):
                 issues.append(RowIssue(line=line, code="invalid_json", message="line is not a JSON object"))
+            else:
+                rows += 1
+                if not issues:  # else the file is refused, and only its other bad lines are of interest
+                    yield ReadRow(line, row)
     if issues:
         raise error(f"file {ref.file_id} has {len(issues)} problem(s) in its rows", issues)
     if not rows:
         raise error(f"file {ref.file_id} has no rows")
-    return rows
