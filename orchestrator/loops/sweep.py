@@ -2,8 +2,7 @@
 
 | state | at its deadline |
 |---|---|
-| VALIDATING | the job fails: its files could not be checked |
-| QUEUED, PAUSED | its owner is told that it still waits, and for what; it holds nothing, so it may |
+| VALIDATING, QUEUED, PAUSED | its owner is told that it still waits, and for what; it holds nothing, so it may |
 | BACKOFF | goes back to the queue, as it does at `not_before` |
 | ADMITTED | the attempt is lost: its host never took it |
 | STARTING | STOPPING(stuck); then the attempt is lost |
@@ -64,6 +63,10 @@ def _act(session: Session, row: JobRow, now: datetime) -> bool:
     return _ACTS[JobState(row.state)](session, row, now)
 
 
+def _validate_on(session: Session, row: JobRow, now: datetime) -> bool:
+    return _go_on(session, row, "Its files still wait to be checked", now)
+
+
 def _wait_on(session: Session, row: JobRow, now: datetime) -> bool:
     return _go_on(session, row, f"Still in the queue: {row.queue_reason or 'no seat was free'}", now)
 
@@ -110,7 +113,7 @@ def _end_host(session: Session, row: JobRow, now: datetime) -> bool:
     return True
 
 
-def _fail(session: Session, row: JobRow, now: datetime) -> bool:
+def _give_up_publishing(session: Session, row: JobRow, now: datetime) -> bool:
     verdict = failed(ErrorCode.INTERNAL, f"It did not get beyond state {row.state} {_in_time(row)}.")
     unasked = (JobRow.registering_at.is_(None),)
     moved = transition(session, JobRef.of(row), verdict.to, verdict.event, now=now, only_if=unasked, **verdict.changes)
@@ -122,12 +125,12 @@ def _in_time(row: JobRow) -> str:
 
 
 _ACTS: Final[Mapping[JobState, Callable[[Session, JobRow, datetime], bool]]] = {
-    JobState.VALIDATING: _fail,
+    JobState.VALIDATING: _validate_on,
     JobState.QUEUED: _wait_on,
     JobState.PAUSED: _rest_on,
     JobState.ADMITTED: _never_taken,
     JobState.STARTING: _never_started,
     JobState.RUNNING: _ran_over,
     JobState.STOPPING: _end_host,
-    JobState.PUBLISHING: _fail,
+    JobState.PUBLISHING: _give_up_publishing,
 }

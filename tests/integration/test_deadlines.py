@@ -10,6 +10,7 @@ from orchestrator.db.job_tables import AttemptRow, JobRow
 from orchestrator.jobs.pause import pause, resume
 from orchestrator.jobs.states import DEADLINE_S, JobState
 from orchestrator.loops.reports import RUNTIME_GRACE_S
+from tests.builders.specs import make_dataset
 from tests.builders.world import World, make_catalogue
 from tests.integration.test_loops import running, submit
 from workers.contract.errors import ErrorCode
@@ -77,11 +78,15 @@ def test_an_attempt_no_host_ever_took_is_lost(world: World):
     assert f"Its host did not take it within {DEADLINE_S[JobState.ADMITTED]} s" in world.messages(job_id)[-1]
 
 
-def test_a_job_that_validates_for_ever_fails(world: World, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("orchestrator.loops.validate._verdict", lambda _row, _now: None)
-    job_id = submit(world, state=JobState.VALIDATING)
-    world.tick(seconds=DEADLINE_S[JobState.VALIDATING] + 1)
-    assert "It did not get beyond state validating" in world.job(job_id).error_message
+def test_a_job_that_nobody_came_to_validate_is_told_so_and_waits_on(world: World):
+    training = make_dataset(world.folder / "train.jsonl")
+    job_id = submit(world, state=JobState.VALIDATING, spec_changes={"training": training})
+    validate, *others = world.steps
+    world.steps = tuple(others)
+    for _ in range(2):
+        world.tick(seconds=DEADLINE_S[JobState.VALIDATING] + 1)
+    assert world.messages(job_id).count("Its files still wait to be checked") == 2
+    assert validate.run_once(world.now) == {"queued": 1}
 
 
 def test_the_next_attempt_has_what_earlier_ones_left_of_the_runtime(world: World):

@@ -8,11 +8,14 @@ from sqlalchemy import event, update
 
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import JobRow
-from orchestrator.jobs.ends import AttemptEnd
+from orchestrator.jobs.ends import AttemptEnd, Verdict
+from orchestrator.jobs.events import EventDraft
 from orchestrator.jobs.states import JobState
 from orchestrator.jobs.transition import JobRef
 from orchestrator.loops.hosts import LOAD_DEADLINE_S
 from orchestrator.loops.reports import RUNTIME_GRACE_S, Seated, end_attempt
+from orchestrator.loops.validate import PATIENCE, ROUNDS, Validate
+from tests.builders.rows import make_tenant
 from tests.builders.specs import make_dataset, sum_rows
 from tests.builders.world import World, make_catalogue
 from tests.integration.test_loops import running, submit
@@ -229,7 +232,7 @@ def test_a_job_another_version_wrote_fails_and_the_others_go_on(world: World, st
     assert all(attempt.ended_at for attempt in world.attempts(unreadable))
 
 
-def test_storage_that_is_away_delays_validation_and_fails_the_job_only_at_its_deadline(
+def test_files_that_storage_does_not_give_fail_their_job_only_after_they_were_asked_for_long_enough(
     world: World, monkeypatch: pytest.MonkeyPatch
 ):
     class EndpointError(Exception):
@@ -240,11 +243,52 @@ def test_storage_that_is_away_delays_validation_and_fails_the_job_only_at_its_de
 
     monkeypatch.setattr("orchestrator.loops.validate.check_files", away)
     job_id = submit(world, state=JobState.VALIDATING)
-    world.tick(3)
+    world.tick(seconds=10 * PATIENCE.total_seconds())  # nobody came to it before
+    world.tick(seconds=10 * PATIENCE.total_seconds())  # and the pass that came to it may have lasted as long
+    world.tick(seconds=PATIENCE.total_seconds())
     assert world.job(job_id).state == JobState.VALIDATING
-    world.tick(seconds=700)
+    world.tick()
     assert world.job(job_id).error_code == ErrorCode.STORAGE_UNAVAILABLE
     assert world.messages(job_id)[-1].startswith("Fine-tuning job failed: The files could not be read")
+
+
+def test_files_of_one_tenant_hold_nobody_else_up_for_more_than_one(world: World, monkeypatch: pytest.MonkeyPatch):
+    busy, modest, newcomer = (make_tenant(world.db) for _ in range(3))
+    checked: list[str] = []
+
+    def check(spec: JobSpec) -> Verdict:
+        if not checked:
+            waiting["n1"] = submit(world, state=JobState.VALIDATING, tenant=newcomer)
+        checked.append(spec.job_id)
+        return Verdict(JobState.QUEUED, EventDraft("Files validated"))
+
+    monkeypatch.setattr("orchestrator.loops.validate.check_files", check)
+    waiting = {name: submit(world, state=JobState.VALIDATING, tenant=busy) for name in ("b1", "b2", "b3")}
+    waiting["m1"] = submit(world, state=JobState.VALIDATING, tenant=modest)
+    world.tick()
+    assert checked == [waiting[name] for name in ("b1", "m1", "b2", "n1", "b3")]
+
+
+def test_files_that_cannot_be_read_do_not_keep_their_owners_others_from_their_turn(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    tenant = make_tenant(world.db)
+    unreadable = [submit(world, state=JobState.VALIDATING, tenant=tenant) for _ in range(ROUNDS + 1)]
+    sound = submit(world, state=JobState.VALIDATING, tenant=tenant)
+
+    def check(spec: JobSpec) -> Verdict:
+        if spec.job_id != sound:
+            raise PermissionError
+        return Verdict(JobState.QUEUED, EventDraft("Files validated"))
+
+    monkeypatch.setattr("orchestrator.loops.validate.check_files", check)
+    validate = Validate(world.db)
+    assert [validate.run_once(world.now) for _ in range(3)] == [
+        {"delayed": ROUNDS},
+        {"delayed": 1, "queued": 1},
+        {"delayed": ROUNDS},
+    ]
+    assert {world.job(job_id).state for job_id in unreadable} == {JobState.VALIDATING}
 
 
 def test_validation_resumes_when_storage_is_back(world: World, monkeypatch: pytest.MonkeyPatch):
