@@ -26,7 +26,7 @@ from orchestrator.leases.holder import this_process
 from orchestrator.leases.role import ROUNDS_PER_TTL, Role
 from orchestrator.logs import configure_logs
 from orchestrator.loops.control import Sequenced, Step, run_until
-from orchestrator.loops.expire import ExpireFiles, ExpireUploads, ForgetDeliveries, ForgetKeys
+from orchestrator.loops.expire import ExpireFiles, ForgetDeliveries, ForgetKeys
 from orchestrator.loops.heed import HeedWishes
 from orchestrator.loops.hosts import TendHosts
 from orchestrator.loops.lead import KeepRole, Led
@@ -41,6 +41,7 @@ from orchestrator.loops.webhooks import DeliverWebhooks
 from orchestrator.registry.port import Registry
 from orchestrator.scheduling.apply import Applier
 from orchestrator.settings import Settings
+from orchestrator.uploads.sweep import SweepUploads
 from orchestrator.webhooks.send import Sender
 
 HOUSEKEEPING_S: Final = 60.0
@@ -98,7 +99,7 @@ def webhooks(db: Database, world: World) -> Sequenced:
 
 def housekeeping(db: Database, world: World) -> Sequenced:
     """What may wait for a minute."""
-    uploads = ExpireUploads(db, world.settings.storage_uri)
+    uploads = SweepUploads(db, world.settings.storage_uri)
     return Sequenced((ExpireFiles(db), uploads, ForgetKeys(db), ForgetDeliveries(db), Retract(db, world.registry)))
 
 

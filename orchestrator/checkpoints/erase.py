@@ -1,6 +1,7 @@
 """Erasing: DELETING -> DELETED, the bytes in between."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
@@ -11,14 +12,15 @@ from orchestrator.checkpoints.prefixes import belongs_to
 from orchestrator.checkpoints.states import CheckpointState
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import CheckpointRow
-from orchestrator.errors import ServiceError
 from orchestrator.files.storage import remove
+from orchestrator.loops.clearing import Clearing
 from orchestrator.loops.counts import Counts
 from workers.contract.failpoints import failpoint
 
 log = structlog.get_logger()
 
 A_PASS: Final = 200
+_CONDEMNED: Final = CheckpointRow.state == CheckpointState.DELETING
 
 
 @dataclass(frozen=True)
@@ -26,29 +28,24 @@ class EraseCheckpoints:
     """Deletes what was condemned, by whomever. Killed before a row is DELETED, the next pass deletes once more."""
 
     db: Database
+    _clearing: Clearing[CheckpointRow] = field(default_factory=lambda: Clearing(A_PASS))
 
     def run_once(self, now: datetime) -> Counts:
         """One checkpoint after the other, oldest first, until storage does not answer."""
-        counts = Counts()
-        condemned = CheckpointRow.state == CheckpointState.DELETING
+        return self._clearing.run(self._due, self._erase, lambda row: row.uri)
+
+    def _due(self, offset: int, limit: int) -> Sequence[CheckpointRow]:
+        query = select(CheckpointRow).where(_CONDEMNED).order_by(CheckpointRow.seq)
         with self.db.read() as session:
-            rows = session.scalars(
-                select(CheckpointRow).where(condemned).order_by(CheckpointRow.seq).limit(A_PASS)
-            ).all()
-        for row in rows:
-            if not belongs_to(row.uri, row.job_id):
-                log.error("checkpoint lies outside its job's prefix and is left alone", job=row.job_id, seq=row.seq)
-                counts["refused"] += 1
-                continue
-            try:
-                remove(row.uri)
-            except ServiceError as error:
-                log.warning("checkpoint not erased", job=row.job_id, error=type(error).__name__)
-                counts["delayed"] += 1
-                break  # the next one would wait for the same time-out
-            failpoint("checkpoints.erased")
-            with self.db.write() as session:
-                this = (CheckpointRow.seq == row.seq, condemned)
-                session.execute(update(CheckpointRow).where(*this).values(state=CheckpointState.DELETED))
-            counts["erased"] += 1
-        return counts
+            return session.scalars(query.offset(offset).limit(limit)).all()
+
+    def _erase(self, row: CheckpointRow) -> Counts:
+        if not belongs_to(row.uri, row.job_id):
+            log.error("checkpoint lies outside its job's prefix and is left alone", job=row.job_id, seq=row.seq)
+            return Counts(refused=1)
+        remove(row.uri)
+        failpoint("checkpoints.erased")
+        with self.db.write() as session:
+            this = (CheckpointRow.seq == row.seq, _CONDEMNED)
+            session.execute(update(CheckpointRow).where(*this).values(state=CheckpointState.DELETED))
+        return Counts(erased=1)

@@ -1,7 +1,7 @@
 """Sweeping: what attempts that are over left in storage and no row speaks for."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from posixpath import basename
 from typing import Final
@@ -14,9 +14,9 @@ from orchestrator.checkpoints.prefixes import belongs_to, children
 from orchestrator.checkpoints.states import CheckpointState, condemn
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import AttemptRow, CheckpointRow, JobRow
-from orchestrator.errors import ServiceError
 from orchestrator.files.storage import remove
 from orchestrator.jobs.states import JobState
+from orchestrator.loops.clearing import Clearing
 from orchestrator.loops.counts import Counts
 from workers.contract.failpoints import failpoint
 
@@ -36,26 +36,25 @@ class SweepAttempts:
 
     db: Database
     after_s: int
+    _clearing: Clearing[tuple[AttemptRow, JobRow]] = field(default_factory=lambda: Clearing(A_PASS))
 
     def run_once(self, now: datetime) -> Counts:
         """One attempt after the other, oldest end first, until storage does not answer."""
-        counts = Counts()
-        over = (AttemptRow.ended_at <= now - timedelta(seconds=self.after_s), AttemptRow.swept_at.is_(None))
-        with self.db.read() as session:
-            query = select(AttemptRow, JobRow).join(JobRow, JobRow.id == AttemptRow.job_id).where(*over)
-            due = session.execute(query.order_by(AttemptRow.ended_at).limit(A_PASS)).all()
-        for attempt, job in due:
-            try:
-                counts["leftovers"] += self._sweep(attempt, job, now)
-            except ServiceError as error:
-                log.warning("attempt not swept", job=job.id, attempt=attempt.number, error=type(error).__name__)
-                counts["delayed"] += 1
-                break
-            counts["swept"] += 1
-        return +counts
+        return self._clearing.run(
+            lambda offset, limit: self._due(now, offset, limit),
+            lambda due: self._sweep(*due, now),
+            lambda due: f"attempt {due[0].number} of {due[1].id}",
+        )
 
-    def _sweep(self, attempt: AttemptRow, job: JobRow, now: datetime) -> int:
-        """Rows first, then bytes, then the mark that it is done. Returns how many leftovers were removed."""
+    def _due(self, now: datetime, offset: int, limit: int) -> list[tuple[AttemptRow, JobRow]]:
+        over = (AttemptRow.ended_at <= now - timedelta(seconds=self.after_s), AttemptRow.swept_at.is_(None))
+        query = select(AttemptRow, JobRow).join(JobRow, JobRow.id == AttemptRow.job_id).where(*over)
+        by_end = query.order_by(AttemptRow.ended_at, AttemptRow.job_id, AttemptRow.number)
+        with self.db.read() as session:
+            return [(attempt, job) for attempt, job in session.execute(by_end.offset(offset).limit(limit))]
+
+    def _sweep(self, attempt: AttemptRow, job: JobRow, now: datetime) -> Counts:
+        """Rows first, then bytes, then the mark that it is done."""
         prefix = _prefix(job, attempt.number)
         with self.db.write() as session:
             _condemn_unwanted(session, attempt, job)
@@ -67,7 +66,7 @@ class SweepAttempts:
         with self.db.write() as session:
             this = (AttemptRow.job_id == attempt.job_id, AttemptRow.number == attempt.number)
             session.execute(update(AttemptRow).where(*this, AttemptRow.ended_at.is_not(None)).values(swept_at=now))
-        return len(left)
+        return Counts(swept=1, leftovers=len(left))
 
 
 def _prefix(job: JobRow, attempt: int) -> str | None:

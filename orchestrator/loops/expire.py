@@ -7,7 +7,6 @@ from orchestrator.db.database import Database
 from orchestrator.files.delete import remove_expired
 from orchestrator.jobs.repeats import forget_keys
 from orchestrator.loops.counts import Counts
-from orchestrator.uploads.sweep import sweep_uploads
 from orchestrator.webhooks.forget import forget_deliveries
 
 
@@ -20,18 +19,6 @@ class ExpireFiles:
     def run_once(self, now: datetime) -> Counts:
         """Remove what is due, unless a live job reads it."""
         return Counts(expired=gone) if (gone := remove_expired(self.db, now)) else Counts()
-
-
-@dataclass(frozen=True)
-class ExpireUploads:
-    """Uploads that nobody completed end, and the parts of all leave storage."""
-
-    db: Database
-    storage_uri: str
-
-    def run_once(self, now: datetime) -> Counts:
-        """Sweep what is due."""
-        return Counts(swept=gone) if (gone := sweep_uploads(self.db, self.storage_uri, now)) else Counts()
 
 
 @dataclass(frozen=True)

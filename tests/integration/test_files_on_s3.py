@@ -12,7 +12,7 @@ from orchestrator.files.upload import NewFile, Shelf, upload
 from orchestrator.uploads.begin import LIFETIME, Depot, NewUpload, begin
 from orchestrator.uploads.complete import CompleteUpload, complete
 from orchestrator.uploads.parts import add_part
-from orchestrator.uploads.sweep import GRACE, sweep_uploads
+from orchestrator.uploads.sweep import GRACE, SweepUploads
 from tests.builders.rows import NOW, make_tenant
 from tests.builders.s3_server import s3_bucket  # noqa: F401  # a fixture
 
@@ -54,7 +54,7 @@ def test_a_file_in_parts_goes_through_a_bucket_and_leaves_no_part_behind(db: Dat
 
     assert file is not None
     assert b"".join(open_content(db, tenant, file.id, NOW).chunks) == CONTENT
-    assert sweep_uploads(db, s3_bucket, NOW + LIFETIME + GRACE) == 1
+    assert SweepUploads(db, s3_bucket).run_once(NOW + LIFETIME + GRACE) == {"swept": 1}
     filesystem, path = fsspec.url_to_fs(s3_bucket)
     filesystem.invalidate_cache()
     assert [key.removeprefix(f"{path}/tenants/{tenant}/") for key in filesystem.find(path)] == [

@@ -2,12 +2,14 @@
 
 from datetime import timedelta
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 from sqlalchemy import select
 
 from orchestrator.checkpoints import erase
+from orchestrator.checkpoints import sweep as attempts
 from orchestrator.checkpoints.erase import EraseCheckpoints
 from orchestrator.checkpoints.prefixes import children
 from orchestrator.checkpoints.retain import RetainCheckpoints
@@ -18,6 +20,8 @@ from orchestrator.db.job_tables import AttemptRow, CheckpointRow, JobRow
 from orchestrator.db.permission_tables import CheckpointPermissionRow
 from orchestrator.db.tables import FileRow
 from orchestrator.errors import StorageDown
+from orchestrator.files import sweep as files
+from orchestrator.files.storage import remove
 from orchestrator.files.sweep import SweepFiles
 from orchestrator.jobs.states import JobState
 from tests.builders.rows import NOW, make_checkpoint, make_file, make_job, make_tenant
@@ -149,6 +153,29 @@ def test_storage_that_is_away_delays_and_keeps_the_rows(db: Database, tmp_path: 
         assert EraseCheckpoints(db).run_once(NOW) == {"delayed": 1}
     assert states(db, job) == {1: DELETING}
     assert EraseCheckpoints(db).run_once(NOW) == {"erased": 1}
+
+
+@pytest.mark.parametrize("room", [erase, attempts, files])
+def test_what_cannot_be_deleted_holds_up_nothing_else(
+    db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: ModuleType
+):
+    stuck, other = [job_with_attempt(db, tmp_path) for _ in range(2)]
+    for job, ago in ((stuck, 2 * DAY), (other, DAY)):
+        saved(db, job, 1, state=DELETING)
+        leftover(job, "a1/step-2")
+        ended(db, job, ago=ago)
+        folder = leftover(job, f"file-of-{job.id}")
+        make_file(db, id=folder.name, deleted_at=NOW - ago, uri=f"{folder.as_uri()}/adapter.safetensors")
+
+    def refuse(uri: str) -> None:
+        if stuck.id in uri:
+            raise StorageDown
+        remove(uri)
+
+    monkeypatch.setattr(room, "remove", refuse)
+    step = {erase: EraseCheckpoints(db), attempts: SweepAttempts(db, 86_400), files: SweepFiles(db)}[room]
+    counts = step.run_once(NOW)
+    assert counts["delayed"] == counts["erased"] + counts["swept"] + counts["files_swept"] == 1
 
 
 def test_a_row_that_points_elsewhere_deletes_nothing(db: Database, tmp_path: Path):

@@ -11,8 +11,11 @@ from sqlalchemy import update
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import JobRow
 from orchestrator.errors import StorageDown
+from orchestrator.files.storage import remove
+from orchestrator.ids import new_id
 from orchestrator.jobs.models import delete_model
 from orchestrator.jobs.states import JobState
+from orchestrator.loops.clearing import IN_A_ROW
 from orchestrator.loops.counts import Counts
 from orchestrator.loops.retract import Retract
 from orchestrator.registry.errors import RegistryRefused, RegistryUnavailable
@@ -42,10 +45,11 @@ class Deleted:
 
     def __init__(self, db: Database, folder: Path) -> None:
         tenant = make_tenant(db)
-        self.folder = folder / tenant.slug
+        job_id = new_id("ftjob-")
+        self.folder = folder / job_id / "a1" / "adapter"
         write_adapter(self.folder)
         adapter = make_manifest(self.folder).model_dump(mode="json")
-        self.slug, self.job = tenant.slug, make_job(db, JobState.SUCCEEDED, tenant, adapter=adapter)
+        self.slug, self.job = tenant.slug, make_job(db, JobState.SUCCEEDED, tenant, id=job_id, adapter=adapter)
         delete_model(db, make_catalogue(), Tenant.of(tenant), self.job.fine_tuned_model or "", NOW)
 
     def is_retracted(self, db: Database) -> bool:
@@ -69,13 +73,15 @@ def test_what_was_deleted_is_removed_and_marked_once(db: Database, tmp_path: Pat
 
 
 def test_a_registry_that_is_away_delays_the_mark(db: Database, tmp_path: Path) -> None:
-    first, second = Deleted(db, tmp_path), Deleted(db, tmp_path)
-    registry = Marks(RegistryUnavailable("away"))
+    models = [Deleted(db, tmp_path) for _ in range(IN_A_ROW + 1)]
+    registry = Marks(*(RegistryUnavailable("away") for _ in range(IN_A_ROW)))
+    retract = Retract(db, registry)
 
-    assert Retract(db, registry).run_once(NOW) == Counts(delayed=1)
-    assert not first.is_retracted(db)
-    assert Retract(db, registry).run_once(NOW) == Counts(retracted=2)
-    assert registry.marked == [first.mark, second.mark]
+    assert retract.run_once(NOW) == Counts(delayed=IN_A_ROW)
+    assert not any(model.is_retracted(db) for model in models)
+    assert retract.run_once(NOW) == Counts(retracted=1)
+    assert retract.run_once(NOW) == Counts(retracted=IN_A_ROW)
+    assert registry.marked == [models[-1].mark, *(model.mark for model in models[:-1])]
 
 
 def test_a_refusal_is_not_repeated_and_holds_up_nobody(db: Database, tmp_path: Path) -> None:
@@ -98,6 +104,30 @@ def test_storage_that_is_away_delays_everything(db: Database, tmp_path: Path, mo
         assert Retract(db, registry).run_once(NOW) == Counts(delayed=1)
     assert (registry.marked, model.is_retracted(db)) == ([], False)
     assert Retract(db, registry).run_once(NOW) == Counts(retracted=1)
+
+
+def test_an_adapter_that_cannot_be_removed_holds_up_no_other(
+    db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stuck, other = Deleted(db, tmp_path), Deleted(db, tmp_path)
+
+    def refuse(uri: str) -> None:
+        if stuck.job.id in uri:
+            raise StorageDown
+        remove(uri)
+
+    monkeypatch.setattr("orchestrator.loops.retract.remove", refuse)
+    assert Retract(db, Marks()).run_once(NOW) == Counts(delayed=1, retracted=1)
+    assert (stuck.is_retracted(db), other.is_retracted(db)) == (False, True)
+
+
+def test_an_adapter_outside_its_jobs_prefix_is_left_alone(db: Database, tmp_path: Path) -> None:
+    model, victim = Deleted(db, tmp_path), tmp_path / "ftjob-of-another" / "a1" / "adapter"
+    write_adapter(victim)
+    with db.write() as session:
+        session.get_one(JobRow, model.job.seq).adapter = {"uri": victim.as_uri()}
+    assert Retract(db, Marks()).run_once(NOW) == Counts(retracted=1)
+    assert victim.exists()
 
 
 def test_a_job_that_was_never_registered_needs_no_mark(db: Database, tmp_path: Path) -> None:

@@ -14,10 +14,11 @@ from orchestrator.db.database import Database
 from orchestrator.db.tables import FileRow
 from orchestrator.db.upload_tables import UploadPartRow, UploadRow
 from orchestrator.errors import InvalidRequest, NotFound, QuotaExceeded, StorageDown, TooLarge
+from orchestrator.files.storage import remove
 from orchestrator.uploads import begin, parts
 from orchestrator.uploads.begin import LIFETIME, Depot, NewUpload
 from orchestrator.uploads.complete import CompleteUpload, complete
-from orchestrator.uploads.sweep import GRACE, sweep_uploads
+from orchestrator.uploads.sweep import GRACE, SweepUploads
 from orchestrator.uploads.views import UploadView
 from tests.builders.rows import NOW, make_tenant
 from tests.builders.stock_client import ROWS
@@ -201,10 +202,10 @@ def test_the_sweep_removes_parts_however_the_upload_ended(desk: Desk) -> None:
     with desk.db.write() as session:
         session.get_one(UploadRow, 4).expires_at = NOW + 2 * LIFETIME
 
-    uri, due = desk.depot.storage_uri, NOW + LIFETIME + GRACE
-    assert sweep_uploads(desk.db, uri, due - timedelta(seconds=1)) == 0
-    assert sweep_uploads(desk.db, uri, due) == 3
-    assert sweep_uploads(desk.db, uri, due) == 0
+    sweep, due = SweepUploads(desk.db, desk.depot.storage_uri), NOW + LIFETIME + GRACE
+    assert sweep.run_once(due - timedelta(seconds=1)) == {}
+    assert sweep.run_once(due) == {"swept": 3}
+    assert sweep.run_once(due) == {}
 
     assert [desk.status(u) for u in (left, cancelled, completed, fresh)] == [
         "expired",
@@ -216,20 +217,24 @@ def test_the_sweep_removes_parts_however_the_upload_ended(desk: Desk) -> None:
     assert desk.count(UploadPartRow) == 1
 
 
-def test_a_sweep_that_storage_stops_goes_on_later(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    upload = desk.begin()
-    desk.send(upload)
-    due = NOW + LIFETIME + GRACE
+def test_parts_that_cannot_be_removed_hold_up_no_other_upload_and_go_later(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload, other = desk.begin(), desk.begin()
+    for sent in (upload, other):
+        desk.send(sent)
+    sweep, due = SweepUploads(desk.db, desk.depot.storage_uri), NOW + LIFETIME + GRACE
 
-    def down(uri: str) -> None:
-        raise StorageDown
+    def stuck(uri: str) -> None:
+        if upload in uri:
+            raise StorageDown
+        remove(uri)
 
-    with monkeypatch.context() as outage:
-        outage.setattr("orchestrator.uploads.sweep.remove", down)
-        with pytest.raises(StorageDown):
-            sweep_uploads(desk.db, desk.depot.storage_uri, due)
+    with monkeypatch.context() as broken:
+        broken.setattr("orchestrator.uploads.sweep.remove", stuck)
+        assert sweep.run_once(due) == {"delayed": 1, "swept": 1}
     assert (desk.status(upload), desk.stored()) == ("expired", ["uploads"])
-    assert sweep_uploads(desk.db, desk.depot.storage_uri, due) == 1
+    assert sweep.run_once(due) == {"swept": 1}
     assert desk.stored() == []
 
 
