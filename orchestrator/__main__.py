@@ -58,6 +58,8 @@ class Loop:
     name: str
     step: Step
     pause_s: float
+    outlasts: bool = False
+    """It goes on until all the others have ended."""
 
 
 @dataclass(frozen=True)
@@ -110,12 +112,14 @@ def clearing(db: Database, settings: Settings) -> Sequenced:
 
 
 def all_loops(role: Role, db: Database, world: World) -> list[Loop]:
-    """Every loop of the process. All but the first act only while the process holds the role."""
+    """Every loop of the process. All but the first act only while the process holds the role, so that one is kept
+    until their last pass is over: nobody else begins what they are about.
+    """
     settings = world.settings
     often_s = settings.loop_interval_s
     control = lambda led: control_steps(led, world.cluster, world.catalogue, settings)  # noqa: E731
     return [
-        Loop("role", KeepRole(role), settings.role_ttl_s / ROUNDS_PER_TTL),
+        Loop("role", KeepRole(role), settings.role_ttl_s / ROUNDS_PER_TTL, outlasts=True),
         Loop("control", Led(role, db, control, pulse=role.pulse), often_s),
         Loop("validate", Led(role, db, lambda led: Sequenced((Validate(led),))), often_s),
         Loop("publish", Led(role, db, lambda led: publishing(led, world)), often_s),
@@ -149,26 +153,31 @@ def main() -> None:
 
 
 def run_loops(loops: Sequence[Loop], stop: threading.Event, clock: Callable[[], datetime] | None = None) -> bool:
-    """Run each in a thread of its own until `stop` is set, by the machine's clock unless another is given.
+    """Run each in a thread of its own until `stop` is set, by the machine's clock unless another is given. Those that
+    outlast the others go on until these have ended.
 
     False: a loop ended by itself. The others are ended too, for whoever watches the process to start it whole again.
     """
     died: list[str] = []
+    alone = threading.Event()
 
     def run(loop: Loop) -> None:
+        until = alone if loop.outlasts else stop
         try:
-            run_until(stop, loop.step, loop.pause_s, clock)
+            run_until(until, loop.step, loop.pause_s, clock)
         finally:
-            if not stop.is_set():
+            if not until.is_set():
                 died.append(loop.name)
                 log.error("loop died", loop=loop.name)
                 stop.set()
 
-    threads = [threading.Thread(target=run, args=(loop,), name=loop.name) for loop in loops]
-    for thread in threads:
+    threads = {loop.name: threading.Thread(target=run, args=(loop,), name=loop.name) for loop in loops}
+    for thread in threads.values():
         thread.start()
-    for thread in threads:
-        thread.join()
+    for loop in sorted(loops, key=lambda loop: loop.outlasts):
+        if loop.outlasts:
+            alone.set()
+        threads[loop.name].join()
     return not died
 
 

@@ -10,6 +10,7 @@ database session: publishing is network work.
 Invariants
 - One tenant is one MLflow workspace, chosen per call in a context variable, never in the process environment.
 - Every step looks for what an earlier try left behind before it creates anything, so a kill between any two steps and
-  a repeat give one run, one logged model and one version. One publisher at a time per job is assumed (its lease).
+  a repeat give one run, one logged model and one version. One publisher at a time per job is the rule (the role's
+  lease); should two meet all the same, both go on with the job's lowest version, and it alone gets the alias.
 - Rows of data sets never reach MLflow; their digests do.
 """

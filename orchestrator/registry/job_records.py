@@ -117,11 +117,24 @@ class JobRecords:
             self.client.log_batch(run.info.run_id, metrics=metrics[start : start + METRICS_PER_BATCH])
 
     def _ensure_version(self, run: "Run", model: "LoggedModel") -> "ModelVersion":
+        """The job's version. Another publisher, thought dead, may make one between our search and ours: all go on with
+        the lowest, and each takes its own away again.
+        """
+        first = self._first_version()
+        if first is not None:
+            return first
+        made = self._create_version(run, model)
+        first = self._first_version() or made
+        if first.version != made.version:
+            self.client.delete_model_version(made.name, str(made.version))
+        return first
+
+    def _first_version(self) -> "ModelVersion | None":
+        named = f"name = '{self.publication.name}' AND {self._by(JOB_ID, ADAPTER_SHA256)}"
+        return min(self.client.search_model_versions(named), key=lambda found: int(found.version), default=None)
+
+    def _create_version(self, run: "Run", model: "LoggedModel") -> "ModelVersion":
         publication = self.publication
-        named = f"name = '{publication.name}' AND {self._by(JOB_ID, ADAPTER_SHA256)}"
-        found = self.client.search_model_versions(named, max_results=1)
-        if found:
-            return found[0]
         return self.client.create_model_version(
             publication.name,
             source=f"models:/{model.model_id}",

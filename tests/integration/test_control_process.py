@@ -133,6 +133,43 @@ def test_files_that_take_long_to_check_hold_up_no_other_loop(
     assert not process.is_alive()
 
 
+def test_the_role_is_kept_until_the_last_pass_of_every_other_loop_is_over(
+    sqlite_db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    checking, release, stop, kept_on = (threading.Event() for _ in range(4))
+
+    class Kept(Role):
+        rounds_after_stop = 0
+
+        def keep(self) -> bool:
+            self.rounds_after_stop += stop.is_set()
+            if self.rounds_after_stop > 1:
+                kept_on.set()
+            return super().keep()
+
+    def check(_spec: JobSpec) -> Verdict:
+        checking.set()
+        release.wait(60)
+        raise OSError("storage gave up")
+
+    monkeypatch.setattr("orchestrator.loops.validate.check_files", check)
+    make_job(sqlite_db, JobState.VALIDATING)
+    world = World(InProcessCluster(ScriptedHost), NoRegistry(), make_catalogue(), make_settings(tmp_path, role_ttl_s=5))
+    role = Kept(sqlite_db, "loops", this_process())
+    process = threading.Thread(target=run_loops, args=(all_loops(role, sqlite_db, world), stop, lambda: NOW))
+    process.start()
+    try:
+        assert checking.wait(60)
+        stop.set()
+        assert kept_on.wait(60)
+        assert role.grant is not None
+    finally:
+        stop.set()
+        release.set()
+        process.join(60)
+    assert not process.is_alive()
+
+
 class NoRegistry:
     """Nothing is published in this test."""
 

@@ -4,7 +4,7 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from mlflow import MlflowClient
@@ -198,6 +198,33 @@ def test_a_kill_after_any_call_and_a_repeat_leave_one_of_each(
     client = MlflowClient(mlflow_server.uri, mlflow_server.uri)
     with ServerWorkspaceContext(slug):
         assert len(client.get_metric_history(run.info.run_id, "train_loss")) == len(CURVE)
+
+
+class Overtaken:
+    """An MLflow client before whose first version somebody else makes one of the same job."""
+
+    def __init__(self, client: MlflowClient) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def create_model_version(self, *args: Any, **kwargs: Any) -> ModelVersion:
+        for _ in range(2):
+            made = self._client.create_model_version(*args, **kwargs)
+        return made
+
+
+def test_of_two_publishers_of_one_job_both_go_on_with_the_first_version(
+    mlflow_server: MlflowServer, tmp_path: Path
+) -> None:
+    publication = make_publication(tmp_path, "tenant-overtaken")
+    registry = MlflowRegistry(mlflow_server.uri, connect=lambda uri: cast(MlflowClient, Overtaken(connect(uri))))
+    registered = registry.publish(publication, tmp_path / "adapter")
+    assert publish(mlflow_server, publication, tmp_path) == registered
+    found = everything(mlflow_server, "tenant-overtaken")
+    assert [str(version.version) for version in found["versions"]] == [registered.version] == ["1"]
+    assert {alias: str(held) for alias, held in found["names"][0].aliases.items()} == {"candidate": "1"}
 
 
 def test_an_older_job_published_late_does_not_take_the_alias_back(mlflow_server: MlflowServer, tmp_path: Path) -> None:
