@@ -31,7 +31,11 @@ def retrieve_model(model: str, tenant: TenantDep, services: ServicesDep) -> Mode
 
 @router.delete("/v1/models/{model:path}", responses=documented(HTTPStatus.NOT_FOUND))
 def delete_model(model: str, tenant: TenantDep, services: ServicesDep) -> DeletedView:
-    """Delete a tuned model."""
+    """Delete a tuned model and every checkpoint of its job, also those you have shared.
+
+    MLflow keeps the record of what was trained, marked as deleted, and its copy of the weights until the operator runs
+    `mlflow gc`; until then, whoever may read the tenant's workspace there can load it by its version.
+    """
     return models.delete_model(services.db, services.catalogue, tenant, model, services.clock())
 
 

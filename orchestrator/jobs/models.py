@@ -8,8 +8,9 @@ from sqlalchemy import ColumnElement, and_, select
 from sqlalchemy.orm import Session
 
 from orchestrator.catalogue.entries import Catalogue, CatalogueBase
+from orchestrator.checkpoints.states import condemn
 from orchestrator.db.database import Database
-from orchestrator.db.job_tables import JobRow
+from orchestrator.db.job_tables import CheckpointRow, JobRow
 from orchestrator.errors import InvalidRequest
 from orchestrator.files.views import DeletedView
 from orchestrator.jobs.adapter import adapter_archive
@@ -95,8 +96,9 @@ def get_model(db: Database, catalogue: Catalogue, tenant: Tenant, model: str) ->
 
 
 def delete_model(db: Database, catalogue: Catalogue, tenant: Tenant, model: str, now: datetime) -> DeletedView:
-    """Delete a tuned model: nobody finds it from now on. Its files and its mark in the registry are the loops' work
-    (`orchestrator.loops.retract`). Raises: NotFound; InvalidRequest for a base.
+    """Delete a tuned model: nobody finds it from now on, nor any checkpoint of its job, shared or not. Its files and
+    its mark in the registry are the loops' work (`orchestrator.loops.retract`). Raises: NotFound; InvalidRequest for a
+    base.
     """
     base = catalogue.base(model)
     if base is not None and tenant.may_use(base.id):
@@ -106,6 +108,7 @@ def delete_model(db: Database, catalogue: Catalogue, tenant: Tenant, model: str,
         if job is None:
             raise no_such_model(model)
         job.model_deleted_at = now
+        condemn(session, CheckpointRow.job_id == job.id)
     return DeletedView(id=model, object="model")
 
 

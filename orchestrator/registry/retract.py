@@ -1,7 +1,8 @@
-"""The mark of a deleted model in MLflow: a tag on its version, and no alias that leads there."""
+"""The mark of a deleted model in MLflow: a tag on its version, no alias that leads there, and no logged model."""
 
+from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from orchestrator.registry.connection import does_not_exist
 
@@ -9,22 +10,35 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 DELETED: Final = "orchard.deleted"
+T = TypeVar("T")
 
 
 def retract_version(client: "MlflowClient", name: str, version: str, deleted_at: datetime) -> None:
-    """Mark the version in the workspace of the context. Deleting it would take away the record of what was trained."""
-    from mlflow.exceptions import MlflowException
+    """Mark the version in the workspace of the context. Deleting it would take away the record of what was trained.
 
-    try:
-        found = client.get_model_version(name, version)
-    except MlflowException as error:
-        if does_not_exist(error):
-            return
-        raise
+    MLflow lists a deleted logged model no more; its files stay where the version points until `mlflow gc` takes them.
+    """
+    found = _unless_gone(lambda: client.get_model_version(name, version))
+    if found is None:
+        return
     client.set_model_version_tag(name, version, DELETED, deleted_at.isoformat())
     for alias in found.aliases:
         if _leads_to(client, name, alias, version):  # a newer version may have taken it meanwhile
             client.delete_registered_model_alias(name, alias)
+    scheme, _, model_id = str(found.source).partition("models:/")
+    if not scheme and model_id:
+        _unless_gone(lambda: client.delete_logged_model(model_id))
+
+
+def _unless_gone(ask: Callable[[], T]) -> T | None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return ask()
+    except MlflowException as error:
+        if does_not_exist(error):
+            return None
+        raise
 
 
 def _leads_to(client: "MlflowClient", name: str, alias: str, version: str) -> bool:

@@ -1,18 +1,22 @@
 """A deleted model leaves storage and is marked in the registry, sooner or later, whatever is down meanwhile."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 from mlflow.utils.workspace_context import ServerWorkspaceContext
-from sqlalchemy import update
+from sqlalchemy import select, update
 
+from orchestrator.checkpoints.states import CheckpointState
 from orchestrator.db.database import Database
-from orchestrator.db.job_tables import JobRow
-from orchestrator.errors import StorageDown
+from orchestrator.db.job_tables import CheckpointRow, JobRow
+from orchestrator.errors import NotFound, StorageDown
 from orchestrator.files.storage import remove
 from orchestrator.ids import new_id
+from orchestrator.jobs.checkpoint_models import find_checkpoint
 from orchestrator.jobs.models import delete_model
 from orchestrator.jobs.states import JobState
 from orchestrator.loops.clearing import IN_A_ROW
@@ -24,7 +28,7 @@ from orchestrator.tenancy.views import Tenant
 from tests.builders.live_api import make_catalogue
 from tests.builders.mlflow_server import MlflowServer
 from tests.builders.publications import make_manifest, make_publication, write_adapter
-from tests.builders.rows import NOW, make_job, make_tenant
+from tests.builders.rows import NOW, make_checkpoint, make_job, make_tenant
 
 
 class Marks:
@@ -43,13 +47,15 @@ class Marks:
 class Deleted:
     """A model whose tenant has deleted it, with an adapter in storage."""
 
-    def __init__(self, db: Database, folder: Path) -> None:
+    def __init__(self, db: Database, folder: Path, steps: Sequence[int] = ()) -> None:
         tenant = make_tenant(db)
         job_id = new_id("ftjob-")
         self.folder = folder / job_id / "a1" / "adapter"
         write_adapter(self.folder)
         adapter = make_manifest(self.folder).model_dump(mode="json")
         self.slug, self.job = tenant.slug, make_job(db, JobState.SUCCEEDED, tenant, id=job_id, adapter=adapter)
+        for step in steps:
+            make_checkpoint(db, self.job, step)
         delete_model(db, make_catalogue(), Tenant.of(tenant), self.job.fine_tuned_model or "", NOW)
 
     def is_retracted(self, db: Database) -> bool:
@@ -70,6 +76,18 @@ def test_what_was_deleted_is_removed_and_marked_once(db: Database, tmp_path: Pat
     assert (registry.marked, model.folder.exists()) == ([model.mark], False)
     with db.read() as session:
         assert session.get_one(JobRow, kept.seq).retracted_at is None
+
+
+def test_the_checkpoints_of_a_deleted_model_go_with_it_and_no_others(db: Database, tmp_path: Path) -> None:
+    kept = make_checkpoint(db, make_job(db, JobState.SUCCEEDED), 2)
+    model = Deleted(db, tmp_path, steps=(1, 2))
+    with db.read() as session:
+        states = dict(session.execute(select(CheckpointRow.id, CheckpointRow.state)).all())
+        for step in (1, 2):
+            with pytest.raises(NotFound):
+                find_checkpoint(session, f"{model.job.fine_tuned_model}:ckpt-step-{step}")
+    assert states.pop(kept.id) == CheckpointState.COMMITTED
+    assert list(states.values()) == [CheckpointState.DELETING] * 2
 
 
 def test_a_registry_that_is_away_delays_the_mark(db: Database, tmp_path: Path) -> None:
@@ -139,7 +157,7 @@ def test_a_job_that_was_never_registered_needs_no_mark(db: Database, tmp_path: P
 
 
 @pytest.mark.slow
-def test_in_mlflow_the_version_stays_with_a_tag_and_without_its_alias(
+def test_in_mlflow_the_version_stays_with_a_tag_and_without_alias_and_weights(
     mlflow_server: MlflowServer, tmp_path: Path
 ) -> None:
     registry, slug = MlflowRegistry(mlflow_server.uri), "tenant-retract"
@@ -153,5 +171,7 @@ def test_in_mlflow_the_version_stays_with_a_tag_and_without_its_alias(
     client = MlflowClient(mlflow_server.uri, mlflow_server.uri)
     with ServerWorkspaceContext(slug):
         version = client.get_model_version(old.name, old.version)
+        with pytest.raises(MlflowException, match="not found"):
+            client.get_logged_model(old.model_id)
     assert version.tags["orchard.deleted"] == NOW.isoformat()
     assert version.aliases == []
