@@ -80,8 +80,9 @@ class Publish:
 
     def _publish(self, row: JobRow, now: datetime) -> str:
         with self.db.read() as session:
-            publication = self._publication(session, row)
-            csv = result_csv(_metric_events(session, row.id))
+            events = _metric_events(session, row.id)
+            publication = self._publication(session, row, events)
+            csv = result_csv(events)
         with tempfile.TemporaryDirectory(prefix="orchard-adapter-") as folder:
             fetch_verified(publication.manifest, Path(folder))
             if not self._begin(row, now):
@@ -128,7 +129,7 @@ class Publish:
             failpoint("publish.before_commit")
         return "published"
 
-    def _publication(self, session: Session, row: JobRow) -> Publication:
+    def _publication(self, session: Session, row: JobRow, events: list[EventRow]) -> Publication:
         tenant = session.get_one(TenantRow, row.tenant_id)
         base = self.catalogue.base(row.base_id)
         holder = session.scalar(_base_folder(row))
@@ -145,7 +146,7 @@ class Publish:
             eval_loss_before=row.eval_loss_before,
             eval_loss_after=row.eval_loss_after,
             best_step=row.best_step,
-            metrics=tuple(_curves(_metric_events(session, row.id))),
+            metrics=tuple(_curves(events)),
             job_url=f"{self.public_url}/v1/fine_tuning/jobs/{row.id}" if self.public_url else None,
         )
 
