@@ -12,7 +12,7 @@ import httpx2
 
 from api.cli.errors import CliError
 from api.cli.exit_codes import ExitCode
-from api.cli.failures import refusal, unreachable
+from api.cli.failures import AWAY, refusal, unreachable
 from api.cli.models import Event, File, IssuedKey, Job, Key, Model, Tenant
 
 Body = dict[str, Any]
@@ -33,8 +33,13 @@ class OrchardClient:
             )
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self.url = url
+        self.has_answered = False
+        """Whether the server has, so that a later silence is an outage and no wrong address."""
         timeout = httpx2.Timeout(60, connect=5)
-        self._http = httpx2.Client(base_url=url, headers=headers, timeout=timeout, transport=transport)
+        hooks = {"response": [self._note_answer]}
+        self._http = httpx2.Client(
+            base_url=url, headers=headers, timeout=timeout, transport=transport, event_hooks=hooks
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -107,13 +112,10 @@ class OrchardClient:
     def stream_events(self, job_id: str) -> Iterator[Event]:
         """Every event, oldest first, and new ones as they happen, until the job is over.
 
-        Raises CliError `unreachable` when the stream breaks off before that.
+        Raises ServerAway when the stream breaks off before that, or stays silent for long: the server pings.
         """
         path = f"/v1/fine_tuning/jobs/{_part(job_id)}/events"
-        with (
-            self._network(),
-            self._http.sse(path, params={"stream": "true"}, timeout=httpx2.Timeout(60, read=None)) as source,
-        ):
+        with self._network(), self._http.sse(path, params={"stream": "true"}) as source:
             if source.response.is_error:
                 source.response.read()
                 raise refusal(source.response)
@@ -216,6 +218,9 @@ class OrchardClient:
             raise refusal(response)
         answer: Body = response.json() if response.content else {}
         return answer
+
+    def _note_answer(self, response: httpx2.Response) -> None:
+        self.has_answered |= response.status_code not in AWAY
 
     @contextmanager
     def _network(self) -> Iterator[None]:

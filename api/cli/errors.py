@@ -19,3 +19,7 @@ class CliError(Exception):
         """`Error (code): message. Try: hint`, on one line."""
         text = f"Error ({self.code}): {' '.join(self.message.split())}"
         return f"{text.rstrip('.')}. Try: {self.hint}" if self.hint else text
+
+
+class ServerAway(CliError):
+    """Nobody answered, or whoever stands before the server did: the same call may work in a moment."""

@@ -5,9 +5,10 @@ from typing import Any
 
 import httpx2
 
-from api.cli.errors import CliError
+from api.cli.errors import CliError, ServerAway
 from api.cli.exit_codes import ExitCode
 
+AWAY = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT})
 HINTS = {
     HTTPStatus.UNAUTHORIZED: "orchard login, or set ORCHARD_API_KEY to a key that is not revoked",
     HTTPStatus.FORBIDDEN: "a key that is allowed to do this; tenants and keys need an admin key (ORCHARD_ADMIN_KEY)",
@@ -28,12 +29,13 @@ def refusal(response: httpx2.Response) -> CliError:
         request_id = response.headers.get("x-request-id", "unknown")
         hint = f"again in a moment; if it stays, tell your operator request id {request_id}"
     code = str(body.get("code") or body.get("type") or f"http_{status}")
-    return CliError(message, code=code, hint=hint, exit_code=_exit_code(status))
+    kind = ServerAway if status in AWAY else CliError
+    return kind(message, code=code, hint=hint, exit_code=_exit_code(status))
 
 
-def unreachable(url: str, error: Exception) -> CliError:
+def unreachable(url: str, error: Exception) -> ServerAway:
     """Nobody answered, or the answer broke off."""
-    return CliError(
+    return ServerAway(
         f"{url} cannot be reached: {error or type(error).__name__}",
         code="unreachable",
         hint="orchard up to start a server here, or set ORCHARD_URL; orchard doctor looks closer",

@@ -1,8 +1,7 @@
 """Events as they happen, across broken connections, and how one is printed."""
 
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 
 import yaml
@@ -10,28 +9,31 @@ from rich.console import Console
 from rich.text import Text
 
 from api.cli.client import OrchardClient
-from api.cli.errors import CliError
+from api.cli.errors import ServerAway
 from api.cli.models import Event
 from api.cli.output import Format
+from api.cli.patience import Patience
 
 STYLES = {"warn": "yellow", "error": "red"}
-RECONNECT_S = 1.0
 
 
-def follow_events(client: OrchardClient, job_id: str, pause: Callable[[float], None] = time.sleep) -> Iterator[Event]:
-    """Each event once, oldest first, until the job is over. A broken stream is opened again. Raises CliError."""
+def follow_events(client: OrchardClient, job_id: str, patience: Patience | None = None) -> Iterator[Event]:
+    """Each event once, oldest first, until the job is over. A broken stream is opened again, with `patience`.
+
+    Raises CliError.
+    """
+    patience = patience or Patience(client)
     seen: set[str] = set()
     while True:
         try:
             for event in client.stream_events(job_id):
+                patience.answered()
                 if event.id not in seen:
                     seen.add(event.id)
                     yield event
             return
-        except CliError as error:
-            if error.code != "unreachable":
-                raise
-        pause(RECONNECT_S)
+        except ServerAway as away:
+            patience.bear(away)
 
 
 def print_event(event: Event, output: Format, out: Console) -> None:

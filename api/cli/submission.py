@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from api.cli.client import OrchardClient
-from api.cli.errors import CliError
+from api.cli.errors import CliError, ServerAway
 from api.cli.exit_codes import ExitCode
 from api.cli.job_file import JobFile, request_body
 from api.cli.models import Job
@@ -19,14 +19,15 @@ def submit(client: OrchardClient, job: JobFile, folder: Path, idempotency_key: s
     """Upload what is local and create the job. Paths are relative to `folder`. A refusal leaves no upload behind.
 
     With an `idempotency_key` a file that was uploaded before is used again: a new id would make another request.
-    Raises CliError.
+    Raises CliError, and OSError when a file cannot be read.
     """
     uploads = _Uploads(client, folder, reuse=idempotency_key is not None)
     try:
         return client.create_job(uploads.body(job), idempotency_key)
-    except CliError as error:
-        if error.code != "unreachable":  # else the job may have been made
-            uploads.discard()
+    except ServerAway:
+        raise  # the job may have been made
+    except (CliError, OSError):
+        uploads.discard()
         raise
 
 

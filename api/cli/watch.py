@@ -8,15 +8,25 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from api.cli.client import OrchardClient
-from api.cli.errors import CliError
+from api.cli.errors import CliError, ServerAway
 from api.cli.exit_codes import ExitCode
 from api.cli.models import Event, Job
+from api.cli.patience import Patience
 
 INTERVAL_S = 1.0
 
 
-def watch_job(client: OrchardClient, job_id: str, pause: Callable[[float], None] = time.sleep) -> Job:
-    """Show the job until it is over, and return it as it ended. Raises CliError."""
+def watch_job(
+    client: OrchardClient,
+    job_id: str,
+    patience: Patience | None = None,
+    pause: Callable[[float], None] = time.sleep,
+) -> Job:
+    """Show the job until it is over, and return it as it ended. A server that goes away is borne with `patience`.
+
+    Raises CliError.
+    """
+    patience = patience or Patience(client)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -29,8 +39,13 @@ def watch_job(client: OrchardClient, job_id: str, pause: Callable[[float], None]
     with Progress(*columns, console=console, disable=not sys.stderr.isatty()) as progress:
         bar = progress.add_task(job_id, total=None, loss="-")
         while True:
-            job = client.job(job_id)
-            for event in _news(client, job_id, seen):
+            try:
+                job, news = client.job(job_id), _news(client, job_id, seen)
+            except ServerAway as away:
+                patience.bear(away)
+                continue
+            patience.answered()
+            for event in news:
                 if event.train_loss is not None:
                     progress.update(bar, loss=f"{event.train_loss:.4f}")
                 if event.type == "message" or progress.disable:

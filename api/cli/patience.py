@@ -1,0 +1,46 @@
+"""`Patience`: how a command that follows a job bears with a server that is away, while the job trains on."""
+
+import time
+from collections.abc import Callable
+
+from api.cli.client import OrchardClient
+from api.cli.errors import ServerAway
+from api.cli.output import say
+
+RECONNECT_S = 1.0
+GIVE_UP_S = 600.0  # an API that is restarted or migrated is back before
+
+
+class Patience:
+    """Waits between tries for as long as an outage may last. The first contact must succeed: the address may be wrong.
+
+    An outage is said once, when a second try has failed too; a connection that a proxy cut is back by then.
+    """
+
+    def __init__(
+        self,
+        client: OrchardClient,
+        pause: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client = client
+        self._pause = pause
+        self._clock = clock
+        self._away_since: float | None = None
+        self._said = False
+
+    def answered(self) -> None:
+        """The server is there; an outage, if there was one, is over."""
+        self._away_since, self._said = None, False
+
+    def bear(self, away: ServerAway) -> None:
+        """Wait until the next try. Raises `away` when there was no contact yet, or none for `GIVE_UP_S`."""
+        now = self._clock()
+        since = now if self._away_since is None else self._away_since
+        if not self._client.has_answered or now - since >= GIVE_UP_S:
+            raise away
+        if self._away_since is not None and not self._said:
+            self._said = True
+            say(f"{away.message.rstrip('.')}. The job is not touched by this; trying for {GIVE_UP_S / 60:.0f} minutes.")
+        self._away_since = since
+        self._pause(RECONNECT_S)
