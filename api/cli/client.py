@@ -1,20 +1,24 @@
 """A thin client of the HTTP API: one method per call, answers as models, failures as `CliError`."""
 
+import json
 import uuid
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
 import httpx2
+from pydantic import ValidationError
 
 from api.cli.errors import CliError
 from api.cli.exit_codes import ExitCode
-from api.cli.failures import AWAY, refusal, unreachable
-from api.cli.models import Event, File, IssuedKey, Job, Key, Model, Tenant
+from api.cli.failures import AWAY, no_orchard, refusal, unreachable
+from api.cli.models import Answer, Event, File, IssuedKey, Job, Key, Model, Page, Tenant
 
+AnswerT = TypeVar("AnswerT", bound=Answer)
 Body = dict[str, Any]
 RETRIED = frozenset({408, 429, 502, 503, 504})
 PAGE = 100
@@ -50,22 +54,20 @@ class OrchardClient:
         self._http.close()
 
     def upload(self, path: Path) -> File:
-        """Store a JSONL file; the server checks every line of it."""
+        """Store a JSONL file; the server checks every line of it. Raises OSError, too."""
         with path.open("rb") as file:
-            answer = self.send("POST", "/v1/files", data={"purpose": "fine-tune"}, files={"file": (path.name, file)})
-        return File.model_validate(answer)
+            form = {"data": {"purpose": "fine-tune"}, "files": {"file": (path.name, file)}}
+            return self.one(File, "POST", "/v1/files", **form)
 
     def files(self) -> list[File]:
         """The tenant's files, newest first."""
-        return [File.model_validate(item) for item in self.pages("/v1/files", limit=10_000)]
+        return self.some(File, "/v1/files", limit=10_000)
 
     def file_report(self, file_id: str) -> str:
         """What is wrong with a file, one complaint a line."""
         with self._network():
             response = self._http.get(f"/v1/x/files/{_part(file_id)}/report")
-        if response.is_error:
-            raise refusal(response)
-        return response.text
+        return _answered(response).text
 
     def delete_file(self, file_id: str) -> None:
         """Remove an uploaded file."""
@@ -74,7 +76,7 @@ class OrchardClient:
     def create_job(self, body: Body, idempotency_key: str | None = None) -> Job:
         """Create a job. The same `idempotency_key` twice is one job, so the call is retried when the network fails."""
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
-        return Job.model_validate(self.send("POST", "/v1/fine_tuning/jobs", json=body, headers=headers))
+        return self.one(Job, "POST", "/v1/fine_tuning/jobs", json=body, headers=headers)
 
     def estimate(self, body: Body) -> Body:
         """What `body` would become: resolved numbers, steps and memory. Nothing is created."""
@@ -82,23 +84,23 @@ class OrchardClient:
 
     def job(self, job_id: str) -> Job:
         """One job."""
-        return Job.model_validate(self.send("GET", f"/v1/fine_tuning/jobs/{_part(job_id)}"))
+        return self.one(Job, "GET", f"/v1/fine_tuning/jobs/{_part(job_id)}")
 
     def jobs(self, limit: int) -> list[Job]:
         """The newest jobs, newest first."""
-        return [Job.model_validate(item) for item in self.pages("/v1/fine_tuning/jobs", limit)]
+        return self.some(Job, "/v1/fine_tuning/jobs", limit)
 
     def cancel(self, job_id: str) -> Job:
         """Ask for a job to stop."""
-        return Job.model_validate(self.send("POST", f"/v1/fine_tuning/jobs/{_part(job_id)}/cancel"))
+        return self.one(Job, "POST", f"/v1/fine_tuning/jobs/{_part(job_id)}/cancel")
 
     def pause(self, job_id: str) -> Job:
         """Ask a job to give its seat up after its step, with a checkpoint."""
-        return Job.model_validate(self.send("POST", f"/v1/fine_tuning/jobs/{_part(job_id)}/pause"))
+        return self.one(Job, "POST", f"/v1/fine_tuning/jobs/{_part(job_id)}/pause")
 
     def resume(self, job_id: str) -> Job:
         """Ask a paused job to go on."""
-        return Job.model_validate(self.send("POST", f"/v1/fine_tuning/jobs/{_part(job_id)}/resume"))
+        return self.one(Job, "POST", f"/v1/fine_tuning/jobs/{_part(job_id)}/resume")
 
     def why(self, job_id: str) -> Body:
         """What keeps a job from going on."""
@@ -107,7 +109,7 @@ class OrchardClient:
     def events(self, job_id: str, limit: int) -> list[Event]:
         """The newest events of a job, newest first."""
         path = f"/v1/fine_tuning/jobs/{_part(job_id)}/events"
-        return [Event.model_validate(item) for item in self.pages(path, limit)]
+        return self.some(Event, path, limit)
 
     def stream_events(self, job_id: str) -> Iterator[Event]:
         """Every event, oldest first, and new ones as they happen, until the job is over.
@@ -116,18 +118,16 @@ class OrchardClient:
         """
         path = f"/v1/fine_tuning/jobs/{_part(job_id)}/events"
         with self._network(), self._http.sse(path, params={"stream": "true"}) as source:
-            if source.response.is_error:
-                source.response.read()
-                raise refusal(source.response)
+            _answered(source.response)
             for message in source:
                 if message.event == "end":
                     return
-                yield Event.model_validate(message.json())
+                yield self._checked(Event, self._object(message.data))
             raise unreachable(self.url, ConnectionError("the stream of events broke off"))
 
     def models(self) -> list[Model]:
         """Bases and the tenant's adapters."""
-        return [Model.model_validate(item) for item in self.pages("/v1/models", limit=10_000)]
+        return self.some(Model, "/v1/models", limit=10_000)
 
     def adapter(self, job_id: str) -> AbstractContextManager[Iterator[bytes]]:
         """The bytes of a job's adapter, a tar archive."""
@@ -140,10 +140,7 @@ class OrchardClient:
     @contextmanager
     def _download(self, path: str) -> Iterator[Iterator[bytes]]:
         with self._network(), self._http.stream("GET", path, timeout=httpx2.Timeout(60, read=300)) as response:
-            if response.is_error:
-                response.read()
-                raise refusal(response)
-            yield response.iter_bytes()
+            yield _answered(response).iter_bytes()
 
     def whoami(self) -> Body:
         """Whose key this is."""
@@ -152,11 +149,15 @@ class OrchardClient:
     def is_ready(self) -> bool:
         """Whether the server can do its work: its `/readyz`."""
         with self._network():
-            return not self._http.get("/readyz").is_error
+            response = self._http.get("/readyz")
+        if response.status_code == HTTPStatus.SERVICE_UNAVAILABLE:
+            return False
+        self._object(_answered(response).content)
+        return True
 
     def tenants(self) -> list[Tenant]:
         """All tenants (operator)."""
-        return [Tenant.model_validate(item) for item in self.pages("/v1/admin/tenants", limit=10_000)]
+        return self.some(Tenant, "/v1/admin/tenants", limit=10_000)
 
     def create_tenant(
         self, slug: str, name: str, allowed_bases: list[str] | None = None, weight: int | None = None
@@ -164,20 +165,20 @@ class OrchardClient:
         """A new tenant (operator). None: all bases, the server's default weight."""
         given = {"allowed_bases": allowed_bases, "weight": weight}
         body: Body = {"slug": slug, "name": name} | {key: value for key, value in given.items() if value is not None}
-        return Tenant.model_validate(self.send("POST", "/v1/admin/tenants", json=body))
+        return self.one(Tenant, "POST", "/v1/admin/tenants", json=body)
 
     def update_tenant(self, tenant: str, weight: int) -> Tenant:
         """Change a tenant (operator)."""
-        return Tenant.model_validate(self.send("POST", f"/v1/admin/tenants/{_part(tenant)}", json={"weight": weight}))
+        return self.one(Tenant, "POST", f"/v1/admin/tenants/{_part(tenant)}", json={"weight": weight})
 
     def keys(self, tenant: str) -> list[Key]:
         """The keys of a tenant, without their secrets (operator)."""
-        return [Key.model_validate(item) for item in self.pages(f"/v1/admin/tenants/{_part(tenant)}/keys", 10_000)]
+        return self.some(Key, f"/v1/admin/tenants/{_part(tenant)}/keys", 10_000)
 
     def create_key(self, tenant: str, name: str) -> IssuedKey:
         """A new key of a tenant; its secret is in this answer and nowhere else (operator)."""
         path = f"/v1/admin/tenants/{_part(tenant)}/keys"
-        return IssuedKey.model_validate(self.send("POST", path, json={"name": name}))
+        return self.one(IssuedKey, "POST", path, json={"name": name})
 
     def revoke_key(self, tenant: str, key_id: str) -> None:
         """End a key (operator)."""
@@ -193,16 +194,16 @@ class OrchardClient:
         left = limit
         while left > 0:
             params = {"limit": min(left, PAGE)} | ({"after": after} if after else {})
-            page = self.send("GET", path, params=params)
-            items: list[Body] = page.get("data", [])[:left]
+            page = self.one(Page, "GET", path, params=params)
+            items = page.data[:left]
             yield from items
             left -= len(items)
-            if not items or not page.get("has_more"):
+            if not items or not page.has_more:
                 return
-            after = items[-1]["id"]
+            after = str(items[-1].get("id"))
 
     def send(self, method: str, path: str, **arguments: Any) -> Body:
-        """One call, repeated while the network fails if that is harmless. Returns the JSON of the answer."""
+        """One call, repeated while the network fails if that is harmless. Returns the JSON object of the answer."""
         import stamina
         from stamina.instrumentation import set_on_retry_hooks
 
@@ -214,10 +215,30 @@ class OrchardClient:
                     response = self._http.request(method, path, **arguments)
                     if response.status_code in RETRIED and response.headers.get("x-should-retry") != "false":
                         response.raise_for_status()
-        if response.is_error:
-            raise refusal(response)
-        answer: Body = response.json() if response.content else {}
-        return answer
+        return self._object(_answered(response).content or b"{}")
+
+    def one(self, kind: type[AnswerT], method: str, path: str, **arguments: Any) -> AnswerT:
+        """`send`, and its answer as a `kind`."""
+        return self._checked(kind, self.send(method, path, **arguments))
+
+    def some(self, kind: type[AnswerT], path: str, limit: int) -> list[AnswerT]:
+        """`pages`, and each item as a `kind`."""
+        return [self._checked(kind, item) for item in self.pages(path, limit)]
+
+    def _checked(self, kind: type[AnswerT], content: Body) -> AnswerT:
+        try:
+            return kind.model_validate(content)
+        except ValidationError as error:
+            raise no_orchard(self.url, f"JSON of another shape ({_first(error)})") from error
+
+    def _object(self, text: bytes | str) -> Body:
+        try:
+            content = json.loads(text)
+        except ValueError as error:  # bytes that are no UTF-8 are one, too
+            raise no_orchard(self.url, "no JSON") from error
+        if not isinstance(content, dict):
+            raise no_orchard(self.url, "JSON of another shape")
+        return content
 
     def _note_answer(self, response: httpx2.Response) -> None:
         self.has_answered |= response.status_code not in AWAY
@@ -228,13 +249,32 @@ class OrchardClient:
             yield
         except httpx2.HTTPStatusError as error:
             raise refusal(error.response) from error
-        except (httpx2.TransportError, httpx2.InvalidURL, httpx2.SSEError) as error:
+        except httpx2.SSEError as error:
+            raise no_orchard(self.url, "no stream of events") from error
+        except (httpx2.TransportError, httpx2.InvalidURL) as error:
             raise unreachable(self.url, error) from error
 
 
 def _is_transient(error: Exception) -> bool:
     wrong_address = isinstance(error, httpx2.UnsupportedProtocol | httpx2.LocalProtocolError)
     return isinstance(error, httpx2.TransportError | httpx2.HTTPStatusError) and not wrong_address
+
+
+def _answered(response: httpx2.Response) -> httpx2.Response:
+    """The response, if it is what was asked for. Raises CliError for a refusal or a redirect."""
+    if response.is_success:
+        return response
+    response.read()
+    if response.is_error:
+        raise refusal(response)
+    target = response.headers.get("location", "nowhere")
+    raise no_orchard(str(response.request.url), f"{response.status_code} and points to {target}")
+
+
+def _first(error: ValidationError) -> str:
+    detail = error.errors()[0]
+    field = ".".join(str(part) for part in detail["loc"])
+    return f"{field}: {detail['msg']}" if field else detail["msg"]
 
 
 def _part(text: str) -> str:

@@ -9,6 +9,8 @@ from api.cli.errors import CliError, ServerAway
 from api.cli.exit_codes import ExitCode
 
 AWAY = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT})
+NO_SUCH_ROUTE = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED})
+ADDRESS = "check the address: --url, ORCHARD_URL or the profile; orchard doctor says which is in use"
 HINTS = {
     HTTPStatus.UNAUTHORIZED: "orchard login, or set ORCHARD_API_KEY to a key that is not revoked",
     HTTPStatus.FORBIDDEN: "a key that is allowed to do this; tenants and keys need an admin key (ORCHARD_ADMIN_KEY)",
@@ -21,6 +23,8 @@ def refusal(response: httpx2.Response) -> CliError:
     """What the server answered with a 4xx or 5xx, in OpenAI's error shape or not."""
     body = _error_body(response)
     status = response.status_code
+    if status in NO_SUCH_ROUTE and not body:
+        return no_orchard(str(response.request.url), f"{status} {response.reason_phrase}")
     message = str(body.get("message") or f"the server answered {status} {response.reason_phrase}")
     if parameter := body.get("param"):
         message = f"{message.rstrip('.')} (field {parameter})." if str(parameter) not in message else message
@@ -31,6 +35,11 @@ def refusal(response: httpx2.Response) -> CliError:
     code = str(body.get("code") or body.get("type") or f"http_{status}")
     kind = ServerAway if status in AWAY else CliError
     return kind(message, code=code, hint=hint, exit_code=_exit_code(status))
+
+
+def no_orchard(url: str, answer: str) -> CliError:
+    """Somebody answered, who cannot be the server: a proxy's page, or what listens on another port."""
+    return CliError(f"{url} is not an Orchard server: it answered {answer}", code="not_orchard", hint=ADDRESS)
 
 
 def unreachable(url: str, error: Exception) -> ServerAway:

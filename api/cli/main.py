@@ -2,7 +2,7 @@
 
 import os
 import sys
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -15,15 +15,24 @@ from api.cli.session import Session
 
 
 class OrchardGroup(TyperGroup):
-    """Shows a CliError as its one line and ends with its exit code."""
+    """Shows a CliError, or what the system refuses, as one line and ends with its exit code."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         try:
             return super().invoke(ctx)
         except CliError as error:
-            say(error.line())
-            raise typer.Exit(int(error.exit_code)) from None
+            self._end(error)
+        except BrokenPipeError:
+            raise  # no failure: whoever reads has seen enough
+        except OSError as error:
+            about = f"{error.filename}: {error.strerror}" if error.filename else str(error) or type(error).__name__
+            self._end(CliError(about, code="os_error", hint="check the path, its permissions and the space left"))
+
+    @staticmethod
+    def _end(error: CliError) -> NoReturn:
+        say(error.line())
+        raise typer.Exit(int(error.exit_code)) from None
 
 
 app = typer.Typer(

@@ -13,6 +13,29 @@ class Answer(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
 
+class Page(Answer):
+    """A part of a list."""
+
+    data: list[dict[str, Any]]
+    has_more: bool = False
+
+
+class UsageTime(Answer):
+    """What was used in one hour or day."""
+
+    start_time: int
+    end_time: int
+    results: list[dict[str, Any]]
+
+
+class UsagePage(Answer):
+    """A part of the usage; `next_page` is the `start` of the next."""
+
+    data: list[UsageTime]
+    has_more: bool = False
+    next_page: int | str | None = None
+
+
 class FileDetails(Answer):
     """The `x_orchard` part of a file."""
 

@@ -15,7 +15,7 @@ def unpack(chunks: Iterator[bytes], target: Path, top: str | None = None) -> lis
 
     The archive's one top folder is left out of the paths; it must be called `top`, if that is given.
     Members that leave the folder, links out of it and devices are refused (PEP 706, filter "data"). Nothing is left
-    behind when the stream breaks. Raises CliError.
+    behind when the stream breaks. Raises CliError, and OSError when the disk is full or the folder not writable.
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise CliError(f"{target} exists and is not empty", code="target_exists", hint="name a new folder")

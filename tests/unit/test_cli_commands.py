@@ -1,7 +1,9 @@
+import errno
 import hashlib
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -180,6 +182,74 @@ def test_an_address_without_http_is_not_tried_again(capfd):
     assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
     assert "protocol" in result.stderr
     assert capfd.readouterr().err == ""
+
+
+STRANGERS = {
+    "a proxy's page": httpx2.Response(200, text="<html>Sign in</html>"),
+    "another shape": httpx2.Response(200, json={"hello": "world"}),
+    "a list": httpx2.Response(200, json=["hello"]),
+    "bytes": httpx2.Response(200, content=b"\xff\xfe\x00"),
+    "a redirect": httpx2.Response(301, headers={"location": "https://lab.example/"}),
+    "no such page": httpx2.Response(404, text="<html>Not found</html>"),
+}
+
+
+@pytest.mark.parametrize("answer", STRANGERS.values(), ids=STRANGERS)
+@pytest.mark.parametrize("command", [["jobs"], ["show", "ftjob-1"], ["logs", "-f", "ftjob-1"], ["usage"]], ids=" ".join)
+def test_whoever_is_no_orchard_server_is_called_so_in_one_line_with_the_address(orchard, api, command, answer):
+    api.routes = dict.fromkeys(
+        (f"GET {JOBS}", f"GET {JOBS}/ftjob-1", f"GET {JOBS}/ftjob-1/events", "GET /v1/usage"), answer
+    )
+    result = orchard("--url", "http://lab", *command)
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1)
+    assert result.stderr.startswith("Error (not_orchard): http://lab")
+    assert "is not an Orchard server" in result.stderr
+
+
+def test_doctor_does_not_take_any_page_for_a_server(orchard, api):
+    api.routes = {"GET /readyz": httpx2.Response(200, text="<html>")}
+    verdicts = {check["name"]: check["verdict"] for check in json.loads(orchard("doctor", "-o", "json").stdout)}
+    assert verdicts["server"] == "bad"
+
+
+def test_a_file_that_may_not_be_read_is_one_line_and_leaves_no_upload_behind(orchard, api, tmp_path, monkeypatch):
+    train, locked = tmp_path / "train.jsonl", tmp_path / "locked.jsonl"
+    for path in (train, locked):
+        path.write_text("{}\n")
+    api.routes = {"POST /v1/files": stored(), "DELETE /v1/files/file-1": {"deleted": True}}
+    _refuse_to_open(monkeypatch, locked)
+    result = orchard("submit", "--file", str(train), "--validation-file", str(locked), "--model", "tiny")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1].startswith(f"Error (os_error): {locked}: Permission denied. Try: ")
+    assert (api.requests[-1].method, api.requests[-1].url.path) == ("DELETE", "/v1/files/file-1")
+
+
+def _refuse_to_open(monkeypatch, locked):
+    """Root may read whatever its mode, and tests run as root, too."""
+    opened = Path.open
+
+    def refuse(path, *args, **kwargs):
+        if path == locked:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", refuse)
+
+
+def test_a_download_to_where_no_folder_can_be_is_one_line(orchard, api, tmp_path):
+    (tmp_path / "file").touch()
+    api.routes = {f"GET {JOBS}/ftjob-1/adapter": httpx2.Response(200, content=b"")}
+    result = orchard("download", "ftjob-1", "file/out")
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert result.stderr.startswith("Error (os_error): ")
+
+
+def test_a_reader_that_has_seen_enough_is_no_failure(orchard, api):
+    def leave(request):
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    api.routes = {f"GET {JOBS}": leave}
+    assert "Error" not in orchard("jobs").output
 
 
 def test_jobs_follow_the_pages_up_to_the_limit(orchard, api):

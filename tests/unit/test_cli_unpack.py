@@ -1,3 +1,4 @@
+import errno
 import io
 import tarfile
 
@@ -61,3 +62,13 @@ def test_a_folder_with_files_in_it_is_not_overwritten(tmp_path):
         unpack(chunks(archive(("ftjob-1/mine", b"2"))), tmp_path, "ftjob-1")
     assert caught.value.code == "target_exists"
     assert (tmp_path / "mine").read_text() == "keep"
+
+
+def test_a_full_disk_is_passed_on_and_leaves_nothing_behind(tmp_path):
+    def until_full():
+        yield archive(("ftjob-1/good", b"12345" * 500))[:900]
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        unpack(until_full(), tmp_path / "inner" / "out", "ftjob-1")
+    assert list((tmp_path / "inner").iterdir()) == []

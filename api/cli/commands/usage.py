@@ -63,11 +63,13 @@ def usage(
 
 def _lines(client: "OrchardClient", path: str, question: dict[str, Any]) -> "Iterator[Body]":
     """One line a result; times without any have none."""
+    from api.cli.models import UsagePage
+
     while True:
-        page = client.send("GET", path, params=question)
-        for bucket in page.get("data", []):
-            for result in bucket["results"]:
-                yield {"start_at": bucket["start_time"], "end_at": bucket["end_time"], **result}
-        if not page.get("has_more"):
+        page = client.one(UsagePage, "GET", path, params=question)
+        for bucket in page.data:
+            for result in bucket.results:
+                yield {"start_at": bucket.start_time, "end_at": bucket.end_time, **result}
+        if not page.has_more:
             return
-        question = question | {"start": page["next_page"]}
+        question = question | {"start": page.next_page}
