@@ -51,11 +51,12 @@ class _Uploads:
 
     def body(self, job: JobFile) -> dict[str, Any]:
         """The create request, its files uploaded. All paths are checked before anything is sent."""
-        names = [name for name in (job.training_file, job.validation_file) if name is not None]
-        for name in names:
-            self._check(name)
-        ids = [self._file_id(name) for name in names]
-        return request_body(job, ids[0], ids[1] if len(ids) > 1 else None)
+        for name in (job.training_file, job.validation_file):
+            if name is not None:
+                self._check(name)
+        training = self._file_id(job.training_file, "training_file")
+        validation = self._file_id(job.validation_file, "validation_file") if job.validation_file else None
+        return request_body(job, training, validation)
 
     def discard(self) -> None:
         """Delete what was uploaded. A file that a job uses stays."""
@@ -73,7 +74,7 @@ class _Uploads:
                 exit_code=ExitCode.USAGE,
             )
 
-    def _file_id(self, name: str) -> str:
+    def _file_id(self, name: str, field: str) -> str:
         path = self._folder / name
         if not path.is_file():
             return name
@@ -86,7 +87,7 @@ class _Uploads:
             say(self._client.file_report(file.id).rstrip())
             raise CliError(
                 f"{path.name} has bad lines: {file.status_details}",
-                code="invalid_training_file",
+                code=f"invalid_{field}",
                 hint="correct the lines named above; each must be one JSON object of one format",
             )
         return file.id

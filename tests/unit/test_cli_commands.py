@@ -83,7 +83,19 @@ def test_a_file_with_bad_lines_is_reported_and_no_job_is_made(orchard, api, tmp_
     result = orchard("submit", "--file", "train.jsonl", "--model", "tiny")
     assert result.exit_code == 1
     assert "line 1: no JSON" in result.stderr
+    assert "Error (invalid_training_file): train.jsonl" in result.stderr
     assert api.sent(f"POST {JOBS}") == []
+
+
+def test_a_bad_validation_file_is_called_one(orchard, api, tmp_path):
+    (tmp_path / "train.jsonl").write_text("{}\n")
+    (tmp_path / "check.jsonl").write_text("{\n")
+    api.routes = {
+        "POST /v1/files": [stored(), stored(status="error", details="1 bad line")],
+        "GET /v1/x/files/file-1/report": httpx2.Response(200, text="line 1: no JSON\n"),
+    }
+    result = orchard("submit", "--file", "train.jsonl", "--validation-file", "check.jsonl", "--model", "tiny")
+    assert "Error (invalid_validation_file): check.jsonl" in result.stderr
 
 
 def test_a_refused_submission_leaves_no_upload_behind(orchard, api, tmp_path):
