@@ -1,20 +1,11 @@
 """OpenAI's list envelope."""
 
 from collections.abc import Sequence
-from typing import Generic, Literal, Protocol, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from pydantic import BaseModel
 
 from orchestrator.paging import Page
-
-
-class HasId(Protocol):
-    """Anything with an id."""
-
-    @property
-    def id(self) -> str:
-        """The id."""
-
 
 T = TypeVar("T", bound=BaseModel)
 

@@ -14,33 +14,23 @@ from starlette.datastructures import FormData, UploadFile
 from api.auth import TenantDep
 from api.errors import documented
 from api.listing import Listing, listing
+from api.multipart import MAX_FIELD_BYTES, file_field, file_part, form_body
 from api.services import ServicesDep
-from orchestrator.errors import InvalidRequest
 from orchestrator.files import delete, queries
 from orchestrator.files.upload import NewFile, upload
 from orchestrator.files.views import DeletedView, FileView
 from orchestrator.paging import Window
 
 router = APIRouter(tags=["files"])
-_FORM = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file", "purpose"],
-                    "properties": {
-                        "file": {"type": "string", "format": "binary", "description": "JSONL, one object a line"},
-                        "purpose": {"type": "string", "enum": ["fine-tune"]},
-                        "expires_after[anchor]": {"type": "string", "enum": ["created_at"]},
-                        "expires_after[seconds]": {"type": "integer", "minimum": 3600, "maximum": 2592000},
-                    },
-                }
-            }
-        },
-    }
-}
+_FORM = form_body(
+    {
+        "file": file_field("JSONL, one object a line"),
+        "purpose": {"type": "string", "enum": ["fine-tune"]},
+        "expires_after[anchor]": {"type": "string", "enum": ["created_at"]},
+        "expires_after[seconds]": {"type": "integer", "minimum": 3600, "maximum": 2592000},
+    },
+    required=["file", "purpose"],
+)
 _BYTES: dict[int | str, dict[str, Any]] = {
     200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
 }
@@ -54,14 +44,8 @@ async def create_file(request: Request, tenant: TenantDep, services: ServicesDep
 
     The body is read here and not by a parameter, so that nobody uploads before the key is checked.
     """
-    async with request.form(max_files=1, max_fields=8, max_part_size=4_096) as form:
-        file = form.get("file")
-        if not isinstance(file, UploadFile):
-            raise InvalidRequest(
-                "Missing required parameter: 'file'. Send multipart/form-data with a file part of that name.",
-                param="file",
-                code="missing_required_parameter",
-            )
+    async with request.form(max_files=1, max_fields=8, max_part_size=MAX_FIELD_BYTES) as form:
+        file = file_part(form, "file")
         new = _new_file(file, form)
         return await run_in_threadpool(upload, services.db, tenant.id, services.shelf, new, file.file, services.clock())
 

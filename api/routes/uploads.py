@@ -4,12 +4,11 @@ from http import HTTPStatus
 
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
-from starlette.datastructures import UploadFile
 
 from api.auth import TenantDep
 from api.errors import documented
+from api.multipart import MAX_FIELD_BYTES, file_field, file_part, form_body
 from api.services import ServicesDep
-from orchestrator.errors import InvalidRequest
 from orchestrator.uploads import begin, complete, parts
 from orchestrator.uploads.begin import NewUpload
 from orchestrator.uploads.complete import CompleteUpload
@@ -17,20 +16,7 @@ from orchestrator.uploads.views import UploadPartView, UploadView
 
 router = APIRouter(prefix="/v1/uploads", tags=["files"])
 _ERRORS = documented(HTTPStatus.NOT_FOUND, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
-_FORM = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["data"],
-                    "properties": {"data": {"type": "string", "format": "binary", "description": "at most 64 MiB"}},
-                }
-            }
-        },
-    }
-}
+_FORM = form_body({"data": file_field("at most 64 MiB")}, required=["data"])
 
 
 @router.post("", responses=documented(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.TOO_MANY_REQUESTS))
@@ -42,14 +28,8 @@ def create_upload(body: NewUpload, tenant: TenantDep, services: ServicesDep) -> 
 @router.post("/{upload_id}/parts", responses=_ERRORS, openapi_extra=_FORM)
 async def add_part(upload_id: str, request: Request, tenant: TenantDep, services: ServicesDep) -> UploadPartView:
     """Send a part. Parts may come in any order and side by side; completing says how they follow each other."""
-    async with request.form(max_files=1, max_fields=1, max_part_size=4_096) as form:
-        data = form.get("data")
-        if not isinstance(data, UploadFile):
-            raise InvalidRequest(
-                "Missing required parameter: 'data'. Send multipart/form-data with a file part of that name.",
-                param="data",
-                code="missing_required_parameter",
-            )
+    async with request.form(max_files=1, max_fields=1, max_part_size=MAX_FIELD_BYTES) as form:
+        data = file_part(form, "data")
         return await run_in_threadpool(
             parts.add_part, services.db, tenant.id, services.depot, upload_id, data.file, services.clock()
         )

@@ -1,0 +1,32 @@
+"""Bodies of multipart/form-data with a file in them: how OpenAPI shows them, and how the file is found."""
+
+from typing import Any
+
+from starlette.datastructures import FormData, UploadFile
+
+from orchestrator.errors import InvalidRequest
+
+MAX_FIELD_BYTES = 4_096  # of whatever is not the file
+
+
+def form_body(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
+    """The `openapi_extra` of a route that reads the form itself, so that nobody uploads before the key is checked."""
+    schema = {"type": "object", "required": required, "properties": properties}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
+
+
+def file_field(description: str) -> dict[str, str]:
+    """The schema of a file part."""
+    return {"type": "string", "format": "binary", "description": description}
+
+
+def file_part(form: FormData, name: str) -> UploadFile:
+    """The file part `name`. Raises InvalidRequest when there is none."""
+    part = form.get(name)
+    if not isinstance(part, UploadFile):
+        raise InvalidRequest(
+            f"Missing required parameter: '{name}'. Send multipart/form-data with a file part of that name.",
+            param=name,
+            code="missing_required_parameter",
+        )
+    return part
