@@ -24,9 +24,9 @@ class MethodSection(Section):
     """How the base is adapted."""
 
     type: Literal["lora"] = "lora"
-    rank: int | None = Field(None, ge=1, le=MAX_RANK)
+    rank: int | None = Field(None, ge=1, le=MAX_RANK, description="of the adapter's matrices")
     alpha: float | None = Field(None, gt=0, le=4096, description="scale = alpha / rank")
-    dropout: float | None = Field(None, ge=0, lt=1)
+    dropout: float | None = Field(None, ge=0, lt=1, description="of the adapter's inputs while training")
     target_modules: list[str] | None = Field(
         None, min_length=1, max_length=64, description="last name parts of the linears to adapt"
     )
@@ -43,16 +43,16 @@ class DataSection(Section):
 class TrainingSection(Section):
     """Epochs, batches and the optimizer."""
 
-    n_epochs: int | None = Field(None, ge=1, le=50)
+    n_epochs: int | None = Field(None, ge=1, le=50, description="passes over the training file")
     batch_size: Batch | None = Field(None, description="rows per optimizer step")
     micro_batch_size: Batch | None = Field(None, description="rows per forward pass; divides batch_size")
-    learning_rate: float | None = Field(None, gt=0, le=MAX_LEARNING_RATE)
-    lr_schedule: LrSchedule | None = None
-    warmup_ratio: float | None = Field(None, ge=0, lt=1)
+    learning_rate: float | None = Field(None, gt=0, le=MAX_LEARNING_RATE, description="after warm-up")
+    lr_schedule: LrSchedule | None = Field(None, description="the learning rate after warm-up")
+    warmup_ratio: float | None = Field(None, ge=0, lt=1, description="share of all steps")
     weight_decay: float | None = Field(None, ge=0, le=1)
-    max_grad_norm: float | None = Field(None, ge=0, le=1e6)
-    checkpoint_interval_steps: Steps | None = None
-    eval_interval_steps: Steps | None = None
+    max_grad_norm: float | None = Field(None, ge=0, le=1e6, description="0: no clipping")
+    checkpoint_interval_steps: Steps | None = Field(None, description="steps from checkpoint to checkpoint")
+    eval_interval_steps: Steps | None = Field(None, description="steps between looks at the validation file")
     early_stopping_patience: int | None = Field(
         None, ge=1, le=1000, description="evaluations without improvement; needs a validation file"
     )
@@ -65,7 +65,7 @@ class TrainingSection(Section):
 class LimitsSection(Section):
     """Bounds on the job."""
 
-    max_runtime_s: int | None = Field(None, ge=60, le=2_592_000)
+    max_runtime_s: int | None = Field(None, ge=60, le=2_592_000, description="seconds of all attempts together")
     max_user_retries: int | None = Field(None, ge=0, le=10, description="tries after a loss that is not finite")
 
 
@@ -86,8 +86,8 @@ class JobFile(Section):
     model: str = Field(min_length=1, description="a base of `orchard bases`")
     training_file: str = Field(min_length=1, description="JSONL file, relative to this file, or the id of an upload")
     validation_file: str | None = Field(None, min_length=1, description="rows that are not in the training file")
-    seed: int | None = Field(None, ge=0, le=2**31 - 1)
-    metadata: dict[str, str] | None = Field(None, max_length=16)
+    seed: int | None = Field(None, ge=0, le=2**31 - 1, description="of order, first weights and dropout")
+    metadata: dict[str, str] | None = Field(None, max_length=16, description="your own keys; kept with the job")
     quantization: Quantization | None = Field(None, description="how the base is stored while training")
     method: MethodSection = MethodSection()
     data: DataSection = DataSection()

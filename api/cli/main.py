@@ -60,11 +60,11 @@ def root(
 
 for panel, commands in {
     "Jobs": (
-        *(submit.submit, jobs.jobs, jobs.show, jobs.why, jobs.watch, jobs.logs),
+        *(submit.submit, submit.schema, jobs.jobs, jobs.show, jobs.why, jobs.watch, jobs.logs),
         *(jobs.pause, jobs.resume, jobs.cancel),
     ),
     "Models": (models.bases, models.adapters, models.download),
-    "This machine": (up.up, doctor.doctor, account.login, account.whoami, submit.schema),
+    "This machine": (up.up, doctor.doctor, account.login, account.whoami),
     "Account": (usage.usage,),
     "Operator": (admin.hosts,),
 }.items():

@@ -8,9 +8,12 @@ from pathlib import Path
 import httpx2
 import pytest
 import yaml
+from typer.main import get_command
 from typer.testing import CliRunner
 
+from api.cli.job_file import JobFile
 from api.cli.main import app
+from api.cli.profiles import profile_path, read_profiles
 from api.cli.session import Session
 from tests.builders.fake_api import FakeApi, error, make_event, make_job, page
 
@@ -414,6 +417,36 @@ def test_login_keeps_a_key_only_when_the_server_knows_it(orchard, api, monkeypat
     assert "sk-right" not in result.output
     assert json.loads(orchard("whoami", "-o", "json").stdout) == {"tenant": "acme"}
     assert str(api.requests[-1].url) == "http://lab/v1/x/whoami"
+
+
+def test_login_heeds_the_root_flags_and_the_environment_as_every_command_does(orchard, api, monkeypatch):
+    monkeypatch.delenv("ORCHARD_API_KEY")
+    api.routes = {"GET /v1/x/whoami": {"role": "tenant"}}
+    monkeypatch.setenv("ORCHARD_PROFILE", "lab")
+    monkeypatch.setenv("ORCHARD_URL", "http://lab")
+    assert orchard("login", input="sk-lab\n").exit_code == 0
+    assert orchard("--profile", "home", "--url", "http://home", "--api-key", "sk-home", "login").exit_code == 0
+    _, profiles = read_profiles(profile_path())
+    assert {name: (known.url, known.api_key) for name, known in profiles.items()} == {
+        "lab": ("http://lab", "sk-lab"),
+        "home": ("http://home", "sk-home"),
+    }
+
+
+def test_the_job_file_that_submit_shows_as_an_example_is_one(orchard):
+    lines = [line.strip() for line in orchard("submit", "--help", env={"COLUMNS": "200"}).stdout.splitlines()]
+    start = lines.index("apiVersion: orchard/v1")
+    example = yaml.safe_load("\n".join(lines[start : lines.index("", start)]))
+    assert JobFile.model_validate(example).training.early_stopping_patience == 3
+
+
+def test_every_option_and_argument_of_every_command_says_what_it_is():
+    def silent(command, path):
+        for name, below in getattr(command, "commands", {}).items():
+            yield from silent(below, f"{path} {name}")
+        yield from (f"{path}: {given.name}" for given in command.params if not getattr(given, "help", None))
+
+    assert list(silent(get_command(app), "orchard")) == []
 
 
 def test_doctor_names_what_is_wrong_and_what_to_do(orchard, api, tmp_path):

@@ -10,21 +10,26 @@ from api.cli.session import session_of
 
 def login(
     context: typer.Context,
-    profile: Annotated[str, typer.Option(help="Name to keep it under.")] = "default",
-    url: Annotated[str | None, typer.Option(help="Address of the server.")] = None,
+    profile: Annotated[str | None, typer.Option(help="Name to keep it under; or ORCHARD_PROFILE.")] = None,
+    url: Annotated[str | None, typer.Option(help="Address of the server; or ORCHARD_URL.")] = None,
     admin: Annotated[bool, typer.Option("--admin", help="The key is an operator's.")] = False,
 ) -> None:
-    """Check a key and keep it in the profile file. The key is read without echo, or from a pipe."""
+    """Check a key and keep it in the profile file. The key is read without echo, or from a pipe.
+
+    Without a name the profile is `default`. The address is the one it had, if none is given.
+    """
+    import os
     from dataclasses import replace
 
     from api.cli.client import OrchardClient
     from api.cli.profiles import DEFAULT_URL, Profile, profile_path, read_profiles, save_profile
 
     session = session_of(context)
-    key = typer.prompt("API key", hide_input=True, err=True).strip()
+    key = session.api_key or typer.prompt("API key", hide_input=True, err=True).strip()
+    profile = profile or session.profile or os.environ.get("ORCHARD_PROFILE") or "default"
     _, profiles = read_profiles(profile_path())
     known = profiles.get(profile, Profile())
-    address = (url or session.url or known.url or DEFAULT_URL).rstrip("/")
+    address = (url or session.url or os.environ.get("ORCHARD_URL") or known.url or DEFAULT_URL).rstrip("/")
     with OrchardClient(address, key, session.transport) as client:
         client.whoami()
     fields = {"admin_key": key} if admin else {"api_key": key}

@@ -26,7 +26,7 @@ def list_tenants(context: typer.Context, output: FormatOption = Format.TABLE) ->
 @tenants.command("create")
 def create_tenant(
     context: typer.Context,
-    slug: Annotated[str, typer.Argument(help="Lower case letters, digits and dashes.")],
+    slug: Annotated[str, typer.Argument(metavar="SLUG", help="Lower case letters, digits and dashes.")],
     name: Annotated[str | None, typer.Option(help="Name for people; the slug by default.")] = None,
     base: Annotated[list[str] | None, typer.Option(help="Allowed base; repeat. All bases by default.")] = None,
     weight: Weight = None,
@@ -73,7 +73,9 @@ def create_key(
 
 @keys.command("revoke")
 def revoke_key(
-    context: typer.Context, tenant: Tenant, key_id: Annotated[str, typer.Argument(metavar="KEY_ID")]
+    context: typer.Context,
+    tenant: Tenant,
+    key_id: Annotated[str, typer.Argument(metavar="KEY", help="Its id; see `orchard keys list`.")],
 ) -> None:
     """Revoke a key; requests with it are refused from now on."""
     with session_of(context).admin() as client:

@@ -48,7 +48,7 @@ def show(context: typer.Context, job_id: JobId, output: FormatOption = Format.TA
 
 
 def watch(context: typer.Context, job_id: JobId, output: FormatOption = Format.TABLE) -> None:
-    """Follow a job to its end; the exit code tells how it ended."""
+    """Follow a job to its end. Exit code 0: it succeeded; 3: it failed or was cancelled."""
     from api.cli.lookup import job_of
     from api.cli.watch import raise_for_outcome, watch_job
 
@@ -62,7 +62,7 @@ def logs(
     context: typer.Context,
     job_id: JobId,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job ends.")] = False,
-    limit: Annotated[int, typer.Option(min=1, help="How many of the newest events.")] = 200,
+    limit: Annotated[int, typer.Option(min=1, help="How many of the newest events; with -f, all.")] = 200,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Print a job's events, oldest first. JSON is one object per line."""

@@ -10,7 +10,7 @@ from api.cli.exit_codes import ExitCode
 from api.cli.output import Format, FormatOption, say, show_one
 from api.cli.session import session_of
 
-JobPath = Annotated[Path | None, typer.Argument(metavar="[JOB.yaml]", help="Job file; flags win over it.")]
+JobPath = Annotated[Path | None, typer.Argument(metavar="JOB.yaml", help="Job file; flags win over it.")]
 DATA = "Data"
 TRAINING = "Training"
 
@@ -24,24 +24,45 @@ def submit(
     validation_file: Annotated[str | None, typer.Option(help="Validation JSONL or id.", rich_help_panel=DATA)] = None,
     model: Annotated[str | None, typer.Option(help="Base; see `orchard bases`.")] = None,
     name: Annotated[str | None, typer.Option(help="Suffix of the adapter's name.")] = None,
-    max_seq_len: Annotated[int | None, typer.Option(help="Tokens.", rich_help_panel=DATA)] = None,
+    max_seq_len: Annotated[int | None, typer.Option(help="Tokens a row may have.", rich_help_panel=DATA)] = None,
     overlength: Annotated[
         str | None, typer.Option(help="Longer rows: error, truncate or drop.", rich_help_panel=DATA)
     ] = None,
     quantization: Annotated[str | None, typer.Option(help="nf4, int8 or none.", rich_help_panel=TRAINING)] = None,
-    rank: Annotated[int | None, typer.Option(rich_help_panel=TRAINING)] = None,
-    alpha: Annotated[float | None, typer.Option(rich_help_panel=TRAINING)] = None,
-    n_epochs: Annotated[int | None, typer.Option(rich_help_panel=TRAINING)] = None,
-    batch_size: Annotated[int | None, typer.Option(rich_help_panel=TRAINING)] = None,
-    learning_rate: Annotated[float | None, typer.Option(rich_help_panel=TRAINING)] = None,
-    seed: Annotated[int | None, typer.Option(rich_help_panel=TRAINING)] = None,
+    rank: Annotated[int | None, typer.Option(help="Of the adapter's matrices.", rich_help_panel=TRAINING)] = None,
+    alpha: Annotated[float | None, typer.Option(help="Scale = alpha / rank.", rich_help_panel=TRAINING)] = None,
+    n_epochs: Annotated[
+        int | None, typer.Option(help="Passes over the training file.", rich_help_panel=TRAINING)
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Rows per step.", rich_help_panel=TRAINING)] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="After warm-up.", rich_help_panel=TRAINING)] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of order, first weights and dropout.", rich_help_panel=TRAINING)
+    ] = None,
     priority: Annotated[int | None, typer.Option(help="Larger goes first.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show spec, steps and memory; create nothing.")] = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Follow the job to its end.")] = False,
-    idempotency_key: Annotated[str | None, typer.Option(help="The same key twice is one job.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow the job to its end; the exit code tells how.")] = False,
+    idempotency_key: Annotated[str | None, typer.Option(help="Any text; the same twice is one job.")] = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
-    """Submit a job from a job file, from flags, or from both."""
+    """Submit a job from a job file, from flags, or from both.
+
+    What neither says the server decides; `--dry-run` shows what. `orchard schema` has every field. A job file:
+
+    \b
+    apiVersion: orchard/v1
+    kind: FineTuneJob
+    name: triage
+    model: gemma-3-270m
+    training_file: train.jsonl
+    validation_file: check.jsonl
+    quantization: nf4
+    method: {rank: 8, alpha: 16, dropout: 0.05}
+    data: {max_seq_len: 1024, overlength: truncate}
+    training: {n_epochs: 3, batch_size: 8, learning_rate: 2.0e-4, early_stopping_patience: 3}
+    limits: {max_runtime_s: 7200}
+    metadata: {team: helpdesk}
+    """
     if job_file is None and (file is None or model is None):
         raise CliError(
             "nothing to submit",
@@ -70,7 +91,7 @@ def submit(
 
 
 def schema() -> None:
-    """Print the JSON Schema of the job file."""
+    """Print the JSON Schema of the job file: every field, its meaning and its bounds."""
     import json
 
     from api.cli.job_file import json_schema

@@ -22,6 +22,7 @@ class Event(StrEnum):
 
 EndpointId = Annotated[str, typer.Argument(metavar="ENDPOINT", help="Id we_….")]
 Events = Annotated[list[Event] | None, typer.Option("--event", help="End to be told of; repeat. All by default.")]
+NewEvents = Annotated[list[Event] | None, typer.Option("--event", help="Only end to be told of from now on; repeat.")]
 KEEP_NOW = "Keep the signing secret now; it cannot be shown again."
 
 
@@ -43,8 +44,8 @@ def list_endpoints(context: typer.Context, output: FormatOption = Format.TABLE) 
 @webhooks.command("create")
 def create_endpoint(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="For telling endpoints apart.")],
-    url: Annotated[str, typer.Argument(help="https://…")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="For telling endpoints apart.")],
+    url: Annotated[str, typer.Argument(metavar="URL", help="https://… at a public address.")],
     event: Events = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
@@ -61,7 +62,7 @@ def update_endpoint(
     endpoint_id: EndpointId,
     name: Annotated[str | None, typer.Option(help="New name.")] = None,
     url: Annotated[str | None, typer.Option(help="New URL.")] = None,
-    event: Events = None,
+    event: NewEvents = None,
     enabled: Annotated[bool | None, typer.Option("--enable/--disable", help="Switch it on or off.")] = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
