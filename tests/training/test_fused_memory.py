@@ -15,7 +15,7 @@ from tests.builders.driving import drain, losses, outcome_of, work_to_step
 from tests.builders.specs import make_host_spec, make_job_spec, make_order
 from workers.bases import load_base
 from workers.contract.base import BaseSpec
-from workers.contract.memory import Footprint
+from workers.contract.memory import LOGIT_BYTES, Footprint
 from workers.contract.reports import ExitClass
 from workers.engine.fused import FusedStepper
 from workers.engine.fused import stepper as fused_stepper
@@ -80,7 +80,7 @@ def test_seats_take_from_the_budget_and_give_it_back(
         work_to_step(host, f"job-{number}", 1)
         budgets.append(host.poll(0).budget_tokens)
     drain(host)
-    assert budgets[0] == 10_000_000 // 10_008
+    assert budgets[0] == 10_000_000 // (10_000 + LOGIT_BYTES)
     assert budgets == sorted(budgets, reverse=True)
     assert len(set(budgets)) == 3
     assert host.poll(0).budget_tokens == budgets[0]
