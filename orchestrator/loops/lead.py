@@ -44,11 +44,11 @@ class Led:
 
     def run_once(self, now: datetime) -> Counts:
         """One pass, if the role is held."""
+        self._pulse()  # without the role, too: whoever only pulses while holding it could not take it again
         grant = self._role.grant
         if grant is None:
             self._led = None
             return Counts()
-        self._pulse()
         if self._led is None or self._led[0] != grant:
             self._led = grant, self._make(self._db.fenced(fence(grant)))
         try:

@@ -179,6 +179,41 @@ def test_while_the_database_is_away_a_holder_believes_no_longer_than_its_lease(
     assert role.grant is None
 
 
+def test_an_outage_longer_than_the_patience_does_not_end_a_process_that_goes_on(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+):
+    ticks = Ticks()
+    role = make_role(db, ticks=ticks, patience_s=120)
+    led = Led(role, db, lambda fenced: Remembering(fenced, lambda _: None), pulse=role.pulse)
+    role.keep()
+
+    def away(*_: object) -> bool:
+        raise OperationalError("UPDATE lease", {}, Exception("server closed the connection"))
+
+    with monkeypatch.context() as outage:
+        outage.setattr(role_module, "renew", away)
+        for _ in range(40):
+            ticks.now += 5
+            assert not role.keep()
+            led.run_once(NOW)
+    assert led.run_once(NOW) == Counts()
+    assert role.keep()
+    assert led.run_once(NOW) == Counts(passes=1)
+
+
+def test_a_pass_that_hung_and_ended_lets_its_process_act_again(db: Database):
+    ticks = Ticks()
+    role = make_role(db, ticks=ticks, patience_s=120)
+    led = Led(role, db, lambda fenced: Remembering(fenced, lambda _: None), pulse=role.pulse)
+    role.keep()
+    led.run_once(NOW)
+    ticks.now += 200
+    assert not role.keep()
+    led.run_once(NOW)
+    assert role.keep()
+    assert led.run_once(NOW)["passes"] == 1
+
+
 def test_a_role_given_back_is_free_at_once(db: Database):
     first = make_role(db, 1)
     first.keep()

@@ -69,8 +69,8 @@ def _calm(world: World, tenants: Tenants, checks: Checks) -> None:
         checks.after_pass()
         if checks.all_over():
             break
-    for _ in range(4):
-        world.advance(HOST_IDLE_S)
+    for _ in range(4 * HOST_IDLE_S // LEASE_TTL_S):
+        world.advance(LEASE_TTL_S)
         world.live()
         world.tick()
         checks.after_pass()

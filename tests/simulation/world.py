@@ -65,7 +65,7 @@ class Orchestrator:
     def __init__(self, world: "World") -> None:
         self.name = f"process-{next(world.names)}"
         ticks = lambda: (world.now - NOW).total_seconds()  # noqa: E731, PLW0108  # `now` changes
-        self.role = Role(world.db, ROLE, self.name, ttl_s=world.settings.role_ttl_s, patience_s=1e9, ticks=ticks)
+        self.role = Role(world.db, ROLE, self.name, ttl_s=world.settings.role_ttl_s, ticks=ticks)
         self._loops = all_loops(self.role, world.db, world.outside)
         self._rng = world.rng
 
