@@ -52,7 +52,7 @@ class RayCluster(Cluster):
         ray = self._connection.ray()
         cpus, gpus, custom = split_resources(resources)
         actor = ray.remote(self._actor or _host_actor())
-        actor.options(
+        host = actor.options(
             name=PREFIX + spec.id,
             lifetime="detached",
             get_if_exists=True,
@@ -63,7 +63,9 @@ class RayCluster(Cluster):
             num_gpus=gpus,
             resources=custom,
             runtime_env={"env_vars": worker_environment()},
-        ).remote(spec.model_dump_json())
+        )
+        with self._connection.asking():
+            host.remote(spec.model_dump_json())
         log.info("host_started", host=spec.id, resources=resources)
 
     @override
@@ -101,7 +103,8 @@ class RayCluster(Cluster):
         except HostGone:
             self._doomed.discard(host_id)
             return
-        ray.kill(handle, no_restart=True)
+        with self._connection.asking():
+            ray.kill(handle, no_restart=True)
         self._forget(host_id)
         self._wait_until_gone(host_id)
 
@@ -134,7 +137,8 @@ class RayCluster(Cluster):
     def _handle(self, host_id: str) -> Any:
         ray = self._connection.ray()
         try:
-            return ray.get_actor(PREFIX + host_id, namespace=self._connection.namespace)
+            with self._connection.asking():
+                return ray.get_actor(PREFIX + host_id, namespace=self._connection.namespace)
         except ValueError as error:
             self._forget(host_id)
             raise HostGone(f"no host {host_id} lives on the cluster") from error

@@ -10,7 +10,7 @@ import ipaddress
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from types import ModuleType
 from typing import Final
@@ -57,7 +57,21 @@ class RayConnection:
     def names(self) -> frozenset[str]:
         """Names of the actors of the namespace that are not dead. Raises: HostUnreachable."""
         ray = self.ray()
-        return frozenset(ray.util.list_named_actors())
+        with self.asking():
+            return frozenset(ray.util.list_named_actors())
+
+    @contextlib.contextmanager
+    def asking(self) -> Iterator[None]:
+        """Around every call that Ray makes of its head: the head may go away after `ray` has found it there.
+
+        Raises: HostUnreachable for what Ray raises then.
+        """
+        import ray
+
+        try:
+            yield
+        except (ray.exceptions.RayError, OSError) as error:
+            raise HostUnreachable(f"the Ray head at {self.address} cannot be asked: {error}") from error
 
     def drop(self) -> None:
         """Close the connection. Detached actors live on."""
@@ -77,16 +91,17 @@ class RayConnection:
         """False: another head is there now. Asks in a thread, for Ray would wait a minute and then exit."""
         import ray
 
-        if self._question is None:
-            self._question = _asked(ray.util.list_named_actors)
+        question = self._question = self._question or _asked(ray.util.list_named_actors)
         try:
-            self._question.result(PROBE_TIMEOUT_S)
-        except TimeoutError as error:  # it hangs, or died since its port was probed; the question stays open
+            question.result(PROBE_TIMEOUT_S)
+        except OSError as error:  # time-outs too, ours and Ray's own: it hangs, or died since its port was probed
             raise HostUnreachable(f"the Ray head at {self.address} listens but does not answer") from error
         except (ray.exceptions.RayError, RuntimeError) as error:
             log.warning("ray_head_changed", address=self.address, error=str(error)[:200])
             return False
-        self._question = None
+        finally:
+            if question.done():  # one that hangs stays open, or each call would leave another thread behind
+                self._question = None
         return True
 
     def _connect(self) -> None:
@@ -95,7 +110,7 @@ class RayConnection:
 
         try:
             ray.init(self.address, namespace=self.namespace, log_to_driver=False, logging_level="ERROR")
-        except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
+        except (OSError, RuntimeError, ray.exceptions.RayError) as error:
             ray.shutdown()
             raise HostUnreachable(f"the Ray head at {self.address} refused the connection: {error}") from error
         self._connected = True

@@ -1,12 +1,14 @@
 """What only a real Ray can show: hosts that wait, hang or outlive their driver, and a head that goes away."""
 
 import os
+import pkgutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import Mock
 
 import psutil
 import pytest
@@ -250,6 +252,39 @@ def test_a_head_that_hangs_leaves_all_unknown_until_it_goes_on(cluster: RayClust
             head.resume()
         assert answer(other).pid == pid
         other.close()
+
+
+@pytest.mark.parametrize("kind", ["ray.exceptions.GetTimeoutError", "builtins.OSError"])
+def test_a_question_to_the_head_that_failed_once_is_asked_anew(
+    cluster: RayCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    cluster.start_host(make_host_spec(tmp_path), CPU)
+    error = pkgutil.resolve_name(kind)("the head went away")
+    with monkeypatch.context() as away:
+        away.setattr("ray.util.list_named_actors", Mock(side_effect=error))
+        with pytest.raises(HostUnreachable):
+            cluster.host_ids()
+    assert cluster.host_ids() == {"host-1"}
+
+
+@pytest.mark.parametrize("kind", ["ray.exceptions.RpcError", "builtins.OSError"])
+def test_a_head_that_goes_away_between_two_questions_leaves_all_unknown(
+    cluster: RayCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    cluster.start_host(make_host_spec(tmp_path), CPU)
+    answer(cluster)
+    error = pkgutil.resolve_name(kind)("the head went away")
+    with monkeypatch.context() as away:
+        away.setattr("ray.util.list_named_actors", Mock(side_effect=[["host-host-1"], error]))
+        with pytest.raises(HostUnreachable):
+            cluster.host_ids()
+    monkeypatch.setattr("ray.get_actor", Mock(side_effect=error))
+    with pytest.raises(HostUnreachable):
+        cluster.detach("host-1", "ftjob-1", 1, ExitClass.CANCELLED)
+    with pytest.raises(HostUnreachable):
+        cluster.stop_host("host-1")
+    monkeypatch.undo()
+    assert cluster.host_ids() == {"host-1"}
 
 
 def test_a_driver_whose_parent_is_init_outlives_its_head(tmp_path: Path) -> None:
