@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from orchestrator.db.job_tables import AttemptRow
 from orchestrator.jobs.transition import JobRef
+from workers.contract.reports import ExitClass
 
 
 def start_clock(session: Session, job: JobRef, now: datetime) -> None:
@@ -16,7 +17,16 @@ def start_clock(session: Session, job: JobRef, now: datetime) -> None:
 
 
 def seated_s(session: Session, job_id: str, now: datetime) -> float:
-    """Seconds that all attempts of a job have held seats, a live one up to `now`."""
+    """Seconds that all attempts of a job have held seats, a live one up to `now`.
+
+    One that was lost without a word counts as long as it held its lease: that nobody looked for it sooner is ours.
+    """
     taken = (AttemptRow.job_id == job_id, AttemptRow.attached_at.is_not(None))
-    spans = session.execute(select(AttemptRow.attached_at, AttemptRow.ended_at).where(*taken))
-    return sum(((ended or now) - attached).total_seconds() for attached, ended in spans if attached is not None)
+    return sum(_span_s(attempt, now) for attempt in session.scalars(select(AttemptRow).where(*taken)))
+
+
+def _span_s(attempt: AttemptRow, now: datetime) -> float:
+    began, ended = attempt.attached_at, attempt.ended_at or now
+    if attempt.exit_class == ExitClass.INFRA:
+        ended = min(ended, attempt.lease_until)
+    return 0.0 if began is None else max((ended - began).total_seconds(), 0.0)

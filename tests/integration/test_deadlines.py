@@ -103,6 +103,18 @@ def test_the_next_attempt_has_what_earlier_ones_left_of_the_runtime(world: World
     assert left.total_seconds() <= RUNTIME_S - spent_s + RUNTIME_GRACE_S
 
 
+def test_hours_in_which_nobody_looked_for_a_lost_host_cost_no_runtime(world: World):
+    job_id = running(world)
+    host_id, until = world.attempts(job_id)[0].host_id, world.attempts(job_id)[0].lease_until
+    world.cluster.kill(host_id)
+    world.restart_orchestrator()
+    world.tick(seconds=10 * RUNTIME_S)
+    assert world.attempts(job_id)[0].exit_class == ExitClass.INFRA
+    train_again(world, job_id)
+    spent_s = (until - world.attempts(job_id)[0].attached_at).total_seconds()
+    assert world.host_of(job_id).seats[job_id].order.runtime_left_s == RUNTIME_S - spent_s
+
+
 def test_a_job_whose_runtime_is_spent_is_not_seated_again(world: World):
     job_id = running(world)
     world.tick(seconds=RUNTIME_S)
