@@ -5,21 +5,12 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from orchestrator.catalogue.entries import Catalogue
+from orchestrator.catalogue.need import HostNeed
 from orchestrator.jobs.request import JobRequest
 from orchestrator.jobs.submit import Desk, draft_spec
 from orchestrator.jobs.views import ResolvedHyperparameters, ResolvedOptions, hyperparameters_of
 from orchestrator.tenancy.views import Tenant
-from workers.contract import memory
-from workers.contract.memory import (
-    PROCESS_BYTES,
-    host_bytes,
-    least_pass_bytes,
-    lora_parameters,
-    pass_positions,
-    seat_bytes,
-)
-from workers.contract.spec import JobSpec
+from workers.contract.memory import PROCESS_BYTES, lora_parameters
 
 
 class FlavorFit(BaseModel):
@@ -31,7 +22,7 @@ class FlavorFit(BaseModel):
 
 
 class MemoryEstimate(BaseModel):
-    """Bytes of a fresh host with this job alone on it."""
+    """Bytes of a fresh host with this job alone on it, on the first flavor that it fits, else on the largest."""
 
     base_bytes: int
     seat_bytes: int
@@ -59,35 +50,27 @@ class EstimateView(BaseModel):
 def estimate(desk: Desk, tenant: Tenant, request: JobRequest, now: datetime) -> EstimateView:
     """Estimate a job. Raises as `submit`, except that a job too large for every flavor is answered, not refused."""
     spec = draft_spec(desk, tenant, request, now)
-    flavors = _flavors(spec, desk.catalogue)
-    shape, validation, ours = spec.base.shape, spec.data.validation, request.x_orchard
-    footprint = memory.estimate(shape, spec.quantization, spec.compute_dtype)
+    validation, ours = spec.data.validation, request.x_orchard
+    need = HostNeed.of(spec)
+    flavor = need.flavor_of(desk.catalogue.flavors)
     return EstimateView(
         model=spec.base.id,
         training_rows=spec.data.training.rows,
         validation_rows=0 if validation is None else validation.rows,
         total_steps=spec.training.total_steps(spec.data.training.rows),
-        trainable_parameters=lora_parameters(shape, spec.method),
+        trainable_parameters=lora_parameters(spec.base.shape, spec.method),
         hyperparameters=hyperparameters_of(spec),
         memory=MemoryEstimate(
-            base_bytes=footprint.resident_bytes - PROCESS_BYTES,
-            seat_bytes=seat_bytes(spec),
-            pass_bytes=least_pass_bytes(footprint, pass_positions(spec)),
+            base_bytes=need.footprint.resident_bytes - PROCESS_BYTES,
+            seat_bytes=need.seat_bytes,
+            pass_bytes=need.pass_bytes_on(flavor),
             process_bytes=PROCESS_BYTES,
-            total_bytes=host_bytes(spec),
+            total_bytes=need.bytes_on(flavor),
         ),
-        flavors=flavors,
-        fits=any(flavor.fits for flavor in flavors),
+        flavors=[
+            FlavorFit(flavor=each.name, memory_bytes=each.memory_bytes, fits=need.fits(each))
+            for each in desk.catalogue.flavors
+        ],
+        fits=need.fits(flavor),
         x_orchard=ResolvedOptions(**ResolvedOptions.numbers(spec, ours.priority, ours.max_user_retries)),
     )
-
-
-def _flavors(spec: JobSpec, catalogue: Catalogue) -> list[FlavorFit]:
-    return [
-        FlavorFit(
-            flavor=flavor.name,
-            memory_bytes=flavor.memory_bytes,
-            fits=host_bytes(spec, recomputes=flavor.recomputes) <= flavor.memory_bytes,
-        )
-        for flavor in catalogue.flavors
-    ]

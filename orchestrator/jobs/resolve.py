@@ -9,11 +9,11 @@ from typing import Final
 from pydantic import ValidationError
 
 from orchestrator.catalogue.entries import Catalogue, CatalogueBase
+from orchestrator.catalogue.need import HostNeed
 from orchestrator.errors import InvalidRequest
 from orchestrator.jobs.request import JobRequest, Options
 from orchestrator.tenancy.views import Tenant
 from workers.contract.base import Quantization
-from workers.contract.memory import host_bytes
 from workers.contract.spec import (
     MAX_LEARNING_RATE,
     DatasetRef,
@@ -88,12 +88,12 @@ def resolve(
 
 def check_fits(spec: JobSpec, catalogue: Catalogue) -> None:
     """Refuse what could wait for ever. Raises: InvalidRequest with the numbers."""
-    largest = max(catalogue.flavors, key=lambda flavor: flavor.memory_bytes)
-    needed = host_bytes(spec, recomputes=largest.recomputes)
-    if not any(host_bytes(spec, recomputes=flavor.recomputes) <= flavor.memory_bytes for flavor in catalogue.flavors):
+    need = HostNeed.of(spec)
+    flavor = need.flavor_of(catalogue.flavors)
+    if not need.fits(flavor):
         raise InvalidRequest(
-            f"The job needs {needed / GB:.2f} GB of memory, but the largest flavor, {largest.name}, offers "
-            f"{largest.memory_bytes / GB:.2f} GB. Lower x_orchard.max_seq_len ({spec.data.max_seq_len}), "
+            f"The job needs {need.bytes_on(flavor) / GB:.2f} GB of memory, but the largest flavor, {flavor.name}, "
+            f"offers {flavor.memory_bytes / GB:.2f} GB. Lower x_orchard.max_seq_len ({spec.data.max_seq_len}), "
             f"x_orchard.micro_batch_size ({spec.training.micro_batch_size}) or x_orchard.rank ({spec.method.rank}), "
             "or choose a smaller base.",
             param="x_orchard",

@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from orchestrator.catalogue.entries import Catalogue
+from orchestrator.catalogue.need import HostNeed
 from orchestrator.db.database import Database
 from orchestrator.db.host_states import LIVE, HostState
 from orchestrator.db.job_tables import AttemptRow, EventRow, JobRow
@@ -16,7 +17,7 @@ from orchestrator.jobs.constraints import Constraint, Facts, because
 from orchestrator.jobs.queries import own_job
 from orchestrator.jobs.states import Desired, JobState, openai_status
 from workers.contract.base import ComputeDtype, Quantization
-from workers.contract.memory import estimate, least_pass_bytes
+from workers.contract.memory import estimate
 
 
 class WhyView(BaseModel):
@@ -109,6 +110,5 @@ def _placeable(catalogue: Catalogue, job: JobRow) -> bool:
     base = catalogue.base(job.base_id)
     if base is None:
         return False
-    host = estimate(base.spec.shape, Quantization(job.quantization), ComputeDtype(job.compute_dtype))
-    needed = host.resident_bytes + job.memory_bytes + least_pass_bytes(host, job.pass_positions)
-    return any(needed <= flavor.memory_bytes for flavor in catalogue.flavors)
+    footprint = estimate(base.spec.shape, Quantization(job.quantization), ComputeDtype(job.compute_dtype))
+    return any(map(HostNeed(footprint, job.memory_bytes, job.pass_positions).fits, catalogue.flavors))

@@ -133,17 +133,16 @@ class _Draft:
                 f"Waiting for a seat: {len(same)} host(s) hold {job.key} with {taken} seats taken, and none has room "
                 f"for {_gb(job.seat_bytes)} more. The job starts when one of them finishes."
             )
-        needed = job.host_bytes
-        if needed is None:
+        if job.need is None:
             return (
                 f"Cannot be placed: {job.key.base_id} is not in the catalogue any more. Ask for it, or cancel the job."
             )
-        fitting = self._fitting(job)
+        flavor = job.need.flavor_of(list(self._flavors.values()))
+        needed, fitting = job.need.bytes_on(flavor), self._fitting(job)
         if not fitting:
-            largest = max(flavor.memory_bytes for flavor in self._flavors.values())
             return (
                 f"Cannot be placed: it needs {_gb(needed)} on one device, and the largest configured device "
-                f"has {_gb(largest)}. Ask for less, or add a flavor."
+                f"has {_gb(flavor.memory_bytes)}. Ask for less, or add a flavor."
             )
         names = ", ".join(f"{flavor.name} ({flavor.count})" for flavor in fitting)
         return f"Waiting for a device: {job.key} needs {_gb(needed)}, and every device of {names} is busy."

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from orchestrator.catalogue.entries import Flavor
+from orchestrator.catalogue.need import HostNeed
 from orchestrator.jobs.transition import JobRef
 from workers.contract.base import ComputeDtype, Quantization
 from workers.contract.memory import Footprint, least_pass_bytes
@@ -35,18 +36,13 @@ class WaitingJob:
     reason: str | None = None  # why it waits, as its owner was last told
 
     @property
-    def host_bytes(self) -> int | None:
-        """What a fresh host takes at least with this job alone on it; None where none may be started for it."""
-        return None if self.footprint is None else self._bytes_of(self.footprint)
+    def need(self) -> HostNeed | None:
+        """A fresh host with this job alone on it; None where none may be started for it."""
+        return None if self.footprint is None else HostNeed(self.footprint, self.seat_bytes, self.pass_positions)
 
     def fits(self, flavor: Flavor) -> bool:
         """Whether a host could be started for this job on a device of the flavor."""
-        if self.footprint is None:
-            return False
-        return self._bytes_of(self.footprint.on(recomputes=flavor.recomputes)) <= flavor.memory_bytes
-
-    def _bytes_of(self, host: Footprint) -> int:
-        return host.resident_bytes + self.seat_bytes + least_pass_bytes(host, self.pass_positions)
+        return self.need is not None and self.need.fits(flavor)
 
 
 @dataclass(frozen=True)

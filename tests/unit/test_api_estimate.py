@@ -1,9 +1,14 @@
 """The dry run answers with what a submission would become, and makes nothing."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+
+from api.app import create_app
+from tests.builders.live_api import Api, make_catalogue
+from workers.contract.spec import StepperKind
 
 ROWS = b'{"prompt": "q", "completion": "a"}\n' * 12
 
@@ -30,6 +35,18 @@ def test_the_estimate_is_what_the_job_then_gets(web: TestClient, body: dict[str,
     assert estimate["memory"]["seat_bytes"] == job["x_orchard"]["memory_bytes"]
     assert estimate["hyperparameters"] == job["hyperparameters"]
     assert estimate["x_orchard"].items() <= job["x_orchard"].items()
+
+
+def test_the_memory_shown_is_that_of_the_flavor_it_is_held_against(api: Api, body: dict[str, Any]) -> None:
+    turns = api.services.catalogue.flavors[0].model_copy(update={"stepper": StepperKind.TURNS})
+    catalogue = make_catalogue(flavors=(turns,))
+    with TestClient(create_app(replace(api.services, catalogue=catalogue)), headers=api.headers) as web:
+        total = web.post("/v1/x/estimate", json=body).json()["memory"]["total_bytes"]
+    exact, short = (turns.model_copy(update={"memory_bytes": total - less}) for less in (0, 1))
+    catalogue = make_catalogue(flavors=(short, exact.model_copy(update={"name": "exact"})))
+    with TestClient(create_app(replace(api.services, catalogue=catalogue)), headers=api.headers) as web:
+        estimate = web.post("/v1/x/estimate", json=body).json()
+    assert [flavor["fits"] for flavor in estimate["flavors"]] == [False, True]
 
 
 @pytest.mark.parametrize(

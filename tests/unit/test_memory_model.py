@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.catalogue.entries import Flavor
+from orchestrator.catalogue.need import HostNeed
 from tests.builders.specs import make_base_spec, make_job_spec
 from workers.contract.base import BaseShape, ComputeDtype, Quantization
 from workers.contract.memory import (
@@ -16,12 +18,12 @@ from workers.contract.memory import (
     Footprint,
     base_bytes,
     estimate,
-    host_bytes,
     lora_parameters,
     pass_positions,
     seat_bytes,
 )
 
+FLAVOR = Flavor(name="cpu", memory_bytes=10**10, count=1)
 LLAMA_8B = BaseShape(
     parameters=8_030_261_248,
     vocab_size=128_256,
@@ -72,11 +74,11 @@ def test_a_seat_is_its_adapter_and_not_its_micro_batch(tmp_path: Path) -> None:
     small, wide = (make_job_spec(tmp_path, batch_size=size, micro_batch_size=size) for size in (1, 64))
     assert seat_bytes(small) == seat_bytes(wide) == 28 * lora_parameters(small.base.shape, small.method)
     assert (pass_positions(small), pass_positions(wide)) == (128, 64 * 128)
-    assert host_bytes(small) < host_bytes(wide)
+    assert HostNeed.of(small).bytes_on(FLAVOR) < HostNeed.of(wide).bytes_on(FLAVOR)
 
 
 def test_every_host_keeps_room_for_a_pass_worth_making(tmp_path: Path) -> None:
     tiny = make_job_spec(tmp_path, batch_size=1, micro_batch_size=1, max_seq_len=8)
     footprint = estimate(make_base_spec().shape, tiny.quantization, tiny.compute_dtype)
-    passes = host_bytes(tiny) - footprint.resident_bytes - seat_bytes(tiny)
+    passes = HostNeed.of(tiny).bytes_on(FLAVOR) - footprint.resident_bytes - seat_bytes(tiny)
     assert passes == footprint.pass_bytes(LEAST_POSITIONS, recompute=True)

@@ -123,6 +123,7 @@ def test_a_flavor_that_never_recomputes_must_have_room_for_all_activations():
     turns = world.flavors[0].model_copy(update={"stepper": StepperKind.TURNS})
     (wait,) = plan(replace(world, flavors=(turns,)), NOW)
     assert isinstance(wait, Wait)
+    assert "needs 14.0 GB on one device, and the largest configured device has 12.0 GB" in wait.reason
 
 
 def test_what_a_warm_host_has_measured_counts_and_not_the_estimate():
@@ -165,7 +166,7 @@ def test_no_plan_overbooks_a_device_or_its_seats(waiting, devices, max_seats):
         seated = [by_name[name] for name, where in admitted(actions) if where == host_id]
         assert 1 <= len(seated) <= max_seats
         assert all(j.key == start.key for j in seated)
-        passes = max(j.host_bytes - j.footprint.resident_bytes - j.seat_bytes for j in seated)
+        passes = max(j.need.pass_bytes_on(world.flavors[0]) for j in seated)
         assert seated[0].footprint.resident_bytes + sum(j.seat_bytes for j in seated) + passes <= 12 * GB
     assert plan(world, NOW) == actions
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from orchestrator.catalogue.need import HostNeed
 from orchestrator.db.database import Database
 from orchestrator.jobs.constraints import Constraint, Facts
 from orchestrator.jobs.events import EventDraft, record
@@ -13,6 +14,7 @@ from orchestrator.jobs.states import TERMINAL, Desired, JobState, StopReason
 from orchestrator.jobs.why import WhyView, explain, load_facts, why
 from tests.builders.live_api import Api, add_tenant, make_catalogue
 from tests.builders.rows import NOW, make_host, make_job, make_tenant
+from workers.contract.spec import JobSpec, StepperKind
 
 LATER = NOW + timedelta(minutes=5)
 NOTHING = Constraint.NOTHING
@@ -105,6 +107,16 @@ def test_a_queue_for_a_seat_is_told_from_one_for_a_device_and_from_what_can_neve
     assert ask(db, job).constraint is Constraint.DEVICE
     make_host(db, "ready")
     assert ask(db, job).constraint is Constraint.SEAT
+
+
+def test_a_flavor_that_never_recomputes_is_no_place_for_a_job_that_fits_only_so(sqlite_db: Database) -> None:
+    job = make_job(sqlite_db, queue_reason="Waiting.")
+    need = HostNeed.of(JobSpec.model_validate(job.spec))
+    (cpu,) = make_catalogue().flavors
+    just = cpu.model_copy(update={"memory_bytes": need.bytes_on(cpu)})
+    turns = just.model_copy(update={"stepper": StepperKind.TURNS})
+    assert ask(sqlite_db, job, flavors=(just,)).constraint is Constraint.DEVICE
+    assert ask(sqlite_db, job, flavors=(turns,)).constraint is Constraint.PLACEMENT
 
 
 @pytest.mark.parametrize(("host", "constraint"), [("starting", Constraint.HOST), ("ready", NOTHING)])

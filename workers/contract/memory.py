@@ -127,11 +127,5 @@ def least_pass_bytes(footprint: Footprint, positions: int) -> int:
     return footprint.pass_bytes(max(positions, LEAST_POSITIONS), recompute=True)
 
 
-def host_bytes(spec: JobSpec, *, recomputes: bool = True) -> int:
-    """A fresh host with this job alone on it. `recomputes`: whether it does so when memory is short."""
-    footprint = estimate(spec.base.shape, spec.quantization, spec.compute_dtype).on(recomputes=recomputes)
-    return footprint.resident_bytes + seat_bytes(spec) + least_pass_bytes(footprint, pass_positions(spec))
-
-
 def _sizes(shape: BaseShape) -> tuple[int, int, int, int]:
     return shape.hidden_size, shape.intermediate_size, shape.query_size, shape.key_value_size
