@@ -10,7 +10,6 @@ JOB_ID: Final = "orchard.job_id"
 ADAPTER_SHA256: Final = "orchard.adapter_sha256"
 BASE_ID: Final = "orchard.base_id"
 BASE_SHA256: Final = "orchard.base_sha256"
-DATASET_SOURCE_TYPE: Final = "orchard"
 
 
 def adapter_tags(publication: Publication) -> dict[str, str]:

@@ -3,7 +3,7 @@
 May import: `orchestrator.db`, `orchestrator.catalogue`, `orchestrator.jobs`, `workers.contract`. No Ray.
 
 The rule, for now: priority, then age. A job goes to a host that already holds its base in its precision; else a host
-is started on a free device where base and seat fit; else an idle host of another base makes room; else the job waits,
+is started on a free device where base and seat fit; else an idle host makes room; else the job waits,
 with the reason written on it.
 
 Invariants

@@ -107,7 +107,7 @@ class _Draft:
         return flavor.count - held - self._retiring.get(flavor.name, 0)
 
     def _make_room(self, job: WaitingJob) -> str | None:
-        """Retire an idle host of another base on a device that this job fits; longest idle first."""
+        """Retire an idle host, whatever its base, on a device that this job fits; longest idle first."""
         fitting = [flavor.name for flavor in self._fitting(job)]
         if any(self._retiring.get(name, 0) for name in fitting):
             return f"Waiting for a device: an idle host is making room for {job.key}."
@@ -118,7 +118,7 @@ class _Draft:
             return None
         host = min(idle, key=lambda host: (host.idle_since, host.id))
         self._retire(host, f"makes room for {job.key}")
-        return f"Waiting for a device: the idle host of another base is making room for {job.key}."
+        return f"Waiting for a device: an idle host is making room for {job.key}."
 
     def _retire(self, host: HostView, why: str) -> None:
         del self._hosts[host.id]

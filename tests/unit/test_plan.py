@@ -117,6 +117,12 @@ def test_a_job_whose_micro_batch_would_crowd_out_the_others_waits():
     assert isinstance(wait, Wait)
 
 
+def test_an_idle_host_of_the_same_base_that_is_too_full_makes_room_too():
+    retire, wait = plan(snapshot(job("a"), hosts=[host("full", free_gb=0.5, idle_s=5)]), NOW)
+    assert isinstance(retire, RetireHost)
+    assert wait.reason == f"Waiting for a device: an idle host is making room for {key()}."
+
+
 def test_a_flavor_that_never_recomputes_must_have_room_for_all_activations():
     world = snapshot(job("a", tokens=10_000), memory_gb=12)
     assert admitted(plan(world, NOW)) == [("a", "new-0")]
