@@ -72,7 +72,7 @@ class JobRow(Base):
     pass_positions: Mapped[int] = mapped_column(doc="of the largest micro-batch it may bring")
     max_user_retries: Mapped[int] = mapped_column(default=0, doc="repeats after an error of the job's own")
     max_infra_retries: Mapped[int] = mapped_column(default=10, doc="repeats in a row after the machinery failed")
-    max_preemptions: Mapped[int] = mapped_column(default=100, doc="repeats in a row after giving its seat to others")
+    max_preemptions: Mapped[int] = mapped_column(default=100, doc="repeats in a row after its host saved it unreached")
 
     post_sha256: Mapped[str | None] = mapped_column(String(64), doc="of API key and body: tells a repeated POST")
     post_retries: Mapped[int] = mapped_column(default=0, doc="how often the client had tried before it got through")

@@ -67,7 +67,6 @@ class Because:
 _STOPS: Final = {
     StopReason.CANCEL: "was cancelled",
     StopReason.PAUSE: "was paused",
-    StopReason.PREEMPT: "makes room for others",
     StopReason.RUNTIME: "has spent its max_runtime_s",
     StopReason.STUCK: "did not get ahead",
 }

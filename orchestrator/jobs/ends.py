@@ -92,8 +92,9 @@ def after_attempt(job: Standing, end: AttemptEnd, now: datetime) -> Verdict:
       what was used up stays used up. Every other error of the job fails it at once.
     - infra: attempts lost in a row. A newer checkpoint starts the count again, so a long job outlives many bad
       nights, while one that gets nowhere ends; with pauses that double up to 10 min, ten retries span 17 min and more.
-    - preempted: seats given up to others, repeated without a pause. Also counted anew with each newer checkpoint,
-      which a seat writes on leaving: the limit meets only a job that gets nowhere a hundred times in a row.
+    - preempted: seats that their host saved and ended by itself, since nobody had reached it for too long; repeated
+      without a pause. Also counted anew with each newer checkpoint, which a seat writes on leaving: the limit meets
+      only a job that gets nowhere a hundred times in a row.
     """
     if job.desired is Desired.CANCEL:
         return Verdict(JobState.CANCELLED, EventDraft("Fine-tuning job cancelled"))
@@ -107,16 +108,16 @@ def after_attempt(job: Standing, end: AttemptEnd, now: datetime) -> Verdict:
 
 
 def _gave_up(job: Standing, now: datetime) -> Verdict:
-    """It left its seat because it was told to."""
+    """It left its seat because it was told to, or because its host went to rest by itself."""
     if job.stop_reason is StopReason.STUCK:
         return _lost(job, AttemptEnd(ExitClass.INFRA, ErrorCode.HOST_LOST, "It did not get ahead."), now)
     if job.desired is Desired.PAUSE or job.stop_reason is StopReason.PAUSE:
         return _again(job, f"Gave its seat up at step {job.step}", now, pause_s=0)
     count = job.preemptions + 1
     if count > job.max_preemptions:
-        why = f"The job lost its seat to others {count} times in a row without a new checkpoint."
-        return failed(ErrorCode.INTERNAL, f"{why} Give it a higher priority, or a smaller checkpoint interval.")
-    why = f"Gave its seat up to others at step {job.step}; waiting for another"
+        why = f"The job's host was not reached for too long, {count} times in a row without a new checkpoint."
+        return failed(ErrorCode.INTERNAL, f"{why} Give it a smaller checkpoint interval, or tell your operator.")
+    why = f"Its host was not reached for too long and saved it at step {job.step}; waiting for another seat"
     return _again(job, why, now, pause_s=0, preemptions=count)
 
 

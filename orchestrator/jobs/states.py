@@ -44,8 +44,6 @@ class StopReason(StrEnum):
 
     CANCEL = "cancel"
     PAUSE = "pause"
-    PREEMPT = "preempt"
-    """Others need the seat, or its host goes away."""
     RUNTIME = "runtime"
     """`max_runtime_s` is spent and the host did not end the seat by itself."""
     STUCK = "stuck"
@@ -101,7 +99,7 @@ DEADLINE_S: Final[Mapping[JobState, int]] = {
 """Seconds a job may stay in a live state before the sweep acts (`orchestrator.loops.sweep` says how).
 
 RUNNING has its own, what is left of `max_runtime_s`, set on entering it. STOPPING is longer than any step,
-which a host does not interrupt, and the checkpoint that a preempted seat waits for.
+which a host does not interrupt, and the checkpoint that a paused seat waits for.
 """
 
 

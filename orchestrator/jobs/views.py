@@ -112,7 +112,7 @@ class JobDetails(ResolvedOptions):
     attempt: int
     user_failures: int = Field(description="attempts that ended with an error of the job's own")
     infra_failures: int = Field(description="attempts lost to the machinery since its newest checkpoint")
-    preemptions: int = Field(description="times its seat went to others since its newest checkpoint")
+    preemptions: int = Field(description="times its host, unreached for too long, saved it since its newest checkpoint")
     step: int
     total_steps: int | None = Field(description="steps planned; of a job that stopped early, those it took")
     best_step: int | None = Field(description="step whose weights are published, with early stopping; null: the last")

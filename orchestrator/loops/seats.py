@@ -112,7 +112,7 @@ class StopSeats:
 
 def _how(job: JobRow) -> ExitClass:
     """A job that will go on saves a checkpoint first. One that hangs is not asked to: it would hang in that, too."""
-    goes_on = job.stop_reason in (StopReason.PAUSE, StopReason.PREEMPT) and job.desired != Desired.CANCEL
+    goes_on = job.stop_reason == StopReason.PAUSE and job.desired != Desired.CANCEL
     return ExitClass.PREEMPTED if goes_on else ExitClass.CANCELLED
 
 

@@ -39,16 +39,16 @@ def test_the_last_lost_attempt_fails_the_job_and_says_that_it_got_nowhere():
     assert "The host died. The job was lost 11 times without getting further than step 40" in verdict.event.message
 
 
-def test_a_preempted_attempt_draws_on_no_other_budget_and_waits_for_nothing():
-    stopped = standing(JobState.STOPPING, stop_reason=StopReason.PREEMPT, infra_failures=10)
-    verdict = after_attempt(stopped, GAVE_UP, NOW)
+def test_a_seat_that_its_host_saved_by_itself_draws_on_no_other_budget_and_waits_for_nothing():
+    verdict = after_attempt(standing(infra_failures=10, step=7), GAVE_UP, NOW)
     assert (verdict.to, verdict.changes) == (JobState.BACKOFF, {"not_before": NOW, "preemptions": 1})
+    assert verdict.event.message.startswith("Its host was not reached for too long and saved it at step 7")
 
 
-def test_a_job_preempted_a_hundred_times_without_getting_anywhere_fails():
+def test_a_job_whose_hosts_are_not_reached_a_hundred_times_without_getting_anywhere_fails():
     verdict = after_attempt(standing(preemptions=100), GAVE_UP, NOW)
     assert verdict.to is JobState.FAILED
-    assert "lost its seat to others 101 times in a row" in verdict.event.message
+    assert "was not reached for too long, 101 times in a row" in verdict.event.message
 
 
 def test_a_jobs_own_error_is_not_repeated_unless_asked():

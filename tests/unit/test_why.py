@@ -51,7 +51,7 @@ def test_every_state_has_an_answer(sqlite_db: Database, state: JobState, desired
         (JobState.STARTING, {}, NOTHING, "rows into tokens", None),
         (JobState.RUNNING, {"step": 2}, NOTHING, "step 2 of 6", None),
         (JobState.RUNNING, {"desired": "pause"}, Constraint.HOST, "being paused", "finishes the step"),
-        (JobState.STOPPING, {"stop_reason": StopReason.PREEMPT}, Constraint.HOST, "makes room", "host is ended"),
+        (JobState.STOPPING, {"stop_reason": StopReason.STUCK}, Constraint.HOST, "did not get ahead", "host is ended"),
         (JobState.BACKOFF, {"not_before": LATER}, Constraint.RETRY, "last attempt was lost", "03:09:05 UTC"),
         (JobState.PAUSED, {"desired": "pause", "step": 4}, Constraint.OWNER, "at step 4", "orchard resume ftjob-"),
         (JobState.PAUSED, {}, NOTHING, "joins the queue", None),
