@@ -24,7 +24,13 @@ TARGETS: Final = {
     "submit_p99_ms_at_100_per_s": Target(50.0, False, lambda figures: figures["submit"]["at_rate"]["p99_ms"]),
     "claim_p99_full_to_empty": Target(2.0, False, lambda figures: figures["depth"]["p99_ratio"]["claim"]),
 }
-FIRST_STEP_MS: Final = Target(1_500.0, False, lambda figures: figures["submit_to_first_step"]["p50_ms"])
+LIVE: Final = {
+    "submit_to_first_step_p50_ms": Target(1_500.0, False, lambda figures: figures["submit_to_first_step"]["p50_ms"]),
+    "worker_death_seen_max_ms": Target(5_000.0, False, lambda figures: figures["worker_death_seen"]["max_ms"]),
+    "orchestrator_killed_to_next_act_max_ms": Target(
+        20_000.0, False, lambda figures: figures["orchestrator_killed_to_next_act"]["max_ms"]
+    ),
+}
 
 
 def judge(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -33,8 +39,8 @@ def judge(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
     for engine, figures in report["engines"].items():
         for name, target in TARGETS.items():
             judged |= _one(f"{engine}: {name}", target, figures)
-    if "live" in report:
-        judged |= _one("submit_to_first_step_p50_ms", FIRST_STEP_MS, report["live"])
+    for name, target in LIVE.items():
+        judged |= _one(name, target, report.get("live", {}))
     return judged
 
 
