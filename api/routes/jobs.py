@@ -41,8 +41,13 @@ _DEEP_OBJECT = {
         }
     ]
 }
+_SENT_EVENT = {
+    "type": "object",
+    "description": "Each event of the stream; its data are JSON: an event of the job, or its status at the end.",
+    "properties": {name: {"type": "string"} for name in ("id", "event", "data")},
+}
 _STREAM: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "A page, or the stream"}
+    200: {"content": {"text/event-stream": {"schema": _SENT_EVENT}}, "description": "A page, or the stream"}
 }
 
 

@@ -6,7 +6,16 @@ hyperparameters. Unknown fields are refused: a typo is an error and not a silent
 
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    WithJsonSchema,
+    model_validator,
+)
 
 from orchestrator.text import Line, Text, spelled
 from workers.contract.base import Quantization
@@ -66,7 +75,7 @@ class Options(Request):
     target_modules: tuple[Line, ...] | None = Field(
         None, min_length=1, max_length=64, description="linears to adapt; null: all that the base offers"
     )
-    rslora: bool = Field(False, description="scale by alpha / sqrt(rank)")
+    rslora: StrictBool = Field(False, description="scale by alpha / sqrt(rank)")
     quantization: Quantization | None = Field(None, description="of the frozen base; null: the base's default")
     max_seq_len: int | None = Field(None, ge=8, le=MAX_SEQ_LEN, description="tokens; null: the base's limit")
     overlength: Overlength = Field(Overlength.ERROR, description="what happens to rows longer than max_seq_len")
@@ -86,7 +95,7 @@ class Options(Request):
     early_stopping_threshold: float = Field(
         0.0, ge=0, le=1000, description="what counts as improvement, in nats per supervised token"
     )
-    deterministic: bool = Field(
+    deterministic: StrictBool = Field(
         False, description="never share a pass with other jobs: slower, the same bits each time"
     )
     priority: int = Field(0, ge=-100, le=100, description="among the tenant's jobs and others; higher goes first")

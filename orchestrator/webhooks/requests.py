@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool
 
 from orchestrator.text import Line
 from orchestrator.webhooks.addresses import MAX_URL_CHARS
@@ -35,7 +35,9 @@ class EndpointOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    enabled: bool = Field(description="true: send again, after a 410 switched it off; false: send nothing for now")
+    enabled: StrictBool = Field(
+        description="true: send again, after a 410 switched it off; false: send nothing for now"
+    )
 
 
 class EndpointChange(BaseModel):
@@ -58,7 +60,7 @@ class Rotation(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    keep_old_secret_active_for_24_hours: bool = Field(
+    keep_old_secret_active_for_24_hours: StrictBool = Field(
         False, description="sign with both for a day, so that receivers can change over; else only with the new one"
     )
 

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from orchestrator.db.database import Database
 from orchestrator.db.migrate import upgrade
+from orchestrator.db.tables import FileRow
 from orchestrator.jobs.permissions import NewPermissions, grant
 from orchestrator.jobs.states import JobState
 from tests.builders.live_api import Api, add_tenant, live_api
@@ -61,6 +63,7 @@ def _one_of_each(api: Api, folder: Path) -> dict[str, str]:
     write_adapter(folder / "adapter")
     adapter = make_manifest(folder / "adapter").model_dump(mode="json")
     job = make_job(db, JobState.SUCCEEDED, tenant_row(api), adapter=adapter)
+    _store(db, folder, job.training_file_id)
     make_checkpoint(db, job, 3)
     checkpoint = f"{job.fine_tuned_model}:ckpt-step-3"
     friend, _ = add_tenant(api.services, "friend")
@@ -79,6 +82,15 @@ def _one_of_each(api: Api, folder: Path) -> dict[str, str]:
             "fine_tuned_model_checkpoint": checkpoint,
             "permission_id": permission.id,
         }
+
+
+def _store(db: Database, folder: Path, file_id: str) -> None:
+    """Give a file that is only a row its bytes: whoever finds its id may ask for them."""
+    with db.write() as session:
+        row = session.scalars(select(FileRow).where(FileRow.id == file_id)).one()
+        path = folder / row.id
+        path.write_bytes(bytes(row.bytes))
+        row.uri = path.as_uri()
 
 
 def run(target: Target, key: str, config: str, *options: str) -> None:
