@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Final
 
-from pydantic import Field
+from pydantic import Field, StrictInt
 from sqlalchemy import func, select
 
 from orchestrator.db.database import Database
@@ -25,7 +25,7 @@ MAX_BYTES: Final = 8 * 2**30
 class NewUpload(NewFile):
     """What a tenant says about an upload before sending it."""
 
-    bytes: int = Field(ge=0, le=MAX_BYTES, description="what the parts will add up to")
+    bytes: StrictInt = Field(ge=0, le=MAX_BYTES, description="what the parts will add up to")
     mime_type: Annotated[Line, Field(min_length=1, max_length=255, description="a label; rows are JSONL always")]
 
 
