@@ -1,7 +1,8 @@
 """The body of a submission: OpenAI's fields, and ours under `x_orchard`. Everything ours is optional.
 
 A field left out is resolved by `orchestrator.jobs.resolve`; so is null where null is allowed, and "auto" in OpenAI's
-hyperparameters. Unknown fields are refused: a typo is an error and not a silent default.
+hyperparameters. Unknown fields are refused: a typo is an error and not a silent default. So is a value of another type
+that Python would make do with: `"8"` is no number, and `true` is not 1.
 """
 
 from typing import Annotated, Any, Literal, TypeVar
@@ -13,6 +14,8 @@ from pydantic import (
     ConfigDict,
     Field,
     StrictBool,
+    StrictFloat,
+    StrictInt,
     WithJsonSchema,
     model_validator,
 )
@@ -47,9 +50,11 @@ _MULTIPLIER = _auto({"type": "number", "exclusiveMinimum": 0})
 class Hyperparameters(Request):
     """OpenAI's three; each a number or "auto"."""
 
-    n_epochs: Annotated[Annotated[int, Field(ge=1, le=50)] | None, *_EPOCHS] = None
-    batch_size: Annotated[Annotated[int, Field(ge=1, le=256)] | None, *_BATCH] = None
-    learning_rate_multiplier: Annotated[Annotated[float, Field(gt=0, allow_inf_nan=False)] | None, *_MULTIPLIER] = None
+    n_epochs: Annotated[Annotated[StrictInt, Field(ge=1, le=50)] | None, *_EPOCHS] = None
+    batch_size: Annotated[Annotated[StrictInt, Field(ge=1, le=256)] | None, *_BATCH] = None
+    learning_rate_multiplier: Annotated[
+        Annotated[StrictFloat, Field(gt=0, allow_inf_nan=False)] | None, *_MULTIPLIER
+    ] = None
 
 
 class Supervised(Request):
@@ -69,40 +74,42 @@ class Options(Request):
     """Orchard's own part of a submission."""
 
     method: Literal["lora"] = "lora"
-    rank: int = Field(8, ge=1, le=MAX_RANK, description="of the low-rank update")
-    alpha: float | None = Field(None, gt=0, le=4096, description="null: twice the rank")
-    dropout: float = Field(0.0, ge=0, lt=1)
+    rank: StrictInt = Field(8, ge=1, le=MAX_RANK, description="of the low-rank update")
+    alpha: StrictFloat | None = Field(None, gt=0, le=4096, description="null: twice the rank")
+    dropout: StrictFloat = Field(0.0, ge=0, lt=1)
     target_modules: tuple[Line, ...] | None = Field(
         None, min_length=1, max_length=64, description="linears to adapt; null: all that the base offers"
     )
     rslora: StrictBool = Field(False, description="scale by alpha / sqrt(rank)")
     quantization: Quantization | None = Field(None, description="of the frozen base; null: the base's default")
-    max_seq_len: int | None = Field(None, ge=8, le=MAX_SEQ_LEN, description="tokens; null: the base's limit")
+    max_seq_len: StrictInt | None = Field(None, ge=8, le=MAX_SEQ_LEN, description="tokens; null: the base's limit")
     overlength: Overlength = Field(Overlength.ERROR, description="what happens to rows longer than max_seq_len")
-    learning_rate: float | None = Field(
+    learning_rate: StrictFloat | None = Field(
         None, gt=0, le=MAX_LEARNING_RATE, description="absolute; null: 2e-4 x learning_rate_multiplier"
     )
     lr_schedule: LrSchedule = LrSchedule.LINEAR
-    warmup_ratio: float = Field(0.03, ge=0, lt=1)
-    weight_decay: float = Field(0.0, ge=0, le=1)
-    max_grad_norm: float = Field(1.0, ge=0, le=1e6, description="0: no clipping")
-    micro_batch_size: int | None = Field(None, ge=1, le=256, description="rows per forward pass; divides batch_size")
-    checkpoint_interval_steps: int = Field(50, ge=1, le=1_000_000)
-    eval_interval_steps: int = Field(50, ge=1, le=1_000_000)
-    early_stopping_patience: int | None = Field(
+    warmup_ratio: StrictFloat = Field(0.03, ge=0, lt=1)
+    weight_decay: StrictFloat = Field(0.0, ge=0, le=1)
+    max_grad_norm: StrictFloat = Field(1.0, ge=0, le=1e6, description="0: no clipping")
+    micro_batch_size: StrictInt | None = Field(
+        None, ge=1, le=256, description="rows per forward pass; divides batch_size"
+    )
+    checkpoint_interval_steps: StrictInt = Field(50, ge=1, le=1_000_000)
+    eval_interval_steps: StrictInt = Field(50, ge=1, le=1_000_000)
+    early_stopping_patience: StrictInt | None = Field(
         None, ge=1, le=1000, description="evaluations without improvement; needs a validation file; null: never stop"
     )
-    early_stopping_threshold: float = Field(
+    early_stopping_threshold: StrictFloat = Field(
         0.0, ge=0, le=1000, description="what counts as improvement, in nats per supervised token"
     )
     deterministic: StrictBool = Field(
         False, description="never share a pass with other jobs: slower, the same bits each time"
     )
-    priority: int = Field(0, ge=-100, le=100, description="among the tenant's jobs and others; higher goes first")
-    max_runtime_s: int = Field(
+    priority: StrictInt = Field(0, ge=-100, le=100, description="among the tenant's jobs and others; higher goes first")
+    max_runtime_s: StrictInt = Field(
         86_400, ge=60, le=2_592_000, description="seconds that all attempts together may hold seats"
     )
-    max_user_retries: int = Field(
+    max_user_retries: StrictInt = Field(
         0, ge=0, le=10, description="further tries from the newest checkpoint after a loss that is not finite"
     )
 
@@ -140,7 +147,7 @@ class JobRequest(Request):
     suffix: Suffix | None = Field(
         None, description="becomes part of the tuned model's name: letters, digits, `-`, `_`, `.`"
     )
-    seed: int | None = Field(None, ge=0, le=2**31 - 1)
+    seed: StrictInt | None = Field(None, ge=0, le=2**31 - 1)
     metadata: Annotated[dict[MetadataKey, MetadataValue] | None, AfterValidator(_few_pairs)] = None
     integrations: Annotated[list[Any] | None, AfterValidator(_no_integrations)] = None
     x_orchard: Options = Options()

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictInt
 from sqlalchemy import or_, select
 from sqlalchemy.exc import IntegrityError
 
@@ -18,7 +18,7 @@ from workers.contract.spec import MAX_FAIR_WEIGHT
 
 _SLUG = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
 Weight = Annotated[
-    int,
+    StrictInt,
     Field(
         ge=1, le=MAX_FAIR_WEIGHT, description="where tenants share a host, tokens go by it: 2 gets twice what 1 does"
     ),

@@ -30,7 +30,7 @@ class CompleteUpload(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    part_ids: list[Annotated[Line, Field(max_length=64)]] = Field(max_length=MAX_PARTS)
+    part_ids: list[Annotated[Line, Field(min_length=1, max_length=64)]] = Field(max_length=MAX_PARTS)
     md5: Annotated[str, Field(json_schema_extra={"pattern": _MD5}), spelled(_MD5, "32 hexadecimal digits")] | None = (
         Field(None, description="of the whole file, in hex; checked if given")
     )

@@ -88,7 +88,8 @@ def _store(db: Database, folder: Path, file_id: str) -> None:
     """Give a file that is only a row its bytes: whoever finds its id may ask for them."""
     with db.write() as session:
         row = session.scalars(select(FileRow).where(FileRow.id == file_id)).one()
-        path = folder / row.id
+        path = folder / "of-a-row" / row.id / "content"  # deleting a file takes the folder around its content
+        path.parent.mkdir(parents=True)
         path.write_bytes(bytes(row.bytes))
         row.uri = path.as_uri()
 

@@ -54,7 +54,7 @@ def test_the_weight_of_a_tenant_goes_with_the_jobs_it_submits_from_then_on(web: 
     assert (specs[before]["fair_weight"], specs[after]["fair_weight"]) == (1, 7)
 
 
-@pytest.mark.parametrize("weight", [0, 1_001, "much"])
+@pytest.mark.parametrize("weight", [0, 1_001, "much", "2", True])
 def test_a_weight_out_of_bounds_is_refused(web: TestClient, api: Api, weight: object) -> None:
     for path, rest in (("", {"slug": "new", "name": "New"}), ("/acme", {})):
         answer = web.post(f"/v1/admin/tenants{path}", json=rest | {"weight": weight}, headers=api.admin_headers)

@@ -35,6 +35,12 @@ def hyper(**values: Any) -> dict[str, Any]:
         (hyper(learning_rate_multiplier=1000), f"{HYPER}.learning_rate_multiplier", ("1000", "0.1", "500")),
         (hyper(n_epochs=51), f"{HYPER}.n_epochs", ("less than or equal to 50", "got 51")),
         (hyper(n_epochs="many"), f"{HYPER}.n_epochs", ("valid integer", "'many'")),
+        (hyper(n_epochs=True), f"{HYPER}.n_epochs", ("valid integer", "got True")),
+        (hyper(batch_size="4"), f"{HYPER}.batch_size", ("valid integer", "'4'")),
+        ({"x_orchard": {"rank": True}}, "x_orchard.rank", ("valid integer",)),
+        ({"x_orchard": {"dropout": "0.5"}}, "x_orchard.dropout", ("valid number",)),
+        ({"x_orchard": {"rslora": "yes"}}, "x_orchard.rslora", ("valid boolean",)),
+        ({"seed": False}, "seed", ("valid integer",)),
         (hyper(batch_size=0), f"{HYPER}.batch_size", ("greater than or equal to 1",)),
         (hyper(batch_size=6) | {"x_orchard": {"micro_batch_size": 4}}, "x_orchard.micro_batch_size", ("(6)", "(4)")),
         (
@@ -172,3 +178,11 @@ def test_an_upload_with_bad_fields_is_refused(
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
     assert words in answer.json()["error"]["message"]
     assert web.get("/v1/files").json()["data"] == []
+
+
+@ONE_ENGINE
+def test_an_empty_part_id_names_the_part(web: TestClient) -> None:
+    new = {"bytes": 9, "filename": "a.jsonl", "mime_type": "text/plain", "purpose": "fine-tune"}
+    upload = web.post("/v1/uploads", json=new).json()["id"]
+    answer = web.post(f"/v1/uploads/{upload}/complete", json={"part_ids": ["", "part_x"]})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "part_ids.0")
