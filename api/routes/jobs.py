@@ -11,6 +11,7 @@ from fastapi.sse import EventSourceResponse
 from api.auth import PrincipalDep, TenantDep
 from api.errors import documented
 from api.listing import Listing, listing
+from api.one_hop import OneHop
 from api.routes.event_stream import stream_events
 from api.routes.tar import TAR, tar_response
 from api.services import ServicesDep
@@ -26,7 +27,7 @@ from orchestrator.jobs.views import CheckpointView, EventView, JobView
 from orchestrator.jobs.why import WhyView, why
 from orchestrator.paging import Window
 
-router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"])
+router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"], route_class=OneHop)
 Limit = Annotated[int, Query(ge=1, le=1_000)]
 _METADATA = re.compile(r"metadata\[(.*)\]", re.DOTALL)
 _DEEP_OBJECT = {

@@ -17,9 +17,14 @@ def fresh(table: type[RowT], **columns: Any) -> RowT:
 
 
 def insert_now(session: Session, row: Base) -> None:
-    """INSERT a row that `fresh` made, in the caller's transaction. A key that the database draws is not read back."""
-    statement, names = _insertion(type(row))
-    session.connection().execute(statement, {column: getattr(row, name) for name, column in names})
+    """INSERT a row that `fresh` made, in the caller's transaction. A key that the database draws is not read back.
+
+    What nobody gave stays NULL without being named: psycopg remembers no statement of more than 50 parameters, and
+    would take a whole job's apart each time.
+    """
+    statement, columns = _insertion(type(row))
+    given = {columns[name]: value for name, value in row.__dict__.items() if name in columns}
+    session.connection().execute(statement, given)
 
 
 @cache
@@ -30,8 +35,7 @@ def _defaults(table: type[Base]) -> dict[str, Any]:
 
 
 @cache
-def _insertion(table: type[Base]) -> tuple[Insert, tuple[tuple[str, str], ...]]:
-    """The statement, and (attribute, column) of all but the key that counts up by itself."""
-    columns, whole = inspect(table).columns, cast(Table, table.__table__)
-    names = ((name, column.name) for name, column in columns.items() if column is not whole.autoincrement_column)
-    return insert(whole), tuple(names)
+def _insertion(table: type[Base]) -> tuple[Insert, dict[str, str]]:
+    """The statement, and the column of each attribute."""
+    columns = inspect(table).columns
+    return insert(cast(Table, table.__table__)), {name: column.name for name, column in columns.items()}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import BindParameter, ColumnElement, Exists, and_, bindparam, exists, or_, select
+from sqlalchemy import BindParameter, ColumnElement, and_, bindparam, or_, select
 from sqlalchemy.orm import Session
 
 from orchestrator.db.database import Database
@@ -74,16 +74,5 @@ def visible_file(session: Session, tenant_id: str, file_id: str, now: datetime, 
     """The row, for use inside the orchestrator. `param`: the request field that named it. Raises: NotFound."""
     row = session.scalar(_VISIBLE_FILE, {"file_id": file_id, "tenant_id": tenant_id, "now": now})
     if row is None:
-        raise no_such_file(file_id, param)
+        raise NotFound(f"No such File object: {file_id}", param=param)
     return row
-
-
-def is_visible(file_id: str) -> Exists:
-    """Whether `visible_file` would find the file, for a statement with the parameters `file_id`, tenant_id and now."""
-    condition = visible(bindparam("tenant_id"), bindparam("now"))
-    return exists().where(FileRow.id == bindparam(file_id, type_=FileRow.id.type), condition)
-
-
-def no_such_file(file_id: str, param: str) -> NotFound:
-    """What to raise for a file that is not the tenant's, or gone."""
-    return NotFound(f"No such File object: {file_id}", param=param)

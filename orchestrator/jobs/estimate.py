@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field
 
 from orchestrator.catalogue.need import HostNeed
 from orchestrator.jobs.request import JobRequest
+from orchestrator.jobs.resolve import offered_base
 from orchestrator.jobs.submit import Desk, draft_spec
 from orchestrator.jobs.views import ResolvedHyperparameters, ResolvedOptions, hyperparameters_of
 from orchestrator.tenancy.views import Tenant
@@ -49,7 +50,9 @@ class EstimateView(BaseModel):
 
 def estimate(desk: Desk, tenant: Tenant, request: JobRequest, now: datetime) -> EstimateView:
     """Estimate a job. Raises as `submit`, except that a job too large for every flavor is answered, not refused."""
-    spec = draft_spec(desk, tenant, request, now)
+    base = offered_base(desk.catalogue, tenant, request.model)
+    with desk.db.read() as session:
+        spec = draft_spec(session, desk.storage_uri, tenant, base, request, now)
     validation, ours = spec.data.validation, request.x_orchard
     need = HostNeed.of(spec)
     flavor = need.flavor_of(desk.catalogue.flavors)

@@ -8,12 +8,12 @@ from typing import Final
 from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
-from orchestrator.catalogue.entries import Catalogue
+from orchestrator.catalogue.entries import Catalogue, CatalogueBase
 from orchestrator.db.database import Database
 from orchestrator.db.insert import fresh, insert_now
 from orchestrator.db.job_tables import JobRow
 from orchestrator.errors import InvalidRequest, QuotaExceeded
-from orchestrator.files.queries import is_visible, no_such_file, visible_file
+from orchestrator.files.queries import visible_file
 from orchestrator.files.storage import job_uri
 from orchestrator.ids import new_id
 from orchestrator.jobs.events import EventDraft, event_row
@@ -67,13 +67,14 @@ def _make(desk: Desk, tenant: Tenant, request: JobRequest, mark: Mark, now: date
         with desk.db.read() as session:
             if earlier := find_earlier(session, mark):
                 return earlier
-    spec = draft_spec(desk, tenant, request, now)
-    check_fits(spec, desk.catalogue)
+    base = offered_base(desk.catalogue, tenant, request.model)
     with desk.db.write() as session:
         hold_tenant(session, tenant.id)
         if winner := find_earlier(session, mark):  # the same POST came twice at once; the other one was first
             return winner
-        _check_again(session, desk, spec, now)
+        _check_quota(session, desk, tenant.id)
+        spec = draft_spec(session, desk.storage_uri, tenant, base, request, now)
+        check_fits(spec, desk.catalogue)
         row = _insert(session, request, spec, mark, now)
         if mark.key is not None:
             session.add(mark.row(mark.key, spec.job_id))
@@ -82,19 +83,19 @@ def _make(desk: Desk, tenant: Tenant, request: JobRequest, mark: Mark, now: date
     return row
 
 
-def draft_spec(desk: Desk, tenant: Tenant, request: JobRequest, now: datetime) -> JobSpec:
+def draft_spec(
+    session: Session, storage_uri: str, tenant: Tenant, base: CatalogueBase, request: JobRequest, now: datetime
+) -> JobSpec:
     """The spec a submission would have, nothing written. Raises: InvalidRequest, NotFound (files)."""
-    base = offered_base(desk.catalogue, tenant, request.model)
-    with desk.db.read() as session:
-        training = _dataset(session, tenant, request.training_file, "training_file", now)
-        validation = None
-        if request.validation_file is not None:
-            validation = _dataset(session, tenant, request.validation_file, "validation_file", now)
+    training = _dataset(session, tenant, request.training_file, "training_file", now)
+    validation = None
+    if request.validation_file is not None:
+        validation = _dataset(session, tenant, request.validation_file, "validation_file", now)
     job_id = new_id("ftjob-")
     who = Identity(
         job_id=job_id,
         tenant_id=tenant.id,
-        output_uri=job_uri(desk.storage_uri, tenant.id, job_id),
+        output_uri=job_uri(storage_uri, tenant.id, job_id),
         seed=secrets.randbelow(2**31) if request.seed is None else request.seed,
         fair_weight=tenant.weight,
     )
@@ -113,29 +114,18 @@ def _dataset(session: Session, tenant: Tenant, file_id: str, param: str, now: da
     return DatasetRef(file_id=row.id, uri=row.uri, sha256=row.sha256, rows=row.rows, format=DatasetFormat(row.format))
 
 
-_STANDING: Final = select(
-    select(func.count())
-    .where(JobRow.tenant_id == bindparam("tenant_id"), JobRow.finished_at.is_(None))
-    .scalar_subquery()
-    .label("live"),
-    is_visible("training_file").label("training_file"),
-    is_visible("validation_file").label("validation_file"),
+_LIVE_JOBS: Final = select(func.count(JobRow.seq)).where(
+    JobRow.tenant_id == bindparam("tenant_id"), JobRow.finished_at.is_(None)
 )
 
 
-def _check_again(session: Session, desk: Desk, spec: JobSpec, now: datetime) -> None:
-    """What may have changed since the draft, or changes with each submission, in one round trip."""
-    files = {"training_file": spec.data.training, "validation_file": spec.data.validation}
-    named = {param: None if data is None else data.file_id for param, data in files.items()}
-    found = session.connection().execute(_STANDING, {"tenant_id": spec.tenant_id, "now": now, **named}).one()
-    if found.live >= desk.max_live_jobs:
+def _check_quota(session: Session, desk: Desk, tenant_id: str) -> None:
+    live: int = session.connection().execute(_LIVE_JOBS, {"tenant_id": tenant_id}).scalar_one()
+    if live >= desk.max_live_jobs:
         raise QuotaExceeded(
-            f"You have {found.live} jobs queued or running; at most {desk.max_live_jobs} are allowed. "
+            f"You have {live} jobs queued or running; at most {desk.max_live_jobs} are allowed. "
             "Wait for one to end, or cancel one."
         )
-    for param, file_id in named.items():
-        if file_id is not None and not getattr(found, param):
-            raise no_such_file(file_id, param)
 
 
 def _insert(session: Session, request: JobRequest, spec: JobSpec, mark: Mark, now: datetime) -> JobRow:
