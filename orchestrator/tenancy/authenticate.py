@@ -2,9 +2,9 @@
 
 import secrets
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import Row, bindparam, select, update
 
 from orchestrator.db.database import Database
 from orchestrator.db.tables import ApiKeyRow, TenantRow
@@ -12,8 +12,12 @@ from orchestrator.errors import Unauthenticated
 from orchestrator.tenancy.keys import KEY_PREFIX, digest_of
 from orchestrator.tenancy.views import Principal, Role, Tenant
 
-_BY_DIGEST: Final = (
-    select(ApiKeyRow, TenantRow)
+_BY_DIGEST: Final = (  # columns, for every request asks: rows of the mapper would cost half as much again
+    select(
+        *(ApiKeyRow.id, ApiKeyRow.digest, ApiKeyRow.prefix, ApiKeyRow.role),
+        *(ApiKeyRow.revoked_at, ApiKeyRow.last_used_at, TenantRow.id.label("tenant_id")),
+        *(TenantRow.slug, TenantRow.name.label("tenant_name"), TenantRow.allowed_bases, TenantRow.weight),
+    )
     .outerjoin(TenantRow, TenantRow.id == ApiKeyRow.tenant_id)
     .where(ApiKeyRow.digest == bindparam("digest"))
 )
@@ -33,18 +37,18 @@ def authenticate(db: Database, secret: str | None, organization: str | None, now
         )
     digest = digest_of(secret)
     with db.read() as session:
-        found = session.execute(_BY_DIGEST, {"digest": digest}).one_or_none()
-    if found is None or not secrets.compare_digest(found[0].digest, digest):
+        found = session.connection().execute(_BY_DIGEST, {"digest": digest}).one_or_none()
+    if found is None or not secrets.compare_digest(found.digest, digest):
         raise Unauthenticated(f"Incorrect API key provided: {masked(secret)}. Ask your administrator for a key.")
-    key, tenant = found
-    if key.revoked_at is not None:
+    if found.revoked_at is not None:
         raise Unauthenticated(f"The API key {masked(secret)} was revoked. Ask your administrator for a new one.")
+    tenant = _tenant(found)
     if organization and tenant is not None and organization not in {tenant.id, tenant.slug}:
         raise Unauthenticated(
             "OpenAI-Organization header should match organization for API key.", code="mismatched_organization"
         )
-    _touch(db, key, now)
-    return Principal(key.id, key.prefix, Role(key.role), None if tenant is None else Tenant.of(tenant))
+    _touch(db, found.id, found.last_used_at, now)
+    return Principal(found.id, found.prefix, Role(found.role), tenant)
 
 
 def masked(secret: str) -> str:
@@ -55,8 +59,15 @@ def masked(secret: str) -> str:
     return f"{start}***{secret[-4:]}"
 
 
-def _touch(db: Database, key: ApiKeyRow, now: datetime) -> None:
-    if key.last_used_at is not None and now - key.last_used_at < timedelta(seconds=TOUCH_EVERY_S):
+def _tenant(found: Row[Any]) -> Tenant | None:
+    if found.tenant_id is None:
+        return None
+    bases = None if found.allowed_bases is None else tuple(found.allowed_bases)
+    return Tenant(found.tenant_id, found.slug, found.tenant_name, bases, found.weight)
+
+
+def _touch(db: Database, key_id: str, last_used_at: datetime | None, now: datetime) -> None:
+    if last_used_at is not None and now - last_used_at < timedelta(seconds=TOUCH_EVERY_S):
         return
     with db.write() as session:
-        session.execute(update(ApiKeyRow).where(ApiKeyRow.id == key.id).values(last_used_at=now))
+        session.execute(update(ApiKeyRow).where(ApiKeyRow.id == key_id).values(last_used_at=now))
