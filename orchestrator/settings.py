@@ -24,6 +24,7 @@ class Settings(BaseSettings):
     cache_dir: Path = Field(description="folder on the hosts' machines for converted weights")
     host: str = Field("127.0.0.1", description="address the API listens on")
     port: int = Field(8000, ge=0, le=65_535)
+    one_core: bool = Field(True, description="the API's process stays on one core, drawn by chance")
     public_url: str | None = Field(None, description="how tenants reach the API; for links in the registry")
     loop_interval_s: float = Field(0.5, gt=0, description="pause between two passes of the control loop")
     lease_ttl_s: int = Field(60, ge=5, description="an attempt not heard of for so long has lost its lease")

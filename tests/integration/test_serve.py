@@ -9,8 +9,11 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.builders.live_api import make_catalogue
@@ -46,25 +49,44 @@ def get(url: str, deadline_s: float = 60) -> tuple[int, dict[str, object]]:
             time.sleep(0.1)
 
 
-def test_the_process_serves_says_when_it_is_ready_and_stops_on_sigterm(tmp_path: Path) -> None:
-    from orchestrator.db.migrate import upgrade
-
+@contextmanager
+def serving(folder: Path, **changes: str) -> Iterator[tuple[str, dict[str, str], subprocess.Popen[bytes]]]:
+    """The URL, environment and process of a server; its log is in `log` of the folder."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    settings = environment(tmp_path, port)
-    server = subprocess.Popen([sys.executable, "-m", "api.serve"], env=settings, stderr=subprocess.PIPE)
+    settings = environment(folder, port) | changes
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen([sys.executable, "-m", "api.serve"], env=settings, stderr=log)
     try:
-        assert get(f"http://127.0.0.1:{port}/healthz") == (200, {"status": "ok"})
-        assert get(f"http://127.0.0.1:{port}/readyz")[0] == 503
-        upgrade(settings["ORCHARD_DATABASE_URL"])
-        assert get(f"http://127.0.0.1:{port}/readyz")[0] == 200
+        yield f"http://127.0.0.1:{port}", settings, server
     finally:
         server.send_signal(signal.SIGTERM)
-        _, log = server.communicate(timeout=30)
+        server.wait(30)
+
+
+def test_the_process_serves_says_when_it_is_ready_and_stops_on_sigterm(tmp_path: Path) -> None:
+    from orchestrator.db.migrate import upgrade
+
+    with serving(tmp_path) as (url, settings, server):
+        assert get(f"{url}/healthz") == (200, {"status": "ok"})
+        assert get(f"{url}/readyz")[0] == 503
+        upgrade(settings["ORCHARD_DATABASE_URL"])
+        assert get(f"{url}/readyz")[0] == 200
     assert server.returncode in {0, -signal.SIGTERM}
-    lines = [json.loads(line) for line in log.decode().splitlines() if line.startswith("{")]
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines() if line.startswith("{")]
     assert {line["status"] for line in lines if line["event"] == "request"} == {200, 503}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process cannot choose its core")
+@pytest.mark.parametrize("one_core", [True, False])
+def test_the_process_keeps_to_one_core_unless_told_otherwise(tmp_path: Path, one_core: bool) -> None:
+    with serving(tmp_path, ORCHARD_ONE_CORE=str(one_core)) as (url, _, server):
+        get(f"{url}/healthz")
+        threads = [psutil.Process(thread.id).cpu_affinity() for thread in psutil.Process(server.pid).threads()]
+    ours = sorted(os.sched_getaffinity(0))
+    assert len({tuple(cores) for cores in threads}) == 1
+    assert threads[0] in [[core] for core in ours] if one_core else threads[0] == ours
 
 
 def test_missing_settings_are_named_by_their_variables(tmp_path: Path) -> None:
