@@ -2,6 +2,8 @@
 
 import os
 import platform
+import statistics
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,20 @@ def describe_box() -> dict[str, Any]:
 def load_average() -> list[float]:
     """Of the last 1, 5 and 15 minutes: above the number of cores, every figure is that of a neighbour, too."""
     return [round(load, 2) for load in os.getloadavg()]
+
+
+def pace_ms() -> float:
+    """What a million multiplications in Python take one thread: the core of a virtual machine may be twice as slow
+    from one minute to the next, and every figure with it.
+    """
+    return round(statistics.median(_million() for _ in range(5)), 1)
+
+
+def _million() -> float:
+    began, total = time.perf_counter(), 0
+    for number in range(1_000_000):
+        total += number * number
+    return 1000 * (time.perf_counter() - began)
 
 
 def cpu_info() -> dict[str, str]:

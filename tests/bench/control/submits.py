@@ -20,6 +20,7 @@ from orchestrator.embedded.services import api_server
 from orchestrator.tenancy.keys import create_tenant_key
 from tests.bench.control.load import Answers, all_busy, at_rate, post
 from tests.bench.control.percentiles import milliseconds
+from tests.bench.processor import pace_ms
 from tests.builders.live_api import make_catalogue
 from tests.builders.rows import make_file, make_tenant
 from tests.builders.waiting import wait_until
@@ -39,13 +40,16 @@ def submit_figures(url: str, folder: Path, seconds: float) -> dict[str, Any]:
     with serving(url, folder) as (port, process):
         asyncio.run(all_busy(LOOPBACK, port, requests, SENDERS, WARM_UP_S))
         steady = asyncio.run(at_rate(LOOPBACK, port, requests, RATE, seconds))
+        pace = pace_ms()
         before = process.cpu_times()
         busy = asyncio.run(all_busy(LOOPBACK, port, requests, SENDERS, seconds))
         spent = process.cpu_times()
+        pace_after = pace_ms()
     cpu_s = spent.user + spent.system - before.user - before.system
     return {
         "submits_per_s": round(len(busy.seconds) / busy.elapsed_s, 1),
         "senders": SENDERS,
+        "pace_ms_around": [pace, pace_after],
         "api_cpu_ms_per_submit": round(1000 * cpu_s / len(busy.seconds), 3),
         "busy": milliseconds(busy.seconds),
         "rate_per_s": RATE,
