@@ -12,7 +12,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from sqlalchemy import bindparam, delete, select
 from sqlalchemy.orm import Session
@@ -63,6 +63,17 @@ class Mark:
         """Whether an earlier job is likely enough to look for it before anything else."""
         return self.key is not None or self.retries > 0
 
+    @property
+    def same_post(self) -> dict[str, Any]:
+        """The parameters of `SAME_POST`: a repeat looks back; a first try looks for repeats that overtook it."""
+        repeats = self.retries > 0
+        return {
+            "post_sha256": self.post_sha256,
+            "tenant_id": self.tenant_id,
+            "since": self.arrived_at - RETRY_WINDOW if repeats else self.arrived_at,
+            "retries": 0 if repeats else 1,
+        }
+
     def row(self, key: str, job_id: str) -> IdempotencyRow:
         """The memory of `key`, to be written with the job."""
         return IdempotencyRow(
@@ -70,11 +81,27 @@ class Mark:
         )
 
 
+SAME_POST: Final = (
+    select(JobRow.id)
+    .where(JobRow.post_sha256 == bindparam("post_sha256"), JobRow.tenant_id == bindparam("tenant_id"))
+    .where(JobRow.created_at >= bindparam("since"), JobRow.post_retries >= bindparam("retries"))
+    .order_by(JobRow.seq.desc())
+    .limit(1)
+)
+"""The job that the same POST made before, where no key tells; see `Mark.same_post`."""
+
+
 def find_earlier(session: Session, mark: Mark) -> str | None:
     """The job that this very POST made before, if any. Raises: IdempotencyMismatch."""
-    if mark.key is None:
-        return _find_same_post(session, mark)
-    row = session.get(IdempotencyRow, (mark.tenant_id, mark.key))
+    if mark.key is not None:
+        return find_by_key(session, mark, mark.key)
+    earlier: str | None = session.connection().scalar(SAME_POST, mark.same_post)
+    return earlier
+
+
+def find_by_key(session: Session, mark: Mark, key: str) -> str | None:
+    """The job that was made under `key`, if any. Raises: IdempotencyMismatch."""
+    row = session.get(IdempotencyRow, (mark.tenant_id, key))
     if row is None:
         return None
     if row.body_sha256 != mark.body_sha256:
@@ -87,28 +114,6 @@ def forget_keys(db: Database, now: datetime) -> int:
     old = delete(IdempotencyRow).where(IdempotencyRow.created_at < now - KEYS_KEPT)
     with db.write() as session:
         return len(session.execute(old.returning(IdempotencyRow.key)).all())
-
-
-_SAME_POST: Final = (
-    select(JobRow.id)
-    .where(JobRow.post_sha256 == bindparam("post_sha256"), JobRow.tenant_id == bindparam("tenant_id"))
-    .where(JobRow.created_at >= bindparam("since"), JobRow.post_retries >= bindparam("retries"))
-    .order_by(JobRow.seq.desc())
-    .limit(1)
-)
-
-
-def _find_same_post(session: Session, mark: Mark) -> str | None:
-    """A repeat looks back; a first try looks for repeats that overtook it."""
-    repeats = mark.retries > 0
-    found = {
-        "post_sha256": mark.post_sha256,
-        "tenant_id": mark.tenant_id,
-        "since": mark.arrived_at - RETRY_WINDOW if repeats else mark.arrived_at,
-        "retries": 0 if repeats else 1,
-    }
-    earlier: str | None = session.connection().scalar(_SAME_POST, found)
-    return earlier
 
 
 def _sha256(text: str) -> str:

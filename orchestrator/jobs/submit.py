@@ -18,7 +18,7 @@ from orchestrator.files.storage import job_uri
 from orchestrator.ids import new_id
 from orchestrator.jobs.events import EventDraft, event_row
 from orchestrator.jobs.queries import get_job
-from orchestrator.jobs.repeats import ANYBODY, Mark, Sender, find_earlier
+from orchestrator.jobs.repeats import ANYBODY, SAME_POST, Mark, Sender, find_by_key, find_earlier
 from orchestrator.jobs.request import JobRequest
 from orchestrator.jobs.resolve import Identity, check_fits, offered_base, resolve
 from orchestrator.jobs.states import DEADLINE_S, Desired, JobState
@@ -70,9 +70,10 @@ def _make(desk: Desk, tenant: Tenant, request: JobRequest, mark: Mark, now: date
     base = offered_base(desk.catalogue, tenant, request.model)
     with desk.db.write() as session:
         hold_tenant(session, tenant.id)
-        if winner := find_earlier(session, mark):  # the same POST came twice at once; the other one was first
+        winner, live = _standing(session, mark)
+        if winner is not None:  # the same POST came twice at once; the other one was first
             return winner
-        _check_quota(session, desk, tenant.id)
+        _check_quota(desk, live)
         spec = draft_spec(session, desk.storage_uri, tenant, base, request, now)
         check_fits(spec, desk.catalogue)
         row = _insert(session, request, spec, mark, now)
@@ -114,13 +115,22 @@ def _dataset(session: Session, tenant: Tenant, file_id: str, param: str, now: da
     return DatasetRef(file_id=row.id, uri=row.uri, sha256=row.sha256, rows=row.rows, format=DatasetFormat(row.format))
 
 
-_LIVE_JOBS: Final = select(func.count(JobRow.seq)).where(
-    JobRow.tenant_id == bindparam("tenant_id"), JobRow.finished_at.is_(None)
+_STANDING: Final = select(
+    SAME_POST.scalar_subquery().label("same_post"),
+    select(func.count(JobRow.seq))
+    .where(JobRow.tenant_id == bindparam("tenant_id"), JobRow.finished_at.is_(None))
+    .scalar_subquery()
+    .label("live"),
 )
 
 
-def _check_quota(session: Session, desk: Desk, tenant_id: str) -> None:
-    live: int = session.connection().execute(_LIVE_JOBS, {"tenant_id": tenant_id}).scalar_one()
+def _standing(session: Session, mark: Mark) -> tuple[str | None, int]:
+    """The job that this very POST made before, if any, and how many of the tenant's jobs are not over."""
+    found = session.connection().execute(_STANDING, mark.same_post).one()
+    return found.same_post if mark.key is None else find_by_key(session, mark, mark.key), found.live
+
+
+def _check_quota(desk: Desk, live: int) -> None:
     if live >= desk.max_live_jobs:
         raise QuotaExceeded(
             f"You have {live} jobs queued or running; at most {desk.max_live_jobs} are allowed. "

@@ -15,5 +15,6 @@ def hold_tenant(session: Session, tenant_id: str) -> None:
 
     PostgreSQL locks the row. SQLite drops FOR UPDATE, and needs none: `Database.write` has begun IMMEDIATE.
     """
-    if session.get_bind().dialect.name != "sqlite":
-        session.execute(_HOLD, {"tenant_id": tenant_id})
+    connection = session.connection()
+    if connection.dialect.name != "sqlite":
+        connection.execute(_HOLD, {"tenant_id": tenant_id})
