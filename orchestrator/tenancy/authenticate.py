@@ -2,9 +2,9 @@
 
 import secrets
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Row, bindparam, select, update
+from sqlalchemy import bindparam, select, update
 
 from orchestrator.db.database import Database
 from orchestrator.db.tables import ApiKeyRow, TenantRow
@@ -14,9 +14,9 @@ from orchestrator.tenancy.views import Principal, Role, Tenant
 
 _BY_DIGEST: Final = (  # columns, for every request asks: rows of the mapper would cost half as much again
     select(
-        *(ApiKeyRow.id, ApiKeyRow.digest, ApiKeyRow.prefix, ApiKeyRow.role),
-        *(ApiKeyRow.revoked_at, ApiKeyRow.last_used_at, TenantRow.id.label("tenant_id")),
-        *(TenantRow.slug, TenantRow.name.label("tenant_name"), TenantRow.allowed_bases, TenantRow.weight),
+        *(ApiKeyRow.id.label("key_id"), ApiKeyRow.digest, ApiKeyRow.prefix, ApiKeyRow.role),
+        *(ApiKeyRow.revoked_at, ApiKeyRow.last_used_at),
+        *(TenantRow.id, TenantRow.slug, TenantRow.name, TenantRow.allowed_bases, TenantRow.weight),
     )
     .outerjoin(TenantRow, TenantRow.id == ApiKeyRow.tenant_id)
     .where(ApiKeyRow.digest == bindparam("digest"))
@@ -42,13 +42,13 @@ def authenticate(db: Database, secret: str | None, organization: str | None, now
         raise Unauthenticated(f"Incorrect API key provided: {masked(secret)}. Ask your administrator for a key.")
     if found.revoked_at is not None:
         raise Unauthenticated(f"The API key {masked(secret)} was revoked. Ask your administrator for a new one.")
-    tenant = _tenant(found)
+    tenant = None if found.id is None else Tenant.of(found)
     if organization and tenant is not None and organization not in {tenant.id, tenant.slug}:
         raise Unauthenticated(
             "OpenAI-Organization header should match organization for API key.", code="mismatched_organization"
         )
-    _touch(db, found.id, found.last_used_at, now)
-    return Principal(found.id, found.prefix, Role(found.role), tenant)
+    _touch(db, found.key_id, found.last_used_at, now)
+    return Principal(found.key_id, found.prefix, Role(found.role), tenant)
 
 
 def masked(secret: str) -> str:
@@ -57,13 +57,6 @@ def masked(secret: str) -> str:
         return "***"
     start = KEY_PREFIX if secret.startswith(KEY_PREFIX) else secret[:3]
     return f"{start}***{secret[-4:]}"
-
-
-def _tenant(found: Row[Any]) -> Tenant | None:
-    if found.tenant_id is None:
-        return None
-    bases = None if found.allowed_bases is None else tuple(found.allowed_bases)
-    return Tenant(found.tenant_id, found.slug, found.tenant_name, bases, found.weight)
 
 
 def _touch(db: Database, key_id: str, last_used_at: datetime | None, now: datetime) -> None:

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
+from sqlalchemy import Row
 
 from orchestrator.db.tables import ApiKeyRow, TenantRow
 
@@ -30,8 +31,8 @@ class Tenant:
     weight: int = 1
 
     @classmethod
-    def of(cls, row: TenantRow) -> "Tenant":
-        """The tenant of a row."""
+    def of(cls, row: TenantRow | Row[Any]) -> "Tenant":
+        """The tenant of a row, or of its columns."""
         bases = None if row.allowed_bases is None else tuple(row.allowed_bases)
         return cls(row.id, row.slug, row.name, bases, row.weight)
 
