@@ -17,6 +17,7 @@ from sqlalchemy import select
 from orchestrator.db.database import Database
 from orchestrator.db.migrate import upgrade
 from orchestrator.db.tables import FileRow
+from orchestrator.files.storage import file_uri, write_chunks
 from orchestrator.jobs.permissions import NewPermissions, grant
 from orchestrator.jobs.states import JobState
 from tests.builders.live_api import Api, add_tenant, live_api
@@ -88,10 +89,8 @@ def _store(db: Database, folder: Path, file_id: str) -> None:
     """Give a file that is only a row its bytes: whoever finds its id may ask for them."""
     with db.write() as session:
         row = session.scalars(select(FileRow).where(FileRow.id == file_id)).one()
-        path = folder / "of-a-row" / row.id / "content"  # deleting a file takes the folder around its content
-        path.parent.mkdir(parents=True)
-        path.write_bytes(bytes(row.bytes))
-        row.uri = path.as_uri()
+        row.uri = file_uri(folder.as_uri(), row.tenant_id, row.id)
+        write_chunks(row.uri, [bytes(row.bytes)])
 
 
 def run(target: Target, key: str, config: str, *options: str) -> None:
