@@ -13,7 +13,7 @@ class OneHop(APIRoute):
     """A route whose plain endpoint runs in a thread, and whose answer is checked on the event loop.
 
     FastAPI would send the answer of a plain endpoint to a thread of its own to be checked, which is a few microseconds
-    of work; the way there and back is two hundred.
+    of work; the way there and back is a hundred or two.
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
