@@ -30,11 +30,11 @@ class Database:
         self._writer = self.engine.execution_options(**{_WRITE: True})
         sqlite = self.engine.dialect.name == "sqlite"
         self._reader = self.engine if sqlite else self.engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._fence: Callable[[Session], None] | None = None
+        self._fence: Callable[[Connection], None] | None = None
         self._turn = threading.Lock() if sqlite else nullcontext()
 
-    def fenced(self, fence: Callable[[Session], None]) -> Self:
-        """The same pool, but each write begins with `fence(session)`, which raises to have nothing written."""
+    def fenced(self, fence: Callable[[Connection], None]) -> Self:
+        """The same pool, but each write begins with `fence(connection)`, which raises to have nothing written."""
         twin = copy.copy(self)
         twin._fence = fence
         return twin
@@ -50,8 +50,22 @@ class Database:
         """A session that commits when the block ends, or rolls back when it raises."""
         with self._turn, Session(self._writer, expire_on_commit=False) as session, session.begin():
             if self._fence is not None:
-                self._fence(session)
+                self._fence(session.connection())
             yield session
+
+    @contextmanager
+    def connect(self) -> Iterator[Connection]:
+        """`read` without a session, whose making costs as much as a query: for what every request asks."""
+        with self._reader.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """`write` without a session: for what comes hundreds of times a second."""
+        with self._turn, self._writer.begin() as connection:
+            if self._fence is not None:
+                self._fence(connection)
+            yield connection
 
     def connect_writer(self) -> Connection:
         """A bare connection whose transactions are those of `write()`, for migrations."""

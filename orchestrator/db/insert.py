@@ -3,8 +3,7 @@
 from functools import cache
 from typing import Any, TypeVar, cast
 
-from sqlalchemy import Insert, Table, insert, inspect
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, Insert, Table, insert, inspect
 
 from orchestrator.db.columns import Base
 
@@ -16,7 +15,7 @@ def fresh(table: type[RowT], **columns: Any) -> RowT:
     return table(**(_defaults(table) | columns))
 
 
-def insert_now(session: Session, row: Base) -> None:
+def insert_now(connection: Connection, row: Base) -> None:
     """INSERT a row that `fresh` made, in the caller's transaction. A key that the database draws is not read back.
 
     What nobody gave stays NULL without being named: psycopg remembers no statement of more than 50 parameters, and
@@ -24,7 +23,7 @@ def insert_now(session: Session, row: Base) -> None:
     """
     statement, columns = _insertion(type(row))
     given = {columns[name]: value for name, value in row.__dict__.items() if name in columns}
-    session.connection().execute(statement, given)
+    connection.execute(statement, given)
 
 
 @cache

@@ -7,6 +7,7 @@ from typing import Final
 
 from sqlalchemy import BindParameter, ColumnElement, and_, bindparam, or_, select
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.elements import SQLCoreOperations
 
 from orchestrator.db.database import Database
 from orchestrator.db.tables import FileRow
@@ -59,7 +60,7 @@ def report(db: Database, tenant_id: str, file_id: str, now: datetime) -> str:
     return "\n".join([head, *(f"{describe(issue)} [{issue.code}]" for issue in issues), *tail]) + "\n"
 
 
-def visible(tenant_id: str | BindParameter[str], now: datetime | BindParameter[datetime]) -> ColumnElement[bool]:
+def visible(tenant_id: str | SQLCoreOperations[str], now: datetime | BindParameter[datetime]) -> ColumnElement[bool]:
     """The condition under which a tenant sees a file."""
     alive = or_(FileRow.expires_at.is_(None), FileRow.expires_at > now)
     return and_(FileRow.tenant_id == tenant_id, FileRow.deleted_at.is_(None), alive)
@@ -70,9 +71,14 @@ _VISIBLE_FILE: Final = select(FileRow).where(
 )
 
 
-def visible_file(session: Session, tenant_id: str, file_id: str, now: datetime, param: str = "file_id") -> FileRow:
-    """The row, for use inside the orchestrator. `param`: the request field that named it. Raises: NotFound."""
+def visible_file(session: Session, tenant_id: str, file_id: str, now: datetime) -> FileRow:
+    """The row, for use inside the orchestrator. Raises: NotFound."""
     row = session.scalar(_VISIBLE_FILE, {"file_id": file_id, "tenant_id": tenant_id, "now": now})
     if row is None:
-        raise NotFound(f"No such File object: {file_id}", param=param)
+        raise no_such_file(file_id)
     return row
+
+
+def no_such_file(file_id: str, param: str = "file_id") -> NotFound:
+    """The refusal of a file that the tenant does not see. `param`: the request field that named it."""
+    return NotFound(f"No such File object: {file_id}", param=param)

@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from orchestrator.catalogue.need import HostNeed
+from orchestrator.jobs.datasets import named_files
 from orchestrator.jobs.request import JobRequest
 from orchestrator.jobs.resolve import offered_base
 from orchestrator.jobs.submit import Desk, draft_spec
@@ -51,8 +52,9 @@ class EstimateView(BaseModel):
 def estimate(desk: Desk, tenant: Tenant, request: JobRequest, now: datetime) -> EstimateView:
     """Estimate a job. Raises as `submit`, except that a job too large for every flavor is answered, not refused."""
     base = offered_base(desk.catalogue, tenant, request.model)
-    with desk.db.read() as session:
-        spec = draft_spec(session, desk.storage_uri, tenant, base, request, now)
+    with desk.db.connect() as connection:
+        files = named_files(connection, tenant.id, request, now)
+    spec = draft_spec(files, desk.storage_uri, tenant, base, request)
     validation, ours = spec.data.validation, request.x_orchard
     need = HostNeed.of(spec)
     flavor = need.flavor_of(desk.catalogue.flavors)

@@ -52,7 +52,7 @@ def grant(db: Database, owner_id: str | None, name: str, new: NewPermissions, no
     projects = list(dict.fromkeys(new.project_ids))
     with db.write() as session:
         checkpoint = _managed(session, owner_id, name)
-        hold_tenant(session, checkpoint.owner.id)  # two grants at once must not make two rows
+        hold_tenant(session.connection(), checkpoint.owner.id)  # two grants at once must not make two rows
         _check_projects(session, checkpoint, projects)
         held = select(CheckpointPermissionRow).where(CheckpointPermissionRow.checkpoint_id == checkpoint.row.id)
         rows = {row.project_id: row for row in session.scalars(held)}

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Self
 
-from sqlalchemy import bindparam, delete, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, bindparam, delete, select
 
 from orchestrator.db.database import Database
+from orchestrator.db.insert import fresh
 from orchestrator.db.job_tables import IdempotencyRow, JobRow
 from orchestrator.errors import IdempotencyMismatch, InvalidRequest
 from orchestrator.jobs.request import JobRequest
@@ -76,8 +76,13 @@ class Mark:
 
     def row(self, key: str, job_id: str) -> IdempotencyRow:
         """The memory of `key`, to be written with the job."""
-        return IdempotencyRow(
-            tenant_id=self.tenant_id, key=key, body_sha256=self.body_sha256, job_id=job_id, created_at=self.arrived_at
+        return fresh(
+            IdempotencyRow,
+            tenant_id=self.tenant_id,
+            key=key,
+            body_sha256=self.body_sha256,
+            job_id=job_id,
+            created_at=self.arrived_at,
         )
 
 
@@ -91,22 +96,28 @@ SAME_POST: Final = (
 """The job that the same POST made before, where no key tells; see `Mark.same_post`."""
 
 
-def find_earlier(session: Session, mark: Mark) -> str | None:
+_BY_KEY: Final = select(IdempotencyRow.job_id, IdempotencyRow.body_sha256).where(
+    IdempotencyRow.tenant_id == bindparam("tenant_id"), IdempotencyRow.key == bindparam("key")
+)
+
+
+def find_earlier(connection: Connection, mark: Mark) -> str | None:
     """The job that this very POST made before, if any. Raises: IdempotencyMismatch."""
     if mark.key is not None:
-        return find_by_key(session, mark, mark.key)
-    earlier: str | None = session.connection().scalar(SAME_POST, mark.same_post)
+        return find_by_key(connection, mark, mark.key)
+    earlier: str | None = connection.scalar(SAME_POST, mark.same_post)
     return earlier
 
 
-def find_by_key(session: Session, mark: Mark, key: str) -> str | None:
+def find_by_key(connection: Connection, mark: Mark, key: str) -> str | None:
     """The job that was made under `key`, if any. Raises: IdempotencyMismatch."""
-    row = session.get(IdempotencyRow, (mark.tenant_id, key))
-    if row is None:
+    found = connection.execute(_BY_KEY, {"tenant_id": mark.tenant_id, "key": key}).one_or_none()
+    if found is None:
         return None
-    if row.body_sha256 != mark.body_sha256:
+    if found.body_sha256 != mark.body_sha256:
         raise IdempotencyMismatch(param="Idempotency-Key")
-    return row.job_id
+    job_id: str = found.job_id
+    return job_id
 
 
 def forget_keys(db: Database, now: datetime) -> int:

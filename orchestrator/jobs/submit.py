@@ -3,32 +3,30 @@
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
 
-from sqlalchemy import bindparam, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection
 
 from orchestrator.catalogue.entries import Catalogue, CatalogueBase
 from orchestrator.db.database import Database
 from orchestrator.db.insert import fresh, insert_now
 from orchestrator.db.job_tables import JobRow
-from orchestrator.errors import InvalidRequest, QuotaExceeded
-from orchestrator.files.queries import visible_file
+from orchestrator.errors import QuotaExceeded
 from orchestrator.files.storage import job_uri
 from orchestrator.ids import new_id
+from orchestrator.jobs.datasets import Files, dataset
 from orchestrator.jobs.events import EventDraft, event_row
 from orchestrator.jobs.queries import get_job
-from orchestrator.jobs.repeats import ANYBODY, SAME_POST, Mark, Sender, find_by_key, find_earlier
+from orchestrator.jobs.repeats import ANYBODY, Mark, Sender, find_earlier
 from orchestrator.jobs.request import JobRequest
 from orchestrator.jobs.resolve import Identity, check_fits, offered_base, resolve
+from orchestrator.jobs.standing import standing
 from orchestrator.jobs.states import DEADLINE_S, Desired, JobState
-from orchestrator.jobs.views import JobView, hyperparameters_of, job_view
+from orchestrator.jobs.views import JobView, hyperparameters_of, new_job_view
 from orchestrator.tenancy.hold import hold_tenant
 from orchestrator.tenancy.views import Tenant
 from workers.contract.failpoints import failpoint
 from workers.contract.memory import pass_positions, seat_bytes
-from workers.contract.rows import DatasetFormat
-from workers.contract.spec import DatasetRef, JobSpec
+from workers.contract.spec import JobSpec
 
 
 @dataclass(frozen=True)
@@ -49,49 +47,53 @@ def submit(
 
     Raises: InvalidRequest, NotFound (files), QuotaExceeded, IdempotencyMismatch.
     """
-    made = _make(desk, tenant, request, Mark.of(tenant.id, request, key, sender, now), now)
-    return made if isinstance(made, str) else made.id
+    made = _make(desk, tenant, request, Mark.of(tenant.id, request, key, sender, now))
+    return made if isinstance(made, str) else made.spec.job_id
 
 
 def submit_and_show(
     desk: Desk, tenant: Tenant, request: JobRequest, key: str | None, now: datetime, sender: Sender = ANYBODY
 ) -> JobView:
     """`submit`, and the job as its owner sees it; a new one is not read again."""
-    made = _make(desk, tenant, request, Mark.of(tenant.id, request, key, sender, now), now)
-    return get_job(desk.db, tenant.id, made, now) if isinstance(made, str) else job_view(made, None, None, now)
+    made = _make(desk, tenant, request, Mark.of(tenant.id, request, key, sender, now))
+    return get_job(desk.db, tenant.id, made, now) if isinstance(made, str) else new_job_view(made.row, made.spec, now)
 
 
-def _make(desk: Desk, tenant: Tenant, request: JobRequest, mark: Mark, now: datetime) -> JobRow | str:
-    """The row of a new job, or the id of the one that this POST made before."""
+@dataclass(frozen=True)
+class _Made:
+    """A new job."""
+
+    row: JobRow
+    spec: JobSpec
+
+
+def _make(desk: Desk, tenant: Tenant, request: JobRequest, mark: Mark) -> _Made | str:
+    """A new job, or the id of the one that this POST made before."""
     if mark.says_it_repeats:  # then it is answered even where nothing new would be taken
-        with desk.db.read() as session:
-            if earlier := find_earlier(session, mark):
+        with desk.db.connect() as connection:
+            if earlier := find_earlier(connection, mark):
                 return earlier
     base = offered_base(desk.catalogue, tenant, request.model)
-    with desk.db.write() as session:
-        hold_tenant(session, tenant.id)
-        winner, live = _standing(session, mark)
-        if winner is not None:  # the same POST came twice at once; the other one was first
-            return winner
-        _check_quota(desk, live)
-        spec = draft_spec(session, desk.storage_uri, tenant, base, request, now)
+    with desk.db.begin() as connection:
+        hold_tenant(connection, tenant.id)
+        found = standing(connection, request, mark)
+        if found.earlier is not None:  # the same POST came twice at once; the other one was first
+            return found.earlier
+        _check_quota(desk, found.live_jobs)
+        spec = draft_spec(found.files, desk.storage_uri, tenant, base, request)
         check_fits(spec, desk.catalogue)
-        row = _insert(session, request, spec, mark, now)
-        if mark.key is not None:
-            session.add(mark.row(mark.key, spec.job_id))
+        made = _insert(connection, request, spec, mark)
         failpoint("submit.before_commit")
     failpoint("submit.after_commit")
-    return row
+    return made
 
 
-def draft_spec(
-    session: Session, storage_uri: str, tenant: Tenant, base: CatalogueBase, request: JobRequest, now: datetime
-) -> JobSpec:
+def draft_spec(files: Files, storage_uri: str, tenant: Tenant, base: CatalogueBase, request: JobRequest) -> JobSpec:
     """The spec a submission would have, nothing written. Raises: InvalidRequest, NotFound (files)."""
-    training = _dataset(session, tenant, request.training_file, "training_file", now)
+    training = dataset(files, request.training_file, "training_file")
     validation = None
     if request.validation_file is not None:
-        validation = _dataset(session, tenant, request.validation_file, "validation_file", now)
+        validation = dataset(files, request.validation_file, "validation_file")
     job_id = new_id("ftjob-")
     who = Identity(
         job_id=job_id,
@@ -103,33 +105,6 @@ def draft_spec(
     return resolve(request, base, training, validation, who)
 
 
-def _dataset(session: Session, tenant: Tenant, file_id: str, param: str, now: datetime) -> DatasetRef:
-    row = visible_file(session, tenant.id, file_id, now, param)
-    if row.purpose != "fine-tune":
-        raise InvalidRequest(f"File {file_id} has purpose '{row.purpose}'; 'fine-tune' is needed.", param=param)
-    if row.status != "processed" or row.format is None or not row.rows:
-        code = f"invalid_{param}"
-        detail = (row.status_details or "The file has no rows").rstrip(".")
-        message = f"File {file_id} cannot be trained on. {detail}. Correct the file and upload it again."
-        raise InvalidRequest(message, param=param, code=code)
-    return DatasetRef(file_id=row.id, uri=row.uri, sha256=row.sha256, rows=row.rows, format=DatasetFormat(row.format))
-
-
-_STANDING: Final = select(
-    SAME_POST.scalar_subquery().label("same_post"),
-    select(func.count(JobRow.seq))
-    .where(JobRow.tenant_id == bindparam("tenant_id"), JobRow.finished_at.is_(None))
-    .scalar_subquery()
-    .label("live"),
-)
-
-
-def _standing(session: Session, mark: Mark) -> tuple[str | None, int]:
-    """The job that this very POST made before, if any, and how many of the tenant's jobs are not over."""
-    found = session.connection().execute(_STANDING, mark.same_post).one()
-    return found.same_post if mark.key is None else find_by_key(session, mark, mark.key), found.live
-
-
 def _check_quota(desk: Desk, live: int) -> None:
     if live >= desk.max_live_jobs:
         raise QuotaExceeded(
@@ -138,17 +113,19 @@ def _check_quota(desk: Desk, live: int) -> None:
         )
 
 
-def _insert(session: Session, request: JobRequest, spec: JobSpec, mark: Mark, now: datetime) -> JobRow:
-    row = _row(request, spec, mark, now)
-    insert_now(session, row)
+def _insert(connection: Connection, request: JobRequest, spec: JobSpec, mark: Mark) -> _Made:
+    row = _row(request, spec, mark)
+    insert_now(connection, row)
     created = EventDraft(f"Created fine-tuning job: {spec.job_id}")
-    insert_now(session, event_row(spec.tenant_id, spec.job_id, created, now))
-    return row
+    insert_now(connection, event_row(spec.tenant_id, spec.job_id, created, mark.arrived_at))
+    if mark.key is not None:
+        insert_now(connection, mark.row(mark.key, spec.job_id))
+    return _Made(row, spec)
 
 
-def _row(request: JobRequest, spec: JobSpec, mark: Mark, now: datetime) -> JobRow:
+def _row(request: JobRequest, spec: JobSpec, mark: Mark) -> JobRow:
     """The job as it enters the state machine; every later state is written by `transition`."""
-    validation = spec.data.validation
+    validation, now = spec.data.validation, mark.arrived_at
     return fresh(
         JobRow,
         id=spec.job_id,

@@ -210,7 +210,15 @@ def hyperparameters_of(spec: JobSpec) -> ResolvedHyperparameters:
 
 def job_view(row: JobRow, host_id: str | None, base_digest: str | None, now: datetime) -> JobView:
     """The view of a job. `host_id` and `base_digest` are those of its newest attempt's host."""
-    spec = JobSpec.model_validate(row.spec)
+    return _job_view(row, JobSpec.model_validate(row.spec), host_id, base_digest, now)
+
+
+def new_job_view(row: JobRow, spec: JobSpec, now: datetime) -> JobView:
+    """The view of a job that was made just now: its spec need not be read from the row."""
+    return _job_view(row, spec, None, None, now)
+
+
+def _job_view(row: JobRow, spec: JobSpec, host_id: str | None, base_digest: str | None, now: datetime) -> JobView:
     numbers = hyperparameters_of(spec)
     return JobView(
         id=row.id,

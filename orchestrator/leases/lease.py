@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Update, select, update
+from sqlalchemy import ColumnElement, Connection, Update, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import ReturningUpdate
@@ -44,12 +44,12 @@ def give_back(session: Session, grant: Grant) -> None:
     session.execute(_quiet(update(LeaseRow).where(*_its_row(grant)).values(expires_at=db_clock())))
 
 
-def holds(session: Session, grant: Grant) -> bool:
+def holds(connection: Connection, grant: Grant) -> bool:
     """Whether the term still stands. On PostgreSQL no other begins before this transaction has ended; SQLite has one
     writer at a time anyway, and drops the lock from the statement.
     """
     term = select(LeaseRow.term).where(*_its_row(grant)).with_for_update(read=True)
-    return session.execute(term).first() is not None
+    return connection.execute(term).first() is not None
 
 
 def _first(session: Session, name: str, holder: str, ttl_s: int) -> Grant | None:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Final
 
 import structlog
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
 
 from orchestrator.db.database import Database
 from orchestrator.leases.lease import Grant, acquire, give_back, holds, renew
@@ -22,11 +22,11 @@ class RoleLost(Exception):
     """Another process holds the role now. Nothing was written."""
 
 
-def fence(grant: Grant) -> Callable[[Session], None]:
+def fence(grant: Grant) -> Callable[[Connection], None]:
     """For `Database.fenced`: a transaction goes on only in that very term, and no other begins before it has ended."""
 
-    def require(session: Session) -> None:
-        if not holds(session, grant):
+    def require(connection: Connection) -> None:
+        if not holds(connection, grant):
             raise RoleLost(f"term {grant.term} of the role {grant.name!r} is over")
 
     return require

@@ -2,19 +2,17 @@
 
 from typing import Final
 
-from sqlalchemy import bindparam, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, bindparam, select
 
 from orchestrator.db.tables import TenantRow
 
 _HOLD: Final = select(TenantRow.id).where(TenantRow.id == bindparam("tenant_id")).with_for_update()
 
 
-def hold_tenant(session: Session, tenant_id: str) -> None:
+def hold_tenant(connection: Connection, tenant_id: str) -> None:
     """Wait until no other write transaction holds the tenant; held until the caller's transaction ends.
 
     PostgreSQL locks the row. SQLite drops FOR UPDATE, and needs none: `Database.write` has begun IMMEDIATE.
     """
-    connection = session.connection()
     if connection.dialect.name != "sqlite":
         connection.execute(_HOLD, {"tenant_id": tenant_id})

@@ -18,9 +18,9 @@ def test_a_row_comes_back_as_it_was_made_defaults_and_renamed_columns_included(d
     defaults = ("attempt", "infra_failures", "stopped_early", "max_infra_retries", "step")
     given = {name: value for name, value in asked.items() if name not in defaults}
     row = fresh(JobRow, **given, id="ftjob-copy")
-    with db.write() as session:
-        insert_now(session, row)
-        insert_now(session, event_row(row.tenant_id, row.id, EventDraft("made", data={"n": 1}), NOW))
+    with db.begin() as connection:
+        insert_now(connection, row)
+        insert_now(connection, event_row(row.tenant_id, row.id, EventDraft("made", data={"n": 1}), NOW))
     with db.read() as session:
         job = session.scalars(select(JobRow).where(JobRow.id == "ftjob-copy")).one()
         event = session.scalars(select(EventRow).where(EventRow.job_id == "ftjob-copy")).one()
@@ -32,8 +32,8 @@ def test_a_row_comes_back_as_it_was_made_defaults_and_renamed_columns_included(d
 def test_nothing_is_written_when_the_transaction_is_given_up(db: Database) -> None:
     given = columns(make_job(db), "id")
     try:
-        with db.write() as session:
-            insert_now(session, fresh(JobRow, **given, id="ftjob-lost"))
+        with db.begin() as connection:
+            insert_now(connection, fresh(JobRow, **given, id="ftjob-lost"))
             raise KeyError
     except KeyError:
         pass
