@@ -2,27 +2,37 @@
 
 from typing import Annotated
 
-from fastapi import Depends, Header
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi import Depends, Header, Request
+from fastapi.openapi.models import HTTPBearer
+from fastapi.security.base import SecurityBase
+from fastapi.security.utils import get_authorization_scheme_param
 
-from api.services import ServicesDep
+from api.services import services_of
+from api.threads import in_thread
 from orchestrator.errors import Forbidden
 from orchestrator.tenancy.authenticate import authenticate
 from orchestrator.tenancy.views import Principal, Role, Tenant
 
-_bearer = HTTPBearer(auto_error=False, scheme_name="api_key", description="`Authorization: Bearer sk-orchard-…`")
+
+class _ByKey(SecurityBase):
+    """The principal of a request's key. One dependency and not three: FastAPI solves the tree anew for each request."""
+
+    def __init__(self) -> None:
+        self.scheme_name = "api_key"
+        self.model = HTTPBearer(description="`Authorization: Bearer sk-orchard-…`")
+
+    async def __call__(
+        self,
+        request: Request,
+        openai_organization: Annotated[str | None, Header(description="must agree with the key, if sent")] = None,
+    ) -> Principal:
+        services = services_of(request)
+        scheme, secret = get_authorization_scheme_param(request.headers.get("authorization"))
+        key = secret if scheme.lower() == "bearer" else None
+        return await in_thread(authenticate, services.db, key, openai_organization, services.clock())
 
 
-def _principal(
-    services: ServicesDep,
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
-    openai_organization: Annotated[str | None, Header(description="must agree with the key, if sent")] = None,
-) -> Principal:
-    secret = None if credentials is None else credentials.credentials
-    return authenticate(services.db, secret, openai_organization, services.clock())
-
-
-PrincipalDep = Annotated[Principal, Depends(_principal)]
+PrincipalDep = Annotated[Principal, Depends(_ByKey())]
 
 
 async def _tenant(principal: PrincipalDep) -> Tenant:

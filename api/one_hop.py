@@ -6,7 +6,8 @@ from functools import wraps
 from typing import Any
 
 from fastapi.routing import APIRoute
-from starlette.concurrency import run_in_threadpool
+
+from api.threads import in_thread
 
 
 class OneHop(APIRoute):
@@ -26,6 +27,6 @@ def _in_a_thread(endpoint: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(endpoint)
     async def call(**arguments: Any) -> Any:
-        return await run_in_threadpool(endpoint, **arguments)
+        return await in_thread(endpoint, **arguments)
 
     return call

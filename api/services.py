@@ -80,9 +80,14 @@ class Services:
         return Trials(self.db, Sender(self.webhook_reach), self.vault)
 
 
+def services_of(request: Request) -> Services:
+    """Those of the application that serves `request`."""
+    return cast(Services, request.app.state.services)
+
+
 async def _services(request: Request) -> Services:
     """Async like every dependency that waits for nothing: it takes no thread."""
-    return cast(Services, request.app.state.services)
+    return services_of(request)
 
 
 ServicesDep = Annotated[Services, Depends(_services)]
