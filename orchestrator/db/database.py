@@ -12,6 +12,13 @@ from sqlalchemy.orm import Session
 from orchestrator.db.postgresql import postgresql_engine
 
 _WRITE = "orchard_write"
+_PRAGMAS = (
+    "journal_mode=WAL",
+    "wal_autocheckpoint=4000",  # pages, 16 MB: what is written again and again is copied back less often
+    "synchronous=FULL",
+    "foreign_keys=ON",
+    "busy_timeout=30000",
+)
 _SQLITE_POOL = 20  # of the API's threads that read at once; one more opens a file and says its pragmas each time
 
 
@@ -84,7 +91,7 @@ def _engine(url: str) -> Engine:
 
     @event.listens_for(engine, "connect")
     def _pragmas(connection: Any, _record: Any) -> None:
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
+        for pragma in _PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
