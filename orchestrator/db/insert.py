@@ -37,4 +37,4 @@ def _defaults(table: type[Base]) -> dict[str, Any]:
 def _insertion(table: type[Base]) -> tuple[Insert, dict[str, str]]:
     """The statement, and the column of each attribute."""
     columns = inspect(table).columns
-    return insert(cast(Table, table.__table__)), {name: column.name for name, column in columns.items()}
+    return insert(cast(Table, table.__table__)).inline(), {name: column.name for name, column in columns.items()}

@@ -37,7 +37,7 @@ class JobRow(Base):
         CheckConstraint("(state = 'failed') = (error_code IS NOT NULL)", name="error_iff_failed"),
         CheckConstraint("state <> 'succeeded' OR fine_tuned_model IS NOT NULL", name="succeeded_has_model"),
         Index("ix_job_tenant_id_seq", "tenant_id", "seq"),
-        Index("ix_job_post_sha256", "post_sha256"),
+        Index("ix_job_tenant_id_post_sha256_created_at", "tenant_id", "post_sha256", "created_at"),
         Index(
             "ix_job_unretracted",
             "model_deleted_at",

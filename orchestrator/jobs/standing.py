@@ -25,7 +25,8 @@ class Standing:
 
 _STANDING: Final = FILES.add_columns(
     SAME_POST.scalar_subquery().label("same_post"),
-    select(func.count(JobRow.seq))
+    select(func.count())
+    .select_from(JobRow)
     .where(JobRow.tenant_id == bindparam("tenant_id"), JobRow.finished_at.is_(None))
     .scalar_subquery()
     .label("live"),
