@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from orchestrator.db.postgresql import postgresql_engine
 
-_WRITE = "orchard_write"
+_BEGIN = "orchard_begin"  # how SQLite begins: an execution option, beside its own
 _PRAGMAS = (
     "journal_mode=WAL",
     "wal_autocheckpoint=4000",  # pages, 16 MB: what is written again and again is copied back less often
@@ -34,9 +34,10 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.engine = _engine(url)
-        self._writer = self.engine.execution_options(**{_WRITE: True})
         sqlite = self.engine.dialect.name == "sqlite"
+        self._writer = self.engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
         self._reader = self.engine if sqlite else self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._asker = self._reader.execution_options(**{_BEGIN: None})
         self._fence: Callable[[Connection], None] | None = None
         self._turn = threading.Lock() if sqlite else nullcontext()
 
@@ -62,8 +63,11 @@ class Database:
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:
-        """`read` without a session, whose making costs as much as a query: for what every request asks."""
-        with self._reader.connect() as connection:
+        """For reading without a session, whose making costs as much as a query: for what every request asks.
+
+        Each statement sees what is committed when it begins.
+        """
+        with self._asker.connect() as connection:
             yield connection
 
     @contextmanager
@@ -96,7 +100,7 @@ def _engine(url: str) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        immediate = connection.get_execution_options().get(_WRITE, False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+        if begin := connection.get_execution_options().get(_BEGIN, "BEGIN"):
+            connection.exec_driver_sql(begin)
 
     return engine

@@ -11,26 +11,31 @@ RowT = TypeVar("RowT", bound=Base)
 
 
 def fresh(table: type[RowT], **columns: Any) -> RowT:
-    """A row of no session, with the defaults of its columns filled in as a flush would."""
-    return table(**(_defaults(table) | columns))
+    """A row for `insert_now`, with the defaults of its columns filled in as a flush would.
+
+    It is made past the mapper's constructor, which would watch forty columns of a job being set, for nobody.
+    """
+    row = cast(RowT, inspect(table).class_manager.new_instance())
+    row.__dict__.update(_blank(table) | columns)
+    return row
 
 
 def insert_now(connection: Connection, row: Base) -> None:
-    """INSERT a row that `fresh` made, in the caller's transaction. A key that the database draws is not read back.
+    """INSERT a row in the caller's transaction. A key that the database draws is not read back.
 
-    What nobody gave stays NULL without being named: psycopg remembers no statement of more than 50 parameters, and
-    would take a whole job's apart each time.
+    What is NULL is not named: psycopg remembers no statement of more than 50 parameters, and would take a whole job's
+    apart each time.
     """
     statement, columns = _insertion(type(row))
-    given = {columns[name]: value for name, value in row.__dict__.items() if name in columns}
+    given = {columns[name]: value for name, value in row.__dict__.items() if value is not None and name in columns}
     connection.execute(statement, given)
 
 
 @cache
-def _defaults(table: type[Base]) -> dict[str, Any]:
-    columns = inspect(table).columns
-    plain = {name: column.default for name, column in columns.items() if column.default is not None}
-    return {name: default.arg for name, default in plain.items() if default.is_scalar}  # type: ignore[attr-defined]
+def _blank(table: type[Base]) -> dict[str, Any]:
+    """Each column's default, or None."""
+    defaults = {name: column.default for name, column in inspect(table).columns.items()}
+    return {name: getattr(default, "arg", None) for name, default in defaults.items()}
 
 
 @cache
