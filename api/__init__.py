@@ -4,7 +4,7 @@ May import: services and views of `orchestrator`, FastAPI. No SQL, no scheduling
 
 Rooms
 - `app`: the application; `serve`: its process. `routes`: one module a resource, each endpoint one service call.
-- `one_hop`: what spares the busiest routes a change of threads.
+- `threads`: where requests wait for the database; `one_hop`: what spares the busiest routes a change of threads.
 - `errors`: the one table from kinds of refusal to HTTP. `auth`: from the header to whom a request speaks for.
 - `cli`: the command line. `demo`: the main job from end to end.
 

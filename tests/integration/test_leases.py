@@ -120,6 +120,8 @@ def test_who_was_stopped_and_wakes_up_writes_nothing(db: Database):
     other.keep()
     with pytest.raises(RoleLost):
         rename(tenant, "late")(fenced)
+    with pytest.raises(RoleLost), fenced.begin():
+        pass
     with db.read() as session:
         assert session.get_one(TenantRow, tenant.id).name == "mine"
 

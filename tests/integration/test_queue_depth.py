@@ -1,4 +1,4 @@
-"""Rows that are over, and those that wait behind others, cost a pass of the loops nothing: asked of SQLite's plans."""
+"""Rows that are over, and those that wait behind others, cost nothing: asked of the databases' plans."""
 
 import re
 from datetime import timedelta
@@ -9,10 +9,14 @@ import pytest
 from sqlalchemy import event
 
 from orchestrator.db.database import Database
+from orchestrator.jobs.request import JobRequest
 from orchestrator.jobs.states import JobState
+from orchestrator.jobs.submit import Desk, submit
 from orchestrator.scheduling.queue import HEADS, heads
+from orchestrator.tenancy.views import Tenant
 from tests.bench.control.rows import fill
-from tests.builders.rows import NOW, make_job, make_tenant
+from tests.builders.live_api import make_catalogue
+from tests.builders.rows import NOW, make_file, make_job, make_tenant
 from tests.builders.world import World
 
 
@@ -69,3 +73,21 @@ def test_no_statement_of_a_pass_reads_a_whole_table_of_jobs_or_attempts(sqlite_d
     assert len(plans) > 10
     whole = re.compile(r"SCAN (job|attempt|event|checkpoint)( USING INDEX ix_job_live\w*)?$")
     assert {statement: steps for statement, steps in plans.items() if any(whole.match(step) for step in steps)} == {}
+
+
+def test_a_submission_reads_nothing_of_what_its_tenant_had_before(db: Database) -> None:
+    tenant = make_tenant(db)
+    file = make_file(db, tenant)
+    fill(db, queued=300, finished=600)
+    desk = Desk(db, make_catalogue(), "file:///nowhere", max_live_jobs=100)
+    asked: dict[str, Any] = {}
+    event.listen(
+        db.engine, "before_cursor_execute", lambda _c, _cur, statement, given, *_: asked.update({statement: given})
+    )
+    submit(desk, Tenant.of(tenant), JobRequest(model="tiny", training_file=file.id), None, NOW)
+    ((statement, given),) = ((text, given) for text, given in asked.items() if "FROM job" in text)
+    explain = "EXPLAIN QUERY PLAN" if db.engine.dialect.name == "sqlite" else "EXPLAIN"
+    with db.connect() as connection:
+        plan = "\n".join(row[-1] for row in connection.exec_driver_sql(f"{explain} {statement}", given))
+    found = set(re.findall(r"ix_job\w+|SCAN job|Seq Scan on job", plan))
+    assert found == {"ix_job_tenant_id_post_sha256_created_at", "ix_job_live_tenant_id"}

@@ -2,11 +2,12 @@
 
 from typing import Any, Final
 
-from sqlalchemy import CTE, String, Table, cast, insert, literal, select, text
+from sqlalchemy import CTE, String, Table, cast, insert, literal, select
 
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import AttemptRow, JobRow
 from orchestrator.jobs.states import JobState
+from tests.bench.control.databases import autovacuum
 from tests.builders.rows import NOW, make_host, make_job, make_tenant
 
 CHUNK: Final = 50_000
@@ -19,8 +20,7 @@ def fill(db: Database, queued: int, finished: int) -> None:
     done = make_job(db, JobState.SUCCEEDED, tenant, attempt=1)
     _copy(db, done.seq, finished, "id", "fine_tuned_model")
     _give_attempts(db, tenant.id, make_host(db, state="gone", ended_at=NOW).id)
-    with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(text("ANALYZE"))
+    autovacuum(db)
 
 
 def _copy(db: Database, seq: int, count: int, *unique: str) -> None:

@@ -13,12 +13,12 @@ from typing import Any, Final
 
 import psutil
 import yaml
-from sqlalchemy import text
 
 from orchestrator.db.database import Database
 from orchestrator.embedded.ports import LOOPBACK, free_ports
 from orchestrator.embedded.services import api_server
 from orchestrator.tenancy.keys import create_tenant_key
+from tests.bench.control.databases import autovacuum
 from tests.bench.control.load import Answers, all_busy, at_rate, post
 from tests.bench.control.percentiles import milliseconds
 from tests.bench.processor import pace_ms
@@ -40,7 +40,9 @@ def submit_figures(url: str, folder: Path, seconds: float) -> dict[str, Any]:
     db.dispose()
     with serving(url, folder) as (port, process):
         asyncio.run(all_busy(LOOPBACK, port, requests, SENDERS, WARM_UP_S))
-        _autovacuum(url)
+        db = Database(url)
+        autovacuum(db)
+        db.dispose()
         steady = asyncio.run(at_rate(LOOPBACK, port, requests, RATE, seconds))
         pace = pace_ms()
         before = process.cpu_times()
@@ -96,15 +98,6 @@ def _request(db: Database, number: int) -> bytes:
         "x_orchard": {"learning_rate": 1e-3, "max_seq_len": 128},
     }
     return post("/v1/fine_tuning/jobs", key, json.dumps(body).encode())
-
-
-def _autovacuum(url: str) -> None:
-    """What PostgreSQL does by itself within a minute: until then it keeps the plans that it made for empty tables."""
-    db = Database(url)
-    if db.engine.dialect.name == "postgresql":
-        with db.begin() as connection:
-            connection.execute(text("ANALYZE"))
-    db.dispose()
 
 
 def _refused(answers: Answers) -> int:
