@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, TypeVar
 
-THREADS: Final = 40
+THREADS: Final = 30  # as many as a pool of `orchestrator.db` has connections: one more would only wait for one
 T = TypeVar("T")
 _pool: Final = ThreadPoolExecutor(THREADS, thread_name_prefix="request")
 
@@ -17,5 +17,12 @@ async def in_thread(function: Callable[..., T], *given: Any, **named: Any) -> T:
 
     It costs a third of Starlette's `run_in_threadpool`, which every request would pay twice.
     """
-    call = partial(contextvars.copy_context().run, function, *given, **named)
+    call = partial(contextvars.copy_context().run, _without_stop, function, *given, **named)
     return await asyncio.get_running_loop().run_in_executor(_pool, call)
+
+
+def _without_stop(function: Callable[..., T], *given: Any, **named: Any) -> T:
+    try:
+        return function(*given, **named)
+    except StopIteration as error:  # no future can hold it: who waits would wait for ever
+        raise RuntimeError("StopIteration left a function") from error

@@ -16,27 +16,23 @@ depends_on: str | Sequence[str] | None = None
 _LIVE = sa.text("finished_at IS NULL")
 
 
-def upgrade() -> None:
+def upgrade() -> None:  # what is new first: who reads jobs is kept out only while indexes are dropped
     with op.batch_alter_table("job", schema=None) as batch_op:
-        batch_op.drop_index("ix_job_post_sha256")
         batch_op.create_index(
             "ix_job_tenant_id_post_sha256_created_at", ["tenant_id", "post_sha256", "created_at"], unique=False
         )
-        batch_op.drop_index("ix_job_live_tenant_id")
         batch_op.create_index(
-            "ix_job_live_tenant_id",
-            ["tenant_id", "finished_at"],
-            unique=False,
-            postgresql_where=_LIVE,
-            sqlite_where=_LIVE,
+            "ix_job_live_tenant", ["tenant_id", "finished_at"], unique=False, postgresql_where=_LIVE, sqlite_where=_LIVE
         )
+        batch_op.drop_index("ix_job_post_sha256")
+        batch_op.drop_index("ix_job_live_tenant_id")
 
 
 def downgrade() -> None:
     with op.batch_alter_table("job", schema=None) as batch_op:
-        batch_op.drop_index("ix_job_live_tenant_id")
         batch_op.create_index(
             "ix_job_live_tenant_id", ["tenant_id"], unique=False, postgresql_where=_LIVE, sqlite_where=_LIVE
         )
-        batch_op.drop_index("ix_job_tenant_id_post_sha256_created_at")
         batch_op.create_index("ix_job_post_sha256", ["post_sha256"], unique=False)
+        batch_op.drop_index("ix_job_live_tenant")
+        batch_op.drop_index("ix_job_tenant_id_post_sha256_created_at")

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from orchestrator.db.postgresql import postgresql_engine
 
-_BEGIN = "orchard_begin"  # how SQLite begins: an execution option, beside its own
+_BEGIN = "orchard_begin"  # an execution option: how a connection to SQLite begins a transaction, if at all
 _PRAGMAS = (
     "journal_mode=WAL",
     "wal_autocheckpoint=4000",  # pages, 16 MB: what is written again and again is copied back less often
@@ -23,11 +23,11 @@ _SQLITE_POOL = 20  # of the API's threads that read at once; one more opens a fi
 
 
 class Database:
-    """A pool of connections and the two kinds of transaction.
+    """A pool of connections, for reading and for writing: with a session, or without where one would cost too much.
 
-    `write()` takes SQLite's write lock at once (`BEGIN IMMEDIATE`): a lock asked for in mid-transaction cannot be
-    waited for and fails as "database is locked". Threads of this process take turns before that, for SQLite would have
-    them sleep and try again. On PostgreSQL writers are READ COMMITTED, and compare and set; each statement of a read
+    `write()` and `begin()` take SQLite's write lock at once (`BEGIN IMMEDIATE`): a lock asked for in mid-transaction
+    cannot be waited for and fails as "database is locked". Threads of this process take turns before that, for SQLite
+    would have them sleep and try again. On PostgreSQL writers are READ COMMITTED, and compare and set; each statement of a read
     sees what is committed when it begins, with no transaction around it: READ COMMITTED would show the same, and take
     two more round trips. Errors name no values: rows hold digests of keys, lease tokens and what tenants wrote.
     """
@@ -37,7 +37,7 @@ class Database:
         sqlite = self.engine.dialect.name == "sqlite"
         self._writer = self.engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
         self._reader = self.engine if sqlite else self.engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._asker = self._reader.execution_options(**{_BEGIN: None})
+        self._single = self._reader.execution_options(**{_BEGIN: None})
         self._fence: Callable[[Connection], None] | None = None
         self._turn = threading.Lock() if sqlite else nullcontext()
 
@@ -65,9 +65,9 @@ class Database:
     def connect(self) -> Iterator[Connection]:
         """For reading without a session, whose making costs as much as a query: for what every request asks.
 
-        Each statement sees what is committed when it begins.
+        There is no transaction: each statement sees what is committed when it begins, and must not write.
         """
-        with self._asker.connect() as connection:
+        with self._single.connect() as connection:
             yield connection
 
     @contextmanager
@@ -78,7 +78,7 @@ class Database:
                 self._fence(connection)
             yield connection
 
-    def connect_writer(self) -> Connection:
+    def open_writer(self) -> Connection:
         """A bare connection whose transactions are those of `write()`, for migrations."""
         return self._writer.connect()
 

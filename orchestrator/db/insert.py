@@ -4,6 +4,8 @@ from functools import cache
 from typing import Any, TypeVar, cast
 
 from sqlalchemy import Connection, Insert, Table, insert, inspect
+from sqlalchemy.orm import configure_mappers
+from sqlalchemy.sql.schema import ScalarElementColumnDefault
 
 from orchestrator.db.columns import Base
 
@@ -11,20 +13,23 @@ RowT = TypeVar("RowT", bound=Base)
 
 
 def fresh(table: type[RowT], **columns: Any) -> RowT:
-    """A row for `insert_now`, with the defaults of its columns filled in as a flush would.
+    """A row for `insert_now`, with its columns' defaults filled in. Raises: TypeError for a name that is no column's.
 
     It is made past the mapper's constructor, which would watch forty columns of a job being set, for nobody.
     """
+    blank = _blank(table)
+    if unknown := columns.keys() - blank.keys():
+        raise TypeError(f"{table.__name__} has no column {', '.join(sorted(unknown))}")
     row = cast(RowT, inspect(table).class_manager.new_instance())
-    row.__dict__.update(_blank(table) | columns)
+    row.__dict__.update(blank | columns)
     return row
 
 
 def insert_now(connection: Connection, row: Base) -> None:
     """INSERT a row in the caller's transaction. A key that the database draws is not read back.
 
-    What is NULL is not named: psycopg remembers no statement of more than 50 parameters, and would take a whole job's
-    apart each time.
+    What is None is not named, and becomes NULL: psycopg remembers no statement of more than 50 parameters, and would
+    take a whole job's apart each time.
     """
     statement, columns = _insertion(type(row))
     given = {columns[name]: value for name, value in row.__dict__.items() if value is not None and name in columns}
@@ -33,9 +38,13 @@ def insert_now(connection: Connection, row: Base) -> None:
 
 @cache
 def _blank(table: type[Base]) -> dict[str, Any]:
-    """Each column's default, or None."""
+    """Each column's default, or None. One that is computed is none of ours: the INSERT would compute it."""
+    configure_mappers()  # as the constructor would
     defaults = {name: column.default for name, column in inspect(table).columns.items()}
-    return {name: getattr(default, "arg", None) for name, default in defaults.items()}
+    return {
+        name: default.arg if isinstance(default, ScalarElementColumnDefault) else None
+        for name, default in defaults.items()
+    }
 
 
 @cache

@@ -18,7 +18,7 @@ _LIVE_INDEXES: Final = (
     ("ix_job_live", "state", "base_id", "quantization", "compute_dtype", "priority", "seq"),  # lines of the queue
     ("ix_job_live_deadline", "state_deadline"),
     ("ix_job_live_desired", "desired", "state"),
-    ("ix_job_live_tenant_id", "tenant_id", "finished_at"),  # NULL in all: or SQLite prefers the tenant's whole history
+    ("ix_job_live_tenant", "tenant_id", "finished_at"),  # NULL in all: or SQLite prefers the tenant's whole history
 )
 """Of jobs that are not over: a query that says `finished_at IS NULL` never meets the millions that are."""
 

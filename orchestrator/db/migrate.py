@@ -29,7 +29,7 @@ def upgrade(url: str, revision: str = "head") -> None:
     database = Database(url)
     config = alembic_config()
     try:
-        with database.connect_writer() as connection:
+        with database.open_writer() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
             config.attributes["connection"] = connection

@@ -90,10 +90,11 @@ SAME_POST: Final = (
     select(JobRow.id)
     .where(JobRow.post_sha256 == bindparam("post_sha256"), JobRow.tenant_id == bindparam("tenant_id"))
     .where(JobRow.created_at >= bindparam("since"), JobRow.post_retries >= bindparam("retries"))
-    .order_by(JobRow.created_at.desc())  # as its index has them: a plan made for an empty table must not scan for seq
+    .order_by(JobRow.created_at.desc())  # as its index has them
     .limit(1)
 )
-"""The job that the same POST made before, where no key tells; see `Mark.same_post`."""
+"""The job that the same POST made before, where no key tells; see `Mark.same_post`. Of several, made by POSTs that all
+said they were the first, the one that arrived last by the API's clock."""
 
 
 _BY_KEY: Final = select(IdempotencyRow.job_id, IdempotencyRow.body_sha256).where(

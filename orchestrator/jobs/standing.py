@@ -1,4 +1,4 @@
-"""What a submission is decided on, read in one statement under the lock of its tenant."""
+"""What a submission is decided on, read under the lock of its tenant: in one statement, unless it brings a key."""
 
 from dataclasses import dataclass
 from typing import Final

@@ -56,7 +56,7 @@ def submit_and_show(
 ) -> JobView:
     """`submit`, and the job as its owner sees it; a new one is not read again."""
     made = _make(desk, tenant, request, Mark.of(tenant.id, request, key, sender, now))
-    return get_job(desk.db, tenant.id, made, now) if isinstance(made, str) else new_job_view(made.row, made.spec, now)
+    return get_job(desk.db, tenant.id, made, now) if isinstance(made, str) else new_job_view(made.row, made.spec)
 
 
 @dataclass(frozen=True)

@@ -213,9 +213,9 @@ def job_view(row: JobRow, host_id: str | None, base_digest: str | None, now: dat
     return _job_view(row, JobSpec.model_validate(row.spec), host_id, base_digest, now)
 
 
-def new_job_view(row: JobRow, spec: JobSpec, now: datetime) -> JobView:
+def new_job_view(row: JobRow, spec: JobSpec) -> JobView:
     """The view of a job that was made just now: its spec need not be read from the row."""
-    return _job_view(row, spec, None, None, now)
+    return _job_view(row, spec, None, None, row.created_at)
 
 
 def _job_view(row: JobRow, spec: JobSpec, host_id: str | None, base_digest: str | None, now: datetime) -> JobView:

@@ -12,7 +12,7 @@ _HOLD: Final = select(TenantRow.id).where(TenantRow.id == bindparam("tenant_id")
 def hold_tenant(connection: Connection, tenant_id: str) -> None:
     """Wait until no other write transaction holds the tenant; held until the caller's transaction ends.
 
-    PostgreSQL locks the row. SQLite drops FOR UPDATE, and needs none: `Database.write` has begun IMMEDIATE.
+    PostgreSQL locks the row. SQLite drops FOR UPDATE, and needs none: its write transactions have begun IMMEDIATE.
     """
     if connection.dialect.name != "sqlite":
         connection.execute(_HOLD, {"tenant_id": tenant_id})

@@ -113,7 +113,7 @@ def database_away(db: Database):
         refused.append(1)
         raise OperationalError("BEGIN", None, Exception("server closed the connection unexpectedly"))
 
-    with patch.object(Database, "read", refuse), patch.object(Database, "write", refuse):
+    with patch.multiple(Database, **dict.fromkeys(("read", "write", "connect", "begin"), refuse)):
         yield refused
 
 
@@ -269,7 +269,7 @@ def test_f29_a_registry_that_is_away_and_then_fails_after_success_makes_one_vers
 
 
 def test_f30_an_older_orchestrator_works_on_a_newer_schema(town: Town):
-    with town.db.connect_writer() as connection, connection.begin():
+    with town.db.open_writer() as connection, connection.begin():
         for table in ("job", "attempt", "event", "host", "checkpoint"):
             connection.execute(text(f"ALTER TABLE {table} ADD COLUMN of_the_future TEXT"))
     job_id = submit(town)

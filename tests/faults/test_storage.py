@@ -130,7 +130,7 @@ upgrade(sys.argv[1])
 
 def test_f30_a_migration_killed_midway_is_run_again(request: pytest.FixtureRequest, database_url: str, tmp_path: Path):
     database = Database(database_url)
-    with database.connect_writer() as connection, connection.begin():
+    with database.open_writer() as connection, connection.begin():
         for table in inspect(connection).get_table_names():
             connection.exec_driver_sql(f"DROP TABLE {table}" + _cascade(database))
     killed = subprocess.run([sys.executable, "-c", MIGRATE, database_url], check=False)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import cache
 
+from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 import orchestrator.db.effect_tables
@@ -52,14 +53,34 @@ class SimDatabase(Database):
             yield session
 
     @contextmanager
+    def connect(self) -> Iterator[Connection]:
+        self._refuse()
+        with self._open(), super().connect() as connection:
+            yield connection
+
+    @contextmanager
     def write(self) -> Iterator[Session]:
         self._refuse()
         with self._open(), super().write() as session:
             yield session
             session.flush()
-            self._refuse()
-            if self._strikes("orchestrator dies"):
-                raise Died("before a commit")
+            self._fail_before_the_commit()
+        self._fail_after_the_commit()
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        self._refuse()
+        with self._open(), super().begin() as connection:
+            yield connection
+            self._fail_before_the_commit()
+        self._fail_after_the_commit()
+
+    def _fail_before_the_commit(self) -> None:
+        self._refuse()
+        if self._strikes("orchestrator dies"):
+            raise Died("before a commit")
+
+    def _fail_after_the_commit(self) -> None:
         if self._strikes("commit's answer lost"):
             raise LostConnection
         if self._strikes("orchestrator dies"):

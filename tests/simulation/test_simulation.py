@@ -1,14 +1,16 @@
 """A few of the simulator's schedules; `python -m tests.simulation --seeds 10000` runs many."""
 
+import re
 from collections import Counter
 
 import pytest
 
-from tests.simulation.faults import KINDS
+from tests.simulation.faults import KINDS, Died, LostConnection
 from tests.simulation.schedule import run_schedule
 
 BATCH = 30
 struck: Counter[str] = Counter()
+unanswered: Counter[str] = Counter()
 
 
 @pytest.mark.parametrize("first", range(0, 120, BATCH))
@@ -16,6 +18,7 @@ def test_no_schedule_of_faults_breaks_an_invariant_or_keeps_a_job_from_ending(fi
     for seed in range(first, first + BATCH):
         result = run_schedule(seed)
         struck.update(result.faults)
+        unanswered.update(re.findall(r"POST key-\d+ is not answered: (\w+)", "\n".join(result.trace)))
         last = "\n".join(result.trace[-40:])
         assert result.violation is None, f"python -m tests.simulation --seed {seed}: {result.violation}\n{last}"
 
@@ -26,3 +29,7 @@ def test_a_seed_repeats_to_the_letter():
 
 def test_every_kind_of_fault_has_struck():
     assert set(struck) == set(KINDS)
+
+
+def test_submissions_have_met_lost_connections_and_deaths():
+    assert set(unanswered) >= {LostConnection.__name__, Died.__name__}

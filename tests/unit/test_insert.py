@@ -1,5 +1,6 @@
 """Rows written past the unit of work are the rows it would have written."""
 
+import pytest
 from sqlalchemy import select
 
 from orchestrator.db.database import Database
@@ -39,3 +40,16 @@ def test_nothing_is_written_when_the_transaction_is_given_up(db: Database) -> No
         pass
     with db.read() as session:
         assert session.scalars(select(JobRow).where(JobRow.id == "ftjob-lost")).all() == []
+
+
+def test_a_name_that_is_no_column_is_refused() -> None:
+    with pytest.raises(TypeError, match="JobRow has no column metadata, sedd"):
+        fresh(JobRow, sedd=1, metadata={})
+
+
+def test_what_nobody_gave_is_none_or_its_default_at_once() -> None:
+    row = fresh(JobRow, id="ftjob-new")
+    assert (row.id, row.finished_at, row.labels, row.infra_failures, row.max_infra_retries) == (
+        *("ftjob-new", None, None),
+        *(0, 10),
+    )
