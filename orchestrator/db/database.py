@@ -27,9 +27,9 @@ class Database:
 
     `write()` and `begin()` take SQLite's write lock at once (`BEGIN IMMEDIATE`): a lock asked for in mid-transaction
     cannot be waited for and fails as "database is locked". Threads of this process take turns before that, for SQLite
-    would have them sleep and try again. On PostgreSQL writers are READ COMMITTED, and compare and set; each statement of a read
-    sees what is committed when it begins, with no transaction around it: READ COMMITTED would show the same, and take
-    two more round trips. Errors name no values: rows hold digests of keys, lease tokens and what tenants wrote.
+    would have them sleep and try again. On PostgreSQL writers are READ COMMITTED, and compare and set; each statement
+    of a read sees what is committed when it begins, with no transaction around it: READ COMMITTED would show the same,
+    and take two more round trips. Errors name no values: rows hold digests of keys, lease tokens and what tenants wrote.
     """
 
     def __init__(self, url: str) -> None:
