@@ -29,7 +29,7 @@ class Database:
     cannot be waited for and fails as "database is locked". Threads of this process take turns before that, for SQLite
     would have them sleep and try again. On PostgreSQL writers are READ COMMITTED, and compare and set; each statement
     of a read sees what is committed when it begins, with no transaction around it: READ COMMITTED would show the same,
-    and take two more round trips. Errors name no values: rows hold digests of keys, lease tokens and what tenants wrote.
+    and take two more round trips. Errors name no values: rows hold digests of keys, leases, and what tenants wrote.
     """
 
     def __init__(self, url: str) -> None:
