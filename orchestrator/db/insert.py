@@ -28,7 +28,7 @@ def fresh(table: type[RowT], **columns: Any) -> RowT:
 def insert_now(connection: Connection, row: Base) -> None:
     """INSERT a row in the caller's transaction. A key that the database draws is not read back.
 
-    What is None is not named, and becomes NULL: psycopg remembers no statement of more than 50 parameters, and would
+    What is None is left out: psycopg remembers no statement of more than 50 parameters, and would
     take a whole job's apart each time.
     """
     statement, columns = _insertion(type(row))
