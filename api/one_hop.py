@@ -13,8 +13,8 @@ from api.threads import in_thread
 class OneHop(APIRoute):
     """A route whose plain endpoint runs in a thread, and whose answer is checked on the event loop.
 
-    FastAPI would send the answer of a plain endpoint to a thread of its own to be checked, which is a few microseconds
-    of work; the way there and back is a hundred or two.
+    FastAPI would send the answer of a plain endpoint to a thread of its own to be checked, which is less work than the
+    way there and back.
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:

@@ -1,4 +1,7 @@
-"""Threads for what blocks: queries, and the endpoints that make them."""
+"""Threads for queries, and for the endpoints that make them.
+
+Uploads wait for storage in Starlette's own threads, so that many slow ones keep nobody's key from being looked up.
+"""
 
 import asyncio
 import contextvars
@@ -15,7 +18,7 @@ _pool: Final = ThreadPoolExecutor(THREADS, thread_name_prefix="request")
 async def in_thread(function: Callable[..., T], *given: Any, **named: Any) -> T:
     """`asyncio.to_thread`, whose own pool has hardly more threads than the machine has cores: ours wait for databases.
 
-    It costs a third of Starlette's `run_in_threadpool`, which every request would pay twice.
+    It costs about half of Starlette's `run_in_threadpool`, which every request would pay twice.
     """
     call = partial(contextvars.copy_context().run, _without_stop, function, *given, **named)
     return await asyncio.get_running_loop().run_in_executor(_pool, call)

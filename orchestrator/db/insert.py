@@ -28,8 +28,8 @@ def fresh(table: type[RowT], **columns: Any) -> RowT:
 def insert_now(connection: Connection, row: Base) -> None:
     """INSERT a row in the caller's transaction. A key that the database draws is not read back.
 
-    What is None is left out: psycopg remembers no statement of more than 50 parameters, and would
-    take a whole job's apart each time.
+    What is None is left out: psycopg remembers no statement of more than 50 parameters, and would take a whole job's
+    apart each time.
     """
     statement, columns = _insertion(type(row))
     given = {columns[name]: value for name, value in row.__dict__.items() if value is not None and name in columns}

@@ -45,7 +45,7 @@ def _measure(engine: str, given: argparse.Namespace) -> dict[str, Any]:
     parts: dict[str, Callable[[str, Path], dict[str, Any]]] = {
         "submit": lambda url, folder: submit_figures(url, folder, given.seconds),
         "claims": lambda url, _: claim_figures(url, given.claims),
-        "depth": lambda url, _: depth_figures(url, given.queued, given.finished, given.repeats),
+        "depth": lambda url, _: _depth(engine, url, given),
         "running": lambda url, _: running_figures(url, given.running, given.repeats),
     }
     figures: dict[str, Any] = {}
@@ -57,6 +57,11 @@ def _measure(engine: str, given: argparse.Namespace) -> dict[str, Any]:
             db.dispose()
             figures[part] = parts[part](url, Path(folder)) | {"load_average_after": load_average()}
     return figures
+
+
+def _depth(engine: str, url: str, given: argparse.Namespace) -> dict[str, Any]:
+    with fresh_database(engine) as other:
+        return depth_figures(url, other, given.queued, given.finished, given.repeats)
 
 
 def _versions() -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import statistics
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from orchestrator.catalogue.entries import Catalogue
 from orchestrator.cluster.inprocess import InProcessCluster
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import AttemptRow, JobRow
+from orchestrator.db.tables import TenantRow
 from orchestrator.jobs.ends import AttemptEnd
 from orchestrator.jobs.states import JobState
 from orchestrator.jobs.transition import JobRef
@@ -97,33 +99,36 @@ def claim_figures(url: str, jobs: int) -> dict[str, Any]:
     return {"jobs": jobs, "passes": passes, "claims_per_s": round(jobs / took, 1)}
 
 
-def depth_figures(url: str, queued: int, finished: int, repeats: int) -> dict[str, Any]:
-    """Passes that find one free seat for the queue's head: with hardly any rows, then with very many."""
-    with town(url, seats=4) as place:
-        tenant = make_tenant(place.db, "few")
-        for _ in range(4):
-            make_job(place.db, JobState.QUEUED, tenant)
-        place.warm_up()
-        shallow = _passes(place, repeats, lambda: make_job(place.db, JobState.QUEUED, tenant))
+def depth_figures(empty_url: str, full_url: str, queued: int, finished: int, repeats: int) -> dict[str, Any]:
+    """Passes that find one free seat for the queue's head, by turns: among hardly any rows, and among very many.
+
+    `claim`: the planner finds the seat and fills it. `loop`: every step of the control loop, doing the same.
+    """
+    with town(empty_url, seats=4) as empty, town(full_url, seats=4) as full:
         began = time.perf_counter()
-        fill(place.db, queued, finished)
+        fill(full.db, queued, finished)
         filled_s = time.perf_counter() - began
-        place.warm_up()
-        deep = _passes(place, repeats, lambda: None)
+        tenants = {place: _few(place) for place in (empty, full)}
+        took: dict[tuple[Town, str], list[Took]] = defaultdict(list)
+        for _ in range(repeats):
+            for place, tenant in tenants.items():
+                for what, steps in (("claim", (place.planner,)), ("loop", ())):
+                    make_job(place.db, JobState.QUEUED, tenant)
+                    place.vacate()
+                    took[place, what].append(place.run(*steps))
+    shallow, deep = ({what: _figures(took[place, what]) for what in ("claim", "loop")} for place in (empty, full))
     ratios = {what: round(deep[what]["p99_ms"] / shallow[what]["p99_ms"], 2) for what in deep}
     counts = {"queued": queued, "finished": finished, "filled_in_s": round(filled_s, 1)}
     return counts | {"empty": shallow, "full": deep, "p99_ratio": ratios}
 
 
-def _passes(place: Town, repeats: int, arrive: Any) -> dict[str, dict[str, float]]:
-    """`claim`: the planner finds the free seat and fills it. `loop`: every step of the control loop, doing the same."""
-    claims, loops = [], []
-    for _ in range(repeats):
-        for figures, steps in ((claims, (place.planner,)), (loops, ())):
-            arrive()
-            place.vacate()
-            figures.append(place.run(*steps))
-    return {"claim": _figures(claims), "loop": _figures(loops)}
+def _few(place: Town) -> TenantRow:
+    """A tenant with as many jobs as there are seats; then passes until the place is warm."""
+    tenant = make_tenant(place.db, "few")
+    for _ in range(4):
+        make_job(place.db, JobState.QUEUED, tenant)
+    place.warm_up()
+    return tenant
 
 
 def _figures(passes: Sequence[Took]) -> dict[str, float]:
