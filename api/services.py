@@ -10,14 +10,14 @@ from fastapi import Depends, Request
 from orchestrator.catalogue.entries import Catalogue
 from orchestrator.db.database import Database
 from orchestrator.files.upload import Shelf
-from orchestrator.jobs.submit import Desk
 from orchestrator.settings import Settings
+from orchestrator.submission.submit import Desk
 from orchestrator.uploads.begin import MAX_BYTES, Depot
 from orchestrator.webhooks.addresses import Reach
 from orchestrator.webhooks.endpoints import Endpoints
 from orchestrator.webhooks.secrets import Vault
 from orchestrator.webhooks.send import Sender
-from orchestrator.webhooks.trial import Trials
+from orchestrator.webhooks.test_delivery import Trials
 
 
 def utc_now() -> datetime:

@@ -4,7 +4,6 @@ from alembic import context
 
 import orchestrator.db.effect_tables
 import orchestrator.db.job_tables
-import orchestrator.db.permission_tables
 import orchestrator.db.tables
 import orchestrator.db.upload_tables  # noqa: F401  # all of them fill Base.metadata
 from orchestrator.db.columns import Base

@@ -105,6 +105,10 @@ class StorageDown(ServiceError):
     default_code = "storage_unavailable"
 
 
+class StorageMissing(StorageDown):
+    """Something that should lie in storage does not."""
+
+
 class StorageFull(ServiceError):
     """The service has no space left. Delete files you no longer need, or ask your operator for more."""
 

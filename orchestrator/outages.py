@@ -17,7 +17,7 @@ _READ_ONLY: Final = "25006"  # a standby, in the middle of a failover
 def outage(error: Exception) -> ServiceError | None:
     """The outage that `error` is a sign of, with `error` as its cause; None for anything else, which is a bug.
 
-    Storage tells of its own outages (`orchestrator.files.storage.storage_errors`); what is left is the database, and
+    Storage tells of its own outages (`orchestrator.storage.objects.storage_errors`); what is left is the database, and
     a disk of this machine that is full.
     """
     if isinstance(error, ServiceError):

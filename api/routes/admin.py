@@ -10,7 +10,7 @@ from api.auth import AdminDep
 from api.errors import documented
 from api.listing import Listing, whole
 from api.services import ServicesDep
-from orchestrator.jobs.hosts import HostView, list_hosts
+from orchestrator.queries.hosts import HostView, list_hosts
 from orchestrator.tenancy import keys, tenants
 from orchestrator.tenancy.tenants import NewTenant, TenantChanges
 from orchestrator.tenancy.views import KeyView, TenantView

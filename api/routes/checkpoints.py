@@ -9,9 +9,9 @@ from api.auth import PrincipalDep
 from api.errors import documented
 from api.listing import Listing, listing, whole
 from api.services import ServicesDep
+from orchestrator.artifacts import permissions
+from orchestrator.artifacts.permissions import NewPermissions, PermissionView
 from orchestrator.files.views import DeletedView
-from orchestrator.jobs import permissions
-from orchestrator.jobs.permissions import NewPermissions, PermissionView
 from orchestrator.paging import Window
 from orchestrator.tenancy.views import Principal
 

@@ -9,7 +9,7 @@ from fastapi.sse import EventSourceResponse, format_sse_event
 
 from api.services import Services
 from api.threads import in_thread
-from orchestrator.jobs.queries import NewEvents, events_since
+from orchestrator.queries.jobs import NewEvents, events_since
 
 PING_EVERY_S = 15.0  # proxies cut connections that stay silent
 

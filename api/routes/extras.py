@@ -9,8 +9,8 @@ from pydantic import BaseModel
 from api.auth import PrincipalDep, TenantDep
 from api.errors import documented
 from api.services import ServicesDep
-from orchestrator.jobs.estimate import EstimateView, estimate
-from orchestrator.jobs.request import JobRequest
+from orchestrator.submission.estimate import EstimateView, estimate
+from orchestrator.submission.request import JobRequest
 from orchestrator.tenancy.views import Role
 
 router = APIRouter(prefix="/v1/x", tags=["orchard"])

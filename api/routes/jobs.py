@@ -15,17 +15,16 @@ from api.one_hop import OneHop
 from api.routes.event_stream import stream_events
 from api.routes.tar import TAR, tar_response
 from api.services import ServicesDep
+from orchestrator.artifacts.adapters import open_adapter
 from orchestrator.errors import InvalidRequest
-from orchestrator.jobs import queries
-from orchestrator.jobs.adapter import open_adapter
-from orchestrator.jobs.cancel import cancel
-from orchestrator.jobs.pause import pause, resume
-from orchestrator.jobs.repeats import Sender
-from orchestrator.jobs.request import JobRequest
-from orchestrator.jobs.submit import submit_and_show
-from orchestrator.jobs.views import CheckpointView, EventView, JobView
-from orchestrator.jobs.why import WhyView, why
+from orchestrator.lifecycle.desired import cancel, pause, resume
 from orchestrator.paging import Window
+from orchestrator.queries import jobs as queries
+from orchestrator.queries.job_views import CheckpointView, EventView, JobView
+from orchestrator.queries.why import WhyView, why
+from orchestrator.submission.idempotency import Sender
+from orchestrator.submission.request import JobRequest
+from orchestrator.submission.submit import submit_and_show
 
 router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"], route_class=OneHop)
 Limit = Annotated[int, Query(ge=1, le=1_000)]
@@ -87,19 +86,22 @@ def retrieve_job(job_id: str, tenant: TenantDep, services: ServicesDep) -> JobVi
 @router.post("/{job_id}/cancel", responses=documented(HTTPStatus.NOT_FOUND))
 def cancel_job(job_id: str, tenant: TenantDep, services: ServicesDep) -> JobView:
     """Ask for the end of a job. It gives its seat up at the next step; repeating changes nothing."""
-    return cancel(services.db, tenant.id, job_id, services.clock())
+    cancel(services.db, tenant.id, job_id)
+    return queries.get_job(services.db, tenant.id, job_id, services.clock())
 
 
 @router.post("/{job_id}/pause", responses=documented(HTTPStatus.NOT_FOUND))
 def pause_job(job_id: str, tenant: TenantDep, services: ServicesDep) -> JobView:
     """Ask a job to give its seat up after the step it is in, with a checkpoint; repeating changes nothing."""
-    return pause(services.db, tenant.id, job_id, services.clock())
+    pause(services.db, tenant.id, job_id)
+    return queries.get_job(services.db, tenant.id, job_id, services.clock())
 
 
 @router.post("/{job_id}/resume", responses=documented(HTTPStatus.NOT_FOUND))
 def resume_job(job_id: str, tenant: TenantDep, services: ServicesDep) -> JobView:
     """Let a paused job go on from its newest checkpoint, once there is a seat; repeating changes nothing."""
-    return resume(services.db, tenant.id, job_id, services.clock())
+    resume(services.db, tenant.id, job_id)
+    return queries.get_job(services.db, tenant.id, job_id, services.clock())
 
 
 @router.get("/{job_id}/why", responses=documented(HTTPStatus.NOT_FOUND))

@@ -10,9 +10,9 @@ from api.errors import documented
 from api.listing import Listing, whole
 from api.routes.tar import TAR, tar_response
 from api.services import ServicesDep
+from orchestrator.artifacts import models
+from orchestrator.artifacts.models import ModelView
 from orchestrator.files.views import DeletedView
-from orchestrator.jobs import models
-from orchestrator.jobs.models import ModelView
 
 router = APIRouter(tags=["models"])
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi.responses import StreamingResponse
 
-from orchestrator.jobs.archive import AdapterArchive
+from orchestrator.artifacts.archive import AdapterArchive
 
 TAR: dict[int | str, dict[str, Any]] = {
     200: {"content": {"application/x-tar": {"schema": {"type": "string", "format": "binary"}}}}

@@ -1,6 +1,6 @@
 """Tables and sessions: SQLite (WAL, `BEGIN IMMEDIATE`) embedded, PostgreSQL in production, one schema.
 
-May import: SQLAlchemy, psycopg, `orchestrator.jobs.states` for the names of states. Rows never leave `orchestrator`.
+May import: SQLAlchemy, psycopg, `orchestrator.db.states` for the names of states. Rows never leave `orchestrator`.
 
 Invariants
 - Compare-and-set everywhere: SQLAlchemy drops `FOR UPDATE` on SQLite without a word.

@@ -7,7 +7,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, PrimaryKeyConstraint,
 from sqlalchemy.orm import Mapped, mapped_column
 
 from orchestrator.db.columns import Base, BigInt
-from orchestrator.jobs.states import SEATED, TERMINAL, JobState
+from orchestrator.db.states import SEATED, TERMINAL, JobState
 
 
 def _one_of(states: frozenset[JobState], column: str = "state") -> str:
@@ -24,7 +24,7 @@ _LIVE_INDEXES: Final = (
 
 
 class JobRow(Base):
-    """What a tenant asked for and where it stands. `state` is written by `orchestrator.jobs.transition` alone."""
+    """What a tenant asked for and where it stands. `state` is written by `orchestrator.lifecycle.transition` alone."""
 
     __tablename__ = "job"
     __table_args__ = (

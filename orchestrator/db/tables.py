@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from orchestrator.db.columns import Base, BigInt
@@ -117,6 +117,23 @@ class LeaseRow(Base):
     __tablename__ = "lease"
 
     name: Mapped[str] = mapped_column(String(63), primary_key=True)
-    holder: Mapped[str] = mapped_column(String(200), doc="a process, as `orchestrator.leases.holder` names it")
+    holder: Mapped[str] = mapped_column(String(200), doc="a process, as `orchestrator.leadership.holder` names it")
     term: Mapped[int] = mapped_column(BigInt, doc="grows with every new holder; writes of the role carry it")
     expires_at: Mapped[datetime]
+
+
+class CheckpointPermissionRow(Base):
+    """The tenant `project_id` may use a checkpoint of the tenant `tenant_id`. Gone with the row, or the checkpoint."""
+
+    __tablename__ = "checkpoint_permission"
+    __table_args__ = (
+        UniqueConstraint("checkpoint_id", "project_id"),
+        Index("ix_checkpoint_permission_project_id", "project_id"),
+    )
+
+    seq: Mapped[int] = mapped_column(BigInt, primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(String(40), unique=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenant.id"))
+    checkpoint_id: Mapped[str] = mapped_column(ForeignKey("checkpoint.id", ondelete="CASCADE"))
+    project_id: Mapped[str] = mapped_column(ForeignKey("tenant.id"))
+    created_at: Mapped[datetime]

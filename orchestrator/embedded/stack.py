@@ -14,8 +14,8 @@ import structlog
 
 from orchestrator.catalogue.entries import load_catalogue
 from orchestrator.embedded.child import ChildSpec
-from orchestrator.embedded.family import MARK, Roll
 from orchestrator.embedded.ports import LOOPBACK, free_ports, listens
+from orchestrator.embedded.process_registry import MARK, Roll
 from orchestrator.embedded.ray_head import (
     RayPorts,
     make_temp_dir,

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 import structlog
 
 from orchestrator.embedded.child import Child, ChildFailed, ChildSpec
-from orchestrator.embedded.family import Roll
+from orchestrator.embedded.process_registry import Roll
 
 LONGEST_PAUSE_S: Final = 30.0
 STEADY_S: Final = 60.0

@@ -11,8 +11,8 @@ from orchestrator.db.job_tables import JobRow
 from orchestrator.db.tables import FileRow
 from orchestrator.errors import InvalidRequest, StorageDown
 from orchestrator.files.queries import visible_file
-from orchestrator.files.storage import remove
 from orchestrator.files.views import DeletedView
+from orchestrator.storage.objects import remove
 from orchestrator.tenancy.hold import hold_tenant
 from workers.contract.failpoints import failpoint
 

@@ -12,10 +12,10 @@ from sqlalchemy.sql.elements import SQLCoreOperations
 from orchestrator.db.database import Database
 from orchestrator.db.tables import FileRow
 from orchestrator.errors import NotFound
-from orchestrator.files.storage import open_chunks
 from orchestrator.files.validate import describe
 from orchestrator.files.views import FileView
 from orchestrator.paging import Page, Window, page
+from orchestrator.storage.objects import open_chunks
 from workers.contract.rows import RowIssue
 
 

@@ -12,10 +12,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from orchestrator.db.database import Database
 from orchestrator.db.tables import FileRow
 from orchestrator.errors import StorageDown, TooLarge
-from orchestrator.files.storage import CHUNK_BYTES, file_uri, remove, write_chunks
 from orchestrator.files.validate import DatasetValidator, Findings
 from orchestrator.files.views import FileView
 from orchestrator.ids import new_id
+from orchestrator.storage.layout import file_uri
+from orchestrator.storage.objects import CHUNK_BYTES, remove, write_chunks
 from orchestrator.text import Line
 from workers.contract.failpoints import failpoint
 

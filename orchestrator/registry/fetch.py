@@ -1,15 +1,15 @@
 """Bringing an adapter from storage, trusting nothing but the manifest's digests."""
 
 import hashlib
-import posixpath
+from contextlib import closing
 from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from typing import Final
 
+from orchestrator.errors import StorageMissing
 from orchestrator.registry.errors import AdapterRefused
-from workers.contract.errors import StorageUnavailable
+from orchestrator.storage.objects import local_path, open_chunks
 from workers.contract.reports import AdapterManifest, FileDigest
 
-CHUNK_BYTES: Final = 1 << 20
 WEIGHTS_FILE: Final = "peft/adapter_model.safetensors"
 _CODE_SUFFIXES: Final = frozenset({".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth", ".py"})
 """Files that run code when they are loaded."""
@@ -19,22 +19,16 @@ def fetch_verified(manifest: AdapterManifest, into: Path) -> None:
     """Download every file of the manifest below `into` and check its size and sha256.
 
     `manifest.uri` is an fsspec URI of a folder (`file://`, `s3://`, …). Files that the manifest does not name are left
-    where they are. Raises: AdapterRefused when the manifest or a file is not acceptable, StorageUnavailable when
+    where they are. Raises: AdapterRefused when the manifest or a file is not acceptable, StorageDown when
     storage cannot be read now. On an error `into` may hold verified files, never an unverified one.
     """
-    import fsspec
-
     _check_manifest(manifest)
+    root = manifest.uri.rstrip("/")
     try:
-        filesystem, root = fsspec.core.url_to_fs(manifest.uri)
         for file in manifest.files:
-            _fetch(filesystem, root, file, into)
-    except FileNotFoundError as error:
-        raise AdapterRefused(f"The adapter lacks a file that its manifest names: {error}.") from error
-    except AdapterRefused:
-        raise
-    except Exception as error:  # every storage back end brings its own exception types
-        raise StorageUnavailable(f"The adapter at {manifest.uri} could not be read: {type(error).__name__}") from error
+            _fetch(root, file, into)
+    except StorageMissing as error:
+        raise AdapterRefused("The adapter lacks a file that its manifest names.") from error
 
 
 def _check_manifest(manifest: AdapterManifest) -> None:
@@ -57,18 +51,20 @@ def _check_path(path: str) -> None:
         raise AdapterRefused(f"The manifest names {path!r}; weights must be safetensors, and code is not published.")
 
 
-def _fetch(filesystem: Any, root: str, file: FileDigest, into: Path) -> None:
-    source = posixpath.join(root, file.path)
-    _refuse_links(filesystem, root, source, file.path)
+def _fetch(root: str, file: FileDigest, into: Path) -> None:
+    source = f"{root}/{file.path}"
+    _refuse_links(root, source, file.path)
     target = into / file.path
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(target.name + ".partial")
     digest, size = hashlib.sha256(), 0
     try:
-        with filesystem.open(source, "rb") as stream, partial.open("xb") as sink:
-            while size <= file.bytes and (chunk := stream.read(CHUNK_BYTES)):
+        with closing(open_chunks(source)) as chunks, partial.open("xb") as sink:
+            for chunk in chunks:
                 digest.update(chunk)
                 size += len(chunk)
+                if size > file.bytes:
+                    break
                 sink.write(chunk)
         if size != file.bytes or digest.hexdigest() != file.sha256:
             raise AdapterRefused(
@@ -80,14 +76,10 @@ def _fetch(filesystem: Any, root: str, file: FileDigest, into: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _refuse_links(filesystem: Any, root: str, source: str, path: str) -> None:
+def _refuse_links(root: str, source: str, path: str) -> None:
     """On a local disk, a link below the folder could point at any file of the control plane."""
-    if "file" not in _protocols(filesystem):
+    folder, file = local_path(root), local_path(source)
+    if folder is None or file is None:
         return
-    if Path(source).resolve() != Path(root).resolve() / path:
+    if Path(file).resolve() != Path(folder).resolve() / path:
         raise AdapterRefused(f"{path} is a symbolic link, or lies behind one; the adapter must hold plain files.")
-
-
-def _protocols(filesystem: Any) -> tuple[str, ...]:
-    protocol = filesystem.protocol
-    return (protocol,) if isinstance(protocol, str) else tuple(protocol)

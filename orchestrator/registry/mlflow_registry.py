@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.registry.connection import connect, translated_errors, workspace
+from orchestrator.registry.deletion_mark import retract_version
 from orchestrator.registry.job_records import JobRecords, check_layout
 from orchestrator.registry.port import Publication, Registered
-from orchestrator.registry.retract import retract_version
 from orchestrator.registry.tenant_space import ensure_tenant_space, ensure_workspace
 
 if TYPE_CHECKING:

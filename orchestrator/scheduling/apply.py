@@ -13,11 +13,11 @@ from orchestrator.catalogue.entries import Catalogue
 from orchestrator.db.database import Database
 from orchestrator.db.host_states import HostState
 from orchestrator.db.job_tables import AttemptRow, JobRow
+from orchestrator.db.states import JobState
 from orchestrator.db.tables import HostRow
 from orchestrator.ids import new_lease_token
-from orchestrator.jobs.events import EventDraft
-from orchestrator.jobs.states import JobState
-from orchestrator.jobs.transition import amend, transition
+from orchestrator.lifecycle.events import EventDraft
+from orchestrator.lifecycle.transition import amend, transition
 from orchestrator.scheduling.admission import device_is_free, host_with_room, serialise
 from orchestrator.scheduling.plan import Admit, RetireHost, StartHost, Wait
 from workers.contract.memory import estimate

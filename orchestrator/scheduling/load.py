@@ -10,10 +10,10 @@ from sqlalchemy.orm import Session
 from orchestrator.catalogue.entries import Catalogue
 from orchestrator.db.host_states import HOLDS_DEVICE, LIVE, HostState
 from orchestrator.db.job_tables import AttemptRow, JobRow
+from orchestrator.db.states import JobState
 from orchestrator.db.tables import HostRow
 from orchestrator.ids import new_id
-from orchestrator.jobs.states import JobState
-from orchestrator.jobs.transition import JobRef
+from orchestrator.lifecycle.transition import JobRef
 from orchestrator.scheduling.queue import Queued, heads
 from orchestrator.scheduling.snapshot import HostView, ResidentKey, Snapshot, WaitingJob
 from workers.contract.base import ComputeDtype, Quantization

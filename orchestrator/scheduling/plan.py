@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from orchestrator.catalogue.entries import Flavor
-from orchestrator.jobs.transition import JobRef
+from orchestrator.lifecycle.transition import JobRef
 from orchestrator.scheduling.snapshot import HostView, ResidentKey, Snapshot, WaitingJob
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import Row, bindparam, func, literal, or_, select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from orchestrator.db.job_tables import JobRow
-from orchestrator.jobs.states import Desired, JobState
+from orchestrator.db.states import Desired, JobState
 
 HEADS: Final = 64
 

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from orchestrator.catalogue.entries import Flavor
 from orchestrator.catalogue.need import HostNeed
-from orchestrator.jobs.transition import JobRef
+from orchestrator.lifecycle.transition import JobRef
 from workers.contract.base import ComputeDtype, Quantization
 from workers.contract.memory import Footprint, least_pass_bytes
 

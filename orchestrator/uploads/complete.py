@@ -14,8 +14,8 @@ from orchestrator.db.tables import FileRow
 from orchestrator.db.upload_tables import UploadPartRow, UploadRow
 from orchestrator.errors import InvalidRequest
 from orchestrator.files.queries import visible
-from orchestrator.files.storage import open_chunks
 from orchestrator.files.upload import ExpiresAfter, NewFile, StoredFile, store
+from orchestrator.storage.objects import open_chunks
 from orchestrator.text import Line, spelled
 from orchestrator.uploads.begin import Depot
 from orchestrator.uploads.parts import MAX_PARTS

@@ -11,9 +11,9 @@ from sqlalchemy.orm import Session
 from orchestrator.db.database import Database
 from orchestrator.db.upload_tables import UploadPartRow, UploadRow
 from orchestrator.errors import InvalidRequest, ServiceError, StorageDown, TooLarge
-from orchestrator.files.storage import remove, write_chunks
 from orchestrator.files.upload import read_chunks
 from orchestrator.ids import new_id
+from orchestrator.storage.objects import remove, write_chunks
 from orchestrator.uploads.begin import Depot
 from orchestrator.uploads.queries import not_pending, open_upload, own_upload, parts_uri, while_pending
 from orchestrator.uploads.views import UploadPartView

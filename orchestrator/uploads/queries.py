@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from orchestrator.db.upload_tables import UploadRow
 from orchestrator.errors import InvalidRequest, NotFound
-from orchestrator.files.storage import tenant_uri
+from orchestrator.storage.layout import tenant_uri
 
 
 def own_upload(session: Session, tenant_id: str, upload_id: str) -> UploadRow:

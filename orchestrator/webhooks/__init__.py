@@ -1,6 +1,6 @@
 """Webhooks: tenants are told when a job ends, at least once and with an id that stays the same over every try.
 
-May import: `orchestrator.db`, `orchestrator.jobs.states`, `orchestrator.tenancy`, cryptography, httpx2,
+May import: `orchestrator.db`, `orchestrator.db.states`, `orchestrator.tenancy`, cryptography, httpx2,
 standardwebhooks.
 
 A delivery is born in the transaction that ends its job (`outbox`), so the one is never there without the other.

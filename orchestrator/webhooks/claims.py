@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 
 from orchestrator.db.database import Database
 from orchestrator.db.effect_tables import WebhookDeliveryRow, WebhookEndpointRow
+from orchestrator.webhooks.delivery_policy import Again, Delivered, Failed, Verdict
 from orchestrator.webhooks.send import TIMEOUT_S, Answer
-from orchestrator.webhooks.verdict import Again, Delivered, Failed, Verdict
 
 BATCH: Final = 64  # sent at once
 PER_TENANT: Final = 8  # of a batch, so that nobody's backlog or slow receivers keep the others waiting

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
-from orchestrator.jobs.states import JobState
+from orchestrator.db.states import JobState
 
 
 class EventType(StrEnum):

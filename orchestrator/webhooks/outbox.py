@@ -6,8 +6,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from orchestrator.db.effect_tables import WebhookDeliveryRow, WebhookEndpointRow
+from orchestrator.db.states import JobState
 from orchestrator.ids import new_id
-from orchestrator.jobs.states import JobState
 from orchestrator.webhooks.events import EVENT_OF
 
 

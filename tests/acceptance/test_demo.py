@@ -8,7 +8,7 @@ import sys
 import psutil
 import pytest
 
-from orchestrator.embedded.family import MARK
+from orchestrator.embedded.process_registry import MARK
 
 
 def marked(home) -> list[int]:

@@ -7,7 +7,7 @@ that dies takes with it what it had not told.
 from dataclasses import dataclass
 from typing import Literal
 
-from orchestrator.jobs.states import Desired
+from orchestrator.db.states import Desired
 
 Where = Literal["running", "paused", "succeeded", "cancelled", "failed"]
 Told = Literal["ok", "user", "infra"]

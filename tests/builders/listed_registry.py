@@ -4,8 +4,8 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-from orchestrator.loops.publish import Publish
 from orchestrator.registry.port import Publication, Registered
+from orchestrator.registry.publish import Publish
 from tests.builders.world import World
 
 

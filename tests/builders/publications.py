@@ -6,7 +6,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from orchestrator.registry.names import fine_tuned_model_name, registered_name
+from orchestrator.lifecycle.model_names import fine_tuned_model_name, registered_name
 from orchestrator.registry.port import MetricPoint, Publication
 from tests.builders.specs import make_job_spec
 from workers.contract.reports import AdapterManifest, FileDigest

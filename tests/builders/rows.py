@@ -11,11 +11,11 @@ from typing import Any
 from orchestrator.db.columns import Base
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import AttemptRow, CheckpointRow, JobRow
+from orchestrator.db.states import DEADLINE_S, SEATED, TERMINAL, Desired, JobState, StopReason
 from orchestrator.db.tables import FileRow, HostRow, TenantRow
 from orchestrator.ids import new_id, new_lease_token
-from orchestrator.jobs.events import EventDraft, record
-from orchestrator.jobs.states import DEADLINE_S, SEATED, TERMINAL, Desired, JobState, StopReason
-from orchestrator.registry.names import fine_tuned_model_name
+from orchestrator.lifecycle.events import EventDraft, record
+from orchestrator.lifecycle.model_names import fine_tuned_model_name
 from tests.builders.specs import make_base_spec, make_host_spec, make_job_spec
 from workers.contract.memory import pass_positions, seat_bytes
 from workers.contract.rows import DatasetFormat

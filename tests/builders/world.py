@@ -6,16 +6,16 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from orchestrator.__main__ import control_steps
 from orchestrator.catalogue.entries import Catalogue, CatalogueBase, Flavor
 from orchestrator.cluster.inprocess import InProcessCluster
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import AttemptRow, EventRow, JobRow
 from orchestrator.db.tables import HostRow
-from orchestrator.jobs.invariants import violations
-from orchestrator.loops.counts import Counts
-from orchestrator.loops.validate import Validate
+from orchestrator.lifecycle.invariants import violations
+from orchestrator.loops.composition import control_steps
 from orchestrator.settings import Settings
+from orchestrator.steps.step import Counts
+from orchestrator.submission.validate import Validate
 from tests.builders.rows import NOW
 from tests.builders.scripted_host import ScriptedHost
 from tests.builders.specs import make_base_spec
@@ -43,7 +43,7 @@ def make_catalogue(*bases: str, devices: int = 1, max_seats: int = 4) -> Catalog
 class World:
     """Everything a control loop needs. `tick` is one pass; time moves only when a test says so.
 
-    After every pass the invariants of `orchestrator.jobs.invariants` must hold.
+    After every pass the invariants of `orchestrator.lifecycle.invariants` must hold.
     """
 
     db: Database

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from orchestrator.loops.publish import Publish
+from orchestrator.registry.publish import Publish
 from tests.builders.world import World
 from tests.integration.test_publish import ListedRegistry
 from workers.contract.failpoints import hooked

@@ -17,8 +17,8 @@ from sqlalchemy import select
 from orchestrator.db.host_states import HOLDS_DEVICE
 from orchestrator.db.job_tables import AttemptRow, JobRow
 from orchestrator.db.tables import HostRow
-from orchestrator.embedded.family import MARK
-from orchestrator.jobs.invariants import violations
+from orchestrator.embedded.process_registry import MARK
+from orchestrator.lifecycle.invariants import violations
 from tests.builders.live_stack import LiveStack, details, live_stack, wait_for_end
 from tests.builders.waiting import wait_until
 

@@ -23,7 +23,7 @@ from sqlalchemy import func, select
 from orchestrator.db.host_states import HOLDS_DEVICE
 from orchestrator.db.job_tables import AttemptRow, EventRow, JobRow
 from orchestrator.db.tables import HostRow
-from orchestrator.jobs.invariants import violations
+from orchestrator.lifecycle.invariants import violations
 from tests.builders.live_stack import submit, upload
 from tests.builders.waiting import wait_until
 from tests.faults.rig import Rig, running_rig

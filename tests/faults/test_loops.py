@@ -10,12 +10,12 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from orchestrator.db.database import Database
-from orchestrator.jobs.cancel import cancel
-from orchestrator.jobs.states import Desired, JobState
-from orchestrator.loops.control import Sequenced
-from orchestrator.loops.expire import ExpireFiles
-from orchestrator.loops.progress import Allowance
+from orchestrator.db.states import Desired, JobState
+from orchestrator.files.retention import ExpireFiles
+from orchestrator.hosts.stall_detector import Allowance
+from orchestrator.lifecycle.desired import cancel
 from orchestrator.registry.errors import RegistryUnavailable
+from orchestrator.steps.step import StepSequence
 from tests.builders.rows import make_file, make_tenant
 from tests.builders.specs import make_dataset
 from tests.faults.dying import Died, Town, dying_at
@@ -123,7 +123,7 @@ def test_f10_while_the_database_is_away_hosts_train_on_and_nothing_is_restarted(
     with database_away(town.db) as refused:
         for _ in range(12):
             town.now += timedelta(seconds=10)
-            Sequenced(town.steps).run_once(town.now)
+            StepSequence(town.steps).run_once(town.now)
             host.heartbeat(job_id)
     host.step(job_id, times=6)
     host.finish(job_id)
@@ -204,9 +204,9 @@ def test_f25_a_job_cancelled_twice_at_any_moment_ends_once(town: Town, passes: i
     for _ in range(2):
         if refused:
             with pytest.raises(Exception, match="already completed"):
-                cancel(town.db, tenant, job_id, town.now)
+                cancel(town.db, tenant, job_id)
         else:
-            cancel(town.db, tenant, job_id, town.now)
+            cancel(town.db, tenant, job_id)
     town.live_until_over(job_id)
     job = town.job(job_id)
     assert job.state == (JobState.SUCCEEDED if refused else JobState.CANCELLED)

@@ -9,13 +9,13 @@ from unittest.mock import patch
 import pytest
 from sqlalchemy import inspect, text
 
-from orchestrator.checkpoints.erase import EraseCheckpoints
+from orchestrator.checkpoints.attempt_gc import SweepAttempts
+from orchestrator.checkpoints.gc import EraseCheckpoints
 from orchestrator.checkpoints.states import condemn
-from orchestrator.checkpoints.sweep import SweepAttempts
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import CheckpointRow
 from orchestrator.db.migrate import is_current, upgrade
-from orchestrator.jobs.states import JobState
+from orchestrator.db.states import JobState
 from tests.faults.dying import Died, Town, dying_at
 from tests.integration.test_loops import submit
 from tests.simulation.faults import Faults

@@ -9,13 +9,13 @@ import pytest
 from openai import OpenAI
 
 from orchestrator.db.database import Database
-from orchestrator.jobs.events import EventDraft
-from orchestrator.jobs.states import JobState
-from orchestrator.jobs.transition import JobRef, transition
-from orchestrator.loops.counts import Counts
-from orchestrator.loops.webhooks import DeliverWebhooks
+from orchestrator.db.states import JobState
+from orchestrator.lifecycle.events import EventDraft
+from orchestrator.lifecycle.transition import JobRef, transition
+from orchestrator.steps.step import Counts
 from orchestrator.webhooks.addresses import Reach
 from orchestrator.webhooks.claims import LEASE_S
+from orchestrator.webhooks.deliver import DeliverWebhooks
 from orchestrator.webhooks.endpoints import Endpoints
 from orchestrator.webhooks.events import EventType
 from orchestrator.webhooks.requests import NewEndpoint
@@ -30,7 +30,7 @@ SENDER = """
 import sys
 from datetime import UTC, datetime
 from orchestrator.db.database import Database
-from orchestrator.loops.webhooks import DeliverWebhooks
+from orchestrator.webhooks.deliver import DeliverWebhooks
 from orchestrator.webhooks.addresses import Reach
 from orchestrator.webhooks.send import Sender
 DeliverWebhooks(Database(sys.argv[1]), Sender(Reach(True, True))).run_once(datetime.now(UTC))

@@ -14,14 +14,14 @@ from orchestrator.catalogue.entries import Catalogue
 from orchestrator.db.database import Database
 from orchestrator.db.host_states import HOLDS_DEVICE
 from orchestrator.db.job_tables import AttemptRow, JobRow
+from orchestrator.db.states import JobState
 from orchestrator.db.tables import HostRow
-from orchestrator.jobs.states import JobState
-from orchestrator.loops.burial import Burial
-from orchestrator.loops.schedule import Schedule
+from orchestrator.hosts.reaper import Burial
 from orchestrator.scheduling import apply
 from orchestrator.scheduling.apply import Applier
 from orchestrator.scheduling.load import load_snapshot
 from orchestrator.scheduling.plan import Admit, RetireHost, StartHost, plan
+from orchestrator.scheduling.schedule import Schedule
 from tests.builders.rows import NOW, make_host, make_job, make_tenant
 from tests.builders.world import make_catalogue
 

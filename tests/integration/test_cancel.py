@@ -7,9 +7,10 @@ from sqlalchemy import func, select
 
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import EventRow
+from orchestrator.db.states import SEATED, TERMINAL, JobState
 from orchestrator.errors import InvalidRequest, NotFound
-from orchestrator.jobs.cancel import cancel
-from orchestrator.jobs.states import SEATED, TERMINAL, JobState
+from orchestrator.lifecycle.desired import cancel
+from orchestrator.queries.jobs import get_job
 from tests.builders.rows import make_job, make_tenant
 from tests.builders.world import World
 from tests.integration.test_loops import running, submit
@@ -22,7 +23,9 @@ def world(db: Database, tmp_path: Path) -> World:
 
 
 def ask_to_cancel(world: World, job_id: str) -> str:
-    return cancel(world.db, world.job(job_id).tenant_id, job_id, world.now).status
+    tenant_id = world.job(job_id).tenant_id
+    cancel(world.db, tenant_id, job_id)
+    return get_job(world.db, tenant_id, job_id, world.now).status
 
 
 def ends_of(world: World, job_id: str) -> list[str | None]:
@@ -104,14 +107,14 @@ def test_a_job_that_fails_before_the_loop_hears_of_the_wish_is_cancelled(world: 
 def test_a_job_that_is_over_cannot_be_cancelled(db: Database, state: JobState):
     job = make_job(db, state)
     with pytest.raises(InvalidRequest, match=f"{job.id} is {state} and cannot be cancelled") as refused:
-        cancel(db, job.tenant_id, job.id, job.created_at)
+        cancel(db, job.tenant_id, job.id)
     assert refused.value.code == "job_already_finished"
 
 
 def test_another_tenants_job_is_not_there(db: Database):
     job, stranger = make_job(db, JobState.RUNNING), make_tenant(db)
     with pytest.raises(NotFound):
-        cancel(db, stranger.id, job.id, job.created_at)
+        cancel(db, stranger.id, job.id)
 
 
 def test_every_end_is_told_once(world: World):

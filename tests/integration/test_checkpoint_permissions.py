@@ -16,7 +16,7 @@ from openai._legacy_response import HttpxBinaryResponseContent
 
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import CheckpointRow, JobRow
-from orchestrator.jobs.states import JobState
+from orchestrator.db.states import JobState
 from tests.builders.live_api import Api, add_tenant, live_api
 from tests.builders.rows import make_checkpoint, make_job
 from tests.builders.stock_client import stock_client, tenant_row

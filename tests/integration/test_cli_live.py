@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from api.cli.main import app
 from orchestrator.db.database import Database
-from orchestrator.jobs.states import JobState
+from orchestrator.db.states import JobState
 from tests.builders.live_api import Api, live_api
 from tests.builders.rows import make_job
 from tests.builders.specs import sum_rows

@@ -11,18 +11,19 @@ from pydantic import ValidationError
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
-from orchestrator.__main__ import Loop, World, all_loops, run_loops
 from orchestrator.cluster.inprocess import InProcessCluster
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import JobRow
 from orchestrator.db.migrate import is_current
+from orchestrator.db.states import JobState
 from orchestrator.db.tables import TenantRow
-from orchestrator.jobs.ends import Verdict
-from orchestrator.jobs.states import JobState
-from orchestrator.leases.holder import this_process
-from orchestrator.leases.role import Role
-from orchestrator.loops.counts import Counts
+from orchestrator.leadership.elector import Role
+from orchestrator.leadership.holder import this_process
+from orchestrator.lifecycle.retry_policy import Verdict
+from orchestrator.loops.composition import World, all_loops
+from orchestrator.loops.runner import Loop, run_loops
 from orchestrator.settings import Settings
+from orchestrator.steps.step import Counts
 from tests.builders.rows import NOW, make_job, make_tenant
 from tests.builders.scripted_host import ScriptedHost
 from tests.builders.waiting import wait_until
@@ -115,7 +116,7 @@ def test_files_that_take_long_to_check_hold_up_no_other_loop(
         release.wait(60)
         raise OSError("storage gave up")
 
-    monkeypatch.setattr("orchestrator.loops.validate.check_files", check)
+    monkeypatch.setattr("orchestrator.submission.validate.check_files", check)
     slow, other = make_job(sqlite_db, JobState.VALIDATING), make_job(sqlite_db)
     world = World(InProcessCluster(ScriptedHost), NoRegistry(), make_catalogue(), make_settings(tmp_path))
     role = Role(sqlite_db, "loops", this_process())
@@ -152,7 +153,7 @@ def test_the_role_is_kept_until_the_last_pass_of_every_other_loop_is_over(
         release.wait(60)
         raise OSError("storage gave up")
 
-    monkeypatch.setattr("orchestrator.loops.validate.check_files", check)
+    monkeypatch.setattr("orchestrator.submission.validate.check_files", check)
     make_job(sqlite_db, JobState.VALIDATING)
     world = World(InProcessCluster(ScriptedHost), NoRegistry(), make_catalogue(), make_settings(tmp_path, role_ttl_s=5))
     role = Kept(sqlite_db, "loops", this_process())

@@ -7,9 +7,9 @@ from sqlalchemy import update
 
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import AttemptRow, JobRow
-from orchestrator.jobs.pause import pause, resume
-from orchestrator.jobs.states import DEADLINE_S, JobState
-from orchestrator.loops.reports import RUNTIME_GRACE_S
+from orchestrator.db.states import DEADLINE_S, JobState
+from orchestrator.hosts.reports import RUNTIME_GRACE_S
+from orchestrator.lifecycle.desired import pause, resume
 from tests.builders.specs import make_dataset
 from tests.builders.world import World, make_catalogue
 from tests.integration.test_loops import running, submit
@@ -56,7 +56,7 @@ def test_a_host_that_does_not_give_a_seat_up_is_ended_before_the_job_moves(world
     job_id, neighbour = running(world), running(world)
     host_id, host = world.attempts(job_id)[0].host_id, world.host_of(job_id)
     host.prompt = False
-    pause(world.db, world.job(job_id).tenant_id, job_id, world.now)
+    pause(world.db, world.job(job_id).tenant_id, job_id)
     world.tick(2)
     world.tick(seconds=DEADLINE_S[JobState.STOPPING] + 1)
     assert (world.job(job_id).state, world.hosts()[0].state) == (JobState.STOPPING, "stopping")
@@ -128,10 +128,10 @@ def test_a_job_whose_runtime_is_spent_is_not_seated_again(world: World):
 def test_time_in_the_queue_and_in_a_pause_costs_no_runtime(world: World):
     job_id = running(world)
     tenant_id = world.job(job_id).tenant_id
-    pause(world.db, tenant_id, job_id, world.now)
+    pause(world.db, tenant_id, job_id)
     world.tick(3)
     world.tick(seconds=10 * RUNTIME_S)
-    resume(world.db, tenant_id, job_id, world.now)
+    resume(world.db, tenant_id, job_id)
     world.tick(6)
     assert world.host_of(job_id).seats[job_id].order.runtime_left_s > RUNTIME_S - 10
 

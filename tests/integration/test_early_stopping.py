@@ -9,8 +9,8 @@ from sqlalchemy import update
 
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import JobRow
-from orchestrator.jobs.states import JobState
-from orchestrator.jobs.views import job_view
+from orchestrator.db.states import JobState
+from orchestrator.queries.job_views import job_view
 from tests.builders.specs import make_dataset
 from tests.builders.world import World
 from tests.integration.test_loops import running

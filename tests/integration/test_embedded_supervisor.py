@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from orchestrator.embedded.child import ChildFailed, ChildSpec
-from orchestrator.embedded.family import MARK, Roll
+from orchestrator.embedded.process_registry import MARK, Roll
 from orchestrator.embedded.supervisor import LONGEST_PAUSE_S, STEADY_S, Counts, Supervisor
 from tests.builders.waiting import wait_until
 

@@ -10,9 +10,9 @@ from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
 from fastapi.testclient import TestClient
 
 from api.app import create_app
+from orchestrator.artifacts.permissions import NewPermissions, grant
 from orchestrator.db.database import Database
-from orchestrator.jobs.permissions import NewPermissions, grant
-from orchestrator.jobs.states import JobState
+from orchestrator.db.states import JobState
 from tests.builders.live_api import Api, add_tenant, make_api
 from tests.builders.rows import make_checkpoint, make_job
 from tests.builders.stock_client import ROWS, tenant_row

@@ -11,8 +11,8 @@ from orchestrator.files.queries import open_content
 from orchestrator.files.upload import NewFile, Shelf, upload
 from orchestrator.uploads.begin import LIFETIME, Depot, NewUpload, begin
 from orchestrator.uploads.complete import CompleteUpload, complete
+from orchestrator.uploads.gc import GRACE, SweepUploads
 from orchestrator.uploads.parts import add_part
-from orchestrator.uploads.sweep import GRACE, SweepUploads
 from tests.builders.rows import NOW, make_tenant
 from tests.builders.s3_server import s3_bucket  # noqa: F401  # a fixture
 

@@ -9,12 +9,12 @@ from sqlalchemy import select, update
 from orchestrator.db.database import Database
 from orchestrator.db.host_states import HostState
 from orchestrator.db.job_tables import AttemptRow
+from orchestrator.db.states import JobState
 from orchestrator.db.tables import HostRow
-from orchestrator.jobs.states import JobState
-from orchestrator.loops.burial import Burial
-from orchestrator.loops.intake import Intake, StaleAnswer, held_hosts
-from orchestrator.loops.progress import UNSEEN_S
-from orchestrator.loops.silence import WRITE_OFF_MARGIN_S
+from orchestrator.hosts.failure_detector import WRITE_OFF_MARGIN_S
+from orchestrator.hosts.reaper import Burial
+from orchestrator.hosts.report_ingest import Intake, StaleAnswer, held_hosts
+from orchestrator.hosts.stall_detector import UNSEEN_S
 from orchestrator.scheduling.apply import RETIRE_DEADLINE_S
 from tests.builders.rows import make_host
 from tests.builders.specs import make_host_spec

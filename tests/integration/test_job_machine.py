@@ -1,7 +1,6 @@
 """A state machine of submissions, wishes, reports and deaths: the real loops against a plain model of a job."""
 
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,9 @@ from sqlalchemy import delete
 from orchestrator.db.columns import Base
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import JobRow
+from orchestrator.db.states import Desired, JobState
 from orchestrator.errors import InvalidRequest
-from orchestrator.jobs.cancel import cancel
-from orchestrator.jobs.pause import pause, resume
-from orchestrator.jobs.states import Desired, JobState
-from orchestrator.jobs.views import JobView
+from orchestrator.lifecycle.desired import cancel, pause, resume
 from tests.builders.job_model import JobModel
 from tests.builders.listed_registry import ListedRegistry, make_publish
 from tests.builders.world import World, make_catalogue
@@ -47,7 +44,7 @@ HAPPENINGS = (
     "ok",
     "cancel",
 )
-VERBS: dict[Desired, Callable[[Database, str, str, datetime], JobView]] = {
+VERBS: dict[Desired, Callable[[Database, str, str], None]] = {
     Desired.PAUSE: pause,
     Desired.RUN: resume,
     Desired.CANCEL: cancel,
@@ -135,9 +132,9 @@ class JobMachine(RuleBasedStateMachine):
             granted = not model.over and model.desired is not Desired.CANCEL
         if not granted:
             with pytest.raises(InvalidRequest):
-                VERBS[desired](self.world.db, tenant_id, job, self.world.now)
+                VERBS[desired](self.world.db, tenant_id, job)
             return
-        VERBS[desired](self.world.db, tenant_id, job, self.world.now)
+        VERBS[desired](self.world.db, tenant_id, job)
         model.desired = model.desired if model.over else desired
 
     def teardown(self) -> None:

@@ -12,11 +12,11 @@ from sqlalchemy.exc import OperationalError
 from orchestrator.db.clock import ASK_AGAIN_S, DatabaseClock, db_clock
 from orchestrator.db.database import Database
 from orchestrator.db.tables import LeaseRow, TenantRow
-from orchestrator.leases import role as role_module
-from orchestrator.leases.holder import surely_dead, this_process
-from orchestrator.leases.role import MARGIN_S, Role, RoleLost, fence
-from orchestrator.loops.counts import Counts
-from orchestrator.loops.lead import Led
+from orchestrator.leadership import elector as role_module
+from orchestrator.leadership.elector import MARGIN_S, Role, fence
+from orchestrator.leadership.holder import surely_dead, this_process
+from orchestrator.leadership.leader_only import Led
+from orchestrator.steps.step import Counts, LeadershipLost
 from tests.builders.rows import NOW, make_tenant
 from workers.contract.process import process_name
 
@@ -118,9 +118,9 @@ def test_who_was_stopped_and_wakes_up_writes_nothing(db: Database):
     rename(tenant, "mine")(fenced)
     run_out(db)
     other.keep()
-    with pytest.raises(RoleLost):
+    with pytest.raises(LeadershipLost):
         rename(tenant, "late")(fenced)
-    with pytest.raises(RoleLost), fenced.begin():
+    with pytest.raises(LeadershipLost), fenced.begin():
         pass
     with db.read() as session:
         assert session.get_one(TenantRow, tenant.id).name == "mine"
@@ -137,7 +137,7 @@ def test_who_took_the_role_again_still_writes_nothing_of_its_former_term(db: Dat
     other.give_back()
     first.keep()
     assert lease(db).term == 3
-    with pytest.raises(RoleLost):
+    with pytest.raises(LeadershipLost):
         rename(tenant, "late")(former)
 
 

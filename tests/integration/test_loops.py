@@ -7,11 +7,11 @@ from sqlalchemy import update
 
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import JobRow
+from orchestrator.db.states import Desired, JobState
 from orchestrator.db.tables import FileRow
-from orchestrator.jobs.events import EventDraft
-from orchestrator.jobs.states import Desired, JobState
-from orchestrator.jobs.transition import JobRef, transition
-from orchestrator.loops.expire import ExpireFiles
+from orchestrator.files.retention import ExpireFiles
+from orchestrator.lifecycle.events import EventDraft
+from orchestrator.lifecycle.transition import JobRef, transition
 from tests.builders.rows import make_job, make_tenant
 from tests.builders.specs import make_dataset, sum_rows
 from tests.builders.world import World, make_catalogue

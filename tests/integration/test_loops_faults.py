@@ -8,13 +8,14 @@ from sqlalchemy import event, update
 
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import JobRow
-from orchestrator.jobs.ends import AttemptEnd, Verdict
-from orchestrator.jobs.events import EventDraft
-from orchestrator.jobs.states import JobState
-from orchestrator.jobs.transition import JobRef
-from orchestrator.loops.hosts import LOAD_DEADLINE_S
-from orchestrator.loops.reports import RUNTIME_GRACE_S, Seated, end_attempt
-from orchestrator.loops.validate import PATIENCE, ROUNDS, Validate
+from orchestrator.db.states import JobState
+from orchestrator.hosts.reconcile import LOAD_DEADLINE_S
+from orchestrator.hosts.reports import RUNTIME_GRACE_S
+from orchestrator.lifecycle.attempts import Seated, end_attempt
+from orchestrator.lifecycle.events import EventDraft
+from orchestrator.lifecycle.retry_policy import AttemptEnd, Verdict
+from orchestrator.lifecycle.transition import JobRef
+from orchestrator.submission.validate import PATIENCE, ROUNDS, Validate
 from tests.builders.rows import make_tenant
 from tests.builders.specs import make_dataset, sum_rows
 from tests.builders.world import World, make_catalogue
@@ -241,7 +242,7 @@ def test_files_that_storage_does_not_give_fail_their_job_only_after_they_were_as
     def away(_spec: JobSpec) -> None:
         raise EndpointError("no route to storage")
 
-    monkeypatch.setattr("orchestrator.loops.validate.check_files", away)
+    monkeypatch.setattr("orchestrator.submission.validate.check_files", away)
     job_id = submit(world, state=JobState.VALIDATING)
     world.tick(seconds=10 * PATIENCE.total_seconds())  # nobody came to it before
     world.tick(seconds=10 * PATIENCE.total_seconds())  # and the pass that came to it may have lasted as long
@@ -262,7 +263,7 @@ def test_files_of_one_tenant_hold_nobody_else_up_for_more_than_one(world: World,
         checked.append(spec.job_id)
         return Verdict(JobState.QUEUED, EventDraft("Files validated"))
 
-    monkeypatch.setattr("orchestrator.loops.validate.check_files", check)
+    monkeypatch.setattr("orchestrator.submission.validate.check_files", check)
     waiting = {name: submit(world, state=JobState.VALIDATING, tenant=busy) for name in ("b1", "b2", "b3")}
     waiting["m1"] = submit(world, state=JobState.VALIDATING, tenant=modest)
     world.tick()
@@ -281,7 +282,7 @@ def test_files_that_cannot_be_read_do_not_keep_their_owners_others_from_their_tu
             raise PermissionError
         return Verdict(JobState.QUEUED, EventDraft("Files validated"))
 
-    monkeypatch.setattr("orchestrator.loops.validate.check_files", check)
+    monkeypatch.setattr("orchestrator.submission.validate.check_files", check)
     validate = Validate(world.db)
     assert [validate.run_once(world.now) for _ in range(3)] == [
         {"delayed": ROUNDS},
@@ -295,7 +296,7 @@ def test_validation_resumes_when_storage_is_back(world: World, monkeypatch: pyte
     training = make_dataset(world.folder / "train.jsonl", sum_rows(12))
     job_id = submit(world, state=JobState.VALIDATING, spec_changes={"training": training})
     with monkeypatch.context() as broken:
-        broken.setattr("orchestrator.loops.validate.check_files", lambda _spec: 1 / 0)
+        broken.setattr("orchestrator.submission.validate.check_files", lambda _spec: 1 / 0)
         world.tick()
     world.tick()
     assert world.job(job_id).state in (JobState.QUEUED, JobState.ADMITTED)

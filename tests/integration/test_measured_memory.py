@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.db.database import Database
-from orchestrator.jobs.states import JobState
+from orchestrator.db.states import JobState
 from tests.builders.rows import make_job
 from tests.builders.world import GB, World
 from workers.contract.memory import Footprint

@@ -8,7 +8,7 @@ import pytest
 from openai import OpenAI
 
 from orchestrator.db.database import Database
-from orchestrator.jobs.states import JobState
+from orchestrator.db.states import JobState
 from tests.builders.live_api import Api, add_tenant, live_api
 from tests.builders.rows import make_checkpoint, make_job
 from tests.builders.stock_client import ROWS, stock_client, tenant_row, upload

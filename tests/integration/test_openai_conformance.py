@@ -15,12 +15,12 @@ from openai import OpenAI
 
 from api.app import create_app
 from orchestrator.db.database import Database
-from orchestrator.jobs.events import EventDraft
-from orchestrator.jobs.states import JobState
-from orchestrator.jobs.transition import JobRef, transition
-from orchestrator.loops.webhooks import DeliverWebhooks
+from orchestrator.db.states import JobState
+from orchestrator.lifecycle.events import EventDraft
+from orchestrator.lifecycle.transition import JobRef, transition
 from orchestrator.tenancy.keys import create_tenant_key, revoke_key
 from orchestrator.webhooks.addresses import Reach
+from orchestrator.webhooks.deliver import DeliverWebhooks
 from orchestrator.webhooks.send import Sender
 from tests.builders.live_api import Api, add_tenant, live_api, make_api, serving
 from tests.builders.losing_answers import LosesAnswers

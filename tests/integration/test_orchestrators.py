@@ -14,9 +14,9 @@ from sqlalchemy import select
 import orchestrator
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import JobRow
+from orchestrator.db.states import JobState
 from orchestrator.db.tables import LeaseRow
 from orchestrator.embedded.ports import free_ports
-from orchestrator.jobs.states import JobState
 from tests.builders.rows import make_job
 from tests.builders.specs import make_dataset
 from tests.builders.waiting import wait_until

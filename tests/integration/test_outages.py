@@ -13,9 +13,9 @@ from sqlalchemy.orm import Session
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import EventRow
 from orchestrator.db.postgresql import IDLE_IN_TRANSACTION_S
-from orchestrator.jobs.states import JobState
-from orchestrator.loops.control import Sequenced, run_until
-from orchestrator.loops.counts import Counts
+from orchestrator.db.states import JobState
+from orchestrator.loops.runner import run_until
+from orchestrator.steps.step import Counts, StepSequence
 from tests.builders.rows import NOW
 from tests.builders.world import World
 from tests.integration.test_loops import running, submit
@@ -31,7 +31,7 @@ def passes(world: World, times: int) -> Counts:
     counts = Counts()
     for _ in range(times):
         world.now += timedelta(seconds=1)
-        counts += Sequenced(world.steps).run_once(world.now)
+        counts += StepSequence(world.steps).run_once(world.now)
     return counts
 
 
@@ -184,7 +184,7 @@ class Stop:
 def test_a_loop_outlives_outages_and_asks_less_often_meanwhile():
     stop = Stop()
     step = Failing(lost_connection(), stop)
-    run_until(stop, Sequenced((step,)), 0.5, lambda: NOW)  # type: ignore[arg-type]
+    run_until(stop, StepSequence((step,)), 0.5, lambda: NOW)  # type: ignore[arg-type]
     assert step.passes == 4
     assert stop.waits == [1.0, 2.0, 4.0, 0.5]
 
@@ -200,7 +200,7 @@ def test_a_clock_that_cannot_be_asked_does_not_end_the_loop():
         return reading
 
     step = Failing(ValueError("a bug"), stop)
-    run_until(stop, Sequenced((step,)), 0.5, clock)  # type: ignore[arg-type]
+    run_until(stop, StepSequence((step,)), 0.5, clock)  # type: ignore[arg-type]
     assert step.passes == 4
 
 

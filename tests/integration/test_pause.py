@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from orchestrator.db.database import Database
+from orchestrator.db.states import DEADLINE_S, TERMINAL, JobState
 from orchestrator.errors import InvalidRequest, NotFound
-from orchestrator.jobs.cancel import cancel
-from orchestrator.jobs.pause import pause, resume
-from orchestrator.jobs.states import DEADLINE_S, TERMINAL, JobState
-from orchestrator.jobs.views import JobView
+from orchestrator.lifecycle.desired import cancel, pause, resume
+from orchestrator.queries.job_views import JobView
+from orchestrator.queries.jobs import get_job
 from tests.builders.listed_registry import ListedRegistry, make_publish
 from tests.builders.rows import make_job, make_tenant
 from tests.builders.specs import make_dataset
@@ -24,15 +24,21 @@ def world(db: Database, tmp_path: Path) -> World:
 
 
 def ask_to_pause(world: World, job_id: str) -> JobView:
-    return pause(world.db, world.job(job_id).tenant_id, job_id, world.now)
+    tenant_id = world.job(job_id).tenant_id
+    pause(world.db, tenant_id, job_id)
+    return get_job(world.db, tenant_id, job_id, world.now)
 
 
 def ask_to_resume(world: World, job_id: str) -> JobView:
-    return resume(world.db, world.job(job_id).tenant_id, job_id, world.now)
+    tenant_id = world.job(job_id).tenant_id
+    resume(world.db, tenant_id, job_id)
+    return get_job(world.db, tenant_id, job_id, world.now)
 
 
 def ask_to_cancel(world: World, job_id: str) -> JobView:
-    return cancel(world.db, world.job(job_id).tenant_id, job_id, world.now)
+    tenant_id = world.job(job_id).tenant_id
+    cancel(world.db, tenant_id, job_id)
+    return get_job(world.db, tenant_id, job_id, world.now)
 
 
 def paused(world: World, steps: int = 2) -> str:
@@ -223,7 +229,7 @@ def test_cancelling_a_job_that_is_being_paused_ends_it(world: World):
 def test_a_publishing_job_cannot_be_paused(db: Database):
     job = make_job(db, JobState.PUBLISHING)
     with pytest.raises(InvalidRequest, match="is being published; it cannot be paused any more") as refused:
-        pause(db, job.tenant_id, job.id, job.created_at)
+        pause(db, job.tenant_id, job.id)
     assert refused.value.code == "job_publishing"
 
 

@@ -8,13 +8,13 @@ import pytest
 from sqlalchemy import select
 
 from orchestrator.db.database import Database
+from orchestrator.db.states import DEADLINE_S, JobState
 from orchestrator.db.tables import FileRow
 from orchestrator.errors import InvalidRequest
-from orchestrator.jobs.cancel import cancel
-from orchestrator.jobs.states import DEADLINE_S, JobState
-from orchestrator.loops.publish import Publish
+from orchestrator.lifecycle.desired import cancel
 from orchestrator.registry.errors import RegistryRefused, RegistryUnavailable
 from orchestrator.registry.fetch import fetch_verified
+from orchestrator.registry.publish import Publish
 from tests.builders.listed_registry import ListedRegistry, make_publish
 from tests.builders.world import World
 from tests.integration.test_loops import running
@@ -108,7 +108,7 @@ def test_a_job_is_cancelled_while_its_adapter_waits_for_the_registry_to_be_asked
     world: World, publish: Publish, registry: ListedRegistry
 ):
     job_id = trained(world)
-    cancel(world.db, world.job(job_id).tenant_id, job_id, world.now)
+    cancel(world.db, world.job(job_id).tenant_id, job_id)
     assert publish.run_once(world.now) == {}
     world.tick()
     assert world.job(job_id).state == JobState.CANCELLED
@@ -121,10 +121,10 @@ def test_a_wish_to_cancel_that_comes_before_the_registry_is_asked_wins(
     job_id = trained(world)
 
     def fetch_slowly(manifest: AdapterManifest, folder: Path) -> None:
-        cancel(world.db, world.job(job_id).tenant_id, job_id, world.now)
+        cancel(world.db, world.job(job_id).tenant_id, job_id)
         fetch_verified(manifest, folder)
 
-    monkeypatch.setattr("orchestrator.loops.publish.fetch_verified", fetch_slowly)
+    monkeypatch.setattr("orchestrator.registry.publish.fetch_verified", fetch_slowly)
     assert publish.run_once(world.now) == {"cancelled": 1}
     world.tick()
     assert (world.job(job_id).state, registry.versions) == (JobState.CANCELLED, {})
@@ -138,7 +138,7 @@ def test_once_the_registry_is_asked_the_job_succeeds_and_cannot_be_cancelled(
 
     def ask_too_late() -> None:
         with pytest.raises(InvalidRequest) as refused:
-            cancel(world.db, world.job(job_id).tenant_id, job_id, world.now)
+            cancel(world.db, world.job(job_id).tenant_id, job_id)
         refusals.append(refused.value.code)
 
     registry.before = ask_too_late
@@ -155,7 +155,7 @@ def test_a_registry_that_failed_may_have_made_a_version_so_the_job_cannot_be_can
     registry.failures = [RegistryUnavailable()]
     publish.run_once(world.now)
     with pytest.raises(InvalidRequest, match="cannot be cancelled any more"):
-        cancel(world.db, world.job(job_id).tenant_id, job_id, world.now)
+        cancel(world.db, world.job(job_id).tenant_id, job_id)
     world.tick(seconds=20)
     assert publish.run_once(world.now) == {"published": 1}
 
@@ -169,7 +169,7 @@ def test_owner_and_publisher_at_the_same_time_agree_on_every_job(
     def cancel_all() -> None:
         for job_id in reversed(jobs):
             try:
-                cancel(world.db, world.job(job_id).tenant_id, job_id, world.now)
+                cancel(world.db, world.job(job_id).tenant_id, job_id)
             except InvalidRequest:
                 refused.add(job_id)
 

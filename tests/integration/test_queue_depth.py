@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy import event
 
 from orchestrator.db.database import Database
-from orchestrator.jobs.request import JobRequest
-from orchestrator.jobs.states import JobState
-from orchestrator.jobs.submit import Desk, submit
+from orchestrator.db.states import JobState
 from orchestrator.scheduling.queue import HEADS, heads
+from orchestrator.submission.request import JobRequest
+from orchestrator.submission.submit import Desk, submit
 from orchestrator.tenancy.views import Tenant
 from tests.bench.control.rows import fill
 from tests.builders.live_api import make_catalogue

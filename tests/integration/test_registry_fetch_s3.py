@@ -5,11 +5,11 @@ from pathlib import Path
 import fsspec
 import pytest
 
+from orchestrator.errors import StorageDown
 from orchestrator.registry.errors import AdapterRefused
 from orchestrator.registry.fetch import fetch_verified
 from tests.builders.publications import make_manifest, write_adapter
 from tests.builders.s3_server import s3_bucket  # noqa: F401  # a fixture
-from workers.contract.errors import StorageUnavailable
 from workers.contract.reports import AdapterManifest
 
 WEIGHTS = "peft/adapter_model.safetensors"
@@ -51,5 +51,5 @@ def test_an_object_that_is_gone_is_refused_and_a_bucket_out_of_reach_is_tried_ag
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    with pytest.raises(StorageUnavailable):
+    with pytest.raises(StorageDown):
         fetch_verified(stored, tmp_path / "elsewhere")

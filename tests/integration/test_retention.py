@@ -8,22 +8,21 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from orchestrator.checkpoints import erase
-from orchestrator.checkpoints import sweep as attempts
-from orchestrator.checkpoints.erase import EraseCheckpoints
-from orchestrator.checkpoints.prefixes import children
-from orchestrator.checkpoints.retain import RetainCheckpoints
+from orchestrator.checkpoints import attempt_gc as attempts
+from orchestrator.checkpoints import gc as erase
+from orchestrator.checkpoints.attempt_gc import SweepAttempts
+from orchestrator.checkpoints.gc import EraseCheckpoints
+from orchestrator.checkpoints.retention import RetainCheckpoints
 from orchestrator.checkpoints.states import CheckpointState, mark_corrupt, mark_verified
-from orchestrator.checkpoints.sweep import SweepAttempts
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import AttemptRow, CheckpointRow, JobRow
-from orchestrator.db.permission_tables import CheckpointPermissionRow
-from orchestrator.db.tables import FileRow
+from orchestrator.db.states import JobState
+from orchestrator.db.tables import CheckpointPermissionRow, FileRow
 from orchestrator.errors import StorageDown
-from orchestrator.files import sweep as files
-from orchestrator.files.storage import remove
-from orchestrator.files.sweep import SweepFiles
-from orchestrator.jobs.states import JobState
+from orchestrator.files import gc as files
+from orchestrator.files.gc import SweepFiles
+from orchestrator.storage.listing import children
+from orchestrator.storage.objects import remove
 from tests.builders.rows import NOW, make_checkpoint, make_file, make_job, make_tenant
 from tests.builders.s3_server import s3_bucket  # noqa: F401  # a fixture
 from workers.contract.failpoints import hooked

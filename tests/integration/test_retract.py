@@ -10,20 +10,20 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.workspace_context import ServerWorkspaceContext
 from sqlalchemy import select, update
 
+from orchestrator.artifacts.checkpoint_models import find_checkpoint
+from orchestrator.artifacts.models import delete_model
 from orchestrator.checkpoints.states import CheckpointState
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import CheckpointRow, JobRow
+from orchestrator.db.states import JobState
 from orchestrator.errors import NotFound, StorageDown
-from orchestrator.files.storage import remove
 from orchestrator.ids import new_id
-from orchestrator.jobs.checkpoint_models import find_checkpoint
-from orchestrator.jobs.models import delete_model
-from orchestrator.jobs.states import JobState
-from orchestrator.loops.clearing import IN_A_ROW
-from orchestrator.loops.counts import Counts
-from orchestrator.loops.retract import Retract
 from orchestrator.registry.errors import RegistryRefused, RegistryUnavailable
 from orchestrator.registry.mlflow_registry import MlflowRegistry
+from orchestrator.registry.unpublish import Retract
+from orchestrator.steps.gc import IN_A_ROW
+from orchestrator.steps.step import Counts
+from orchestrator.storage.objects import remove
 from orchestrator.tenancy.views import Tenant
 from tests.builders.live_api import make_catalogue
 from tests.builders.mlflow_server import MlflowServer
@@ -118,7 +118,7 @@ def test_storage_that_is_away_delays_everything(db: Database, tmp_path: Path, mo
         raise StorageDown
 
     with monkeypatch.context() as outage:
-        outage.setattr("orchestrator.loops.retract.remove", down)
+        outage.setattr("orchestrator.registry.unpublish.remove", down)
         assert Retract(db, registry).run_once(NOW) == Counts(delayed=1)
     assert (registry.marked, model.is_retracted(db)) == ([], False)
     assert Retract(db, registry).run_once(NOW) == Counts(retracted=1)
@@ -134,7 +134,7 @@ def test_an_adapter_that_cannot_be_removed_holds_up_no_other(
             raise StorageDown
         remove(uri)
 
-    monkeypatch.setattr("orchestrator.loops.retract.remove", refuse)
+    monkeypatch.setattr("orchestrator.registry.unpublish.remove", refuse)
     assert Retract(db, Marks()).run_once(NOW) == Counts(delayed=1, retracted=1)
     assert (stuck.is_retracted(db), other.is_retracted(db)) == (False, True)
 

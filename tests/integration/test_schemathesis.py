@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
+from orchestrator.artifacts.permissions import NewPermissions, grant
 from orchestrator.db.database import Database
 from orchestrator.db.migrate import upgrade
+from orchestrator.db.states import JobState
 from orchestrator.db.tables import FileRow
-from orchestrator.files.storage import file_uri, write_chunks
-from orchestrator.jobs.permissions import NewPermissions, grant
-from orchestrator.jobs.states import JobState
+from orchestrator.storage.layout import file_uri
+from orchestrator.storage.objects import write_chunks
 from tests.builders.live_api import Api, add_tenant, live_api
 from tests.builders.publications import make_manifest, write_adapter
 from tests.builders.rows import make_checkpoint, make_job

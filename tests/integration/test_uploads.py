@@ -14,11 +14,11 @@ from orchestrator.db.database import Database
 from orchestrator.db.tables import FileRow
 from orchestrator.db.upload_tables import UploadPartRow, UploadRow
 from orchestrator.errors import InvalidRequest, NotFound, QuotaExceeded, StorageDown, TooLarge
-from orchestrator.files.storage import remove
+from orchestrator.storage.objects import remove
 from orchestrator.uploads import begin, parts
 from orchestrator.uploads.begin import LIFETIME, Depot, NewUpload
 from orchestrator.uploads.complete import CompleteUpload, complete
-from orchestrator.uploads.sweep import GRACE, SweepUploads
+from orchestrator.uploads.gc import GRACE, SweepUploads
 from orchestrator.uploads.views import UploadView
 from tests.builders.rows import NOW, make_tenant
 from tests.builders.stock_client import ROWS
@@ -231,7 +231,7 @@ def test_parts_that_cannot_be_removed_hold_up_no_other_upload_and_go_later(
         remove(uri)
 
     with monkeypatch.context() as broken:
-        broken.setattr("orchestrator.uploads.sweep.remove", stuck)
+        broken.setattr("orchestrator.uploads.gc.remove", stuck)
         assert sweep.run_once(due) == {"delayed": 1, "swept": 1}
     assert (desk.status(upload), desk.stored()) == ("expired", ["uploads"])
     assert sweep.run_once(due) == {"swept": 1}

@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 from orchestrator.db.database import Database
 from orchestrator.db.effect_tables import UsageRow
 from orchestrator.db.job_tables import JobRow
-from orchestrator.jobs.states import Desired, JobState
+from orchestrator.db.states import Desired, JobState
 from orchestrator.usage.meter import enter_step, minute_of
 from tests.builders.rows import make_job
 from tests.builders.world import World

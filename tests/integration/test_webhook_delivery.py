@@ -14,20 +14,19 @@ from sqlalchemy import select
 from orchestrator.db.database import Database
 from orchestrator.db.effect_tables import WebhookDeliveryRow, WebhookEndpointRow
 from orchestrator.db.job_tables import JobRow
+from orchestrator.db.states import JobState
 from orchestrator.db.tables import TenantRow
-from orchestrator.jobs.ends import failed
-from orchestrator.jobs.events import EventDraft
-from orchestrator.jobs.states import JobState
-from orchestrator.jobs.transition import JobRef, transition
-from orchestrator.loops.counts import Counts
-from orchestrator.loops.expire import ForgetDeliveries
-from orchestrator.loops.webhooks import DeliverWebhooks
+from orchestrator.lifecycle.events import EventDraft
+from orchestrator.lifecycle.retry_policy import failed
+from orchestrator.lifecycle.transition import JobRef, transition
+from orchestrator.steps.step import Counts
 from orchestrator.webhooks.addresses import Reach
 from orchestrator.webhooks.claims import LEASE_S, PER_TENANT, claim_due
+from orchestrator.webhooks.deliver import DeliverWebhooks
 from orchestrator.webhooks.endpoints import Endpoints
 from orchestrator.webhooks.events import EventType
-from orchestrator.webhooks.forget import KEPT_S
 from orchestrator.webhooks.requests import EndpointChange, NewEndpoint
+from orchestrator.webhooks.retention import KEPT_S, ForgetDeliveries
 from orchestrator.webhooks.secrets import Vault
 from orchestrator.webhooks.send import Sender
 from orchestrator.webhooks.views import EndpointWithSecret

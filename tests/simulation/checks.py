@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import text
 
-from orchestrator.jobs.invariants import violations
-from orchestrator.jobs.states import TERMINAL, JobState
+from orchestrator.db.states import TERMINAL, JobState
+from orchestrator.lifecycle.invariants import violations
 from tests.simulation.hosts import TOTAL_STEPS, verifies
 from tests.simulation.tenants import Tenants
 from tests.simulation.world import Violation, World

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 import fsspec
 
 from orchestrator.errors import ServiceError
-from orchestrator.jobs.cancel import cancel
-from orchestrator.jobs.pause import pause, resume
-from orchestrator.jobs.request import JobRequest
-from orchestrator.jobs.submit import Desk, submit
+from orchestrator.lifecycle.desired import cancel, pause, resume
+from orchestrator.submission.request import JobRequest
+from orchestrator.submission.submit import Desk, submit
 from orchestrator.tenancy.views import Tenant
 from tests.builders.rows import make_file, make_tenant
 from tests.simulation.faults import Died, Injected
@@ -58,7 +57,7 @@ class Tenants:
             self._post(*self.unanswered.pop())
         for job_id, which in self._owners.items():
             with suppress(ServiceError):  # it is over
-                resume(self.world.db, self._tenants[which].id, job_id, self.world.now)
+                resume(self.world.db, self._tenants[which].id, job_id)
 
     def _submit_new(self) -> None:
         rng = self.world.rng
@@ -100,7 +99,7 @@ class Tenants:
         which, job_id = world.rng.choice(known)
         world.role = "API"
         try:
-            wish(world.db, self._tenants[which].id, job_id, world.now)
+            wish(world.db, self._tenants[which].id, job_id)
             world.say(f"{job_id}: tenant asks to {wish.__name__}")
         except (Died, Exception) as error:
             if not isinstance(error, Injected | ServiceError):

@@ -12,13 +12,13 @@ from unittest.mock import patch
 
 import structlog
 
-from orchestrator.__main__ import HOUSEKEEPING_S, ROLE, all_loops
-from orchestrator.__main__ import World as Outside
 from orchestrator.catalogue.entries import Catalogue
-from orchestrator.leases.role import Role
-from orchestrator.loops.control import Step
+from orchestrator.leadership.elector import Role
+from orchestrator.loops.composition import HOUSEKEEPING_S, ROLE, all_loops
+from orchestrator.loops.composition import World as Outside
 from orchestrator.registry.port import Publication, Registered
 from orchestrator.settings import Settings
+from orchestrator.steps.step import Step
 from tests.builders.rows import NOW
 from tests.builders.world import make_catalogue
 from tests.simulation.database import database
@@ -110,7 +110,7 @@ class World:
         """With ids drawn from the seed, failpoints that kill, and an ear for errors that loops swallow."""
         with ExitStack() as stack:
             stack.enter_context(patch("orchestrator.ids.secrets", _SeededSecrets(self.rng)))
-            stack.enter_context(patch("orchestrator.leases.lease.surely_dead", self.dead.__contains__))
+            stack.enter_context(patch("orchestrator.leadership.lease.surely_dead", self.dead.__contains__))
             stack.enter_context(failpoints.hooked(self._pass_failpoint))
             before = structlog.get_config()
             structlog.configure(processors=[self._hear], cache_logger_on_first_use=False)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from peft import LoraConfig
 
-from orchestrator.jobs.checkpoint_adapter import peft_config
+from orchestrator.artifacts.adapters import peft_config
 from tests.builders.specs import make_job_spec
 from workers.contract.spec import LoraMethod
 from workers.engine.lora import lora_config

@@ -8,8 +8,8 @@ from fastapi.testclient import TestClient
 from sqlalchemy import select
 
 from orchestrator.db.job_tables import JobRow
+from orchestrator.db.states import JobState
 from orchestrator.db.tables import ApiKeyRow
-from orchestrator.jobs.states import JobState
 from orchestrator.tenancy.authenticate import authenticate
 from orchestrator.tenancy.keys import KEY_PREFIX, digest_of
 from tests.builders.live_api import Api

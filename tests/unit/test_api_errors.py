@@ -115,7 +115,7 @@ def test_a_failure_of_ours_is_a_500_that_tells_nothing(web: TestClient, monkeypa
     def fail(*_: object) -> None:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr("orchestrator.jobs.models.list_models", fail)
+    monkeypatch.setattr("orchestrator.artifacts.models.list_models", fail)
     answer = web.get("/v1/models")
 
     assert answer.status_code == 500

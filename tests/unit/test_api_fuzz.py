@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.files.validate import DatasetValidator
-from orchestrator.jobs.request import Hyperparameters, JobRequest, Options
+from orchestrator.submission.request import Hyperparameters, JobRequest, Options
 
 quickly = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 any_text = st.text(st.characters(), max_size=8)  # with lone surrogates, which JSON can spell

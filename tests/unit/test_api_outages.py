@@ -15,8 +15,8 @@ from api.app import create_app
 from orchestrator.db.database import Database
 from orchestrator.db.tables import FileRow
 from orchestrator.errors import DatabaseDown, StorageDown, StorageFull
-from orchestrator.files import storage
 from orchestrator.outages import outage
+from orchestrator.storage import objects as storage
 from tests.builders.live_api import Api, make_catalogue
 
 FILE = {"files": {"file": ("a.jsonl", b'{"text": "a"}\n')}, "data": {"purpose": "fine-tune"}}

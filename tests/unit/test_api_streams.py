@@ -10,10 +10,10 @@ from fastapi.testclient import TestClient
 from sqlalchemy import update
 
 from orchestrator.db.job_tables import JobRow
+from orchestrator.db.states import JobState
 from orchestrator.db.tables import TenantRow
-from orchestrator.jobs.events import EventDraft
-from orchestrator.jobs.states import JobState
-from orchestrator.jobs.transition import JobRef, transition
+from orchestrator.lifecycle.events import EventDraft
+from orchestrator.lifecycle.transition import JobRef, transition
 from tests.builders.live_api import Api
 from tests.builders.rows import NOW, make_job
 from workers.contract.reports import AdapterManifest, FileDigest

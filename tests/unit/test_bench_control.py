@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import AttemptRow, JobRow
-from orchestrator.jobs.states import JobState
+from orchestrator.db.states import JobState
 from tests.bench.control.__main__ import main
 from tests.bench.control.load import post
 from tests.bench.control.percentiles import milliseconds

@@ -5,7 +5,7 @@ from sqlalchemy import select
 
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import AttemptRow, EventRow, JobRow
-from orchestrator.jobs.states import SEATED, TERMINAL, JobState
+from orchestrator.db.states import SEATED, TERMINAL, JobState
 from tests.builders.rows import make_checkpoint, make_job
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.checkpoints.keep import Candidate, superseded
+from orchestrator.checkpoints.retention import Candidate, superseded
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 

@@ -3,8 +3,8 @@
 import pytest
 
 from orchestrator.errors import StorageDown
-from orchestrator.loops.clearing import Clearing
-from orchestrator.loops.counts import Counts
+from orchestrator.steps.gc import Clearing
+from orchestrator.steps.step import Counts
 
 
 class Rows:

@@ -8,7 +8,7 @@ import api.cli
 from api.cli.errors import CliError
 from api.cli.job_file import JobFile, json_schema, request_body
 from api.cli.job_yaml import read_job
-from orchestrator.jobs.request import JobRequest
+from orchestrator.submission.request import JobRequest
 
 MINIMAL = "apiVersion: orchard/v1\nkind: FineTuneJob\nmodel: tiny\ntraining_file: train.jsonl\n"
 

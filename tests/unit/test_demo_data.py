@@ -11,7 +11,7 @@ from api.demo.outcome import Example, Result, json_line, print_table
 from api.demo.tasks import RANKS, TASKS
 from api.demo.tenants import BATCH_SIZE, OPTIONS
 from orchestrator.catalogue.entries import load_catalogue
-from orchestrator.jobs.request import Options
+from orchestrator.submission.request import Options
 from tests.builders.specs import make_base_spec
 from workers.contract.rows import ChatRow
 

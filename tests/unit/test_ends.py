@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.jobs.ends import BACKOFF_MAX_S, AttemptEnd, Standing, after_attempt, backoff_s
-from orchestrator.jobs.states import Desired, JobState, StopReason
+from orchestrator.db.states import Desired, JobState, StopReason
+from orchestrator.lifecycle.retry_policy import BACKOFF_MAX_S, AttemptEnd, Standing, after_attempt, backoff_s
 from tests.builders.rows import NOW
 from workers.contract.errors import ErrorCode
 from workers.contract.reports import ExitClass

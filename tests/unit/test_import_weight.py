@@ -15,7 +15,7 @@ def loaded_by(*modules: str) -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("module", ["api.app", "api.serve", "orchestrator", "orchestrator.jobs.submit"])
+@pytest.mark.parametrize("module", ["api.app", "api.serve", "orchestrator", "orchestrator.submission.submit"])
 def test_the_control_plane_loads_nothing_heavy(module: str) -> None:
     assert loaded_by(module) & HEAVY == set()
 

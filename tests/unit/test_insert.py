@@ -6,7 +6,7 @@ from sqlalchemy import select
 from orchestrator.db.database import Database
 from orchestrator.db.insert import fresh, insert_now
 from orchestrator.db.job_tables import EventRow, JobRow
-from orchestrator.jobs.events import EventDraft, event_row
+from orchestrator.lifecycle.events import EventDraft, event_row
 from tests.builders.rows import NOW, make_job
 
 

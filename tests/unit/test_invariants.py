@@ -8,10 +8,10 @@ from sqlalchemy import delete, update
 
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import AttemptRow, CheckpointRow, EventRow, JobRow
+from orchestrator.db.states import JobState
 from orchestrator.db.tables import HostRow
-from orchestrator.jobs.events import EventDraft, record
-from orchestrator.jobs.invariants import LATE, RULES, violations
-from orchestrator.jobs.states import JobState
+from orchestrator.lifecycle.events import EventDraft, record
+from orchestrator.lifecycle.invariants import LATE, RULES, violations
 from tests.builders.rows import NOW, make_checkpoint, make_host, make_job, make_tenant
 
 Break = Callable[[Database], str]

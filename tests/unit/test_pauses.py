@@ -2,17 +2,17 @@
 
 import pytest
 
-from orchestrator.loops.control import BRISK_S, MAX_PAUSE_S, ONWARD, next_pause_s
-from orchestrator.loops.counts import Counts
+from orchestrator.loops.runner import FAST_POLL_S, MAX_PAUSE_S, PROGRESS_EVENTS, next_pause_s
+from orchestrator.steps.step import Counts
 
 
-@pytest.mark.parametrize("moved", sorted(ONWARD))
+@pytest.mark.parametrize("moved", sorted(PROGRESS_EVENTS))
 def test_a_pass_that_moved_a_job_onward_is_followed_soon(moved: str) -> None:
-    assert next_pause_s(Counts({moved: 1, "polled": 3}), last_s=0.5, interval_s=0.5) == BRISK_S
+    assert next_pause_s(Counts({moved: 1, "polled": 3}), last_s=0.5, interval_s=0.5) == FAST_POLL_S
 
 
 def test_then_the_pauses_double_until_they_are_the_usual_ones() -> None:
-    pauses = [BRISK_S]
+    pauses = [FAST_POLL_S]
     for _ in range(5):
         pauses.append(next_pause_s(Counts(polled=1), pauses[-1], interval_s=0.5))
     assert pauses == [0.05, 0.1, 0.2, 0.4, 0.5, 0.5]

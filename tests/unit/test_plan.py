@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.catalogue.entries import Flavor
-from orchestrator.jobs.states import JobState
-from orchestrator.jobs.transition import JobRef
+from orchestrator.db.states import JobState
+from orchestrator.lifecycle.transition import JobRef
 from orchestrator.scheduling.plan import Admit, RetireHost, StartHost, Wait, plan
 from orchestrator.scheduling.snapshot import HostView, ResidentKey, Snapshot, WaitingJob
 from workers.contract.base import ComputeDtype, Quantization

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from orchestrator.loops.progress import UNSEEN_S, Allowance, Pace, Watch, limit_s, paced, stands_still
+from orchestrator.hosts.stall_detector import UNSEEN_S, Allowance, Pace, Watch, limit_s, paced, stands_still
 from tests.builders.rows import NOW
 from workers.contract.reports import Heartbeat, HostPhase, HostReport, NumberedReport
 

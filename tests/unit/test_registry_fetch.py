@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from orchestrator.errors import StorageDown
 from orchestrator.registry.errors import AdapterRefused
 from orchestrator.registry.fetch import fetch_verified
 from tests.builders.publications import make_manifest, write_adapter
-from workers.contract.errors import StorageUnavailable
 from workers.contract.reports import AdapterManifest, FileDigest
 
 WEIGHTS = "peft/adapter_model.safetensors"
@@ -116,6 +116,6 @@ def test_a_path_named_twice_is_refused(stored: Path, tmp_path: Path) -> None:
 
 def test_storage_that_cannot_be_read_is_worth_another_try(stored: Path, tmp_path: Path) -> None:
     manifest = make_manifest(stored, uri="no-such-scheme://bucket/adapter")
-    with pytest.raises(StorageUnavailable) as caught:
+    with pytest.raises(StorageDown) as caught:
         fetch_verified(manifest, tmp_path / "into")
     assert caught.value.retryable

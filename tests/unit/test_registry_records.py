@@ -9,10 +9,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.lifecycle.model_names import MAX_NAME_CHARS, fine_tuned_model_name, registered_name
 from orchestrator.registry.card import model_card
 from orchestrator.registry.entities import adapter_step
 from orchestrator.registry.mlmodel import adapter_mlmodel
-from orchestrator.registry.names import MAX_NAME_CHARS, fine_tuned_model_name, registered_name
 from orchestrator.registry.provenance import adapter_tags, hyperparameters
 from tests.builders.publications import make_manifest, make_publication, write_adapter
 from tests.builders.specs import make_base_spec, make_dataset, make_job_spec

@@ -8,11 +8,10 @@ from sqlalchemy import func, select
 
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import IdempotencyRow, JobRow
-from orchestrator.jobs.repeats import KEYS_KEPT, RETRY_WINDOW, Sender
-from orchestrator.jobs.request import JobRequest
-from orchestrator.jobs.submit import Desk, submit
-from orchestrator.loops.counts import Counts
-from orchestrator.loops.expire import ForgetKeys
+from orchestrator.steps.step import Counts
+from orchestrator.submission.idempotency import KEYS_KEPT, RETRY_WINDOW, ForgetKeys, Sender
+from orchestrator.submission.request import JobRequest
+from orchestrator.submission.submit import Desk, submit
 from orchestrator.tenancy.views import Tenant
 from tests.builders.live_api import make_catalogue
 from tests.builders.rows import NOW, make_file, make_tenant

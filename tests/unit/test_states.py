@@ -9,8 +9,7 @@ from sqlalchemy.exc import IntegrityError
 
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import EventRow, JobRow
-from orchestrator.jobs.events import EventDraft, record
-from orchestrator.jobs.states import (
+from orchestrator.db.states import (
     DEADLINE_S,
     SEATED,
     TERMINAL,
@@ -20,7 +19,8 @@ from orchestrator.jobs.states import (
     StopReason,
     openai_status,
 )
-from orchestrator.jobs.transition import IllegalTransition, JobRef, amend, transition
+from orchestrator.lifecycle.events import EventDraft, record
+from orchestrator.lifecycle.transition import IllegalTransition, JobRef, amend, transition
 from tests.builders.rows import NOW, make_host, make_job, make_tenant
 
 EVENT = EventDraft("moved")

@@ -9,13 +9,13 @@ from sqlalchemy import func, select
 
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import EventRow, IdempotencyRow, JobRow
+from orchestrator.db.states import JobState
 from orchestrator.db.tables import FileRow
 from orchestrator.errors import IdempotencyMismatch, NotFound, QuotaExceeded
 from orchestrator.files.delete import remove_expired
-from orchestrator.jobs.request import JobRequest
-from orchestrator.jobs.resolve import batch_sizes
-from orchestrator.jobs.states import JobState
-from orchestrator.jobs.submit import Desk, submit
+from orchestrator.submission.request import JobRequest
+from orchestrator.submission.resolve import batch_sizes
+from orchestrator.submission.submit import Desk, submit
 from orchestrator.tenancy.views import Tenant
 from tests.builders.live_api import make_catalogue
 from tests.builders.rows import NOW, make_file, make_job, make_tenant

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from orchestrator.db.database import Database
 from orchestrator.db.effect_tables import UsageRow
 from orchestrator.db.job_tables import JobRow
-from orchestrator.jobs.states import JobState
+from orchestrator.db.states import JobState
 from orchestrator.usage.losses import lost, lost_share
 from tests.builders.live_api import Api, add_tenant
 from tests.builders.rows import make_job

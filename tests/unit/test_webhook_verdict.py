@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.webhooks.delivery_policy import GIVE_UP_S, LONGEST_PAUSE_S, Again, Delivered, Failed, after_try
 from orchestrator.webhooks.send import Answer
-from orchestrator.webhooks.verdict import GIVE_UP_S, LONGEST_PAUSE_S, Again, Delivered, Failed, after_try
 from tests.builders.rows import NOW
 
 

@@ -8,10 +8,10 @@ from fastapi.testclient import TestClient
 
 from orchestrator.catalogue.need import HostNeed
 from orchestrator.db.database import Database
-from orchestrator.jobs.constraints import Constraint, Facts
-from orchestrator.jobs.events import EventDraft, record
-from orchestrator.jobs.states import TERMINAL, Desired, JobState, StopReason
-from orchestrator.jobs.why import WhyView, explain, load_facts, why
+from orchestrator.db.states import TERMINAL, Desired, JobState, StopReason
+from orchestrator.lifecycle.events import EventDraft, record
+from orchestrator.queries.blockers import Constraint, Facts
+from orchestrator.queries.why import WhyView, explain, load_facts, why
 from tests.builders.live_api import Api, add_tenant, make_catalogue
 from tests.builders.rows import NOW, make_host, make_job, make_tenant
 from workers.contract.spec import JobSpec, StepperKind

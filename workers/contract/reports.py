@@ -113,7 +113,7 @@ class SeatWarning(SeatReport):
 
 
 class ExitClass(StrEnum):
-    """Who has to act on an end; decides between retry and failure (see `orchestrator.jobs.ends`)."""
+    """Who has to act on an end; decides between retry and failure (see `orchestrator.lifecycle.retry_policy`)."""
 
     OK = "ok"
     USER = "user"

@@ -13,6 +13,8 @@ from workers.contract.rows import DatasetFormat
 MAX_RANK: Final = 256
 MAX_SEQ_LEN: Final = 131_072  # tokens
 MAX_LEARNING_RATE: Final = 0.1
+BASE_LEARNING_RATE: Final = 2e-4
+"""What OpenAI's `learning_rate_multiplier` of 1 means."""
 MAX_FAIR_WEIGHT: Final = 1_000
 
 
@@ -77,7 +79,7 @@ class TrainingSpec(Frozen):
     n_epochs: int = Field(3, ge=1, le=50)
     batch_size: int = Field(4, ge=1, le=256, description="rows per optimizer step")
     micro_batch_size: int = Field(4, ge=1, le=256, description="rows per forward pass; the rest is accumulated")
-    learning_rate: float = Field(2e-4, gt=0, le=MAX_LEARNING_RATE)
+    learning_rate: float = Field(BASE_LEARNING_RATE, gt=0, le=MAX_LEARNING_RATE)
     lr_schedule: LrSchedule = LrSchedule.LINEAR
     warmup_ratio: float = Field(0.03, ge=0, lt=1, description="share of all steps")
     weight_decay: float = Field(0.0, ge=0, le=1)

@@ -13,19 +13,19 @@ from typing import Any, Final
 
 from sqlalchemy import select
 
-from orchestrator.__main__ import control_steps
 from orchestrator.catalogue.entries import Catalogue
 from orchestrator.cluster.inprocess import InProcessCluster
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import AttemptRow, JobRow
+from orchestrator.db.states import JobState
 from orchestrator.db.tables import TenantRow
-from orchestrator.jobs.ends import AttemptEnd
-from orchestrator.jobs.states import JobState
-from orchestrator.jobs.transition import JobRef
-from orchestrator.loops.control import Step
-from orchestrator.loops.reports import Seated, end_attempt
-from orchestrator.loops.schedule import Schedule
+from orchestrator.lifecycle.attempts import Seated, end_attempt
+from orchestrator.lifecycle.retry_policy import AttemptEnd
+from orchestrator.lifecycle.transition import JobRef
+from orchestrator.loops.composition import control_steps
+from orchestrator.scheduling.schedule import Schedule
 from orchestrator.settings import Settings
+from orchestrator.steps.step import Step
 from tests.bench.control.percentiles import milliseconds
 from tests.bench.control.rows import fill
 from tests.builders.rows import NOW, make_job, make_tenant

@@ -6,7 +6,7 @@ from sqlalchemy import CTE, String, Table, cast, insert, literal, select
 
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import AttemptRow, JobRow
-from orchestrator.jobs.states import JobState
+from orchestrator.db.states import JobState
 from tests.bench.control.databases import autovacuum
 from tests.builders.rows import NOW, make_host, make_job, make_tenant
 

@@ -1,0 +1,96 @@
+"""Sweeping: what attempts that are over left in storage and no row speaks for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from posixpath import basename
+from typing import Final
+
+import structlog
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from orchestrator.checkpoints.states import CheckpointState, condemn
+from orchestrator.db.database import Database
+from orchestrator.db.job_tables import AttemptRow, CheckpointRow, JobRow
+from orchestrator.db.states import JobState
+from orchestrator.steps.gc import Clearing
+from orchestrator.steps.step import Counts
+from orchestrator.storage.layout import belongs_to
+from orchestrator.storage.listing import children
+from orchestrator.storage.objects import remove
+from workers.contract.failpoints import failpoint
+
+log = structlog.get_logger()
+
+A_PASS: Final = 50
+
+
+@dataclass(frozen=True)
+class SweepAttempts:
+    """Clears the prefix of each attempt that has been over for `after_s` seconds, once.
+
+    By then no worker of it lives: one that cannot reach the control plane stops itself when its trust runs out. Its
+    checkpoints were all committed or never will be, since its lease is gone. What a row speaks for stays: committed
+    checkpoints, and the adapter of the job. Of a cancelled job nothing stays.
+    """
+
+    db: Database
+    after_s: int
+    _clearing: Clearing[tuple[AttemptRow, JobRow]] = field(default_factory=lambda: Clearing(A_PASS))
+
+    def run_once(self, now: datetime) -> Counts:
+        """One attempt after the other, oldest end first, until storage does not answer."""
+        return self._clearing.run(
+            lambda offset, limit: self._due(now, offset, limit),
+            lambda due: self._sweep(*due, now),
+            lambda due: f"attempt {due[0].number} of {due[1].id}",
+        )
+
+    def _due(self, now: datetime, offset: int, limit: int) -> list[tuple[AttemptRow, JobRow]]:
+        over = (AttemptRow.ended_at <= now - timedelta(seconds=self.after_s), AttemptRow.swept_at.is_(None))
+        query = select(AttemptRow, JobRow).join(JobRow, JobRow.id == AttemptRow.job_id).where(*over)
+        by_end = query.order_by(AttemptRow.ended_at, AttemptRow.job_id, AttemptRow.number)
+        with self.db.read() as session:
+            return [(attempt, job) for attempt, job in session.execute(by_end.offset(offset).limit(limit))]
+
+    def _sweep(self, attempt: AttemptRow, job: JobRow, now: datetime) -> Counts:
+        """Rows first, then bytes, then the mark that it is done."""
+        prefix = _prefix(job, attempt.number)
+        with self.db.write() as session:
+            _condemn_unwanted(session, attempt, job)
+            spoken_for = _spoken_for(session, attempt, job, prefix)
+        left = [name for name in children(prefix) if name not in spoken_for] if prefix else []
+        for name in left:
+            remove(f"{prefix}/{name}")
+            failpoint("attempts.leftover")
+        with self.db.write() as session:
+            this = (AttemptRow.job_id == attempt.job_id, AttemptRow.number == attempt.number)
+            session.execute(update(AttemptRow).where(*this, AttemptRow.ended_at.is_not(None)).values(swept_at=now))
+        return Counts(swept=1, leftovers=len(left))
+
+
+def _prefix(job: JobRow, attempt: int) -> str | None:
+    """Where the attempt wrote. None, said in the log, if the row does not say it in a way to be trusted."""
+    prefix = f"{str(job.spec.get('output_uri', '')).rstrip('/')}/a{attempt}"
+    if belongs_to(prefix, job.id):
+        return prefix
+    log.error("output prefix cannot be trusted and is left alone", job=job.id, attempt=attempt)
+    return None
+
+
+def _condemn_unwanted(session: Session, attempt: AttemptRow, job: JobRow) -> None:
+    """Corrupt checkpoints of the attempt; of a cancelled job every one. Their bytes go when they are erased."""
+    if job.state == JobState.CANCELLED:
+        condemn(session, CheckpointRow.job_id == job.id)
+    this = (CheckpointRow.job_id == job.id, CheckpointRow.attempt == attempt.number)
+    condemn(session, *this, CheckpointRow.state == CheckpointState.CORRUPT)
+
+
+def _spoken_for(session: Session, attempt: AttemptRow, job: JobRow, prefix: str | None) -> set[str]:
+    """Names below the prefix that a row speaks for."""
+    live = CheckpointRow.state.in_((CheckpointState.COMMITTED, CheckpointState.DELETING))
+    this = (CheckpointRow.job_id == job.id, CheckpointRow.attempt == attempt.number)
+    uris: Sequence[str] = session.scalars(select(CheckpointRow.uri).where(*this, live)).all()
+    adapter = (job.adapter or {}).get("uri", "") if job.state != JobState.CANCELLED else ""
+    return {basename(uri.rstrip("/")) for uri in (*uris, adapter) if prefix and uri.startswith(f"{prefix}/")}

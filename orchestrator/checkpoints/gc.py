@@ -1,0 +1,51 @@
+"""Erasing: DELETING -> DELETED, the bytes in between."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+import structlog
+from sqlalchemy import select, update
+
+from orchestrator.checkpoints.states import CheckpointState
+from orchestrator.db.database import Database
+from orchestrator.db.job_tables import CheckpointRow
+from orchestrator.steps.gc import Clearing
+from orchestrator.steps.step import Counts
+from orchestrator.storage.layout import belongs_to
+from orchestrator.storage.objects import remove
+from workers.contract.failpoints import failpoint
+
+log = structlog.get_logger()
+
+A_PASS: Final = 200
+_CONDEMNED: Final = CheckpointRow.state == CheckpointState.DELETING
+
+
+@dataclass(frozen=True)
+class EraseCheckpoints:
+    """Deletes what was condemned, by whomever. Killed before a row is DELETED, the next pass deletes once more."""
+
+    db: Database
+    _clearing: Clearing[CheckpointRow] = field(default_factory=lambda: Clearing(A_PASS))
+
+    def run_once(self, now: datetime) -> Counts:
+        """One checkpoint after the other, oldest first, until storage does not answer."""
+        return self._clearing.run(self._due, self._erase, lambda row: row.uri)
+
+    def _due(self, offset: int, limit: int) -> Sequence[CheckpointRow]:
+        query = select(CheckpointRow).where(_CONDEMNED).order_by(CheckpointRow.seq)
+        with self.db.read() as session:
+            return session.scalars(query.offset(offset).limit(limit)).all()
+
+    def _erase(self, row: CheckpointRow) -> Counts:
+        if not belongs_to(row.uri, row.job_id):
+            log.error("checkpoint lies outside its job's prefix and is left alone", job=row.job_id, seq=row.seq)
+            return Counts(refused=1)
+        remove(row.uri)
+        failpoint("checkpoints.erased")
+        with self.db.write() as session:
+            this = (CheckpointRow.seq == row.seq, _CONDEMNED)
+            session.execute(update(CheckpointRow).where(*this).values(state=CheckpointState.DELETED))
+        return Counts(erased=1)

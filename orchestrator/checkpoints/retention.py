@@ -1,0 +1,90 @@
+"""Retention: COMMITTED -> DELETING for checkpoints that newer ones supersede. Their bytes are `erase`'s."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import ColumnElement, Select, exists, func, select
+from sqlalchemy.orm import Session
+
+from orchestrator.checkpoints.states import CheckpointState, condemn
+from orchestrator.db.database import Database
+from orchestrator.db.job_tables import AttemptRow, CheckpointRow, JobRow
+from orchestrator.db.states import JobState
+from orchestrator.db.tables import CheckpointPermissionRow
+from orchestrator.steps.step import Counts
+
+CHOOSING: Final = (JobState.ADMITTED, JobState.STARTING)
+"""States in which an attempt was offered checkpoints and has not said yet which one it resumes from."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A committed checkpoint, as far as the decision rests on it."""
+
+    seq: int
+    step: int
+    verified_at: datetime | None = None
+    valid_loss: float | None = None
+    shared: bool = False
+
+
+def superseded(committed: Sequence[Candidate], keep: int) -> list[int]:
+    """The `seq` of each checkpoint that may go, oldest first.
+
+    Kept are the newest `keep` in the order in which they are offered for resuming, the one verified last, which is also
+    the one a running attempt resumed from, the one of lowest validation loss, and those shared with other tenants.
+    """
+    newest_first = sorted(committed, key=lambda one: (one.step, one.seq), reverse=True)
+    kept = {one.seq for one in newest_first[:keep]} | {one.seq for one in committed if one.shared}
+    if verified := [one for one in committed if one.verified_at is not None]:
+        kept.add(max(verified, key=lambda one: (one.verified_at, one.seq)).seq)
+    if scored := [one for one in newest_first if one.valid_loss is not None]:
+        kept.add(min(scored, key=lambda one: one.valid_loss or 0.0).seq)
+    return [one.seq for one in reversed(newest_first) if one.seq not in kept]
+
+
+@dataclass(frozen=True)
+class RetainCheckpoints:
+    """Keeps what `superseded` keeps, of every job that has, or lately had, an attempt."""
+
+    db: Database
+    keep: int
+
+    def run_once(self, now: datetime) -> Counts:
+        """Go through the jobs with more checkpoints than are kept, one transaction for each that has some to spare."""
+        with self.db.read() as session:
+            crowded = _committed(session, CheckpointRow.job_id.in_(self._crowded()))
+        counts = Counts()
+        for job_id, rows in crowded.items():
+            if superseded(rows, self.keep):
+                counts["condemned"] += self._thin_out(job_id)
+        return +counts
+
+    def _thin_out(self, job_id: str) -> int:
+        """Decide again while the job cannot be admitted: an admitted one is offered what is committed after that."""
+        with self.db.write() as session:
+            state = session.scalar(select(JobRow.state).where(JobRow.id == job_id).with_for_update())
+            if state in CHOOSING:
+                return 0
+            rows = _committed(session, CheckpointRow.job_id == job_id).get(job_id, [])
+            return condemn(session, CheckpointRow.seq.in_(superseded(rows, self.keep)))
+
+    def _crowded(self) -> Select[str]:
+        lately = select(AttemptRow.job_id).where(AttemptRow.swept_at.is_(None))
+        committed = (CheckpointRow.state == CheckpointState.COMMITTED, CheckpointRow.job_id.in_(lately))
+        per_job = select(CheckpointRow.job_id).where(*committed).group_by(CheckpointRow.job_id)
+        return per_job.having(func.count() > self.keep)
+
+
+def _committed(session: Session, which: ColumnElement[bool]) -> Mapping[str, list[Candidate]]:
+    """The committed checkpoints that `which` names, by job."""
+    shared = exists().where(CheckpointPermissionRow.checkpoint_id == CheckpointRow.id)
+    rows = session.execute(select(CheckpointRow, shared).where(which, CheckpointRow.state == CheckpointState.COMMITTED))
+    found: defaultdict[str, list[Candidate]] = defaultdict(list)
+    for row, is_shared in rows:
+        loss = row.metrics.get("full_valid_loss")
+        found[row.job_id].append(Candidate(row.seq, row.step, row.verified_at, loss, bool(is_shared)))
+    return found

@@ -1,0 +1,42 @@
+"""Sweeping deleted files: whoever deleted one may have died between its row and its bytes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import select, update
+
+from orchestrator.db.database import Database
+from orchestrator.db.tables import FileRow
+from orchestrator.steps.gc import Clearing
+from orchestrator.steps.step import Counts
+from orchestrator.storage.objects import remove
+
+A_PASS: Final = 200
+
+
+@dataclass(frozen=True)
+class SweepFiles:
+    """Removes the bytes of deleted files, if any are left, and notes that none are."""
+
+    db: Database
+    _clearing: Clearing[FileRow] = field(default_factory=lambda: Clearing(A_PASS))
+
+    def run_once(self, now: datetime) -> Counts:
+        """One file after the other, until storage does not answer."""
+        return self._clearing.run(self._due, lambda row: self._sweep(row, now), lambda row: row.id)
+
+    def _due(self, offset: int, limit: int) -> Sequence[FileRow]:
+        left = (FileRow.deleted_at.is_not(None), FileRow.swept_at.is_(None))
+        query = select(FileRow).where(*left).order_by(FileRow.deleted_at, FileRow.seq)
+        with self.db.read() as session:
+            return session.scalars(query.offset(offset).limit(limit)).all()
+
+    def _sweep(self, row: FileRow, now: datetime) -> Counts:
+        folder = row.uri.rpartition("/")[0]
+        if folder.endswith(f"/{row.id}"):  # what a damaged row points at is not deleted
+            remove(folder)
+        with self.db.write() as session:
+            session.execute(update(FileRow).where(FileRow.id == row.id).values(swept_at=now))
+        return Counts(files_swept=1)

@@ -1,0 +1,64 @@
+"""The end of a host in the books: first that it must go, then, once it is gone for certain, that it has."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from orchestrator.db.database import Database
+from orchestrator.db.host_states import HOLDS_DEVICE, HostState
+from orchestrator.db.job_tables import AttemptRow
+from orchestrator.db.tables import HostRow
+from orchestrator.hosts.report_ingest import seated_on
+from orchestrator.lifecycle.attempts import end_attempt
+from orchestrator.lifecycle.retry_policy import AttemptEnd
+from workers.contract.errors import ErrorCode
+from workers.contract.failpoints import failpoint
+from workers.contract.reports import ExitClass
+
+log = structlog.get_logger()
+
+FATAL_TO_JOBS = frozenset({ErrorCode.BASE_REFUSED, ErrorCode.BASE_DIGEST_MISMATCH})
+"""Load errors that another host of the same base would meet too."""
+
+
+@dataclass(frozen=True)
+class Burial:
+    """Writes the ends of hosts. Nothing here talks to the cluster."""
+
+    db: Database
+
+    def condemn(self, host_id: str, why: str) -> bool:
+        """Nobody is to wait for the host any more: it is killed at every pass until it is gone. False: it is gone."""
+        with self.db.write() as session:
+            moved = _move(session, host_id, state=HostState.STOPPING, error=why, stop_by=None)
+        failpoint("hosts.condemned")
+        return moved
+
+    def bury(self, host_id: str, why: str, now: datetime, code: ErrorCode = ErrorCode.HOST_LOST) -> str:
+        """The host is gone for certain: write it off, and end the attempts that still had a seat on it."""
+        failpoint("hosts.stopped")
+        end = AttemptEnd(ExitClass.INFRA, code, why, retryable=code not in FATAL_TO_JOBS)
+        with self.db.write() as session:
+            # First the host, which locks its row: whoever is admitting a job to it comes before that, or not at all.
+            if not _move(session, host_id, state=HostState.GONE, ended_at=now, error=why):
+                return "stale"
+            for seated in seated_on(session, host_id):
+                end_attempt(session, seated, end, now)
+        log.info("host ended", host=host_id, why=why)
+        return "buried"
+
+    def lease_until(self, host_id: str) -> datetime | None:
+        """Until when the last of the host's seats holds its lease. None: it has no seat."""
+        live = (AttemptRow.host_id == host_id, AttemptRow.ended_at.is_(None))
+        with self.db.read() as session:
+            return session.scalars(
+                select(AttemptRow.lease_until).where(*live).order_by(AttemptRow.lease_until.desc()).limit(1)
+            ).first()
+
+
+def _move(session: Session, host_id: str, **values: object) -> bool:
+    held = (HostRow.id == host_id, HostRow.state.in_(HOLDS_DEVICE))
+    return session.execute(update(HostRow).where(*held).values(**values).returning(HostRow.id)).first() is not None

@@ -1,0 +1,157 @@
+"""Seats: attach the admitted, detach the unwanted."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+from pydantic import ValidationError
+from sqlalchemy import Select, select
+from sqlalchemy.orm import Session
+
+from orchestrator.cluster.port import Cluster, HostGone, HostUnreachable
+from orchestrator.db.database import Database
+from orchestrator.db.host_states import HostState
+from orchestrator.db.job_tables import AttemptRow, CheckpointRow, JobRow
+from orchestrator.db.states import Desired, JobState, StopReason
+from orchestrator.db.tables import HostRow
+from orchestrator.lifecycle.attempts import Seated, end_attempt, seated_s, start_clock
+from orchestrator.lifecycle.events import EventDraft
+from orchestrator.lifecycle.retry_policy import RUNTIME_SPENT, UNREADABLE_SPEC, AttemptEnd
+from orchestrator.lifecycle.transition import JobRef, transition
+from orchestrator.steps.step import Counts
+from workers.contract.errors import HostFull, MaxRuntimeExceeded, WorkerError
+from workers.contract.failpoints import failpoint
+from workers.contract.reports import ExitClass
+from workers.contract.spec import CheckpointRef, JobSpec, SeatOrder
+
+log = structlog.get_logger()
+
+MIN_RUNTIME_S = 1.0  # less than this is not worth an attempt
+UNREADABLE = AttemptEnd(ExitClass.INFRA, message=UNREADABLE_SPEC, retryable=False)
+
+
+@dataclass(frozen=True)
+class Past:
+    """What earlier attempts of a job left: every checkpoint, newest first, and the seconds they held seats.
+
+    A host takes the first checkpoint that verifies, and starts from step 0 if none does.
+    """
+
+    checkpoints: tuple[CheckpointRef, ...]
+    seated_s: float
+
+
+@dataclass(frozen=True)
+class AttachSeats:
+    """ADMITTED -> STARTING, once the host holds its base."""
+
+    db: Database
+    cluster: Cluster
+
+    def run_once(self, now: datetime) -> Counts:
+        """Attach every admitted job whose host is ready. The call comes before the write: both may be repeated."""
+        counts = Counts()
+        with self.db.read() as session:
+            ready = [(job, host_id, _past(session, job, now)) for job, host_id in _ready_to_attach(session)]
+        for job, host_id, past in ready:
+            counts[self._attach(job, host_id, past, now)] += 1
+        return counts
+
+    def _attach(self, job: JobRow, host_id: str, past: Past, now: datetime) -> str:
+        try:
+            self.cluster.attach(host_id, _order(job, past))
+        except (HostGone, HostUnreachable):
+            return "unreachable"  # the hosts step decides what became of it
+        except HostFull:
+            return "full"  # somebody is on the way out: asked again until the deadline of ADMITTED
+        except MaxRuntimeExceeded as error:
+            return self._refused(job, AttemptEnd(ExitClass.USER, error.code, str(error)), now)
+        except ValidationError as error:
+            log.error("spec cannot be read", job=job.id, problems=error.error_count())
+            return self._refused(job, UNREADABLE, now)
+        except WorkerError as error:
+            return self._refused(job, AttemptEnd(ExitClass.INFRA, error.code, str(error)), now)
+        failpoint("seats.attached")
+        with self.db.write() as session:
+            event = EventDraft("Preparing the data", data={"host": host_id, "attempt": job.attempt})
+            moved = transition(session, JobRef.of(job), JobState.STARTING, event, now=now)
+            if moved:
+                start_clock(session, moved, now)
+        return "attached" if moved else "stale"
+
+    def _refused(self, job: JobRow, end: AttemptEnd, now: datetime) -> str:
+        with self.db.write() as session:
+            row = session.scalars(select(JobRow).where(JobRow.id == job.id)).one()
+            end_attempt(session, Seated(row, JobRef.of(job)), end, now)
+        return "refused"
+
+
+@dataclass(frozen=True)
+class StopSeats:
+    """STOPPING: hosts are told, again and again, to give the seats up. What they report then ends the attempts."""
+
+    db: Database
+    cluster: Cluster
+
+    def run_once(self, now: datetime) -> Counts:
+        """Detach every seat that is to stop. A seat on a host that does not answer is asked again in the next pass."""
+        counts = Counts()
+        with self.db.read() as session:
+            stopping = list(session.execute(_live().where(JobRow.state == JobState.STOPPING)))
+        for job, host_id in stopping:
+            try:
+                self.cluster.detach(host_id, job.id, job.attempt, _how(job))
+                failpoint("seats.detached")
+                counts["detached"] += 1
+            except (HostGone, HostUnreachable, WorkerError):
+                counts["unreachable"] += 1
+        return counts
+
+
+def _how(job: JobRow) -> ExitClass:
+    """A job that will go on saves a checkpoint first. One that hangs is not asked to: it would hang in that, too."""
+    goes_on = job.stop_reason == StopReason.PAUSE and job.desired != Desired.CANCEL
+    return ExitClass.PREEMPTED if goes_on else ExitClass.CANCELLED
+
+
+def _live() -> Select[JobRow, str]:
+    return (
+        select(JobRow, AttemptRow.host_id)
+        .join(AttemptRow, (AttemptRow.job_id == JobRow.id) & (AttemptRow.number == JobRow.attempt))
+        .where(AttemptRow.ended_at.is_(None), JobRow.finished_at.is_(None))
+        .order_by(JobRow.priority.desc(), JobRow.seq)
+    )
+
+
+def _ready_to_attach(session: Session) -> Sequence[tuple[JobRow, str]]:
+    query = _live().join(HostRow, HostRow.id == AttemptRow.host_id)
+    wanted = query.where(JobRow.state == JobState.ADMITTED, HostRow.state == HostState.READY)
+    return [(job, host_id) for job, host_id in session.execute(wanted)]
+
+
+def _past(session: Session, job: JobRow, now: datetime) -> Past:
+    rows = session.scalars(
+        select(CheckpointRow)
+        .where(CheckpointRow.job_id == job.id, CheckpointRow.state == "committed")
+        .order_by(CheckpointRow.step.desc(), CheckpointRow.seq.desc())
+    )
+    refs = (CheckpointRef(uri=row.uri, step=row.step, manifest_sha256=row.manifest_sha256) for row in rows)
+    return Past(tuple(refs), seated_s(session, job.id, now))
+
+
+def _order(job: JobRow, past: Past) -> SeatOrder:
+    """What the host is asked to do. Raises: ValidationError when the job's spec cannot be read; MaxRuntimeExceeded."""
+    if job.lease_token is None:
+        raise RuntimeError(f"{job.id} is admitted without a lease; the schema forbids it")
+    spec = JobSpec.model_validate(job.spec)
+    left_s = spec.limits.max_runtime_s - past.seated_s
+    if left_s < MIN_RUNTIME_S:
+        raise MaxRuntimeExceeded(RUNTIME_SPENT)
+    return SeatOrder(
+        spec=spec,
+        attempt=job.attempt,
+        lease_token=job.lease_token,
+        resume_from=past.checkpoints,
+        runtime_left_s=left_s,
+    )

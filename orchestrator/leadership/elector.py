@@ -1,0 +1,112 @@
+"""A role of this process: held or not, kept by a thread of its own, and the fence for all that is written in it."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from orchestrator.db.database import Database
+from orchestrator.leadership.lease import Grant, acquire, give_back, holds, renew
+from orchestrator.steps.step import LeadershipLost
+
+MARGIN_S: Final = 2.0
+"""By how much a holder gives up believing in its lease before the database does."""
+ROUNDS_PER_TTL: Final = 5
+log = structlog.get_logger()
+
+
+def fence(grant: Grant) -> Callable[[Connection], None]:
+    """For `Database.fenced`: a transaction goes on only in that very term, and no other begins before it has ended."""
+
+    def require(connection: Connection) -> None:
+        if not holds(connection, grant):
+            raise LeadershipLost(f"term {grant.term} of the role {grant.name!r} is over")
+
+    return require
+
+
+class Role:
+    """The right to act under a name, for one process. Shared by its threads.
+
+    One thread calls `keep`, `ROUNDS_PER_TTL` times a lease; the others ask for the `grant` they act under. A loop that
+    hangs must not hold the role for ever: it is renewed only while somebody calls `pulse` at least every `patience_s`.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        name: str,
+        holder: str,
+        *,
+        ttl_s: int = 15,
+        patience_s: float = 120.0,
+        ticks: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._db = db
+        self._name = name
+        self._holder = holder
+        self._ttl_s = ttl_s
+        self._patience_s = patience_s
+        self._ticks = ticks
+        self._lock = threading.Lock()
+        self._grant: Grant | None = None
+        self._believed_until = 0.0
+        self._pulse = 0.0
+
+    @property
+    def grant(self) -> Grant | None:
+        """What this process may act under, as far as it knows. None: it stands by."""
+        with self._lock:
+            return self._grant if self._ticks() < self._believed_until else None
+
+    def pulse(self) -> None:
+        """Say that the work goes on."""
+        self._pulse = self._ticks()
+
+    def lost(self, grant: Grant) -> None:
+        """The fence found that `grant` is over."""
+        with self._lock:
+            if self._grant == grant:
+                self._grant = None
+
+    def keep(self) -> bool:
+        """Take or renew the lease once. Returns whether it is held. A database that is away changes nothing."""
+        with self._lock:
+            grant, began = self._grant, self._ticks()
+        if grant is not None and began - self._pulse > self._patience_s:
+            log.error("role not renewed: its work hangs", role=self._name, since_s=round(began - self._pulse))
+            return False
+        try:
+            with self._db.write() as session:
+                kept = grant if grant is not None and renew(session, grant, self._ttl_s) else None
+                kept = kept or acquire(session, self._name, self._holder, self._ttl_s)
+        except SQLAlchemyError as error:
+            log.warning("lease not renewed: the database is away", role=self._name, error=type(error).__name__)
+            return False
+        with self._lock:
+            self._grant, self._believed_until = kept, began + self._ttl_s - MARGIN_S
+        self._tell(grant, kept)
+        return kept is not None
+
+    def give_back(self) -> None:
+        """Whoever stands by may act at once. Call it when nothing is under way any more."""
+        with self._lock:
+            grant, self._grant = self._grant, None
+        if grant is None:
+            return
+        try:
+            with self._db.write() as session:
+                give_back(session, grant)
+        except SQLAlchemyError:
+            log.warning("lease not given back, it will run out", role=self._name)
+
+    def _tell(self, before: Grant | None, kept: Grant | None) -> None:
+        if kept is not None and kept != before:
+            self.pulse()
+            log.info("role taken", role=self._name, term=kept.term, holder=self._holder)
+        elif before is not None and kept is None:
+            log.warning("role lost", role=self._name, term=before.term)

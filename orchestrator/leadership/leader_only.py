@@ -1,0 +1,58 @@
+"""Leading: a step that runs only in the process that holds the role, and writes only in the term it began in."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+
+from orchestrator.db.database import Database
+from orchestrator.leadership.elector import Role, fence
+from orchestrator.leadership.lease import Grant
+from orchestrator.steps.step import Counts, LeadershipLost, Step
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class KeepRole:
+    """Takes, renews or stands by for the role. In a loop of its own, since a pass of the others may take long."""
+
+    role: Role
+
+    def run_once(self, now: datetime) -> Counts:
+        """Once; often enough is `ROUNDS_PER_TTL` times a lease."""
+        self.role.keep()
+        return Counts()
+
+
+class Led:
+    """A step made anew, by `make(fenced database)`, for each term of the role: it remembers nothing of another term.
+
+    While another process holds the role it does nothing, and asks nobody. `pulse` is called at each pass.
+    """
+
+    def __init__(
+        self, role: Role, db: Database, make: Callable[[Database], Step], pulse: Callable[[], None] = lambda: None
+    ) -> None:
+        self._role = role
+        self._db = db
+        self._make = make
+        self._pulse = pulse
+        self._led: tuple[Grant, Step] | None = None
+
+    def run_once(self, now: datetime) -> Counts:
+        """One pass, if the role is held."""
+        self._pulse()  # without the role, too: whoever only pulses while holding it could not take it again
+        grant = self._role.grant
+        if grant is None:
+            self._led = None
+            return Counts()
+        if self._led is None or self._led[0] != grant:
+            self._led = grant, self._make(self._db.fenced(fence(grant)))
+        try:
+            return self._led[1].run_once(now)
+        except LeadershipLost as lost:
+            log.warning("pass given up", reason=str(lost))
+            self._role.lost(grant)
+            return Counts(role_lost=1)

@@ -1,0 +1,136 @@
+"""Sweeping: nothing stays where it is for ever. Pauses end, and a state that outlives its deadline is acted on:
+
+| state | at its deadline |
+|---|---|
+| VALIDATING, QUEUED, PAUSED | its owner is told that it still waits, and for what; it holds nothing, so it may |
+| BACKOFF | goes back to the queue, as it does at `not_before` |
+| ADMITTED | the attempt is lost: its host never took it |
+| STARTING | STOPPING(stuck); then the attempt is lost |
+| RUNNING | `max_runtime_s` and a grace are over: STOPPING(runtime); then the job fails |
+| STOPPING | its host does not obey, so it is marked to be ended; its end moves the job |
+| PUBLISHING | the job fails if no registry was asked yet; if one was, there may be a version, and publishing goes on |
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from orchestrator.db.database import Database
+from orchestrator.db.host_states import LIVE, HostState
+from orchestrator.db.job_tables import AttemptRow, JobRow
+from orchestrator.db.states import DEADLINE_S, JobState, StopReason
+from orchestrator.db.tables import HostRow
+from orchestrator.lifecycle.attempts import Seated, end_attempt
+from orchestrator.lifecycle.events import EventDraft, record
+from orchestrator.lifecycle.retry_policy import AttemptEnd, failed
+from orchestrator.lifecycle.transition import JobRef, amend, transition
+from orchestrator.steps.step import Counts
+from workers.contract.errors import ErrorCode
+from workers.contract.failpoints import failpoint
+from workers.contract.reports import ExitClass
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Acts on deadlines. What it does to a seat reaches the host through the other steps."""
+
+    db: Database
+
+    def run_once(self, now: datetime) -> Counts:
+        """Requeue what has paused long enough; act on what is late."""
+        counts = Counts()
+        with self.db.read() as session:
+            live = select(JobRow).where(JobRow.finished_at.is_(None))
+            rested = session.scalars(live.where(JobRow.state == JobState.BACKOFF, JobRow.not_before <= now)).all()
+            late = session.scalars(live.where(JobRow.state != JobState.BACKOFF, JobRow.state_deadline < now)).all()
+        for row in rested:
+            with self.db.write() as session:
+                again = transition(session, JobRef.of(row), JobState.QUEUED, EventDraft("Back in the queue"), now=now)
+            failpoint("sweep.moved")
+            counts["requeued" if again else "stale"] += 1
+        for row in late:
+            with self.db.write() as session:
+                done = _act(session, row, now)
+            counts["overdue" if done else "stale"] += 1
+        return counts
+
+
+def _act(session: Session, row: JobRow, now: datetime) -> bool:
+    return _ACTS[JobState(row.state)](session, row, now)
+
+
+def _validate_on(session: Session, row: JobRow, now: datetime) -> bool:
+    return _go_on(session, row, "Its files still wait to be checked", now)
+
+
+def _wait_on(session: Session, row: JobRow, now: datetime) -> bool:
+    return _go_on(session, row, f"Still in the queue: {row.queue_reason or 'no seat was free'}", now)
+
+
+def _rest_on(session: Session, row: JobRow, now: datetime) -> bool:
+    return _go_on(session, row, "Still paused, until you resume or cancel it", now)
+
+
+def _never_taken(session: Session, row: JobRow, now: datetime) -> bool:
+    end = AttemptEnd(ExitClass.INFRA, ErrorCode.HOST_LOST, f"Its host did not take it {_in_time(row)}.")
+    return end_attempt(session, Seated(row, JobRef.of(row)), end, now)
+
+
+def _never_started(session: Session, row: JobRow, now: datetime) -> bool:
+    return _stop(session, row, StopReason.STUCK, f"Its data were not prepared {_in_time(row)}", now)
+
+
+def _ran_over(session: Session, row: JobRow, now: datetime) -> bool:
+    return _stop(session, row, StopReason.RUNTIME, "max_runtime_s is over, stopping", now)
+
+
+def _go_on(session: Session, row: JobRow, message: str, now: datetime) -> bool:
+    """Tell the owner, and look again after another deadline's length."""
+    again = now + timedelta(seconds=DEADLINE_S[JobState(row.state)])
+    if not amend(session, JobRef.of(row), state_deadline=again):
+        return False
+    record(session, row.tenant_id, row.id, EventDraft(message, level="warn"), now)
+    return True
+
+
+def _stop(session: Session, row: JobRow, reason: StopReason, message: str, now: datetime) -> bool:
+    event = EventDraft(message, level="warn")
+    return transition(session, JobRef.of(row), JobState.STOPPING, event, now=now, stop_reason=reason) is not None
+
+
+def _end_host(session: Session, row: JobRow, now: datetime) -> bool:
+    """The job may move only once its seat is free for certain, so its host goes; the hosts loop ends all its seats."""
+    if not _go_on(session, row, "Its host does not give the seat up and is being ended", now):
+        return False
+    holder = select(AttemptRow.host_id).where(AttemptRow.job_id == row.id, AttemptRow.number == row.attempt)
+    unwanted = (HostRow.id == holder.scalar_subquery(), HostRow.state.in_(LIVE))
+    why = f"The host did not give a seat up within {DEADLINE_S[JobState.STOPPING]} s and was ended."
+    session.execute(update(HostRow).where(*unwanted).values(state=HostState.STOPPING, error=why))
+    return True
+
+
+def _give_up_publishing(session: Session, row: JobRow, now: datetime) -> bool:
+    verdict = failed(ErrorCode.INTERNAL, f"It did not get beyond state {row.state} {_in_time(row)}.")
+    unasked = (JobRow.registering_at.is_(None),)
+    moved = transition(session, JobRef.of(row), verdict.to, verdict.event, now=now, only_if=unasked, **verdict.changes)
+    return moved is not None or _go_on(session, row, "Still not published; the adapter is safe in storage", now)
+
+
+def _in_time(row: JobRow) -> str:
+    return f"within {DEADLINE_S[JobState(row.state)]} s"
+
+
+_ACTS: Final[Mapping[JobState, Callable[[Session, JobRow, datetime], bool]]] = {
+    JobState.VALIDATING: _validate_on,
+    JobState.QUEUED: _wait_on,
+    JobState.PAUSED: _rest_on,
+    JobState.ADMITTED: _never_taken,
+    JobState.STARTING: _never_started,
+    JobState.RUNNING: _ran_over,
+    JobState.STOPPING: _end_host,
+    JobState.PUBLISHING: _give_up_publishing,
+}

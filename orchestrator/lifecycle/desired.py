@@ -1,0 +1,82 @@
+"""What a tenant desires of a job: cancel, pause, resume. One guarded UPDATE; `reconcile_desired` carries it out."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, update
+
+from orchestrator.db.database import Database
+from orchestrator.db.job_tables import JobRow
+from orchestrator.db.states import TERMINAL, Desired, JobState, openai_status
+from orchestrator.errors import InvalidRequest
+from orchestrator.lifecycle.ownership import own_job
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Whether the desired state was written, and the state of the job then."""
+
+    accepted: bool
+    job_id: str
+    state: JobState
+    desired: Desired
+
+    def refusal(self, verb: str) -> InvalidRequest:
+        """Why the job cannot be `verb`, for example "paused"."""
+        if self.state in TERMINAL:
+            status = openai_status(self.state, self.desired)
+            message = f"Job has already completed: {self.job_id} is {status} and cannot be {verb}."
+            return InvalidRequest(message, param="fine_tune_id", code="job_already_finished")
+        if self.state is JobState.PUBLISHING:
+            message = f"Job {self.job_id} is trained and its adapter is being published; it cannot be {verb} any more."
+            return InvalidRequest(message, param="fine_tune_id", code="job_publishing")
+        message = f"Job {self.job_id} is being cancelled and cannot be {verb}."
+        return InvalidRequest(message, param="fine_tune_id", code="job_being_cancelled")
+
+
+def set_desired(db: Database, tenant_id: str, job_id: str, desired: Desired, *allowed: ColumnElement[bool]) -> Answer:
+    """Write `desired` where the job is alive and `allowed` holds. Raises: NotFound."""
+    statement = (
+        update(JobRow)
+        .where(JobRow.id == job_id, JobRow.tenant_id == tenant_id, JobRow.finished_at.is_(None), *allowed)
+        .values(desired=desired)
+        .execution_options(synchronize_session=False)
+        .returning(JobRow.id)
+    )
+    with db.write() as session:
+        accepted = session.execute(statement).first() is not None
+        job = own_job(session, tenant_id, job_id)
+        return Answer(accepted, job_id, JobState(job.state), Desired(job.desired))
+
+
+def cancel(db: Database, tenant_id: str, job_id: str) -> None:
+    """Ask for the end of a job, until the registry is asked for a version: whoever writes first, owner or publisher,
+    wins. Repeating changes nothing.
+
+    Raises: NotFound; InvalidRequest if it is over already or its adapter is being registered.
+    """
+    answer = set_desired(db, tenant_id, job_id, Desired.CANCEL, JobRow.registering_at.is_(None))
+    if not answer.accepted and answer.state is not JobState.CANCELLED:
+        raise answer.refusal("cancelled")
+
+
+def pause(db: Database, tenant_id: str, job_id: str) -> None:
+    """Ask a job to give its seat up after the current step, with a checkpoint. Repeating changes nothing.
+
+    A job that finishes its last step before it hears of this publishes, and succeeds.
+
+    Raises: NotFound; InvalidRequest if it is over, publishing or being cancelled.
+    """
+    allowed = (JobRow.state != JobState.PUBLISHING, JobRow.desired != Desired.CANCEL)
+    answer = set_desired(db, tenant_id, job_id, Desired.PAUSE, *allowed)
+    if not answer.accepted:
+        raise answer.refusal("paused")
+
+
+def resume(db: Database, tenant_id: str, job_id: str) -> None:
+    """Ask a paused job to continue; nothing changes for one that was not asked to pause.
+
+    Raises: NotFound; InvalidRequest if it is over or being cancelled.
+    """
+    answer = set_desired(db, tenant_id, job_id, Desired.RUN, JobRow.desired != Desired.CANCEL)
+    if not answer.accepted:
+        raise answer.refusal("resumed")

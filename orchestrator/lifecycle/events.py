@@ -1,0 +1,47 @@
+"""The history of a job: drafts of events, and the one place that writes them."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from sqlalchemy.orm import Session
+
+from orchestrator.db.job_tables import EventRow
+from orchestrator.db.states import JobState
+from orchestrator.ids import new_id
+
+Level = Literal["info", "warn", "error"]
+
+
+@dataclass(frozen=True)
+class EventDraft:
+    """An event before it has an id and a time. `type` is `metrics` for the numbers of a step."""
+
+    message: str
+    level: Level = "info"
+    type: Literal["message", "metrics"] = "message"
+    data: dict[str, Any] | None = None
+
+
+def record(
+    session: Session, tenant_id: str, job_id: str, draft: EventDraft, now: datetime, moved_to: JobState | None = None
+) -> None:
+    """Append one event in the caller's transaction. `moved_to`: the state entered with it, from `transition` alone."""
+    session.add(event_row(tenant_id, job_id, draft, now, moved_to))
+
+
+def event_row(
+    tenant_id: str, job_id: str, draft: EventDraft, now: datetime, moved_to: JobState | None = None
+) -> EventRow:
+    """The row of an event, not yet in any transaction."""
+    return EventRow(
+        id=new_id("ftevent-"),
+        tenant_id=tenant_id,
+        job_id=job_id,
+        created_at=now,
+        level=draft.level,
+        type=draft.type,
+        message=draft.message,
+        data=draft.data,
+        moved_to=moved_to,
+    )

@@ -1,0 +1,90 @@
+"""Running loops: each repeats one step in a thread of its own until told to stop."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+import structlog
+
+from orchestrator.steps.step import Counts, Step, log_step_error
+
+MAX_PAUSE_S: Final = 5.0
+"""Between two passes of a loop that meets an outage."""
+FAST_POLL_S: Final = 0.05
+"""After a pass that moved a job closer to its first step; it doubles each time up to the usual pause."""
+PROGRESS_EVENTS: Final = frozenset({"queued", "StartHost", "started", "Admit", "attached"})
+"""What a pass counts when a job came closer to its first step."""
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A step, and the seconds between two passes of it."""
+
+    name: str
+    step: Step
+    pause_s: float
+    outlasts: bool = False
+    """It continues until all the others have ended."""
+
+
+def run_loops(loops: Sequence[Loop], stop: threading.Event, clock: Callable[[], datetime] | None = None) -> bool:
+    """Run each in a thread of its own until `stop` is set, by the machine's clock unless another is given. Those that
+    outlast the others go on until these have ended.
+
+    False: a loop ended by itself. The others are ended too, for whoever watches the process to start it whole again.
+    """
+    died: list[str] = []
+    alone = threading.Event()
+
+    def run(loop: Loop) -> None:
+        until = alone if loop.outlasts else stop
+        try:
+            run_until(until, loop.step, loop.pause_s, clock)
+        finally:
+            if not until.is_set():
+                died.append(loop.name)
+                log.error("loop died", loop=loop.name)
+                stop.set()
+
+    threads = {loop.name: threading.Thread(target=run, args=(loop,), name=loop.name) for loop in loops}
+    for thread in threads.values():
+        thread.start()
+    for loop in sorted(loops, key=lambda loop: loop.outlasts):
+        if loop.outlasts:
+            alone.set()
+        threads[loop.name].join()
+    return not died
+
+
+def run_until(
+    stop: threading.Event, step: Step, interval_s: float, clock: Callable[[], datetime] | None = None
+) -> None:
+    """Repeat `step` until `stop` is set, pausing `interval_s` between passes; longer in an outage, and at first much
+    shorter where a pass brought a job nearer to its first step: somebody waits for the next one.
+    """
+    now = clock or (lambda: datetime.now(UTC))
+    pause_s = interval_s
+    while not stop.is_set():
+        began = time.monotonic()
+        try:
+            counts = step.run_once(now())
+        except Exception as error:  # noqa: BLE001  # the clock's database, most likely
+            counts = Counts({log_step_error(error, type(step).__name__): 1})
+        interesting = {name: count for name, count in counts.items() if name != "polled"}
+        if interesting:
+            log.debug("pass", seconds=round(time.monotonic() - began, 3), **interesting)
+        pause_s = next_pause_s(counts, pause_s, interval_s)
+        stop.wait(pause_s)
+
+
+def next_pause_s(counts: Counts, last_s: float, interval_s: float) -> float:
+    """The pause after a pass that did `counts`, when the one before it was `last_s`. Seconds."""
+    if counts["outages"]:
+        return min(2 * max(last_s, interval_s), max(MAX_PAUSE_S, interval_s))
+    if PROGRESS_EVENTS & counts.keys():
+        return min(FAST_POLL_S, interval_s)
+    return min(2 * last_s, interval_s)

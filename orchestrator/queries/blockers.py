@@ -1,0 +1,196 @@
+"""What keeps a job from going on: a pure decision from the job and a few counts about everybody else."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+from orchestrator.db.job_tables import JobRow
+from orchestrator.db.states import Desired, JobState, StopReason
+
+
+class Constraint(StrEnum):
+    """What a job waits for."""
+
+    NOTHING = "nothing"
+    """It goes on by itself, or is over."""
+    VALIDATION = "validation"
+    """Its files are being read."""
+    TURN = "turn"
+    """Others for the same base go first, and the planner has not come to it yet."""
+    SEAT = "seat"
+    """Hosts hold its base, and none has room."""
+    DEVICE = "device"
+    """No host holds its base, and no device is free for one."""
+    PLACEMENT = "placement"
+    """It cannot run on what is configured now."""
+    HOST = "host"
+    """Its host is starting, or still has to answer."""
+    RETRY = "retry"
+    """A pause between two attempts."""
+    OWNER = "owner"
+    """It was paused."""
+    REGISTRY = "registry"
+    """Its adapter waits to be published."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the answer rests on: the job, and of others nothing but counts."""
+
+    job: JobRow
+    ahead: int = 0
+    """Jobs of any base that go first where both could."""
+    in_line: int = 0
+    """Those of them that want the same base in the same precision."""
+    queued: int = 0
+    hosts: int = 0
+    """Living hosts that hold the job's base in its precision."""
+    placeable: bool = True
+    """The base is in the catalogue, and some flavor is large enough for it and the job."""
+    loading: bool = False
+    """The job's own host has not loaded its base yet."""
+    trouble: str | None = None
+    """The newest warning that its owner was told in this state."""
+
+
+@dataclass(frozen=True)
+class Because:
+    """A constraint in words."""
+
+    constraint: Constraint
+    reason: str
+    unblocks: str | None = None
+
+
+_STOPS: Final = {
+    StopReason.CANCEL: "was cancelled",
+    StopReason.PAUSE: "was paused",
+    StopReason.RUNTIME: "has spent its max_runtime_s",
+    StopReason.STUCK: "did not get ahead",
+}
+
+
+def because(facts: Facts, now: datetime) -> Because:
+    """What keeps the job where it is at `now`."""
+    return _ANSWERS[JobState(facts.job.state)](facts, now)
+
+
+def _validating(_: Facts, __: datetime) -> Because:
+    return Because(
+        Constraint.VALIDATION, "Its files are being read and compared; if they are good, it joins the queue."
+    )
+
+
+def _queued(facts: Facts, _: datetime) -> Because:
+    job = facts.job
+    if job.desired != Desired.RUN:
+        return _asked_to_leave(job)
+    first = f"{facts.ahead} job(s) go first." if facts.ahead else "It is the next to go."
+    if job.queue_reason is None:  # said of the head of each line alone
+        return _in_line(facts)
+    if facts.hosts:
+        return Because(Constraint.SEAT, job.queue_reason, f"A seat on a host that holds {job.base_id}. {first}")
+    if facts.placeable:
+        return Because(Constraint.DEVICE, job.queue_reason, f"A free device for a host of {job.base_id}. {first}")
+    advice = "Cancel it and ask for less memory or another base, or have your operator add a flavor or the base."
+    return Because(Constraint.PLACEMENT, job.queue_reason, advice)
+
+
+def _in_line(facts: Facts) -> Because:
+    if not facts.in_line:
+        return Because(Constraint.TURN, "The planner has not come to it yet.", "The planner's next pass.")
+    before = f"{facts.in_line} job(s) for {facts.job.base_id} stand in line before it."
+    return Because(Constraint.TURN, before, "Those before it are placed, or end.")
+
+
+def _asked_to_leave(job: JobRow) -> Because:
+    what = "cancelled" if job.desired == Desired.CANCEL else "paused"
+    return Because(Constraint.NOTHING, f"It holds no seat and is {what} at the next pass.")
+
+
+def _backoff(facts: Facts, _: datetime) -> Because:
+    if facts.job.desired != Desired.RUN:
+        return _asked_to_leave(facts.job)
+    reason = facts.trouble or "Its last attempt was lost."
+    return Because(Constraint.RETRY, reason, f"Time: it goes back to the queue {_at(facts.job.not_before)}.")
+
+
+def _admitted(facts: Facts, _: datetime) -> Because:
+    if facts.loading:
+        reason = f"A seat is reserved for it on a host that is still loading {facts.job.base_id}."
+        return Because(Constraint.HOST, reason, f"The host is ready. If not, another is tried {_by(facts.job)}.")
+    return Because(Constraint.NOTHING, "A seat is reserved for it on a warm host, which takes it next.")
+
+
+def _starting(_: Facts, __: datetime) -> Because:
+    return Because(Constraint.NOTHING, "Its host turns its rows into tokens; then it trains.")
+
+
+def _running(facts: Facts, _: datetime) -> Because:
+    job = facts.job
+    steps = f"step {job.step} of {job.total_steps}" if job.total_steps else f"step {job.step}"
+    if job.desired == Desired.RUN:
+        return Because(Constraint.NOTHING, f"It trains: {steps} is done.")
+    what = "cancelled" if job.desired == Desired.CANCEL else "paused"
+    return Because(Constraint.HOST, f"It is being {what} after {steps}.", "Its host finishes the step it is in.")
+
+
+def _stopping(facts: Facts, _: datetime) -> Because:
+    job = facts.job
+    why = _STOPS[StopReason(job.stop_reason)] if job.stop_reason else "gives its seat up"
+    reason = f"It {why}; its host finishes the step it is in and saves a checkpoint."
+    return Because(Constraint.HOST, reason, f"The host's answer. Without one the host is ended {_by(job)}.")
+
+
+def _paused(facts: Facts, _: datetime) -> Because:
+    job = facts.job
+    if job.desired == Desired.RUN:
+        return Because(Constraint.NOTHING, f"It goes on from step {job.step}; it joins the queue at the next pass.")
+    resume = f"Resume it: POST /v1/fine_tuning/jobs/{job.id}/resume, or orchard resume {job.id}."
+    return Because(Constraint.OWNER, f"It was paused at step {job.step} and holds no seat.", resume)
+
+
+def _publishing(facts: Facts, now: datetime) -> Because:
+    job = facts.job
+    if job.not_before is None or job.not_before <= now:
+        return Because(Constraint.NOTHING, "It is trained; its adapter is being verified and registered.")
+    reason = facts.trouble or "It is trained, but its adapter could not be registered yet."
+    return Because(Constraint.REGISTRY, reason, f"Registry and storage answer again; tried next {_at(job.not_before)}.")
+
+
+def _succeeded(facts: Facts, _: datetime) -> Because:
+    return Because(Constraint.NOTHING, f"It has succeeded; its model is {facts.job.fine_tuned_model}.")
+
+
+def _cancelled(_: Facts, __: datetime) -> Because:
+    return Because(Constraint.NOTHING, "It was cancelled.")
+
+
+def _failed(facts: Facts, _: datetime) -> Because:
+    return Because(Constraint.NOTHING, f"It failed: {facts.job.error_message}")
+
+
+def _at(stamp: datetime | None) -> str:
+    return "soon" if stamp is None else f"at {stamp:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _by(job: JobRow) -> str:
+    return _at(job.state_deadline)
+
+
+_ANSWERS: Final[Mapping[JobState, Callable[[Facts, datetime], Because]]] = {
+    JobState.VALIDATING: _validating,
+    JobState.QUEUED: _queued,
+    JobState.ADMITTED: _admitted,
+    JobState.STARTING: _starting,
+    JobState.RUNNING: _running,
+    JobState.PUBLISHING: _publishing,
+    JobState.STOPPING: _stopping,
+    JobState.BACKOFF: _backoff,
+    JobState.PAUSED: _paused,
+    JobState.SUCCEEDED: _succeeded,
+    JobState.CANCELLED: _cancelled,
+    JobState.FAILED: _failed,
+}

@@ -1,0 +1,298 @@
+"""OpenAI's job, event and checkpoint objects, with our numbers under `x_orchard`."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from orchestrator.db.job_tables import CheckpointRow, EventRow, JobRow
+from orchestrator.db.states import TERMINAL, Desired, JobState, openai_status
+from orchestrator.lifecycle.model_names import fine_tuned_model_name
+from workers.contract.base import ComputeDtype, Quantization
+from workers.contract.spec import BASE_LEARNING_RATE, JobSpec, LrSchedule, Overlength
+
+
+class ResolvedHyperparameters(BaseModel):
+    """OpenAI's three as numbers, never "auto"."""
+
+    n_epochs: int
+    batch_size: int
+    learning_rate_multiplier: float
+
+
+class SupervisedView(BaseModel):
+    """The settings of `method.supervised`."""
+
+    hyperparameters: ResolvedHyperparameters
+
+
+class MethodView(BaseModel):
+    """OpenAI's `method`."""
+
+    type: Literal["supervised"] = "supervised"
+    supervised: SupervisedView
+
+
+class JobErrorView(BaseModel):
+    """Why a job failed."""
+
+    code: str
+    message: str
+    param: str | None
+
+
+class RegistryView(BaseModel):
+    """Where MLflow has the adapter."""
+
+    name: str
+    version: str
+
+    @classmethod
+    def of(cls, row: JobRow) -> "RegistryView | None":
+        """The view of a job's adapter; None before it is published."""
+        if row.registry_name is None or row.registry_version is None:
+            return None
+        return cls(name=row.registry_name, version=row.registry_version)
+
+
+class ResolvedOptions(BaseModel):
+    """Orchard's part of a submission, every number resolved."""
+
+    method: Literal["lora"]
+    rank: int
+    alpha: float
+    dropout: float
+    target_modules: tuple[str, ...]
+    rslora: bool
+    quantization: Quantization
+    compute_dtype: ComputeDtype
+    max_seq_len: int = Field(description="tokens")
+    overlength: Overlength
+    learning_rate: float
+    lr_schedule: LrSchedule
+    warmup_ratio: float
+    weight_decay: float
+    max_grad_norm: float
+    micro_batch_size: int
+    checkpoint_interval_steps: int
+    eval_interval_steps: int
+    early_stopping_patience: int | None
+    early_stopping_threshold: float
+    deterministic: bool
+    priority: int
+    max_runtime_s: int
+    max_user_retries: int
+
+    @classmethod
+    def numbers(cls, spec: JobSpec, priority: int, max_user_retries: int) -> dict[str, Any]:
+        """The fields of this view, from the spec of a job."""
+        training = spec.training.model_dump(
+            exclude={"n_epochs", "batch_size", "beta1", "beta2", "epsilon"},
+        )
+        return {
+            **spec.method.model_dump(exclude={"type"}),
+            **training,
+            "method": spec.method.type,
+            "quantization": spec.quantization,
+            "compute_dtype": spec.compute_dtype,
+            "max_seq_len": spec.data.max_seq_len,
+            "overlength": spec.data.overlength,
+            "priority": priority,
+            "max_runtime_s": spec.limits.max_runtime_s,
+            "max_user_retries": max_user_retries,
+        }
+
+
+class JobDetails(ResolvedOptions):
+    """Where the job stands, in our own words."""
+
+    state: JobState = Field(description="finer than OpenAI's status")
+    queue_reason: str | None = Field(description="what a waiting job waits for")
+    attempt: int
+    user_failures: int = Field(description="attempts that ended with an error of the job's own")
+    infra_failures: int = Field(description="attempts lost to the machinery since its newest checkpoint")
+    preemptions: int = Field(description="times its host, unreached for too long, saved it since its newest checkpoint")
+    step: int
+    total_steps: int | None = Field(description="steps planned; of a job that stopped early, those it took")
+    best_step: int | None = Field(description="step whose weights are published, with early stopping; null: the last")
+    stopped_early: bool
+    eval_loss_before: float | None = Field(description="nats per supervised token, on the validation file")
+    eval_loss_after: float | None = Field(description="of the weights that are published")
+    memory_bytes: int = Field(description="what the seat claims from its host")
+    registry: RegistryView | None
+    host: str | None = Field(description="host of the newest attempt")
+    base_digest: str | None = Field(description="sha256 over the weights the job trained on")
+
+
+class JobView(BaseModel):
+    """A fine-tuning job."""
+
+    id: str
+    object: Literal["fine_tuning.job"] = "fine_tuning.job"
+    created_at: int = Field(description="Unix seconds")
+    finished_at: int | None
+    estimated_finish: int | None
+    model: str
+    fine_tuned_model: str | None
+    organization_id: str = Field(description="id of the tenant")
+    status: str
+    training_file: str
+    validation_file: str | None
+    hyperparameters: ResolvedHyperparameters
+    method: MethodView
+    trained_tokens: int | None
+    error: JobErrorView | None
+    result_files: list[str]
+    seed: int
+    integrations: list[Any]
+    metadata: dict[str, str] | None
+    user_provided_suffix: str | None
+    x_orchard: JobDetails
+
+
+class EventView(BaseModel):
+    """Something that happened to a job."""
+
+    id: str
+    object: Literal["fine_tuning.job.event"] = "fine_tuning.job.event"
+    created_at: int = Field(description="Unix seconds")
+    level: Literal["info", "warn", "error"]
+    message: str
+    type: Literal["message", "metrics"]
+    data: dict[str, Any] | None
+
+    @classmethod
+    def of(cls, row: EventRow) -> "EventView":
+        """The view of a row."""
+        return cls(
+            id=row.id,
+            created_at=_seconds(row.created_at),
+            level=row.level,
+            message=row.message,
+            type=row.type,
+            data=row.data or {},
+        )
+
+
+class CheckpointMetrics(BaseModel):
+    """Numbers at the step of a checkpoint; null where not measured."""
+
+    step: int
+    train_loss: float | None = None
+    train_mean_token_accuracy: float | None = None
+    valid_loss: float | None = None
+    valid_mean_token_accuracy: float | None = None
+    full_valid_loss: float | None = None
+    full_valid_mean_token_accuracy: float | None = None
+
+
+class CheckpointView(BaseModel):
+    """A checkpoint that is whole in storage."""
+
+    id: str
+    object: Literal["fine_tuning.job.checkpoint"] = "fine_tuning.job.checkpoint"
+    created_at: int = Field(description="Unix seconds")
+    fine_tuned_model_checkpoint: str
+    fine_tuning_job_id: str
+    step_number: int
+    metrics: CheckpointMetrics
+
+
+def hyperparameters_of(spec: JobSpec) -> ResolvedHyperparameters:
+    """OpenAI's three numbers of a spec."""
+    return ResolvedHyperparameters(
+        n_epochs=spec.training.n_epochs,
+        batch_size=spec.training.batch_size,
+        learning_rate_multiplier=round(spec.training.learning_rate / BASE_LEARNING_RATE, 9),
+    )
+
+
+def job_view(row: JobRow, host_id: str | None, base_digest: str | None, now: datetime) -> JobView:
+    """The view of a job. `host_id` and `base_digest` are those of its newest attempt's host."""
+    return _job_view(row, JobSpec.model_validate(row.spec), host_id, base_digest, now)
+
+
+def new_job_view(row: JobRow, spec: JobSpec) -> JobView:
+    """The view of a job that was made just now: its spec need not be read from the row."""
+    return _job_view(row, spec, None, None, row.created_at)
+
+
+def _job_view(row: JobRow, spec: JobSpec, host_id: str | None, base_digest: str | None, now: datetime) -> JobView:
+    numbers = hyperparameters_of(spec)
+    return JobView(
+        id=row.id,
+        created_at=_seconds(row.created_at),
+        finished_at=None if row.finished_at is None else _seconds(row.finished_at),
+        estimated_finish=_estimated_finish(row, now),
+        model=row.base_id,
+        fine_tuned_model=row.fine_tuned_model,
+        organization_id=row.tenant_id,
+        status=openai_status(JobState(row.state), Desired(row.desired)),
+        training_file=row.training_file_id,
+        validation_file=row.validation_file_id,
+        hyperparameters=numbers,
+        method=MethodView(supervised=SupervisedView(hyperparameters=numbers)),
+        trained_tokens=row.trained_tokens,
+        error=_error(row),
+        result_files=[] if row.result_file_id is None else [row.result_file_id],
+        seed=row.seed,
+        integrations=[],
+        metadata=row.labels,
+        user_provided_suffix=row.suffix,
+        x_orchard=_details(row, spec, host_id, base_digest),
+    )
+
+
+def checkpoint_view(row: CheckpointRow, job: JobRow, tenant_slug: str) -> CheckpointView:
+    """The view of a checkpoint. Its model name follows from the job, also before the job has succeeded."""
+    tuned = job.fine_tuned_model or fine_tuned_model_name(job.base_id, tenant_slug, job.suffix, job.id)
+    known = CheckpointMetrics.model_fields.keys()
+    metrics = {name: value for name, value in row.metrics.items() if name in known}
+    return CheckpointView(
+        id=row.id,
+        created_at=_seconds(row.created_at),
+        fine_tuned_model_checkpoint=f"{tuned}:ckpt-step-{row.step}",
+        fine_tuning_job_id=row.job_id,
+        step_number=row.step,
+        metrics=CheckpointMetrics.model_validate(metrics | {"step": row.step}),
+    )
+
+
+def _details(row: JobRow, spec: JobSpec, host_id: str | None, base_digest: str | None) -> JobDetails:
+    return JobDetails(
+        **ResolvedOptions.numbers(spec, row.priority, row.max_user_retries),
+        state=JobState(row.state),
+        queue_reason=row.queue_reason,
+        attempt=row.attempt,
+        user_failures=row.user_failures,
+        infra_failures=row.infra_failures,
+        preemptions=row.preemptions,
+        step=row.step,
+        total_steps=row.total_steps,
+        best_step=row.best_step,
+        stopped_early=row.stopped_early,
+        eval_loss_before=row.eval_loss_before,
+        eval_loss_after=row.eval_loss_after,
+        memory_bytes=row.memory_bytes,
+        registry=RegistryView.of(row),
+        host=host_id,
+        base_digest=(row.adapter or {}).get("base_digest") or base_digest,
+    )
+
+
+def _error(row: JobRow) -> JobErrorView | None:
+    if row.error_code is None:
+        return None
+    return JobErrorView(code=row.error_code, message=row.error_message or "", param=row.error_param)
+
+
+def _estimated_finish(row: JobRow, now: datetime) -> int | None:
+    """Seconds per step so far times the steps to come, as if none stopped early; null before there is any to go by."""
+    if JobState(row.state) in TERMINAL or row.started_at is None or not row.step or not row.total_steps:
+        return None
+    per_step = (now - row.started_at) / row.step
+    return _seconds(now + per_step * max(row.total_steps - row.step, 0))
+
+
+def _seconds(stamp: datetime) -> int:
+    return int(stamp.timestamp())

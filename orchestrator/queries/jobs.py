@@ -1,0 +1,101 @@
+"""Reading jobs, events and checkpoints: only the tenant's own."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Select, and_, bindparam, exists, func, select
+
+from orchestrator.db.database import Database
+from orchestrator.db.job_tables import AttemptRow, CheckpointRow, EventRow, JobRow
+from orchestrator.db.states import TERMINAL, Desired, JobState, openai_status
+from orchestrator.db.tables import HostRow
+from orchestrator.lifecycle.ownership import no_such_job, own_job
+from orchestrator.paging import Page, Window, page
+from orchestrator.queries.job_views import CheckpointView, EventView, JobView, checkpoint_view, job_view
+from orchestrator.tenancy.views import Tenant
+
+
+@dataclass(frozen=True)
+class NewEvents:
+    """What a watcher has not seen yet, oldest first, and whether more can come."""
+
+    events: list[EventView]
+    status: str
+    final: bool
+
+
+def get_job(db: Database, tenant_id: str, job_id: str, now: datetime) -> JobView:
+    """One job. Raises: NotFound."""
+    with db.read() as session:
+        found = session.execute(_ONE_JOB, {"job_id": job_id, "tenant_id": tenant_id}).one_or_none()
+    if found is None:
+        raise no_such_job(job_id)
+    return job_view(*found, now)
+
+
+def list_jobs(
+    db: Database, tenant_id: str, window: Window, metadata: Mapping[str, str] | None, now: datetime
+) -> Page[JobView]:
+    """The tenant's jobs. `metadata`: only those with all of these pairs; None: only those without any pair."""
+    query = _jobs()
+    if metadata is None:
+        query = query.where(JobRow.labels.is_(None))
+    for key, value in (metadata or {}).items():
+        query = query.where(_has_pair(db, key, value))
+    with db.read() as session:
+        found = page(session, query, JobRow, JobRow.tenant_id == tenant_id, window)
+    return found.map(lambda row: job_view(row[0], row[1], row[2], now))
+
+
+def list_events(db: Database, tenant_id: str, job_id: str, window: Window) -> Page[EventView]:
+    """The job's history. Raises: NotFound."""
+    with db.read() as session:
+        own_job(session, tenant_id, job_id)
+        found = page(session, select(EventRow), EventRow, _of(EventRow, tenant_id, job_id), window)
+    return found.map(lambda row: EventView.of(row[0]))
+
+
+def events_since(db: Database, tenant_id: str, job_id: str, after: str | None, limit: int = 500) -> NewEvents:
+    """The next events after the one of id `after`, or from the start. Raises: NotFound, InvalidRequest (`after`)."""
+    with db.read() as session:
+        job = own_job(session, tenant_id, job_id)
+        window = Window(limit, after, ascending=True)
+        found = page(session, select(EventRow), EventRow, _of(EventRow, tenant_id, job_id), window)
+    state = JobState(job.state)  # read before the events: a terminal state's own event is among them
+    events = [EventView.of(row[0]) for row in found.items]
+    return NewEvents(events, openai_status(state, Desired(job.desired)), state in TERMINAL and not found.has_more)
+
+
+def list_checkpoints(db: Database, tenant: Tenant, job_id: str, window: Window) -> Page[CheckpointView]:
+    """The job's committed checkpoints. Raises: NotFound."""
+    with db.read() as session:
+        job = own_job(session, tenant.id, job_id)
+        query = select(CheckpointRow).where(CheckpointRow.state == "committed")
+        found = page(session, query, CheckpointRow, _of(CheckpointRow, tenant.id, job_id), window)
+    return found.map(lambda row: checkpoint_view(row[0], job, tenant.slug))
+
+
+def _jobs() -> Select[JobRow, str, str | None]:
+    """Each job with the host of its newest attempt."""
+    newest = and_(AttemptRow.job_id == JobRow.id, AttemptRow.number == JobRow.attempt)
+    return (
+        select(JobRow, HostRow.id, HostRow.base_digest)
+        .outerjoin(AttemptRow, newest)
+        .outerjoin(HostRow, HostRow.id == AttemptRow.host_id)
+    )
+
+
+_ONE_JOB: Final = _jobs().where(JobRow.id == bindparam("job_id"), JobRow.tenant_id == bindparam("tenant_id"))
+
+
+def _has_pair(db: Database, key: str, value: str) -> ColumnElement[bool]:
+    """Compares keys as values: as part of a JSON path, quotes and brackets in a key would be read as syntax."""
+    each = func.json_each if db.engine.dialect.name == "sqlite" else func.jsonb_each_text
+    pairs = each(JobRow.labels).table_valued("key", "value")
+    return exists(select(1).select_from(pairs).where(pairs.c.key == key, pairs.c.value == value))
+
+
+def _of(table: Any, tenant_id: str, job_id: str) -> ColumnElement[bool]:
+    return and_(table.job_id == job_id, table.tenant_id == tenant_id)

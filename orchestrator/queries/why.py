@@ -1,0 +1,114 @@
+"""`why`: what keeps a job from going on, since when, and what would change that."""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, Field
+from sqlalchemy import ColumnElement, and_, func, or_, select
+from sqlalchemy.orm import Session
+
+from orchestrator.catalogue.entries import Catalogue
+from orchestrator.catalogue.need import HostNeed
+from orchestrator.db.database import Database
+from orchestrator.db.host_states import LIVE, HostState
+from orchestrator.db.job_tables import AttemptRow, EventRow, JobRow
+from orchestrator.db.states import Desired, JobState, openai_status
+from orchestrator.db.tables import HostRow
+from orchestrator.lifecycle.ownership import own_job
+from orchestrator.queries.blockers import Constraint, Facts, because
+from workers.contract.base import ComputeDtype, Quantization
+from workers.contract.memory import estimate
+
+
+class WhyView(BaseModel):
+    """The answer to "why does it not go on?"."""
+
+    object: Literal["fine_tuning.job.why"] = "fine_tuning.job.why"
+    job: str
+    status: str = Field(description="as OpenAI's clients see it")
+    state: JobState
+    blocked: bool
+    constraint: Constraint
+    reason: str = Field(description="in words")
+    unblocks: str | None = Field(description="what would let it go on; null: nothing has to happen")
+    since: int = Field(description="Unix seconds: since when it is in this state")
+    next_try_at: int | None = Field(description="Unix seconds, if the next try is set")
+    position: int | None = Field(description="place among all that wait for a seat; 1 goes next")
+    queue_length: int | None
+
+
+def why(db: Database, catalogue: Catalogue, tenant_id: str, job_id: str, now: datetime) -> WhyView:
+    """What keeps a job from going on. Raises: NotFound."""
+    with db.read() as session:
+        facts = load_facts(session, catalogue, own_job(session, tenant_id, job_id), now)
+    return explain(facts, now)
+
+
+def explain(facts: Facts, now: datetime) -> WhyView:
+    """The answer from the facts. Pure."""
+    job, answer = facts.job, because(facts, now)
+    state = JobState(job.state)
+    later = job.not_before if job.not_before is not None and job.not_before > now else None
+    waits = state is JobState.QUEUED and job.desired == Desired.RUN
+    return WhyView(
+        job=job.id,
+        status=openai_status(state, Desired(job.desired)),
+        state=state,
+        blocked=answer.constraint is not Constraint.NOTHING,
+        constraint=answer.constraint,
+        reason=answer.reason,
+        unblocks=answer.unblocks,
+        since=int(job.state_since.timestamp()),
+        next_try_at=None if later is None else int(later.timestamp()),
+        position=facts.ahead + 1 if waits else None,
+        queue_length=facts.queued if waits else None,
+    )
+
+
+def load_facts(session: Session, catalogue: Catalogue, job: JobRow, now: datetime) -> Facts:
+    """One short look at the job, the queue and the hosts. Of other tenants it takes counts alone."""
+    own_host = select(HostRow.state).join(AttemptRow, AttemptRow.host_id == HostRow.id)
+    mine = (AttemptRow.job_id == job.id, AttemptRow.number == job.attempt)
+    trouble = (EventRow.job_id == job.id, EventRow.level != "info", EventRow.created_at >= job.state_since)
+    newest = select(EventRow.message).where(*trouble).order_by(EventRow.seq.desc()).limit(1)
+    return Facts(
+        job=job,
+        ahead=_count(session, JobRow, _queued(now), _goes_before(job)),
+        in_line=_count(session, JobRow, _queued(now), _goes_before(job), *_same(JobRow, job)),
+        queued=_count(session, JobRow, _queued(now)),
+        hosts=_count(session, HostRow, HostRow.state.in_(LIVE), *_same(HostRow, job)),
+        placeable=_placeable(catalogue, job),
+        loading=session.scalar(own_host.where(*mine)) == HostState.STARTING,
+        trouble=session.scalar(newest),
+    )
+
+
+def _count(session: Session, table: type[JobRow | HostRow], *where: ColumnElement[bool]) -> int:
+    return session.scalar(select(func.count()).select_from(table).where(*where)) or 0
+
+
+def _same(table: type[JobRow | HostRow], job: JobRow) -> tuple[ColumnElement[bool], ...]:
+    """For, or with, the job's base in its precision."""
+    return (
+        table.base_id == job.base_id,
+        table.quantization == job.quantization,
+        table.compute_dtype == job.compute_dtype,
+    )
+
+
+def _queued(now: datetime) -> ColumnElement[bool]:
+    """What waits for a seat, as the planner sees it (`orchestrator.scheduling.queue`)."""
+    due = or_(JobRow.not_before.is_(None), JobRow.not_before <= now)
+    return and_(JobRow.finished_at.is_(None), JobRow.state == JobState.QUEUED, JobRow.desired == Desired.RUN, due)
+
+
+def _goes_before(job: JobRow) -> ColumnElement[bool]:
+    return or_(JobRow.priority > job.priority, and_(JobRow.priority == job.priority, JobRow.seq < job.seq))
+
+
+def _placeable(catalogue: Catalogue, job: JobRow) -> bool:
+    base = catalogue.base(job.base_id)
+    if base is None:
+        return False
+    footprint = estimate(base.spec.shape, Quantization(job.quantization), ComputeDtype(job.compute_dtype))
+    return any(map(HostNeed(footprint, job.memory_bytes, job.pass_positions).fits, catalogue.flavors))

@@ -1,0 +1,33 @@
+"""Scheduling: load a snapshot, plan, apply."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from orchestrator.scheduling.apply import Applier
+from orchestrator.scheduling.load import load_snapshot
+from orchestrator.scheduling.plan import Wait, plan
+from orchestrator.steps.step import Counts
+from workers.contract.failpoints import failpoint
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """QUEUED -> ADMITTED, and which hosts there should be."""
+
+    applier: Applier
+    host_idle_s: int
+
+    def run_once(self, now: datetime) -> Counts:
+        """One pass of the planner. Actions that turn out stale are dropped; the next pass plans afresh."""
+        with self.applier.db.read() as session:
+            snapshot = load_snapshot(session, self.applier.catalogue, self.host_idle_s, now)
+        counts = Counts()
+        actions = plan(snapshot, now)
+        for action in actions:
+            if not isinstance(action, Wait):
+                applied = self.applier.apply(action, now)
+                failpoint("schedule.applied")
+                counts[type(action).__name__ if applied else "stale"] += 1
+        if waits := [action for action in actions if isinstance(action, Wait)]:
+            counts["Wait"] += self.applier.explain(waits)
+        return counts

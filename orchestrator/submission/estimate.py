@@ -1,0 +1,81 @@
+"""What a submission would become: the resolved numbers, its memory, and where it would fit. Nothing is written."""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from orchestrator.catalogue.need import HostNeed
+from orchestrator.queries.job_views import ResolvedHyperparameters, ResolvedOptions, hyperparameters_of
+from orchestrator.submission.datasets import named_files
+from orchestrator.submission.request import JobRequest
+from orchestrator.submission.resolve import offered_base
+from orchestrator.submission.submit import Desk, draft_spec
+from orchestrator.tenancy.views import Tenant
+from workers.contract.memory import PROCESS_BYTES, lora_parameters
+
+
+class FlavorFit(BaseModel):
+    """One flavor against the job's need."""
+
+    flavor: str
+    memory_bytes: int
+    fits: bool
+
+
+class MemoryEstimate(BaseModel):
+    """Bytes of a fresh host with this job alone on it, on the first flavor that it fits, else on the largest."""
+
+    base_bytes: int
+    seat_bytes: int
+    pass_bytes: int = Field(description="while a micro-batch is in work")
+    process_bytes: int
+    total_bytes: int
+
+
+class EstimateView(BaseModel):
+    """The answer to a dry run."""
+
+    object: Literal["estimate"] = "estimate"
+    model: str
+    training_rows: int
+    validation_rows: int
+    total_steps: int
+    trainable_parameters: int
+    hyperparameters: ResolvedHyperparameters
+    memory: MemoryEstimate
+    flavors: list[FlavorFit]
+    fits: bool = Field(description="on at least one flavor; submission refuses the job otherwise")
+    x_orchard: ResolvedOptions
+
+
+def estimate(desk: Desk, tenant: Tenant, request: JobRequest, now: datetime) -> EstimateView:
+    """Estimate a job. Raises as `submit`, except that a job too large for every flavor is answered, not refused."""
+    base = offered_base(desk.catalogue, tenant, request.model)
+    with desk.db.connect() as connection:
+        files = named_files(connection, tenant.id, request, now)
+    spec = draft_spec(files, desk.storage_uri, tenant, base, request)
+    validation, ours = spec.data.validation, request.x_orchard
+    need = HostNeed.of(spec)
+    flavor = need.flavor_of(desk.catalogue.flavors)
+    return EstimateView(
+        model=spec.base.id,
+        training_rows=spec.data.training.rows,
+        validation_rows=0 if validation is None else validation.rows,
+        total_steps=spec.training.total_steps(spec.data.training.rows),
+        trainable_parameters=lora_parameters(spec.base.shape, spec.method),
+        hyperparameters=hyperparameters_of(spec),
+        memory=MemoryEstimate(
+            base_bytes=need.footprint.resident_bytes - PROCESS_BYTES,
+            seat_bytes=need.seat_bytes,
+            pass_bytes=need.pass_bytes_on(flavor),
+            process_bytes=PROCESS_BYTES,
+            total_bytes=need.bytes_on(flavor),
+        ),
+        flavors=[
+            FlavorFit(flavor=each.name, memory_bytes=each.memory_bytes, fits=need.fits(each))
+            for each in desk.catalogue.flavors
+        ],
+        fits=need.fits(flavor),
+        x_orchard=ResolvedOptions(**ResolvedOptions.numbers(spec, ours.priority, ours.max_user_retries)),
+    )

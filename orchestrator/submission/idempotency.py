@@ -1,0 +1,144 @@
+"""Telling a POST that is repeated from one that is meant twice, so that a lost answer never makes a second job.
+
+With an `Idempotency-Key`: the same key and body, for a day, is the same job; another body is refused.
+
+Without one, as OpenAI's clients send it: they repeat a POST after a time-out or a 5xx with the same body and a retry
+count above zero. Such a repeat gives the job that the same API key made of the same body within `RETRY_WINDOW`. The
+first try may also come second, having waited longer than its own repeat; so it looks for a job that a repeat made
+after it arrived. Two POSTs that both say they are the first make two jobs.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final, Self
+
+from sqlalchemy import Connection, bindparam, delete, select
+
+from orchestrator.db.database import Database
+from orchestrator.db.insert import fresh
+from orchestrator.db.job_tables import IdempotencyRow, JobRow
+from orchestrator.errors import IdempotencyMismatch, InvalidRequest
+from orchestrator.steps.step import Counts
+from orchestrator.submission.request import JobRequest
+
+MAX_KEY_CHARS: Final = 255
+RETRY_WINDOW: Final = timedelta(minutes=11)  # one time-out of OpenAI's clients, 600 s, and their pauses
+KEYS_KEPT: Final = timedelta(hours=25)
+
+
+@dataclass(frozen=True)
+class Sender:
+    """Who sent a submission, and how often before."""
+
+    api_key_id: str = ""
+    retries: int = 0
+
+
+ANYBODY: Final = Sender()
+
+
+@dataclass(frozen=True)
+class Mark:
+    """By what a repeat of a submission is known."""
+
+    tenant_id: str
+    key: str | None
+    body_sha256: str
+    post_sha256: str
+    retries: int
+    arrived_at: datetime
+
+    @classmethod
+    def of(cls, tenant_id: str, request: JobRequest, key: str | None, sender: Sender, now: datetime) -> Self:
+        """The mark of a submission. Raises: InvalidRequest for a key of a wrong length."""
+        if key is not None and not 1 <= len(key) <= MAX_KEY_CHARS:
+            raise InvalidRequest(f"Idempotency-Key must have 1 to {MAX_KEY_CHARS} characters.", param="Idempotency-Key")
+        body = json.dumps(request.model_dump(mode="json"), sort_keys=True)
+        whole = f"{sender.api_key_id}\n{body}"
+        return cls(tenant_id, key, _sha256(body), _sha256(whole), sender.retries, now)
+
+    @property
+    def says_it_repeats(self) -> bool:
+        """Whether an earlier job is likely enough to look for it before anything else."""
+        return self.key is not None or self.retries > 0
+
+    @property
+    def same_post(self) -> dict[str, Any]:
+        """The parameters of `SAME_POST`: a repeat looks back; a first try looks for repeats that overtook it."""
+        repeats = self.retries > 0
+        return {
+            "post_sha256": self.post_sha256,
+            "tenant_id": self.tenant_id,
+            "since": self.arrived_at - RETRY_WINDOW if repeats else self.arrived_at,
+            "retries": 0 if repeats else 1,
+        }
+
+    def row(self, key: str, job_id: str) -> IdempotencyRow:
+        """The memory of `key`, to be written with the job."""
+        return fresh(
+            IdempotencyRow,
+            tenant_id=self.tenant_id,
+            key=key,
+            body_sha256=self.body_sha256,
+            job_id=job_id,
+            created_at=self.arrived_at,
+        )
+
+
+SAME_POST: Final = (
+    select(JobRow.id)
+    .where(JobRow.post_sha256 == bindparam("post_sha256"), JobRow.tenant_id == bindparam("tenant_id"))
+    .where(JobRow.created_at >= bindparam("since"), JobRow.post_retries >= bindparam("retries"))
+    .order_by(JobRow.created_at.desc())  # as its index has them
+    .limit(1)
+)
+"""The job that the same POST made before, where no key tells; see `Mark.same_post`. Of several, made by POSTs that all
+said they were the first, the one that arrived last by the API's clock."""
+
+
+_BY_KEY: Final = select(IdempotencyRow.job_id, IdempotencyRow.body_sha256).where(
+    IdempotencyRow.tenant_id == bindparam("tenant_id"), IdempotencyRow.key == bindparam("key")
+)
+
+
+def find_earlier(connection: Connection, mark: Mark) -> str | None:
+    """The job that this very POST made before, if any. Raises: IdempotencyMismatch."""
+    if mark.key is not None:
+        return find_by_key(connection, mark, mark.key)
+    earlier: str | None = connection.scalar(SAME_POST, mark.same_post)
+    return earlier
+
+
+def find_by_key(connection: Connection, mark: Mark, key: str) -> str | None:
+    """The job that was made under `key`, if any. Raises: IdempotencyMismatch."""
+    found = connection.execute(_BY_KEY, {"tenant_id": mark.tenant_id, "key": key}).one_or_none()
+    if found is None:
+        return None
+    if found.body_sha256 != mark.body_sha256:
+        raise IdempotencyMismatch(param="Idempotency-Key")
+    job_id: str = found.job_id
+    return job_id
+
+
+def forget_keys(db: Database, now: datetime) -> int:
+    """Drop keys older than `KEYS_KEPT`. Returns how many. For a housekeeping loop."""
+    old = delete(IdempotencyRow).where(IdempotencyRow.created_at < now - KEYS_KEPT)
+    with db.write() as session:
+        return len(session.execute(old.returning(IdempotencyRow.key)).all())
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class ForgetKeys:
+    """Idempotency keys hold for a day."""
+
+    db: Database
+
+    def run_once(self, now: datetime) -> Counts:
+        """Drop what is older."""
+        return Counts(forgotten=gone) if (gone := forget_keys(self.db, now)) else Counts()

@@ -1,0 +1,169 @@
+"""The body of a submission: OpenAI's fields, and ours under `x_orchard`. Everything ours is optional.
+
+A field left out is resolved by `submission.resolve`; so is null where null is allowed, and "auto" in OpenAI's
+hyperparameters. Unknown fields are refused: a typo is an error and not a silent default. So is a value of another type
+that Python would make do with: `"8"` is no number, and `true` is not 1.
+"""
+
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    WithJsonSchema,
+    model_validator,
+)
+
+from orchestrator.text import Line, Text, spelled
+from workers.contract.base import Quantization
+from workers.contract.spec import MAX_LEARNING_RATE, MAX_RANK, MAX_SEQ_LEN, LrSchedule, Overlength
+
+T = TypeVar("T")
+MAX_METADATA_PAIRS = 16
+
+
+class Request(BaseModel):
+    """Base of every part of the body."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _auto_is_none(value: Any) -> Any:
+    return None if value == "auto" else value
+
+
+def _auto(schema: dict[str, Any]) -> tuple[BeforeValidator, WithJsonSchema]:
+    return BeforeValidator(_auto_is_none), WithJsonSchema({"anyOf": [schema, {"const": "auto"}, {"type": "null"}]})
+
+
+_EPOCHS = _auto({"type": "integer", "minimum": 1, "maximum": 50})
+_BATCH = _auto({"type": "integer", "minimum": 1, "maximum": 256})
+_MULTIPLIER = _auto({"type": "number", "exclusiveMinimum": 0})
+
+
+class Hyperparameters(Request):
+    """OpenAI's three; each a number or "auto"."""
+
+    n_epochs: Annotated[Annotated[StrictInt, Field(ge=1, le=50)] | None, *_EPOCHS] = None
+    batch_size: Annotated[Annotated[StrictInt, Field(ge=1, le=256)] | None, *_BATCH] = None
+    learning_rate_multiplier: Annotated[
+        Annotated[StrictFloat, Field(gt=0, allow_inf_nan=False)] | None, *_MULTIPLIER
+    ] = None
+
+
+class Supervised(Request):
+    """The settings of `method.supervised`."""
+
+    hyperparameters: Hyperparameters = Hyperparameters()
+
+
+class TrainingMethod(Request):
+    """OpenAI's `method`. Supervised fine-tuning is what is offered."""
+
+    type: Literal["supervised"]
+    supervised: Supervised = Supervised()
+
+
+class Options(Request):
+    """Orchard's own part of a submission."""
+
+    method: Literal["lora"] = "lora"
+    rank: StrictInt = Field(8, ge=1, le=MAX_RANK, description="of the low-rank update")
+    alpha: StrictFloat | None = Field(None, gt=0, le=4096, description="null: twice the rank")
+    dropout: StrictFloat = Field(0.0, ge=0, lt=1)
+    target_modules: tuple[Line, ...] | None = Field(
+        None, min_length=1, max_length=64, description="linears to adapt; null: all that the base offers"
+    )
+    rslora: StrictBool = Field(False, description="scale by alpha / sqrt(rank)")
+    quantization: Quantization | None = Field(None, description="of the frozen base; null: the base's default")
+    max_seq_len: StrictInt | None = Field(None, ge=8, le=MAX_SEQ_LEN, description="tokens; null: the base's limit")
+    overlength: Overlength = Field(Overlength.ERROR, description="what happens to rows longer than max_seq_len")
+    learning_rate: StrictFloat | None = Field(
+        None, gt=0, le=MAX_LEARNING_RATE, description="absolute; null: 2e-4 x learning_rate_multiplier"
+    )
+    lr_schedule: LrSchedule = LrSchedule.LINEAR
+    warmup_ratio: StrictFloat = Field(0.03, ge=0, lt=1)
+    weight_decay: StrictFloat = Field(0.0, ge=0, le=1)
+    max_grad_norm: StrictFloat = Field(1.0, ge=0, le=1e6, description="0: no clipping")
+    micro_batch_size: StrictInt | None = Field(
+        None, ge=1, le=256, description="rows per forward pass; divides batch_size"
+    )
+    checkpoint_interval_steps: StrictInt = Field(50, ge=1, le=1_000_000)
+    eval_interval_steps: StrictInt = Field(50, ge=1, le=1_000_000)
+    early_stopping_patience: StrictInt | None = Field(
+        None, ge=1, le=1000, description="evaluations without improvement; needs a validation file; null: never stop"
+    )
+    early_stopping_threshold: StrictFloat = Field(
+        0.0, ge=0, le=1000, description="what counts as improvement, in nats per supervised token"
+    )
+    deterministic: StrictBool = Field(
+        False, description="never share a pass with other jobs: slower, the same bits each time"
+    )
+    priority: StrictInt = Field(0, ge=-100, le=100, description="among the tenant's jobs and others; higher goes first")
+    max_runtime_s: StrictInt = Field(
+        86_400, ge=60, le=2_592_000, description="seconds that all attempts together may hold seats"
+    )
+    max_user_retries: StrictInt = Field(
+        0, ge=0, le=10, description="further tries from the newest checkpoint after a loss that is not finite"
+    )
+
+
+def _few_pairs(pairs: dict[str, str] | None) -> dict[str, str] | None:
+    if pairs is not None and len(pairs) > MAX_METADATA_PAIRS:
+        raise ValueError(f"has {len(pairs)} pairs; at most {MAX_METADATA_PAIRS} are allowed")
+    return pairs
+
+
+def _no_integrations(value: list[Any] | None) -> None:
+    if value:
+        raise ValueError("integrations are not offered; leave the field out. Every adapter is in MLflow anyway")
+
+
+MetadataKey = Annotated[Text, Field(min_length=1, max_length=64)]
+MetadataValue = Annotated[Text, Field(max_length=512)]
+FileId = Annotated[Line, Field(min_length=1, max_length=64)]
+_SUFFIX = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+Suffix = Annotated[
+    str,
+    Field(min_length=1, max_length=64, json_schema_extra={"pattern": _SUFFIX}),
+    spelled(_SUFFIX, "letters, digits, '-', '_' and '.', and begin with a letter or digit"),
+]
+
+
+class JobRequest(Request):
+    """`POST /v1/fine_tuning/jobs`."""
+
+    model: Annotated[Line, Field(min_length=1, max_length=255, description="id of a base")]
+    training_file: FileId
+    validation_file: FileId | None = None
+    method: TrainingMethod | None = None
+    hyperparameters: Hyperparameters | None = Field(None, description="OpenAI's older place for these; use `method`")
+    suffix: Suffix | None = Field(
+        None, description="becomes part of the tuned model's name: letters, digits, `-`, `_`, `.`"
+    )
+    seed: StrictInt | None = Field(None, ge=0, le=2**31 - 1)
+    metadata: Annotated[dict[MetadataKey, MetadataValue] | None, AfterValidator(_few_pairs)] = None
+    integrations: Annotated[list[Any] | None, AfterValidator(_no_integrations)] = None
+    x_orchard: Options = Options()
+
+    @model_validator(mode="after")
+    def _one_place_for_hyperparameters(self) -> "JobRequest":
+        if len({place for place in self._places if place != Hyperparameters()}) > 1:
+            raise ValueError("hyperparameters contradicts method.supervised.hyperparameters; leave the former out")
+        return self
+
+    @property
+    def wanted(self) -> Hyperparameters:
+        """The hyperparameters, from whichever place they came."""
+        return next((place for place in self._places if place != Hyperparameters()), Hyperparameters())
+
+    @property
+    def _places(self) -> tuple[Hyperparameters, ...]:
+        given = (None if self.method is None else self.method.supervised.hyperparameters, self.hyperparameters)
+        return tuple(place for place in given if place is not None)

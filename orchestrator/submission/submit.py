@@ -1,0 +1,155 @@
+"""Submission: check, resolve, and write the job with its first event in one transaction."""
+
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection
+
+from orchestrator.catalogue.entries import Catalogue, CatalogueBase
+from orchestrator.db.database import Database
+from orchestrator.db.insert import fresh, insert_now
+from orchestrator.db.job_tables import JobRow
+from orchestrator.db.states import DEADLINE_S, Desired, JobState
+from orchestrator.errors import QuotaExceeded
+from orchestrator.ids import new_id
+from orchestrator.lifecycle.events import EventDraft, event_row
+from orchestrator.queries.job_views import JobView, hyperparameters_of, new_job_view
+from orchestrator.queries.jobs import get_job
+from orchestrator.storage.layout import job_uri
+from orchestrator.submission.context import standing
+from orchestrator.submission.datasets import Files, dataset
+from orchestrator.submission.idempotency import ANYBODY, Mark, Sender, find_earlier
+from orchestrator.submission.request import JobRequest
+from orchestrator.submission.resolve import Identity, check_fits, offered_base, resolve
+from orchestrator.tenancy.hold import hold_tenant
+from orchestrator.tenancy.views import Tenant
+from workers.contract.failpoints import failpoint
+from workers.contract.memory import pass_positions, seat_bytes
+from workers.contract.spec import JobSpec
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What submission needs to know of the installation."""
+
+    db: Database
+    catalogue: Catalogue
+    storage_uri: str
+    max_live_jobs: int
+
+
+def submit(
+    desk: Desk, tenant: Tenant, request: JobRequest, key: str | None, now: datetime, sender: Sender = ANYBODY
+) -> str:
+    """Create a job and return its id. A POST that is repeated gives the job it made: it is known by `key`, the
+    caller's Idempotency-Key, or by what `sender` says of it (see `orchestrator.submission.idempotency`).
+
+    Raises: InvalidRequest, NotFound (files), QuotaExceeded, IdempotencyMismatch.
+    """
+    made = _make(desk, tenant, request, Mark.of(tenant.id, request, key, sender, now))
+    return made if isinstance(made, str) else made.spec.job_id
+
+
+def submit_and_show(
+    desk: Desk, tenant: Tenant, request: JobRequest, key: str | None, now: datetime, sender: Sender = ANYBODY
+) -> JobView:
+    """`submit`, and the job as its owner sees it; a new one is not read again."""
+    made = _make(desk, tenant, request, Mark.of(tenant.id, request, key, sender, now))
+    return get_job(desk.db, tenant.id, made, now) if isinstance(made, str) else new_job_view(made.row, made.spec)
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A new job."""
+
+    row: JobRow
+    spec: JobSpec
+
+
+def _make(desk: Desk, tenant: Tenant, request: JobRequest, mark: Mark) -> _Made | str:
+    """A new job, or the id of the one that this POST made before."""
+    if mark.says_it_repeats:  # then it is answered even where nothing new would be taken
+        with desk.db.connect() as connection:
+            if earlier := find_earlier(connection, mark):
+                return earlier
+    base = offered_base(desk.catalogue, tenant, request.model)
+    with desk.db.begin() as connection:
+        hold_tenant(connection, tenant.id)
+        found = standing(connection, request, mark)
+        if found.earlier is not None:  # the same POST came twice at once; the other one was first
+            return found.earlier
+        _check_quota(desk, found.live_jobs)
+        spec = draft_spec(found.files, desk.storage_uri, tenant, base, request)
+        check_fits(spec, desk.catalogue)
+        made = _insert(connection, request, spec, mark)
+        failpoint("submit.before_commit")
+    failpoint("submit.after_commit")
+    return made
+
+
+def draft_spec(files: Files, storage_uri: str, tenant: Tenant, base: CatalogueBase, request: JobRequest) -> JobSpec:
+    """The spec a submission would have, nothing written. Raises: InvalidRequest, NotFound (files)."""
+    training = dataset(files, request.training_file, "training_file")
+    validation = None
+    if request.validation_file is not None:
+        validation = dataset(files, request.validation_file, "validation_file")
+    job_id = new_id("ftjob-")
+    who = Identity(
+        job_id=job_id,
+        tenant_id=tenant.id,
+        output_uri=job_uri(storage_uri, tenant.id, job_id),
+        seed=secrets.randbelow(2**31) if request.seed is None else request.seed,
+        fair_weight=tenant.weight,
+    )
+    return resolve(request, base, training, validation, who)
+
+
+def _check_quota(desk: Desk, live: int) -> None:
+    if live >= desk.max_live_jobs:
+        raise QuotaExceeded(
+            f"You have {live} jobs queued or running; at most {desk.max_live_jobs} are allowed. "
+            "Wait for one to end, or cancel one."
+        )
+
+
+def _insert(connection: Connection, request: JobRequest, spec: JobSpec, mark: Mark) -> _Made:
+    row = _row(request, spec, mark)
+    insert_now(connection, row)
+    created = EventDraft(f"Created fine-tuning job: {spec.job_id}")
+    insert_now(connection, event_row(spec.tenant_id, spec.job_id, created, mark.arrived_at))
+    if mark.key is not None:
+        insert_now(connection, mark.row(mark.key, spec.job_id))
+    return _Made(row, spec)
+
+
+def _row(request: JobRequest, spec: JobSpec, mark: Mark) -> JobRow:
+    """The job as it enters the state machine; every later state is written by `transition`."""
+    validation, now = spec.data.validation, mark.arrived_at
+    return fresh(
+        JobRow,
+        id=spec.job_id,
+        tenant_id=spec.tenant_id,
+        base_id=spec.base.id,
+        quantization=spec.quantization,
+        compute_dtype=spec.compute_dtype,
+        spec=spec.model_dump(mode="json"),
+        method={"type": "supervised", "supervised": {"hyperparameters": hyperparameters_of(spec).model_dump()}},
+        suffix=request.suffix,
+        seed=spec.seed,
+        priority=request.x_orchard.priority,
+        max_user_retries=request.x_orchard.max_user_retries,
+        labels=request.metadata or None,
+        training_file_id=spec.data.training.file_id,
+        validation_file_id=None if validation is None else validation.file_id,
+        memory_bytes=seat_bytes(spec),
+        pass_positions=pass_positions(spec),
+        post_sha256=mark.post_sha256,
+        post_retries=mark.retries,
+        state=JobState.VALIDATING,
+        desired=Desired.RUN,
+        state_since=now,
+        state_deadline=now + timedelta(seconds=DEADLINE_S[JobState.VALIDATING]),
+        total_steps=spec.training.total_steps(spec.data.training.rows),
+        created_at=now,
+    )

@@ -1,0 +1,141 @@
+"""Validating: a submitted job's files are checked against each other, then it joins the queue."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+from pydantic import ValidationError
+from sqlalchemy import select
+
+from orchestrator.db.database import Database
+from orchestrator.db.job_tables import JobRow
+from orchestrator.db.states import Desired, JobState
+from orchestrator.errors import ServiceError, StorageMissing
+from orchestrator.lifecycle.events import EventDraft
+from orchestrator.lifecycle.retry_policy import UNREADABLE_SPEC, Verdict, failed
+from orchestrator.lifecycle.transition import JobRef, transition
+from orchestrator.steps.step import Counts
+from orchestrator.storage.objects import read_lines
+from workers.contract.errors import ErrorCode
+from workers.contract.spec import DatasetRef, JobSpec
+
+log = structlog.get_logger()
+
+SHOWN_LINES = 20  # of an overlap, in the message
+ROUNDS: Final = 10
+"""Of turns in one pass. A pass that ends lets the loop hear that it is to stop."""
+PATIENCE: Final = timedelta(seconds=600)
+"""With files that storage does not give, counted from when they were first asked for in vain."""
+_WAITING: Final = (
+    JobRow.finished_at.is_(None),
+    JobRow.state == JobState.VALIDATING,
+    JobRow.desired != Desired.CANCEL,
+)
+
+
+@dataclass(frozen=True)
+class Validate:
+    """VALIDATING -> QUEUED or FAILED. Tenants take turns, so that nobody waits for more than one file of another."""
+
+    db: Database
+    _turns: dict[str, int] = field(default_factory=dict)
+    """Tenant -> `seq` of its job that was tried last."""
+    _unread_since: dict[str, datetime | None] = field(default_factory=dict)
+    """Job whose files could not be read -> when the pass after that began. None: it has not yet."""
+
+    def run_once(self, now: datetime) -> Counts:
+        """Check one job of each tenant, oldest first, then the next of each; none of them twice.
+
+        Storage that cannot be read now is asked again until `PATIENCE` is over.
+        """
+        counts = Counts()
+        for number in range(ROUNDS):
+            rows = self._next_of_each_tenant(from_the_start=number == 0)
+            if not rows:
+                break
+            for row in rows:
+                self._turns[row.tenant_id] = row.seq
+                counts[self._check(row, now)] += 1
+        return counts
+
+    def _next_of_each_tenant(self, *, from_the_start: bool) -> list[JobRow]:
+        """The job after the one that its tenant had tried last; the tenant's oldest, if there is none and it may be."""
+        chosen: dict[str, int] = {}
+        with self.db.read() as session:
+            waiting = select(JobRow.tenant_id, JobRow.seq).where(*_WAITING).order_by(JobRow.seq)
+            by_age = [(tenant_id, seq) for tenant_id, seq in session.execute(waiting)]
+            for tenant_id, seq in by_age:
+                if seq > self._turns.get(tenant_id, 0):
+                    chosen.setdefault(tenant_id, seq)
+            for tenant_id, seq in by_age if from_the_start else ():
+                chosen.setdefault(tenant_id, seq)
+            of_these = select(JobRow).where(JobRow.seq.in_(chosen.values())).order_by(JobRow.seq)
+            return list(session.scalars(of_these)) if chosen else []
+
+    def _check(self, row: JobRow, now: datetime) -> str:
+        verdict = self._verdict(row, now)
+        if verdict is None:
+            return "delayed"
+        self._unread_since.pop(row.id, None)
+        with self.db.write() as session:
+            job = transition(session, JobRef.of(row), verdict.to, verdict.event, now=now, **verdict.changes)
+        return "stale" if job is None else str(verdict.to)
+
+    def _verdict(self, row: JobRow, now: datetime) -> Verdict | None:
+        """None: nothing can be said now."""
+        try:
+            return check_files(JobSpec.model_validate(row.spec))
+        except ValidationError:
+            return failed(ErrorCode.INTERNAL, UNREADABLE_SPEC)
+        except ServiceError:
+            log.warning("files not read", job=row.id, exc_info=True)
+        if not self._is_out_of_patience(row.id, now):
+            return None
+        message = "The files could not be read from storage for a long time. Submit the job again later."
+        return failed(ErrorCode.STORAGE_UNAVAILABLE, message)
+
+    def _is_out_of_patience(self, job_id: str, now: datetime) -> bool:
+        """Told that the files could not be read in the pass of `now`.
+
+        That pass may have begun long before it came to this job, so the time runs from the next one that meets it.
+        """
+        if job_id not in self._unread_since:
+            self._unread_since[job_id] = None
+            return False
+        since = self._unread_since[job_id] or now
+        self._unread_since[job_id] = since
+        return now - since > PATIENCE
+
+
+def check_files(spec: JobSpec) -> Verdict:
+    """Read both files through: they must still be there and share no row. Raises: StorageDown."""
+    try:
+        shared = _shared_lines(spec.data.training, spec.data.validation)
+    except StorageMissing:
+        return failed(ErrorCode.STORAGE_UNAVAILABLE, "The files are not in storage any more. Upload them again.")
+    if shared:
+        shown = ", ".join(str(line) for line in shared[:SHOWN_LINES]) + (", …" if len(shared) > SHOWN_LINES else "")
+        return failed(
+            ErrorCode.INVALID_VALIDATION_FILE,
+            f"The job failed due to an invalid validation file. {len(shared)} row(s) also stand in the training file: "
+            f"lines {shown}. Remove them from one of the two, or the validation loss means nothing.",
+        )
+    return Verdict(JobState.QUEUED, EventDraft("Files validated, moving job to queued state"))
+
+
+def _shared_lines(training: DatasetRef, validation: DatasetRef | None) -> list[int]:
+    """Line numbers of the validation file whose row the training file has too."""
+    if validation is None:
+        next(_lines(training), None)
+        return []
+    seen = {hash(line) for _, line in _lines(validation)}
+    suspects = {line for _, line in _lines(training) if hash(line) in seen}
+    return [number for number, line in _lines(validation) if line in suspects]
+
+
+def _lines(dataset: DatasetRef) -> Iterator[tuple[int, bytes]]:
+    for number, line in enumerate(read_lines(dataset.uri), start=1):
+        if stripped := line.strip():
+            yield number, stripped

@@ -1,0 +1,49 @@
+"""Clearing away what uploads leave in storage, however they ended."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy import delete, select, update
+
+from orchestrator.db.database import Database
+from orchestrator.db.upload_tables import UploadPartRow, UploadRow
+from orchestrator.steps.gc import Clearing
+from orchestrator.steps.step import Counts
+from orchestrator.storage.objects import remove
+from orchestrator.uploads.queries import parts_uri
+
+GRACE: Final = timedelta(minutes=15)  # longer than a client waits for an answer: a completion may be reading the parts
+A_PASS: Final = 100
+
+
+@dataclass(frozen=True)
+class SweepUploads:
+    """Uploads that nobody completed end, and the parts of all leave storage."""
+
+    db: Database
+    storage_uri: str
+    _clearing: Clearing[UploadRow] = field(default_factory=lambda: Clearing(A_PASS))
+
+    def run_once(self, now: datetime) -> Counts:
+        """One upload after the other, until storage does not answer."""
+        return self._clearing.run(
+            lambda offset, limit: self._due(now, offset, limit), lambda row: self._sweep(row, now), lambda row: row.id
+        )
+
+    def _due(self, now: datetime, offset: int, limit: int) -> Sequence[UploadRow]:
+        over = (UploadRow.swept_at.is_(None), UploadRow.expires_at <= now - GRACE)
+        query = select(UploadRow).where(*over).order_by(UploadRow.expires_at, UploadRow.seq)
+        with self.db.read() as session:
+            return session.scalars(query.offset(offset).limit(limit)).all()
+
+    def _sweep(self, row: UploadRow, now: datetime) -> Counts:
+        mine = update(UploadRow).where(UploadRow.id == row.id).execution_options(synchronize_session=False)
+        with self.db.write() as session:  # from here on nobody completes it
+            session.execute(mine.where(UploadRow.status == "pending").values(status="expired"))
+        remove(parts_uri(self.storage_uri, row.tenant_id, row.id))
+        with self.db.write() as session:
+            session.execute(delete(UploadPartRow).where(UploadPartRow.upload_id == row.id))
+            session.execute(mine.values(swept_at=now))
+        return Counts(swept=1)

@@ -1,0 +1,76 @@
+"""Delivering webhooks: claim what is due, send it outside any transaction, settle it."""
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+import structlog
+
+from orchestrator.db.database import Database
+from orchestrator.steps.step import Counts
+from orchestrator.webhooks.claims import Claim, claim_due, settle
+from orchestrator.webhooks.delivery_policy import Failed, Verdict, after_try
+from orchestrator.webhooks.events import event_body
+from orchestrator.webhooks.secrets import SealedForAnother, Vault
+from orchestrator.webhooks.send import Answer, Sender
+from orchestrator.webhooks.signing import signed_headers
+from workers.contract.failpoints import failpoint
+
+log = structlog.get_logger()
+
+NOBODY_LISTENS: Final = Answer(None, "Not sent: the endpoint was deleted or disabled.")
+CANNOT_SIGN: Final = Answer(None, "Not sent: the service cannot sign at the moment.")
+
+
+@dataclass(frozen=True)
+class DeliverWebhooks:
+    """pending -> delivered or failed. Several may run at once: a claim is a compare-and-set, held for a lease.
+
+    Killed between sending and settling, a delivery is sent again when its lease is over, under the same `webhook-id`.
+    All that is claimed in a pass is sent at once, so a receiver that hangs holds up the others for one time-out.
+    """
+
+    db: Database
+    sender: Sender = field(default_factory=Sender)
+    vault: Vault = field(default_factory=Vault)
+    jitter: Callable[[], float] = random.random
+
+    def run_once(self, now: datetime) -> Counts:
+        """Try every delivery that is due, up to a batch."""
+        counts = Counts()
+        claims = claim_due(self.db, now)
+        if not claims:
+            return counts
+        failpoint("webhooks.claimed")
+        answers = asyncio.run(self._send_all(claims, now))
+        failpoint("webhooks.sent")
+        for claim, answer in zip(claims, answers, strict=True):
+            counts[self._settle(claim, answer, now)] += 1
+        return counts
+
+    async def _send_all(self, claims: list[Claim], now: datetime) -> list[Answer]:
+        return await asyncio.gather(*(self._send(claim, now) for claim in claims))
+
+    async def _send(self, claim: Claim, now: datetime) -> Answer:
+        if not claim.secrets:
+            return NOBODY_LISTENS
+        try:
+            keys = [self.vault.open(stored) for stored in claim.secrets]
+        except SealedForAnother as error:
+            log.error("webhook not signed", endpoint=claim.endpoint_id, error=str(error))
+            return CANNOT_SIGN
+        body = event_body(claim.event_id, claim.event_type, claim.job_id, claim.created_at)
+        return await self.sender.post(claim.url, body, signed_headers(claim.id, body, keys, now))
+
+    def _settle(self, claim: Claim, answer: Answer, now: datetime) -> str:
+        verdict: Verdict = Failed()
+        if answer is not NOBODY_LISTENS:
+            verdict = after_try(answer, claim.attempts, claim.created_at, now, self.jitter)
+        with self.db.write() as session:
+            mine = settle(session, claim, verdict, answer, now)
+        outcome = type(verdict).__name__.lower() if mine else "stale"
+        log.info("webhook tried", delivery=claim.id, status=answer.status, attempt=claim.attempts, outcome=outcome)
+        return outcome
