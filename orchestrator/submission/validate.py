@@ -12,7 +12,7 @@ from sqlalchemy import select
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import JobRow
 from orchestrator.db.states import Desired, JobState
-from orchestrator.errors import ServiceError, StorageMissing
+from orchestrator.errors import StorageMissing
 from orchestrator.lifecycle.events import EventDraft
 from orchestrator.lifecycle.retry_policy import UNREADABLE_SPEC, Verdict, failed
 from orchestrator.lifecycle.transition import JobRef, transition
@@ -89,7 +89,7 @@ class Validate:
             return check_files(JobSpec.model_validate(row.spec))
         except ValidationError:
             return failed(ErrorCode.INTERNAL, UNREADABLE_SPEC)
-        except ServiceError:
+        except Exception:  # an outage, or a bug over one job's files, which must not stop the others
             log.warning("files not read", job=row.id, exc_info=True)
         if not self._is_out_of_patience(row.id, now):
             return None

@@ -238,7 +238,7 @@ def test_a_publishing_job_cannot_be_paused(db: Database):
 def test_a_job_that_is_over_can_neither_be_paused_nor_resumed(db: Database, state: JobState, verb):
     job = make_job(db, state)
     with pytest.raises(InvalidRequest, match=f"already completed: {job.id} is {state}") as refused:
-        verb(db, job.tenant_id, job.id, job.created_at)
+        verb(db, job.tenant_id, job.id)
     assert refused.value.code == "job_already_finished"
 
 
@@ -246,4 +246,4 @@ def test_a_job_that_is_over_can_neither_be_paused_nor_resumed(db: Database, stat
 def test_another_tenants_job_is_not_there(db: Database, verb):
     job, stranger = make_job(db, JobState.RUNNING), make_tenant(db)
     with pytest.raises(NotFound):
-        verb(db, stranger.id, job.id, job.created_at)
+        verb(db, stranger.id, job.id)
