@@ -135,7 +135,7 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
 
 
 def _param(detail: Mapping[str, Any]) -> str | None:
-    """`("body", "x_orchard", "rank")` -> `x_orchard.rank`."""
+    """`("body", "x_orchard", "method", "rank")` -> `x_orchard.method.rank`."""
     if detail["type"] == "json_invalid":
         return None
     _, *path = detail["loc"]

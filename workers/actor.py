@@ -8,7 +8,7 @@ import os
 from typing import Any, Final
 
 from workers.contract.reports import ExitClass
-from workers.contract.spec import HostSpec, SeatOrder
+from workers.contract.spec import HostSpec, SeatAssignment
 
 SPIN_COUNT: Final = 20_000
 """Turns an OpenMP thread waits awake for the next piece of work, about 0.1 ms. Without any, waking costs more than the
@@ -39,8 +39,8 @@ class HostActor:
         return os.getpid()
 
     def attach(self, order_json: str) -> None:
-        """`Host.attach` with a `SeatOrder` as JSON. Raises: HostFull, pydantic.ValidationError."""
-        self._host.attach(SeatOrder.model_validate_json(order_json))
+        """`Host.attach` with a `SeatAssignment` as JSON. Raises: HostFull, pydantic.ValidationError."""
+        self._host.attach(SeatAssignment.model_validate_json(order_json))
 
     def detach(self, job_id: str, attempt: int, reason: str) -> None:
         """`Host.detach`; `reason` is the value of an `ExitClass`."""

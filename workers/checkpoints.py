@@ -23,7 +23,7 @@ from torch import Tensor
 from workers.contract.errors import StorageMissing
 from workers.contract.failpoints import failpoint
 from workers.contract.reports import CheckpointManifest, CheckpointRejected, FileDigest, SamplerPosition
-from workers.contract.spec import CheckpointRef, JobSpec, SeatOrder
+from workers.contract.spec import CheckpointRef, JobSpec, SeatAssignment
 from workers.storage import (
     UnsafePath,
     child,
@@ -71,7 +71,7 @@ class Snapshot:
     best_weights: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
 
 
-def save_checkpoint(order: SeatOrder, snapshot: Snapshot, base_digest: str) -> CheckpointManifest:
+def save_checkpoint(order: SeatAssignment, snapshot: Snapshot, base_digest: str) -> CheckpointManifest:
     """Write `snapshot` and return its manifest. Raises StorageUnavailable; a half-written folder is never visible."""
     uri = child(order.spec.output_uri, f"a{order.attempt}", f"step-{snapshot.step}")
     with scratch("checkpoint") as folder:
@@ -95,7 +95,7 @@ def adapter_config_sha256(spec: JobSpec) -> str:
 
 
 def _describe(
-    order: SeatOrder, snapshot: Snapshot, base_digest: str, uri: str, files: tuple[FileDigest, ...]
+    order: SeatAssignment, snapshot: Snapshot, base_digest: str, uri: str, files: tuple[FileDigest, ...]
 ) -> CheckpointManifest:
     spec, evaluated = order.spec, snapshot.eval_step == snapshot.step
     return CheckpointManifest(
@@ -123,7 +123,7 @@ def _versions() -> dict[str, str]:
 
 
 def newest_verified(
-    order: SeatOrder,
+    order: SeatAssignment,
     base_digest: str,
     shapes: Mapping[str, tuple[int, ...]],
     report: Callable[[CheckpointRejected], None],
@@ -150,7 +150,7 @@ def newest_verified(
 
 
 def load_checkpoint(
-    ref: CheckpointRef, order: SeatOrder, base_digest: str, shapes: Mapping[str, tuple[int, ...]]
+    ref: CheckpointRef, order: SeatAssignment, base_digest: str, shapes: Mapping[str, tuple[int, ...]]
 ) -> Snapshot:
     """Read and verify one checkpoint. Raises: CheckpointCorrupt, StorageUnavailable."""
     inside = ref.uri.startswith(order.spec.output_uri.rstrip("/") + "/")
@@ -182,7 +182,7 @@ def _fetch_verified(uri: str, file: FileDigest, folder: Path) -> None:
         raise CheckpointCorrupt(f"{file.path} does not have the digest its manifest gives")
 
 
-def _read_manifest(ref: CheckpointRef, order: SeatOrder, base_digest: str) -> CheckpointManifest:
+def _read_manifest(ref: CheckpointRef, order: SeatAssignment, base_digest: str) -> CheckpointManifest:
     raw = read_bytes(child(ref.uri, MANIFEST))
     if hashlib.sha256(raw).hexdigest() != ref.manifest_sha256:
         raise CheckpointCorrupt("manifest.json does not have the recorded digest")

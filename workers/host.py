@@ -13,21 +13,22 @@ import torch
 
 from workers.bases import LoadedBase, load_base
 from workers.contract.errors import BaseDigestMismatch, HostFull, WorkerError
+from workers.contract.lanes import Lane
 from workers.contract.reports import ExitClass, HostPhase, HostReport, Outcome, Report
-from workers.contract.spec import HostSpec, SeatOrder, StepperKind
+from workers.contract.spec import HostSpec, SeatAssignment
+from workers.dead_man_switch import Trust, leave_when_spent
 from workers.engine.attempt import Attempt, AttemptKey
 from workers.engine.background import Inline, one_thread
 from workers.engine.engine import Clock, Engine
-from workers.engine.fused import FusedStepper
 from workers.engine.stepper import Stepper
-from workers.engine.turns import TurnStepper
+from workers.lanes.fused import FusedStepper
+from workers.lanes.solo.stepper import SequentialStepper
 from workers.reports import ReportLog
-from workers.trust import Trust, leave_when_spent
 
 IDLE_WAIT_S: Final = 0.5
-STEPPERS: Final[dict[StepperKind, Callable[[LoadedBase], Stepper]]] = {
-    StepperKind.FUSED: FusedStepper,
-    StepperKind.TURNS: TurnStepper,
+LANES: Final[dict[Lane, Callable[[LoadedBase], Stepper]]] = {
+    Lane.FUSED: FusedStepper,
+    Lane.SOLO: SequentialStepper,
 }
 log = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ class TrainingHost:
         """
         self._spec = spec
         self._load = load
-        self._make_stepper = stepper or STEPPERS[spec.stepper]
+        self._make_stepper = stepper or LANES[spec.lane]
         self._clock = clock
         self._leave = leave
         self._executor = executor
@@ -76,7 +77,7 @@ class TrainingHost:
         self._engine: Engine | None = None
         self._base_loads = 0
 
-    def attach(self, order: SeatOrder) -> None:
+    def attach(self, order: SeatAssignment) -> None:
         """See `Host.attach`. An older attempt of the same job still seated here is released."""
         key = (order.spec.job_id, order.attempt)
         with self._lock:

@@ -3,15 +3,15 @@
 Whatever is left out the server decides; `orchard submit --dry-run` shows what it decided.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from workers.contract.base import Quantization
-from workers.contract.spec import MAX_LEARNING_RATE, MAX_RANK, MAX_SEQ_LEN, LrSchedule, Overlength
-
-Batch = Annotated[int, Field(ge=1, le=256)]
-Steps = Annotated[int, Field(ge=1, le=1_000_000)]
+from workers.contract.lanes import Lane
+from workers.contract.methods import Lora, Method
+from workers.contract.spec import BatchSize, DataOptions, TrainingOptions
+from workers.contract.tasks import CausalLm, Task
 
 
 class Section(BaseModel):
@@ -20,46 +20,11 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class MethodSection(Section):
-    """How the base is adapted."""
-
-    type: Literal["lora"] = "lora"
-    rank: int | None = Field(None, ge=1, le=MAX_RANK, description="of the adapter's matrices")
-    alpha: float | None = Field(None, gt=0, le=4096, description="scale = alpha / rank")
-    dropout: float | None = Field(None, ge=0, lt=1, description="of the adapter's inputs while training")
-    target_modules: list[str] | None = Field(
-        None, min_length=1, max_length=64, description="last name parts of the linears to adapt"
-    )
-    rslora: bool | None = Field(None, description="scale = alpha / sqrt(rank)")
-
-
-class DataSection(Section):
-    """How rows become tokens."""
-
-    max_seq_len: int | None = Field(None, ge=8, le=MAX_SEQ_LEN, description="tokens")
-    overlength: Overlength | None = Field(None, description="what to do with a longer row")
-
-
-class TrainingSection(Section):
+class TrainingSection(TrainingOptions):
     """Epochs, batches and the optimizer."""
 
     n_epochs: int | None = Field(None, ge=1, le=50, description="passes over the training file")
-    batch_size: Batch | None = Field(None, description="rows per optimizer step")
-    micro_batch_size: Batch | None = Field(None, description="rows per forward pass; divides batch_size")
-    learning_rate: float | None = Field(None, gt=0, le=MAX_LEARNING_RATE, description="after warm-up")
-    lr_schedule: LrSchedule | None = Field(None, description="the learning rate after warm-up")
-    warmup_ratio: float | None = Field(None, ge=0, lt=1, description="share of all steps")
-    weight_decay: float | None = Field(None, ge=0, le=1)
-    max_grad_norm: float | None = Field(None, ge=0, le=1e6, description="0: no clipping")
-    checkpoint_interval_steps: Steps | None = Field(None, description="steps from checkpoint to checkpoint")
-    eval_interval_steps: Steps | None = Field(None, description="steps between looks at the validation file")
-    early_stopping_patience: int | None = Field(
-        None, ge=1, le=1000, description="evaluations without improvement; needs a validation file"
-    )
-    early_stopping_threshold: float | None = Field(
-        None, ge=0, le=1000, description="what counts as improvement, in nats per supervised token"
-    )
-    deterministic: bool | None = Field(None, description="never share a pass with other jobs")
+    batch_size: BatchSize | None = Field(None, description="rows per optimizer step")
 
 
 class LimitsSection(Section):
@@ -89,8 +54,10 @@ class JobFile(Section):
     seed: int | None = Field(None, ge=0, le=2**31 - 1, description="of order, first weights and dropout")
     metadata: dict[str, str] | None = Field(None, max_length=16, description="your own keys; kept with the job")
     quantization: Quantization | None = Field(None, description="how the base is stored while training")
-    method: MethodSection = MethodSection()
-    data: DataSection = DataSection()
+    task: Task = CausalLm()
+    method: Method = Lora()
+    lane: Lane | None = Field(None, description="how the job trains; left out: fused where the method can, else solo")
+    data: DataOptions = DataOptions()
     training: TrainingSection = TrainingSection()
     limits: LimitsSection = LimitsSection()
     priority: int | None = Field(None, ge=-100, le=100, description="higher goes first")
@@ -100,9 +67,9 @@ def request_body(job: JobFile, training_file: str, validation_file: str | None) 
     """The create request for `job`, whose files have been uploaded under these ids."""
     training = _given(job.training)
     hyperparameters = {name: training.pop(name) for name in ("n_epochs", "batch_size") if name in training}
-    ours = _given(job.method) | _given(job.data) | training | _given(job.limits)
-    ours["method"] = ours.pop("type")
-    for name in ("quantization", "priority"):
+    parts = {"task": _given(job.task), "method": _given(job.method), "data": _given(job.data), "training": training}
+    ours = {name: part for name, part in parts.items() if part} | _given(job.limits)
+    for name in ("lane", "quantization", "priority"):
         if (value := getattr(job, name)) is not None:
             ours[name] = value
     body: dict[str, Any] = {
@@ -120,5 +87,5 @@ def json_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | JobFile.model_json_schema()
 
 
-def _given(section: Section) -> dict[str, Any]:
-    return section.model_dump(mode="json", exclude_none=True)
+def _given(section: BaseModel) -> dict[str, Any]:
+    return section.model_dump(mode="json", exclude_none=True, exclude_unset=True)

@@ -15,10 +15,12 @@ N_EPOCHS = 2
 BATCH_SIZE = 4
 OPTIONS: dict[str, Any] = {
     "quantization": "nf4",
-    "learning_rate": 5e-4,
-    "max_seq_len": 64,
-    "eval_interval_steps": 1_000,  # before and after are enough here
-    "checkpoint_interval_steps": 16,
+    "data": {"max_seq_len": 64},
+    "training": {
+        "learning_rate": 5e-4,
+        "eval_interval_steps": 1_000,  # before and after are enough here
+        "checkpoint_interval_steps": 16,
+    },
 }
 TERMINAL = ("succeeded", "failed", "cancelled")
 
@@ -107,5 +109,5 @@ def _create(client: openai.OpenAI, task: Task, rank: int, training: str, validat
             "type": "supervised",
             "supervised": {"hyperparameters": {"n_epochs": N_EPOCHS, "batch_size": BATCH_SIZE}},
         },
-        extra_body={"x_orchard": OPTIONS | {"rank": rank, "alpha": 2 * rank}},
+        extra_body={"x_orchard": OPTIONS | {"method": {"rank": rank, "alpha": 2 * rank}}},
     )

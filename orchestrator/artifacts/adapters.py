@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from typing import Any, Final
+from typing import Final
 
 from pydantic import ValidationError
 
@@ -56,27 +56,10 @@ def open_checkpoint_adapter(checkpoint: CheckpointModel) -> AdapterArchive:
         weights = next(file for file in manifest.files if file.path == _WEIGHTS)
     except (ValidationError, StopIteration):
         raise StorageDown(f"The checkpoint {checkpoint.name} cannot be read.", code="checkpoint_damaged") from None
-    config = json.dumps(peft_config(JobSpec.model_validate(checkpoint.job.spec)), indent=2).encode()
+    spec = JobSpec.model_validate(checkpoint.job.spec)
+    config = json.dumps(spec.method.stock_config(spec.base), indent=2).encode()
     entries = (
         StoredEntry("peft/adapter_model.safetensors", f"{root}/{_WEIGHTS}", weights.bytes),
         MadeEntry("peft/adapter_config.json", config),
     )
     return archive(checkpoint.row.id, entries, checkpoint.row.created_at)
-
-
-def peft_config(spec: JobSpec) -> dict[str, Any]:
-    """What PEFT's `adapter_config.json` says of a LoRA adapter; fields left out have PEFT's defaults."""
-    method = spec.method
-    return {
-        "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": spec.base.location,
-        "revision": spec.base.revision,
-        "inference_mode": True,
-        "r": method.rank,
-        "lora_alpha": method.alpha,
-        "lora_dropout": method.dropout,
-        "target_modules": list(method.target_modules),
-        "use_rslora": method.rslora,
-        "bias": "none",
-    }

@@ -6,9 +6,8 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from workers.contract.base import BaseSpec, ComputeDtype, Quantization
+from workers.contract.base import DECODER_LINEARS, BaseSpec, ComputeDtype, Quantization
 from workers.contract.model import Frozen
-from workers.contract.spec import LoraMethod, StepperKind
 
 
 class CatalogueError(Exception):
@@ -24,7 +23,7 @@ class CatalogueBase(Frozen):
     compute_dtype: ComputeDtype = ComputeDtype.BF16
     max_seq_len: int = Field(2048, ge=8, description="longest row a job may ask for, in tokens")
     target_modules: tuple[str, ...] = Field(
-        LoraMethod().target_modules, min_length=1, description="linears that may be adapted; all are by default"
+        DECODER_LINEARS, min_length=1, description="linears that may be adapted; all are by default"
     )
 
     @model_validator(mode="after")
@@ -52,12 +51,6 @@ class Flavor(Frozen):
         description="Ray resources of one host; Ray gives them to the next one when the process of the last has ended",
     )
     threads: int | None = Field(None, ge=1, description="CPU threads of one host; null: torch decides")
-    stepper: StepperKind = Field(StepperKind.FUSED, description="`turns` trains seat by seat, as a reference")
-
-    @property
-    def recomputes(self) -> bool:
-        """Whether its hosts recompute activations that memory has no room for."""
-        return self.stepper is StepperKind.FUSED
 
 
 class Catalogue(Frozen):

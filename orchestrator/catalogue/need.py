@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Self
 
 from orchestrator.catalogue.entries import Flavor
-from workers.contract.memory import Footprint, estimate, least_pass_bytes, pass_positions, seat_bytes
+from workers.contract.lanes import Lane
+from workers.contract.memory import Footprint, estimate, least_pass_bytes
 from workers.contract.spec import JobSpec
 
 
@@ -18,24 +19,27 @@ class HostNeed:
     seat_bytes: int
     pass_positions: int
     """Of the largest micro-batch that the job may bring."""
+    lane: Lane
 
     @classmethod
     def of(cls, spec: JobSpec) -> Self:
         """What the job of this spec needs."""
         footprint = estimate(spec.base.shape, spec.quantization, spec.compute_dtype)
-        return cls(footprint, seat_bytes(spec), pass_positions(spec))
+        return cls(footprint, spec.seat_bytes, spec.pass_positions, spec.lane)
 
-    def pass_bytes_on(self, flavor: Flavor) -> int:
-        """What must be free for passes on a host of the flavor."""
-        return least_pass_bytes(self.footprint.on(recomputes=flavor.recomputes), self.pass_positions)
+    @property
+    def pass_bytes(self) -> int:
+        """What must be free for passes. Only the fused lane recomputes activations that memory has no room for."""
+        return least_pass_bytes(self.footprint.on(recomputes=self.lane is Lane.FUSED), self.pass_positions)
 
-    def bytes_on(self, flavor: Flavor) -> int:
-        """What the host takes at least on a device of the flavor."""
-        return self.footprint.resident_bytes + self.seat_bytes + self.pass_bytes_on(flavor)
+    @property
+    def total_bytes(self) -> int:
+        """What the host takes at least."""
+        return self.footprint.resident_bytes + self.seat_bytes + self.pass_bytes
 
     def fits(self, flavor: Flavor) -> bool:
         """Whether it could be started on a device of the flavor."""
-        return self.bytes_on(flavor) <= flavor.memory_bytes
+        return self.total_bytes <= flavor.memory_bytes
 
     def flavor_of(self, flavors: Sequence[Flavor]) -> Flavor:
         """The one to name: the first that it fits, as the planner takes them, else the largest."""

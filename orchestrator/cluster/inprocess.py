@@ -8,7 +8,7 @@ from typing_extensions import override
 from orchestrator.cluster.port import Cluster, HostGone, HostUnreachable
 from workers.contract.host import Host
 from workers.contract.reports import ExitClass, HostReport
-from workers.contract.spec import HostSpec, SeatOrder
+from workers.contract.spec import HostSpec, SeatAssignment
 
 HostT = TypeVar("HostT", bound=Host)
 
@@ -43,7 +43,7 @@ class InProcessCluster(Cluster, Generic[HostT]):
         return frozenset(self._hosts)
 
     @override
-    def attach(self, host_id: str, order: SeatOrder) -> None:
+    def attach(self, host_id: str, order: SeatAssignment) -> None:
         self._reach(host_id).attach(order)
 
     @override

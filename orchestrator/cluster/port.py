@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from workers.contract.reports import ExitClass, HostReport
-from workers.contract.spec import HostSpec, SeatOrder
+from workers.contract.spec import HostSpec, SeatAssignment
 
 
 class HostGone(Exception):
@@ -30,7 +30,7 @@ class Cluster(Protocol):
     def host_ids(self) -> frozenset[str]:
         """Ids of the hosts that live now, found by name. Raises: HostUnreachable."""
 
-    def attach(self, host_id: str, order: SeatOrder) -> None:
+    def attach(self, host_id: str, order: SeatAssignment) -> None:
         """See `workers.contract.host.Host.attach`. Raises also: HostFull."""
 
     def detach(self, host_id: str, job_id: str, attempt: int, reason: ExitClass) -> None:

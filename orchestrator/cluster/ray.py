@@ -14,7 +14,7 @@ from orchestrator.cluster.port import Cluster, HostGone, HostUnreachable
 from orchestrator.cluster.ray_connection import RayConnection
 from workers.contract.errors import InfraError, WorkerError
 from workers.contract.reports import ExitClass, HostReport
-from workers.contract.spec import HostSpec, SeatOrder
+from workers.contract.spec import HostSpec, SeatAssignment
 
 PREFIX: Final = "host-"
 CONCURRENT_CALLS: Final = 8
@@ -73,7 +73,7 @@ class RayCluster(Cluster):
         return frozenset(name.removeprefix(PREFIX) for name in self._connection.names() if name.startswith(PREFIX))
 
     @override
-    def attach(self, host_id: str, order: SeatOrder) -> None:
+    def attach(self, host_id: str, order: SeatAssignment) -> None:
         self._call(host_id, "attach", order.model_dump_json())
 
     @override

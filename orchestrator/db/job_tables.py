@@ -15,7 +15,7 @@ def _one_of(states: frozenset[JobState], column: str = "state") -> str:
 
 
 _LIVE_INDEXES: Final = (
-    ("ix_job_live", "state", "base_id", "quantization", "compute_dtype", "priority", "seq"),  # lines of the queue
+    ("ix_job_line", "state", "base_id", "quantization", "compute_dtype", "task", "lane", "priority", "seq"),
     ("ix_job_live_deadline", "state_deadline"),
     ("ix_job_live_desired", "desired", "state"),
     ("ix_job_live_tenant", "tenant_id", "finished_at"),  # NULL in all: or SQLite prefers the tenant's whole history
@@ -60,6 +60,8 @@ class JobRow(Base):
     base_id: Mapped[str] = mapped_column(String(128))
     quantization: Mapped[str] = mapped_column(String(8))
     compute_dtype: Mapped[str] = mapped_column(String(8))
+    task: Mapped[str] = mapped_column(String(32))
+    lane: Mapped[str] = mapped_column(String(16))
     spec: Mapped[dict[str, Any]] = mapped_column(doc="JobSpec")
     method: Mapped[dict[str, Any]] = mapped_column(doc="OpenAI's `method` with resolved hyperparameters")
     suffix: Mapped[str | None] = mapped_column(String(64))

@@ -23,7 +23,7 @@ from orchestrator.steps.step import Counts
 from workers.contract.errors import HostFull, MaxRuntimeExceeded, WorkerError
 from workers.contract.failpoints import failpoint
 from workers.contract.reports import ExitClass
-from workers.contract.spec import CheckpointRef, JobSpec, SeatOrder
+from workers.contract.spec import CheckpointRef, JobSpec, SeatAssignment
 
 log = structlog.get_logger()
 
@@ -140,7 +140,7 @@ def _past(session: Session, job: JobRow, now: datetime) -> Past:
     return Past(tuple(refs), seated_s(session, job.id, now))
 
 
-def _order(job: JobRow, past: Past) -> SeatOrder:
+def _order(job: JobRow, past: Past) -> SeatAssignment:
     """What the host is asked to do. Raises: ValidationError when the job's spec cannot be read; MaxRuntimeExceeded."""
     if job.lease_token is None:
         raise RuntimeError(f"{job.id} is admitted without a lease; the schema forbids it")
@@ -148,7 +148,7 @@ def _order(job: JobRow, past: Past) -> SeatOrder:
     left_s = spec.limits.max_runtime_s - past.seated_s
     if left_s < MIN_RUNTIME_S:
         raise MaxRuntimeExceeded(RUNTIME_SPENT)
-    return SeatOrder(
+    return SeatAssignment(
         spec=spec,
         attempt=job.attempt,
         lease_token=job.lease_token,

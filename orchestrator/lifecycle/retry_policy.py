@@ -20,7 +20,7 @@ USER_RETRYABLE: Final = frozenset({ErrorCode.NON_FINITE_LOSS})
 PARAM_OF: Final = {
     ErrorCode.INVALID_TRAINING_FILE: "training_file",
     ErrorCode.INVALID_VALIDATION_FILE: "validation_file",
-    ErrorCode.INVALID_TARGET_MODULES: "x_orchard.target_modules",
+    ErrorCode.INVALID_TARGET_MODULES: "x_orchard.method.target_modules",
 }
 """The request field to blame for an error, for `job.error.param`."""
 

@@ -21,6 +21,9 @@ class HostView(BaseModel):
     base: str
     quantization: str
     compute_dtype: str
+    task: str
+    lane: str = Field(description="how it trains: fused for many jobs at once, solo for one")
+    devices: int
     flavor: str
     state: str
     memory_bytes: int = Field(description="process and base; an estimate until the host has measured itself")
@@ -57,6 +60,9 @@ def _view(row: HostRow, jobs: list[str]) -> HostView:
         base=row.base_id,
         quantization=row.quantization,
         compute_dtype=row.compute_dtype,
+        task=row.task,
+        lane=row.lane,
+        devices=row.devices,
         flavor=row.flavor,
         state=row.state,
         memory_bytes=row.memory_bytes,

@@ -9,7 +9,10 @@ from orchestrator.db.job_tables import CheckpointRow, EventRow, JobRow
 from orchestrator.db.states import TERMINAL, Desired, JobState, openai_status
 from orchestrator.lifecycle.model_names import fine_tuned_model_name
 from workers.contract.base import ComputeDtype, Quantization
-from workers.contract.spec import BASE_LEARNING_RATE, JobSpec, LrSchedule, Overlength
+from workers.contract.lanes import Lane
+from workers.contract.methods import Method
+from workers.contract.spec import BASE_LEARNING_RATE, DataOptions, JobSpec, TrainingSpec
+from workers.contract.tasks import Task
 
 
 class ResolvedHyperparameters(BaseModel):
@@ -58,27 +61,14 @@ class RegistryView(BaseModel):
 class ResolvedOptions(BaseModel):
     """Orchard's part of a submission, every number resolved."""
 
-    method: Literal["lora"]
-    rank: int
-    alpha: float
-    dropout: float
-    target_modules: tuple[str, ...]
-    rslora: bool
+    task: Task
+    method: Method
+    lane: Lane = Field(description="how the job trains")
+    lane_reason: str = Field(description="why in this lane")
     quantization: Quantization
     compute_dtype: ComputeDtype
-    max_seq_len: int = Field(description="tokens")
-    overlength: Overlength
-    learning_rate: float
-    lr_schedule: LrSchedule
-    warmup_ratio: float
-    weight_decay: float
-    max_grad_norm: float
-    micro_batch_size: int
-    checkpoint_interval_steps: int
-    eval_interval_steps: int
-    early_stopping_patience: int | None
-    early_stopping_threshold: float
-    deterministic: bool
+    data: DataOptions
+    training: TrainingSpec
     priority: int
     max_runtime_s: int
     max_user_retries: int
@@ -86,17 +76,15 @@ class ResolvedOptions(BaseModel):
     @classmethod
     def numbers(cls, spec: JobSpec, priority: int, max_user_retries: int) -> dict[str, Any]:
         """The fields of this view, from the spec of a job."""
-        training = spec.training.model_dump(
-            exclude={"n_epochs", "batch_size", "beta1", "beta2", "epsilon"},
-        )
         return {
-            **spec.method.model_dump(exclude={"type"}),
-            **training,
-            "method": spec.method.type,
+            "task": spec.task,
+            "method": spec.method,
+            "lane": spec.lane,
+            "lane_reason": spec.lane_reason,
             "quantization": spec.quantization,
             "compute_dtype": spec.compute_dtype,
-            "max_seq_len": spec.data.max_seq_len,
-            "overlength": spec.data.overlength,
+            "data": DataOptions(max_seq_len=spec.data.max_seq_len, overlength=spec.data.overlength),
+            "training": spec.training,
             "priority": priority,
             "max_runtime_s": spec.limits.max_runtime_s,
             "max_user_retries": max_user_retries,

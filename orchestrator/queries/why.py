@@ -17,6 +17,7 @@ from orchestrator.db.tables import HostRow
 from orchestrator.lifecycle.ownership import own_job
 from orchestrator.queries.blockers import Constraint, Facts, because
 from workers.contract.base import ComputeDtype, Quantization
+from workers.contract.lanes import Lane
 from workers.contract.memory import estimate
 
 
@@ -93,6 +94,8 @@ def _same(table: type[JobRow | HostRow], job: JobRow) -> tuple[ColumnElement[boo
         table.base_id == job.base_id,
         table.quantization == job.quantization,
         table.compute_dtype == job.compute_dtype,
+        table.task == job.task,
+        table.lane == job.lane,
     )
 
 
@@ -111,4 +114,4 @@ def _placeable(catalogue: Catalogue, job: JobRow) -> bool:
     if base is None:
         return False
     footprint = estimate(base.spec.shape, Quantization(job.quantization), ComputeDtype(job.compute_dtype))
-    return any(map(HostNeed(footprint, job.memory_bytes, job.pass_positions).fits, catalogue.flavors))
+    return any(map(HostNeed(footprint, job.memory_bytes, job.pass_positions, Lane(job.lane)).fits, catalogue.flavors))

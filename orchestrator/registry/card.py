@@ -52,11 +52,12 @@ def _base_folder(base: BaseSpec, base_path: str | None) -> str:
 def model_card(publication: Publication) -> str:
     """The description of a version."""
     spec = publication.spec
+    facts = ", ".join(f"{name} {value}" for name, value in spec.method.facts().items())
     lines = [
         f"# {publication.fine_tuned_model}",
         "",
-        f"{spec.method.type.upper()} adapter (rank {spec.method.rank}, alpha {spec.method.alpha:g}) for "
-        f"`{spec.base.id}` held in `{spec.quantization}`, trained by job `{publication.job_id}`.",
+        f"{spec.method.title} adapter{f' ({facts})' if facts else ''} for `{spec.base.id}` "
+        f"held in `{spec.quantization}`, trained by job `{publication.job_id}`.",
         "",
         "| | |",
         "|---|---|",

@@ -26,7 +26,9 @@ def serialise(session: Session) -> None:
 
 def device_is_free(session: Session, flavor: Flavor) -> bool:
     """Whether one more host may be started on the flavor."""
-    held = select(func.count()).where(HostRow.flavor == flavor.name, HostRow.state.in_(HOLDS_DEVICE))
+    held = select(func.coalesce(func.sum(HostRow.devices), 0)).where(
+        HostRow.flavor == flavor.name, HostRow.state.in_(HOLDS_DEVICE)
+    )
     return session.scalars(held).one() < flavor.count
 
 

@@ -19,9 +19,11 @@ from orchestrator.ids import new_lease_token
 from orchestrator.lifecycle.events import EventDraft
 from orchestrator.lifecycle.transition import amend, transition
 from orchestrator.scheduling.admission import device_is_free, host_with_room, serialise
-from orchestrator.scheduling.plan import Admit, RetireHost, StartHost, Wait
+from orchestrator.scheduling.plan import Admit, RetireHost, StartHost, Wait, seats_of
+from workers.contract.lanes import Lane
 from workers.contract.memory import estimate
 from workers.contract.spec import HostSpec
+from workers.contract.tasks import TASKS
 
 RETIRE_DEADLINE_S: Final = 300
 """For an idle host to verify its base and end: reading 70 billion weights at 4 bits takes a minute or two."""
@@ -64,21 +66,25 @@ class Applier:
             quantization=action.key.quantization,
             compute_dtype=action.key.compute_dtype,
             device=flavor.device,
-            max_seats=flavor.max_seats,
+            max_seats=seats_of(action.key.lane, flavor),
             cache_dir=str(self.cache_dir),
             threads=flavor.threads,
-            stepper=flavor.stepper,
+            task=TASKS[action.key.task].model_validate({}),
+            lane=action.key.lane,
             trust_s=self.host_trust_s,
             memory_bytes=flavor.memory_bytes,
         )
         guess = estimate(base.spec.shape, spec.quantization, spec.compute_dtype)
-        footprint = guess.on(recomputes=flavor.recomputes)
+        footprint = guess.on(recomputes=action.key.lane is Lane.FUSED)
         session.add(
             HostRow(
                 id=spec.id,
                 base_id=action.key.base_id,
                 quantization=action.key.quantization,
                 compute_dtype=action.key.compute_dtype,
+                task=action.key.task,
+                lane=action.key.lane,
+                devices=spec.devices,
                 flavor=action.flavor,
                 spec=spec.model_dump(mode="json"),
                 memory_bytes=footprint.resident_bytes,

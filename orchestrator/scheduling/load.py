@@ -17,6 +17,7 @@ from orchestrator.lifecycle.transition import JobRef
 from orchestrator.scheduling.queue import Queued, heads
 from orchestrator.scheduling.snapshot import HostView, ResidentKey, Snapshot, WaitingJob
 from workers.contract.base import ComputeDtype, Quantization
+from workers.contract.lanes import Lane
 from workers.contract.memory import Footprint, estimate
 
 
@@ -28,7 +29,7 @@ def load_snapshot(session: Session, catalogue: Catalogue, host_idle_s: int, now:
     retiring: dict[str, int] = {}
     for host in hosts:
         if host.state == HostState.STOPPING:
-            retiring[host.flavor] = retiring.get(host.flavor, 0) + 1
+            retiring[host.flavor] = retiring.get(host.flavor, 0) + host.devices
     spare = sum(flavor.count for flavor in catalogue.flavors)
     return Snapshot(
         waiting=waiting_jobs(heads(session, now), catalogue),
@@ -40,20 +41,23 @@ def load_snapshot(session: Session, catalogue: Catalogue, host_idle_s: int, now:
     )
 
 
-def resident_key(base_id: str, quantization: str, compute_dtype: str) -> ResidentKey:
-    """The key of columns as they stand in job and host rows."""
-    return ResidentKey(base_id, Quantization(quantization), ComputeDtype(compute_dtype))
+def resident_key(row: Queued | HostRow) -> ResidentKey:
+    """The key of the columns that a job and a host have in common."""
+    return ResidentKey(
+        row.base_id, Quantization(row.quantization), ComputeDtype(row.compute_dtype), row.task, Lane(row.lane)
+    )
 
 
 def waiting_jobs(rows: Sequence[Queued], catalogue: Catalogue) -> tuple[WaitingJob, ...]:
     """The rows as the planner wants them; the many that wait for one kind of base share what is estimated of it."""
 
     @cache
-    def of(base_id: str, quantization: str, compute_dtype: str) -> tuple[ResidentKey, Footprint | None]:
-        key, base = resident_key(base_id, quantization, compute_dtype), catalogue.base(base_id)
-        return key, None if base is None else estimate(base.spec.shape, key.quantization, key.compute_dtype)
+    def footprint(key: ResidentKey) -> Footprint | None:
+        base = catalogue.base(key.base_id)
+        return None if base is None else estimate(base.spec.shape, key.quantization, key.compute_dtype)
 
-    return tuple(_waiting_job(row, *of(row.base_id, row.quantization, row.compute_dtype)) for row in rows)
+    keyed = ((row, resident_key(row)) for row in rows)
+    return tuple(_waiting_job(row, key, footprint(key)) for row, key in keyed)
 
 
 def _waiting_job(row: Queued, key: ResidentKey, footprint: Footprint | None) -> WaitingJob:
@@ -85,7 +89,7 @@ def host_views(session: Session, hosts: list[HostRow], catalogue: Catalogue) -> 
         views.append(
             HostView(
                 id=host.id,
-                key=resident_key(host.base_id, host.quantization, host.compute_dtype),
+                key=resident_key(host),
                 flavor=host.flavor,
                 ready=host.state == HostState.READY,
                 seats_taken=seats,
@@ -98,6 +102,7 @@ def host_views(session: Session, hosts: list[HostRow], catalogue: Catalogue) -> 
                     recomputed_bytes=host.recomputed_bytes,
                     vocab_size=host.vocab_size,
                 ),
+                devices=host.devices,
                 pass_positions=largest,
             )
         )

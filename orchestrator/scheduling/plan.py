@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from orchestrator.catalogue.entries import Flavor
 from orchestrator.lifecycle.transition import JobRef
 from orchestrator.scheduling.snapshot import HostView, ResidentKey, Snapshot, WaitingJob
+from workers.contract.lanes import Lane
 
 
 @dataclass(frozen=True)
@@ -89,9 +90,9 @@ class _Draft:
         """A new host on the first flavor, in catalogue order, with a free device that is large enough."""
         for flavor in self._fitting(job):
             if job.footprint is not None and self._free_devices(flavor) > 0 and self._spare_ids:
-                footprint = job.footprint.on(recomputes=flavor.recomputes)
+                footprint = job.footprint.on(recomputes=job.key.lane is Lane.FUSED)
                 free = flavor.memory_bytes - footprint.resident_bytes
-                name, seats = self._spare_ids.pop(0), flavor.max_seats
+                name, seats = self._spare_ids.pop(0), seats_of(job.key.lane, flavor)
                 host = HostView(name, job.key, flavor.name, False, 0, free, None, seats, footprint)
                 self._hosts[host.id] = host
                 self.actions.append(StartHost(host.id, job.key, flavor.name, job.ref.id))
@@ -103,7 +104,7 @@ class _Draft:
         return [flavor for flavor in self._flavors.values() if job.fits(flavor)]
 
     def _free_devices(self, flavor: Flavor) -> int:
-        held = sum(host.flavor == flavor.name for host in self._hosts.values())
+        held = sum(host.devices for host in self._hosts.values() if host.flavor == flavor.name)
         return flavor.count - held - self._retiring.get(flavor.name, 0)
 
     def _make_room(self, job: WaitingJob) -> str | None:
@@ -122,7 +123,7 @@ class _Draft:
 
     def _retire(self, host: HostView, why: str) -> None:
         del self._hosts[host.id]
-        self._retiring[host.flavor] = self._retiring.get(host.flavor, 0) + 1
+        self._retiring[host.flavor] = self._retiring.get(host.flavor, 0) + host.devices
         self.actions.append(RetireHost(host.id, why))
 
     def _why_waiting(self, job: WaitingJob) -> str:
@@ -138,7 +139,7 @@ class _Draft:
                 f"Cannot be placed: {job.key.base_id} is not in the catalogue any more. Ask for it, or cancel the job."
             )
         flavor = job.need.flavor_of(list(self._flavors.values()))
-        needed, fitting = job.need.bytes_on(flavor), self._fitting(job)
+        needed, fitting = job.need.total_bytes, self._fitting(job)
         if not fitting:
             return (
                 f"Cannot be placed: it needs {_gb(needed)} on one device, and the largest configured device "
@@ -146,6 +147,11 @@ class _Draft:
             )
         names = ", ".join(f"{flavor.name} ({flavor.count})" for flavor in fitting)
         return f"Waiting for a device: {job.key} needs {_gb(needed)}, and every device of {names} is busy."
+
+
+def seats_of(lane: Lane, flavor: Flavor) -> int:
+    """How many seats a host of the lane has on the flavor: in the solo lane one job owns the host."""
+    return 1 if lane is Lane.SOLO else flavor.max_seats
 
 
 def _gb(size: int) -> str:

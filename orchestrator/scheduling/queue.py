@@ -16,7 +16,7 @@ from orchestrator.db.states import Desired, JobState
 
 HEADS: Final = 64
 
-_KEY: Final = (JobRow.base_id, JobRow.quantization, JobRow.compute_dtype)
+_KEY: Final = (JobRow.base_id, JobRow.quantization, JobRow.compute_dtype, JobRow.task, JobRow.lane)
 _NAMES: Final = tuple(column.key for column in _KEY)
 _WAITING: Final = (JobRow.finished_at.is_(None), JobRow.state == JobState.QUEUED)
 _IN_LINE: Final = (*_WAITING, *(column == bindparam(column.key) for column in _KEY))
@@ -72,7 +72,7 @@ def queued(session: Session, job_id: str) -> Queued:
     return session.execute(_ONE, {"job_id": job_id}).one()
 
 
-def _lines(session: Session) -> Iterator[Row[str, str, str]]:
+def _lines(session: Session) -> Iterator[Row[str, str, str, str, str]]:
     """Every kind of resident base that somebody waits for: one look at the index each, not one for each job."""
     line = session.execute(_NEXT_LINE, dict.fromkeys(_NAMES, "")).first()
     while line is not None:

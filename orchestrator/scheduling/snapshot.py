@@ -7,6 +7,7 @@ from orchestrator.catalogue.entries import Flavor
 from orchestrator.catalogue.need import HostNeed
 from orchestrator.lifecycle.transition import JobRef
 from workers.contract.base import ComputeDtype, Quantization
+from workers.contract.lanes import Lane
 from workers.contract.memory import Footprint, least_pass_bytes
 
 
@@ -17,9 +18,11 @@ class ResidentKey:
     base_id: str
     quantization: Quantization
     compute_dtype: ComputeDtype
+    task: str
+    lane: Lane
 
     def __str__(self) -> str:
-        return f"{self.base_id} ({self.quantization})"
+        return f"{self.base_id} ({self.quantization}, {self.lane})"
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,11 @@ class WaitingJob:
     @property
     def need(self) -> HostNeed | None:
         """A fresh host with this job alone on it; None where none may be started for it."""
-        return None if self.footprint is None else HostNeed(self.footprint, self.seat_bytes, self.pass_positions)
+        return (
+            None
+            if self.footprint is None
+            else HostNeed(self.footprint, self.seat_bytes, self.pass_positions, self.key.lane)
+        )
 
     def fits(self, flavor: Flavor) -> bool:
         """Whether a host could be started for this job on a device of the flavor."""
@@ -58,6 +65,7 @@ class HostView:
     idle_since: datetime | None
     max_seats: int
     footprint: Footprint
+    devices: int = 1
     pass_positions: int = 0  # of the largest micro-batch that its seats may bring
 
     def has_room(self, job: WaitingJob) -> bool:

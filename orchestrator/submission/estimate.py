@@ -12,7 +12,7 @@ from orchestrator.submission.request import JobRequest
 from orchestrator.submission.resolve import offered_base
 from orchestrator.submission.submit import Desk, draft_spec
 from orchestrator.tenancy.views import Tenant
-from workers.contract.memory import PROCESS_BYTES, lora_parameters
+from workers.contract.memory import PROCESS_BYTES
 
 
 class FlavorFit(BaseModel):
@@ -63,14 +63,14 @@ def estimate(desk: Desk, tenant: Tenant, request: JobRequest, now: datetime) -> 
         training_rows=spec.data.training.rows,
         validation_rows=0 if validation is None else validation.rows,
         total_steps=spec.training.total_steps(spec.data.training.rows),
-        trainable_parameters=lora_parameters(spec.base.shape, spec.method),
+        trainable_parameters=spec.method.trained(spec.base.shape),
         hyperparameters=hyperparameters_of(spec),
         memory=MemoryEstimate(
             base_bytes=need.footprint.resident_bytes - PROCESS_BYTES,
             seat_bytes=need.seat_bytes,
-            pass_bytes=need.pass_bytes_on(flavor),
+            pass_bytes=need.pass_bytes,
             process_bytes=PROCESS_BYTES,
-            total_bytes=need.bytes_on(flavor),
+            total_bytes=need.total_bytes,
         ),
         flavors=[
             FlavorFit(flavor=each.name, memory_bytes=each.memory_bytes, fits=need.fits(each))

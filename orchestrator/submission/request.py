@@ -5,7 +5,7 @@ hyperparameters. Unknown fields are refused: a typo is an error and not a silent
 that Python would make do with: `"8"` is no number, and `true` is not 1.
 """
 
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -13,16 +13,19 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    StrictBool,
     StrictFloat,
     StrictInt,
     WithJsonSchema,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from orchestrator.text import Line, Text, spelled
 from workers.contract.base import Quantization
-from workers.contract.spec import MAX_LEARNING_RATE, MAX_RANK, MAX_SEQ_LEN, LrSchedule, Overlength
+from workers.contract.lanes import Lane
+from workers.contract.methods import Lora, Method
+from workers.contract.spec import DataOptions, TrainingOptions
+from workers.contract.tasks import CausalLm, Task
 
 T = TypeVar("T")
 MAX_METADATA_PAIRS = 16
@@ -70,41 +73,23 @@ class TrainingMethod(Request):
     supervised: Supervised = Supervised()
 
 
-class Options(Request):
-    """Orchard's own part of a submission."""
+_MOVED: Final = {
+    **dict.fromkeys(Lora.model_fields, "method"),
+    **dict.fromkeys(DataOptions.model_fields, "data"),
+    **dict.fromkeys(TrainingOptions.model_fields, "training"),
+}
+"""Where each option of the flat spelling, which earlier versions took, has its place now."""
 
-    method: Literal["lora"] = "lora"
-    rank: StrictInt = Field(8, ge=1, le=MAX_RANK, description="of the low-rank update")
-    alpha: StrictFloat | None = Field(None, gt=0, le=4096, description="null: twice the rank")
-    dropout: StrictFloat = Field(0.0, ge=0, lt=1)
-    target_modules: tuple[Line, ...] | None = Field(
-        None, min_length=1, max_length=64, description="linears to adapt; null: all that the base offers"
-    )
-    rslora: StrictBool = Field(False, description="scale by alpha / sqrt(rank)")
+
+class Options(Request):
+    """Orchard's own part of a submission. What is a number of the job is defined in `workers.contract`."""
+
+    task: Task = CausalLm()
+    method: Method = Lora()
+    lane: Lane | None = Field(None, description="how the job trains; null: fused where the method can, else solo")
     quantization: Quantization | None = Field(None, description="of the frozen base; null: the base's default")
-    max_seq_len: StrictInt | None = Field(None, ge=8, le=MAX_SEQ_LEN, description="tokens; null: the base's limit")
-    overlength: Overlength = Field(Overlength.ERROR, description="what happens to rows longer than max_seq_len")
-    learning_rate: StrictFloat | None = Field(
-        None, gt=0, le=MAX_LEARNING_RATE, description="absolute; null: 2e-4 x learning_rate_multiplier"
-    )
-    lr_schedule: LrSchedule = LrSchedule.LINEAR
-    warmup_ratio: StrictFloat = Field(0.03, ge=0, lt=1)
-    weight_decay: StrictFloat = Field(0.0, ge=0, le=1)
-    max_grad_norm: StrictFloat = Field(1.0, ge=0, le=1e6, description="0: no clipping")
-    micro_batch_size: StrictInt | None = Field(
-        None, ge=1, le=256, description="rows per forward pass; divides batch_size"
-    )
-    checkpoint_interval_steps: StrictInt = Field(50, ge=1, le=1_000_000)
-    eval_interval_steps: StrictInt = Field(50, ge=1, le=1_000_000)
-    early_stopping_patience: StrictInt | None = Field(
-        None, ge=1, le=1000, description="evaluations without improvement; needs a validation file; null: never stop"
-    )
-    early_stopping_threshold: StrictFloat = Field(
-        0.0, ge=0, le=1000, description="what counts as improvement, in nats per supervised token"
-    )
-    deterministic: StrictBool = Field(
-        False, description="never share a pass with other jobs: slower, the same bits each time"
-    )
+    data: DataOptions = DataOptions()
+    training: TrainingOptions = TrainingOptions()
     priority: StrictInt = Field(0, ge=-100, le=100, description="among the tenant's jobs and others; higher goes first")
     max_runtime_s: StrictInt = Field(
         86_400, ge=60, le=2_592_000, description="seconds that all attempts together may hold seats"
@@ -112,6 +97,17 @@ class Options(Request):
     max_user_retries: StrictInt = Field(
         0, ge=0, le=10, description="further tries from the newest checkpoint after a loss that is not finite"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _flat_spelling_has_moved(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            for name in value.keys() - cls.model_fields.keys():
+                if place := _MOVED.get(name):
+                    raise PydanticCustomError(
+                        "moved", "{name} has moved: write x_orchard.{place}.{name}", {"name": name, "place": place}
+                    )
+        return value
 
 
 def _few_pairs(pairs: dict[str, str] | None) -> dict[str, str] | None:

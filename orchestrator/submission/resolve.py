@@ -14,6 +14,8 @@ from orchestrator.errors import InvalidRequest
 from orchestrator.submission.request import JobRequest, Options
 from orchestrator.tenancy.views import Tenant
 from workers.contract.base import Quantization
+from workers.contract.lanes import LaneChoice, NoLane, choose_lane
+from workers.contract.methods import MethodSpec
 from workers.contract.spec import (
     BASE_LEARNING_RATE,
     MAX_LEARNING_RATE,
@@ -21,9 +23,10 @@ from workers.contract.spec import (
     DataSpec,
     JobSpec,
     Limits,
-    LoraMethod,
+    TrainingOptions,
     TrainingSpec,
 )
+from workers.contract.tasks import TaskSpec
 
 AUTO_EPOCHS: Final = 3
 AUTO_BATCH_SHARE: Final = 0.002  # of the rows
@@ -64,23 +67,30 @@ def resolve(
     request: JobRequest, base: CatalogueBase, training: DatasetRef, validation: DatasetRef | None, who: Identity
 ) -> JobSpec:
     """The spec of the job. Raises: InvalidRequest for what the base does not allow."""
-    _check_early_stopping(request.x_orchard, validation)
+    options = request.x_orchard
+    _check_early_stopping(options.training, validation)
+    quantization = _quantization(request, base)
+    method = _method(options, base, quantization)
+    lane = _lane(options, method)
     return JobSpec(
         job_id=who.job_id,
         tenant_id=who.tenant_id,
         base=base.spec,
-        quantization=_quantization(request, base),
+        quantization=quantization,
         compute_dtype=base.compute_dtype,
-        method=_method(request, base),
+        task=_task(options, base, training),
+        method=method,
+        lane=lane.lane,
+        lane_reason=lane.reason,
         data=DataSpec(
             training=training,
             validation=validation,
             max_seq_len=_max_seq_len(request, base),
-            overlength=request.x_orchard.overlength,
+            overlength=options.data.overlength,
         ),
         training=_training(request, training.rows),
         seed=who.seed,
-        limits=Limits(max_runtime_s=request.x_orchard.max_runtime_s),
+        limits=Limits(max_runtime_s=options.max_runtime_s),
         output_uri=who.output_uri,
         fair_weight=who.fair_weight,
     )
@@ -92,10 +102,10 @@ def check_fits(spec: JobSpec, catalogue: Catalogue) -> None:
     flavor = need.flavor_of(catalogue.flavors)
     if not need.fits(flavor):
         raise InvalidRequest(
-            f"The job needs {need.bytes_on(flavor) / GB:.2f} GB of memory, but the largest flavor, {flavor.name}, "
-            f"offers {flavor.memory_bytes / GB:.2f} GB. Lower x_orchard.max_seq_len ({spec.data.max_seq_len}), "
-            f"x_orchard.micro_batch_size ({spec.training.micro_batch_size}) or x_orchard.rank ({spec.method.rank}), "
-            "or choose a smaller base.",
+            f"The job needs {need.total_bytes / GB:.2f} GB of memory, but the largest flavor, {flavor.name}, "
+            f"offers {flavor.memory_bytes / GB:.2f} GB. Lower x_orchard.data.max_seq_len ({spec.data.max_seq_len}), "
+            f"x_orchard.training.micro_batch_size ({spec.training.micro_batch_size}) or the size of "
+            f"x_orchard.method ({_facts(spec.method)}), or choose a smaller base.",
             param="x_orchard",
             code="does_not_fit",
         )
@@ -113,71 +123,86 @@ def _quantization(request: JobRequest, base: CatalogueBase) -> Quantization:
     return wanted
 
 
-def _method(request: JobRequest, base: CatalogueBase) -> LoraMethod:
-    options = request.x_orchard
-    targets = options.target_modules or base.target_modules
-    if unknown := [name for name in targets if name not in base.target_modules]:
+def _task(options: Options, base: CatalogueBase, training: DatasetRef) -> TaskSpec:
+    task = options.task
+    if not task.fits(base.spec.shape):
         raise InvalidRequest(
-            f"Base {base.id} has no linear '{unknown[0]}' to adapt. Allowed: {', '.join(base.target_modules)}.",
-            param="x_orchard.target_modules",
+            f"Base {base.id} cannot learn task '{task.type}': its architecture is '{base.spec.shape.kind}'.",
+            param="x_orchard.task",
         )
-    if len(set(targets)) != len(targets):
-        raise InvalidRequest("A module is named twice.", param="x_orchard.target_modules")
-    return LoraMethod(
-        rank=options.rank,
-        alpha=2.0 * options.rank if options.alpha is None else options.alpha,
-        dropout=options.dropout,
-        target_modules=targets,
-        rslora=options.rslora,
-    )
+    if training.format not in task.formats:
+        raise InvalidRequest(
+            f"Task '{task.type}' does not learn from rows of format '{training.format}'. It takes: "
+            f"{', '.join(sorted(task.formats))}.",
+            param="training_file",
+        )
+    return task
+
+
+def _method(options: Options, base: CatalogueBase, quantization: Quantization) -> MethodSpec:
+    method, task = options.method, options.task.type
+    if task not in method.tasks:
+        raise InvalidRequest(
+            f"Method '{method.type}' does not train task '{task}'. It trains: {', '.join(sorted(method.tasks))}.",
+            param="x_orchard.method.type",
+        )
+    if quantization not in method.quantizations:
+        raise InvalidRequest(
+            f"Method '{method.type}' does not train on a base held as '{quantization}'. It does on: "
+            f"{', '.join(sorted(method.quantizations))}.",
+            param="x_orchard.quantization",
+        )
+    try:
+        return method.resolve(base.target_modules)
+    except ValueError as error:
+        raise InvalidRequest(f"Base {base.id}: {error}.", param="x_orchard.method.target_modules") from None
+
+
+def _lane(options: Options, method: MethodSpec) -> LaneChoice:
+    try:
+        return choose_lane(method.type, method.lanes, options.lane)
+    except NoLane as error:
+        raise InvalidRequest(f"{error}.", param="x_orchard.lane") from None
 
 
 def _max_seq_len(request: JobRequest, base: CatalogueBase) -> int:
-    wanted = request.x_orchard.max_seq_len
+    wanted = request.x_orchard.data.max_seq_len
     if wanted is not None and wanted > base.max_seq_len:
         raise InvalidRequest(
             f"max_seq_len is {wanted}, but base {base.id} takes rows of at most {base.max_seq_len} tokens.",
-            param="x_orchard.max_seq_len",
+            param="x_orchard.data.max_seq_len",
         )
     return wanted or base.max_seq_len
 
 
 def _training(request: JobRequest, rows: int) -> TrainingSpec:
-    options, wanted = request.x_orchard, request.wanted
+    options, wanted = request.x_orchard.training, request.wanted
     batch, micro = batch_sizes(wanted.batch_size, options.micro_batch_size, rows)
+    chosen = {
+        "n_epochs": wanted.n_epochs or AUTO_EPOCHS,
+        "batch_size": batch,
+        "micro_batch_size": micro,
+        "learning_rate": _learning_rate(request),
+    }
     try:
-        return TrainingSpec(
-            n_epochs=wanted.n_epochs or AUTO_EPOCHS,
-            batch_size=batch,
-            micro_batch_size=micro,
-            learning_rate=_learning_rate(request),
-            lr_schedule=options.lr_schedule,
-            warmup_ratio=options.warmup_ratio,
-            weight_decay=options.weight_decay,
-            max_grad_norm=options.max_grad_norm,
-            checkpoint_interval_steps=options.checkpoint_interval_steps,
-            eval_interval_steps=options.eval_interval_steps,
-            early_stopping_patience=options.early_stopping_patience,
-            early_stopping_threshold=options.early_stopping_threshold,
-            deterministic=options.deterministic,
-        )
+        return TrainingSpec.model_validate(options.model_dump() | chosen)
     except ValidationError as error:  # single fields were checked with the request; what is left is the division
         message = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise InvalidRequest(f"{message}.", param="x_orchard.micro_batch_size") from None
+        raise InvalidRequest(f"{message}.", param="x_orchard.training.micro_batch_size") from None
 
 
-def _check_early_stopping(options: Options, validation: DatasetRef | None) -> None:
+def _check_early_stopping(options: TrainingOptions, validation: DatasetRef | None) -> None:
     patience, threshold = options.early_stopping_patience, options.early_stopping_threshold
     if patience is not None and validation is None:
         raise InvalidRequest(
             f"early_stopping_patience is {patience}, but there is no validation file to evaluate on. "
             "Give a validation_file, or leave early_stopping_patience out.",
-            param="x_orchard.early_stopping_patience",
+            param="x_orchard.training.early_stopping_patience",
         )
     if patience is None and threshold:
         raise InvalidRequest(
             f"early_stopping_threshold is {threshold:g}, but nothing stops early without early_stopping_patience.",
-            param="x_orchard.early_stopping_threshold",
+            param="x_orchard.training.early_stopping_threshold",
         )
 
 
@@ -192,11 +217,11 @@ def batch_sizes(batch: int | None, micro: int | None, rows: int) -> tuple[int, i
 
 
 def _learning_rate(request: JobRequest) -> float:
-    absolute, multiplier = request.x_orchard.learning_rate, request.wanted.learning_rate_multiplier
+    absolute, multiplier = request.x_orchard.training.learning_rate, request.wanted.learning_rate_multiplier
     if absolute is not None and multiplier is not None:
         raise InvalidRequest(
-            "Give either x_orchard.learning_rate or learning_rate_multiplier, not both.",
-            param="x_orchard.learning_rate",
+            "Give either x_orchard.training.learning_rate or learning_rate_multiplier, not both.",
+            param="x_orchard.training.learning_rate",
         )
     if absolute is not None:
         return absolute
@@ -208,3 +233,7 @@ def _learning_rate(request: JobRequest) -> float:
             param="method.supervised.hyperparameters.learning_rate_multiplier",
         )
     return rate
+
+
+def _facts(method: MethodSpec) -> str:
+    return ", ".join(f"{name} {value}" for name, value in method.facts().items()) or method.type

@@ -25,7 +25,6 @@ from orchestrator.submission.resolve import Identity, check_fits, offered_base, 
 from orchestrator.tenancy.hold import hold_tenant
 from orchestrator.tenancy.views import Tenant
 from workers.contract.failpoints import failpoint
-from workers.contract.memory import pass_positions, seat_bytes
 from workers.contract.spec import JobSpec
 
 
@@ -133,6 +132,8 @@ def _row(request: JobRequest, spec: JobSpec, mark: Mark) -> JobRow:
         base_id=spec.base.id,
         quantization=spec.quantization,
         compute_dtype=spec.compute_dtype,
+        task=spec.task.type,
+        lane=spec.lane,
         spec=spec.model_dump(mode="json"),
         method={"type": "supervised", "supervised": {"hyperparameters": hyperparameters_of(spec).model_dump()}},
         suffix=request.suffix,
@@ -142,8 +143,8 @@ def _row(request: JobRequest, spec: JobSpec, mark: Mark) -> JobRow:
         labels=request.metadata or None,
         training_file_id=spec.data.training.file_id,
         validation_file_id=None if validation is None else validation.file_id,
-        memory_bytes=seat_bytes(spec),
-        pass_positions=pass_positions(spec),
+        memory_bytes=spec.seat_bytes,
+        pass_positions=spec.pass_positions,
         post_sha256=mark.post_sha256,
         post_retries=mark.retries,
         state=JobState.VALIDATING,

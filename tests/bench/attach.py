@@ -31,11 +31,11 @@ from workers.contract.reports import StepReport
 from workers.contract.rows import DatasetFormat
 from workers.contract.spec import HostSpec
 from workers.engine.stepper import Stepper
-from workers.engine.turns import TurnStepper
 from workers.host import TrainingHost
+from workers.lanes.solo.stepper import SequentialStepper
 
 SEATS: Final = 33
-STEPPERS: Final[dict[str, Callable[[LoadedBase], Stepper]]] = {"ours": fused_stepper, "turns": TurnStepper}
+STEPPERS: Final[dict[str, Callable[[LoadedBase], Stepper]]] = {"ours": fused_stepper, "turns": SequentialStepper}
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:

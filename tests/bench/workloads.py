@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from workers.contract.spec import LoraMethod, LrSchedule, TrainingSpec
+from workers.contract.methods import Lora
+from workers.contract.spec import LrSchedule, TrainingSpec
 from workers.data.batches import BatchPlan
 from workers.data.encode import EncodedRow
 
@@ -19,7 +20,7 @@ class Job:
     """One job as every peer gets it."""
 
     id: str
-    method: LoraMethod
+    method: Lora
     training: TrainingSpec
     seed: int
     rows: tuple[EncodedRow, ...]
@@ -100,7 +101,7 @@ def _heterogeneous(scale: Scale) -> list[Job]:
             "learning_rate": (1e-4, 3e-4, 1e-3)[number % 3],
             "lr_schedule": list(LrSchedule)[number // 2 % 3],
         }
-        method = LoraMethod(rank=ranks[number % 4], alpha=16, target_modules=targets[number // 4 % 3])
+        method = Lora(rank=ranks[number % 4], alpha=16, target_modules=targets[number // 4 % 3])
         jobs.append(_job(number, scale, lengths, batch, method, **training))
     return jobs
 
@@ -123,7 +124,7 @@ def _job(
     scale: Scale,
     lengths: Sequence[int],
     batch: int,
-    method: LoraMethod | None = None,
+    method: Lora | None = None,
     **training: object,
 ) -> Job:
     chooser = random.Random(f"rows:{number}")
@@ -135,7 +136,7 @@ def _job(
     fields: dict[str, object] = {"n_epochs": 1, "learning_rate": 1e-3, "batch_size": batch, "micro_batch_size": batch}
     return Job(
         id=f"job-{number:02}",
-        method=method or LoraMethod(rank=8, alpha=16, target_modules=("q_proj", "v_proj")),
+        method=method or Lora(rank=8, alpha=16, target_modules=("q_proj", "v_proj")),
         training=TrainingSpec.model_validate(fields | training),
         seed=1000 + number,
         rows=tuple(rows),

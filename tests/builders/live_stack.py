@@ -18,6 +18,7 @@ from orchestrator.catalogue.entries import Catalogue, CatalogueBase, Flavor
 from orchestrator.db.database import Database
 from orchestrator.embedded.stack import EmbeddedStack, StackOptions
 from orchestrator.tenancy.keys import create_admin_key
+from tests.builders.options import x_orchard
 from tests.builders.specs import sum_rows
 from tests.builders.tiny_base import make_tiny_base
 from tests.builders.waiting import wait_until
@@ -93,7 +94,7 @@ def upload(client: openai.OpenAI, rows: list[dict[str, Any]] | None = None, name
 
 
 def submit(client: openai.OpenAI, training_file: str, n_epochs: int = 2, **options: Any) -> FineTuningJob:
-    """Submit a small job; `options` are the fields of `x_orchard`."""
+    """Submit a small job; `options` are those of `x_orchard`, whatever their section."""
     validation = options.pop("validation_file", openai.omit)
     suffix = options.pop("suffix", openai.omit)
     return client.fine_tuning.jobs.create(
@@ -103,7 +104,7 @@ def submit(client: openai.OpenAI, training_file: str, n_epochs: int = 2, **optio
         suffix=suffix,
         seed=7,
         method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": n_epochs, "batch_size": 4}}},
-        extra_body={"x_orchard": {"learning_rate": 1e-2, "max_seq_len": 128} | options},
+        extra_body={"x_orchard": x_orchard(**({"learning_rate": 1e-2, "max_seq_len": 128} | options))},
     )
 
 

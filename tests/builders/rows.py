@@ -17,7 +17,6 @@ from orchestrator.ids import new_id, new_lease_token
 from orchestrator.lifecycle.events import EventDraft, record
 from orchestrator.lifecycle.model_names import fine_tuned_model_name
 from tests.builders.specs import make_base_spec, make_host_spec, make_job_spec
-from workers.contract.memory import pass_positions, seat_bytes
 from workers.contract.rows import DatasetFormat
 from workers.contract.spec import DatasetRef
 
@@ -68,6 +67,8 @@ def make_host(db: Database, state: str = "ready", base_id: str = "tiny", **chang
         "base_id": base_id,
         "quantization": spec.quantization,
         "compute_dtype": spec.compute_dtype,
+        "task": spec.task.type,
+        "lane": spec.lane,
         "flavor": "cpu",
         "spec": spec.model_dump(mode="json"),
         "memory_bytes": 2_000_000_000,
@@ -131,6 +132,8 @@ def _job_fields(
         "base_id": spec.base.id,
         "quantization": spec.quantization,
         "compute_dtype": spec.compute_dtype,
+        "task": spec.task.type,
+        "lane": spec.lane,
         "spec": spec.model_dump(mode="json"),
         "method": {
             "type": "supervised",
@@ -144,8 +147,8 @@ def _job_fields(
         },
         "seed": spec.seed,
         "training_file_id": file.id,
-        "memory_bytes": seat_bytes(spec),
-        "pass_positions": pass_positions(spec),
+        "memory_bytes": spec.seat_bytes,
+        "pass_positions": spec.pass_positions,
         "state": state,
         "desired": Desired.RUN,
         "state_since": now,

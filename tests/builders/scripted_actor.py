@@ -5,7 +5,7 @@ import time
 
 from tests.builders.scripted_host import ScriptedHost
 from workers.contract.reports import ExitClass
-from workers.contract.spec import HostSpec, SeatOrder
+from workers.contract.spec import HostSpec, SeatAssignment
 
 
 class ScriptedActor:
@@ -15,7 +15,7 @@ class ScriptedActor:
         self._host = ScriptedHost(HostSpec.model_validate_json(host_spec_json))
 
     def attach(self, order_json: str) -> None:
-        self._host.attach(SeatOrder.model_validate_json(order_json))
+        self._host.attach(SeatAssignment.model_validate_json(order_json))
 
     def detach(self, job_id: str, attempt: int, reason: str) -> None:
         self._host.detach(job_id, attempt, ExitClass(reason))

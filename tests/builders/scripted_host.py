@@ -29,7 +29,7 @@ from workers.contract.reports import (
     Report,
     StepReport,
 )
-from workers.contract.spec import HostSpec, SeatOrder
+from workers.contract.spec import HostSpec, SeatAssignment
 
 BASE_DIGEST = "sha256:scripted-base"
 
@@ -38,7 +38,7 @@ BASE_DIGEST = "sha256:scripted-base"
 class ScriptedSeat:
     """One attempt on the host and how far the test has driven it."""
 
-    order: SeatOrder
+    order: SeatAssignment
     total_steps: int = 0
     step: int = 0
     saved_step: int = 0
@@ -78,7 +78,7 @@ class ScriptedHost:
 
     # The contract.
 
-    def attach(self, order: SeatOrder) -> None:
+    def attach(self, order: SeatAssignment) -> None:
         key = (order.spec.job_id, order.attempt)
         if key in self._seen:
             return

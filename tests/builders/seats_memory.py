@@ -16,11 +16,11 @@ from tests.bench.bases import SIZES, host_spec
 from tests.bench.memory import PeakSampler
 from tests.bench.peers.product import ProductPeer, job_spec
 from tests.bench.workloads import Job, Scale, make_jobs, shortened
-from workers.contract.memory import Footprint, seat_bytes
-from workers.contract.spec import LoraMethod
-from workers.engine.fused import FusedStepper
+from workers.contract.memory import Footprint
+from workers.contract.methods import Lora
 from workers.engine.fused import stepper as fused_stepper
-from workers.engine.fused.footprint import estimate_of
+from workers.lanes.fused import FusedStepper
+from workers.lanes.fused.footprint import estimate_of
 
 SEATS, STEPS, KNEE = 8, 2, 1_000
 positions: list[int] = []
@@ -36,7 +36,7 @@ class Watched(FusedStepper):
 
 
 def heavy(job: Job) -> Job:
-    changes = {"dropout": 0.1, "target_modules": LoraMethod().target_modules}
+    changes = {"dropout": 0.1, "target_modules": Lora().target_modules}
     return replace(job, method=job.method.model_copy(update=changes))
 
 
@@ -51,7 +51,7 @@ def main() -> None:
         jobs = [heavy(job) for job in shortened(make_jobs("W3", scale), STEPS)]
         with PeakSampler() as sampler:
             peer.run(jobs)
-        seats = sum(seat_bytes(job_spec(job, spec)) for job in jobs)
+        seats = sum(job_spec(job, spec).seat_bytes for job in jobs)
 
         def total(footprint: Footprint) -> int:
             return footprint.resident_bytes + seats + footprint.pass_bytes(max(positions), recompute=False)

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from workers.contract.base import BaseShape, BaseSpec, ComputeDtype, Quantization
+from workers.contract.lanes import Lane
+from workers.contract.methods import Lora
 from workers.contract.rows import DatasetFormat
 from workers.contract.spec import (
     CheckpointRef,
@@ -15,15 +17,13 @@ from workers.contract.spec import (
     HostSpec,
     JobSpec,
     Limits,
-    LoraMethod,
     Overlength,
-    SeatOrder,
-    StepperKind,
+    SeatAssignment,
     TrainingSpec,
 )
 
 LEASE = "lease-token"
-default_stepper = StepperKind.FUSED
+default_lane = Lane.FUSED
 """Of hosts whose test does not choose; `tests/training` runs some tests once for each."""
 
 
@@ -74,6 +74,7 @@ def make_job_spec(
     validation: DatasetRef | None = None,
     quantization: Quantization = Quantization.NONE,
     compute_dtype: ComputeDtype = ComputeDtype.FP32,
+    lane: Lane | None = None,
     rank: int = 4,
     dropout: float = 0.0,
     targets: tuple[str, ...] = ("q_proj", "v_proj"),
@@ -98,7 +99,8 @@ def make_job_spec(
         base=base or make_base_spec(),
         quantization=quantization,
         compute_dtype=compute_dtype,
-        method=LoraMethod(rank=rank, alpha=2.0 * rank, dropout=dropout, target_modules=targets),
+        lane=lane or default_lane,
+        method=Lora(rank=rank, alpha=2.0 * rank, dropout=dropout, target_modules=targets),
         data=DataSpec(
             training=training or make_dataset(folder / "data" / f"{job_id}.jsonl"),
             validation=validation,
@@ -114,8 +116,8 @@ def make_job_spec(
 
 def make_order(
     spec: JobSpec, attempt: int = 1, lease_token: str = LEASE, resume_from: Sequence[CheckpointRef] = ()
-) -> SeatOrder:
-    return SeatOrder(spec=spec, attempt=attempt, lease_token=lease_token, resume_from=tuple(resume_from))
+) -> SeatAssignment:
+    return SeatAssignment(spec=spec, attempt=attempt, lease_token=lease_token, resume_from=tuple(resume_from))
 
 
 def make_host_spec(
@@ -126,7 +128,7 @@ def make_host_spec(
     quantization: Quantization = Quantization.NONE,
     compute_dtype: ComputeDtype = ComputeDtype.FP32,
     max_seats: int = 4,
-    stepper: StepperKind | None = None,
+    lane: Lane | None = None,
 ) -> HostSpec:
     return HostSpec(
         id=host_id,
@@ -137,5 +139,5 @@ def make_host_spec(
         max_seats=max_seats,
         cache_dir=str(folder / "cache"),
         threads=None,
-        stepper=stepper or default_stepper,
+        lane=lane or default_lane,
     )

@@ -33,7 +33,7 @@ def one_client(rig: Rig) -> openai.OpenAI:
 
 def post(client: openai.OpenAI, file_id: str, key: str) -> httpx2.Response | None:
     """POST a job under an Idempotency-Key. None: nobody answered."""
-    body = {"model": "tiny", "training_file": file_id, "seed": 7, "x_orchard": {"max_seq_len": 128}}
+    body = {"model": "tiny", "training_file": file_id, "seed": 7, "x_orchard": {"data": {"max_seq_len": 128}}}
     headers = {"authorization": f"Bearer {client.api_key}", "idempotency-key": key}
     try:
         return httpx2.post(f"{client.base_url}fine_tuning/jobs", json=body, headers=headers, timeout=60)

@@ -46,12 +46,12 @@ def test_a_job_file_goes_through_dry_run_submit_list_show_logs_and_cancel(api: A
     (tmp_path / "job.yaml").write_text(yaml.safe_dump(job))
 
     estimate = data("submit", "job.yaml", "--dry-run")
-    assert (estimate["total_steps"], estimate["x_orchard"]["rank"], estimate["fits"]) == (6, 4, True)
+    assert (estimate["total_steps"], estimate["x_orchard"]["method"]["rank"], estimate["fits"]) == (6, 4, True)
     assert data("jobs") == []
 
     made = data("submit", "job.yaml", "--rank", "2", "--idempotency-key", "once")
     again = data("submit", "--file", made["training_file"], "--model", "tiny")
-    assert (made["x_orchard"]["rank"], made["user_provided_suffix"]) == (2, "sums")
+    assert (made["x_orchard"]["method"]["rank"], made["user_provided_suffix"]) == (2, "sums")
     assert [each["id"] for each in data("jobs")] == [again["id"], made["id"]]
     assert made["id"] in orchard("jobs").stdout
     assert data("show", made["id"])["x_orchard"]["state"] == "validating"

@@ -81,9 +81,9 @@ def body(web: TestClient) -> dict[str, Any]:
 
 def test_the_settings_come_back_resolved(web: TestClient, body: dict[str, Any]) -> None:
     asked = {"early_stopping_patience": 3, "early_stopping_threshold": 0.01}
-    request = body | {"validation_file": body["training_file"], "x_orchard": asked}
+    request = body | {"validation_file": body["training_file"], "x_orchard": {"training": asked}}
     job = web.post("/v1/fine_tuning/jobs", json=request).json()
-    assert asked.items() <= job["x_orchard"].items()
+    assert asked.items() <= job["x_orchard"]["training"].items()
     assert (job["x_orchard"]["best_step"], job["x_orchard"]["stopped_early"]) == (None, False)
 
 
@@ -99,7 +99,7 @@ def test_the_settings_come_back_resolved(web: TestClient, body: dict[str, Any]) 
 def test_what_cannot_stop_early_is_refused_by_name(
     web: TestClient, body: dict[str, Any], options: dict[str, Any], param: str, words: tuple[str, ...]
 ) -> None:
-    answer = web.post("/v1/fine_tuning/jobs", json=body | {"x_orchard": options})
+    answer = web.post("/v1/fine_tuning/jobs", json=body | {"x_orchard": {"training": options}})
     error = answer.json()["error"]
-    assert (answer.status_code, error["param"]) == (400, f"x_orchard.{param}")
+    assert (answer.status_code, error["param"]) == (400, f"x_orchard.training.{param}")
     assert all(word in error["message"] for word in words)

@@ -77,7 +77,7 @@ def test_a_job_comes_back_with_every_number_resolved(client: OpenAI, api: Api) -
         seed=5,
         metadata={"team": "search"},
         method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 2, "batch_size": "auto"}}},
-        extra_body={"x_orchard": {"rank": 4, "max_seq_len": 64, "priority": 3}},
+        extra_body={"x_orchard": {"method": {"rank": 4}, "data": {"max_seq_len": 64}, "priority": 3}},
     )
 
     assert job.id.startswith("ftjob-")
@@ -85,11 +85,13 @@ def test_a_job_comes_back_with_every_number_resolved(client: OpenAI, api: Api) -
     assert job.hyperparameters.model_dump() == {"n_epochs": 2, "batch_size": 4, "learning_rate_multiplier": 1.0}
     assert job.error is None
     ours = job.model_extra["x_orchard"]
-    expected = {
-        "rank": 4, "alpha": 8.0, "quantization": "none", "max_seq_len": 64, "learning_rate": 2e-4, "priority": 3,
-        "micro_batch_size": 4, "total_steps": 6, "state": "validating", "target_modules": ["q_proj", "v_proj"],
-    }  # fmt: skip
+    expected = {"quantization": "none", "priority": 3, "total_steps": 6, "state": "validating", "lane": "fused"}
     assert {name: ours[name] for name in expected} == expected
+    targets = ["q_proj", "v_proj"]
+    method = {"type": "lora", "rank": 4, "alpha": 8.0, "dropout": 0.0, "target_modules": targets, "rslora": False}
+    assert (ours["method"], ours["data"]["max_seq_len"]) == (method, 64)
+    assert (ours["training"]["micro_batch_size"], ours["training"]["learning_rate"]) == (4, 2e-4)
+    assert ours["lane_reason"] == "fused, because adapters of method 'lora' share passes of one base"
     assert client.fine_tuning.jobs.retrieve(job.id) == job
     events = client.fine_tuning.jobs.list_events(job.id).data
     assert [e.message for e in events] == [f"Created fine-tuning job: {job.id}"]

@@ -42,7 +42,7 @@ def test_a_line_of_any_length_shows_no_more_than_its_head(db: Database) -> None:
     assert [job.seq for job in found[1:]] == sorted(job.seq for job in found[1:])
 
 
-@pytest.mark.parametrize("column", ["base_id", "quantization", "compute_dtype"])
+@pytest.mark.parametrize("column", ["base_id", "quantization", "compute_dtype", "task", "lane"])
 def test_no_line_is_overlooked_whatever_it_differs_in(db: Database, column: str) -> None:
     tenant = make_tenant(db)
     ids = {make_job(db, JobState.QUEUED, tenant, **{column: value}).id for value in ("a", "b", "c")}

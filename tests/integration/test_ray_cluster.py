@@ -21,7 +21,7 @@ from tests.builders.scripted_actor import ScriptedActor
 from tests.builders.specs import make_host_spec, make_job_spec, make_order
 from tests.builders.waiting import wait_until
 from workers.contract.reports import ExitClass, HostReport
-from workers.contract.spec import SeatOrder
+from workers.contract.spec import SeatAssignment
 
 pytestmark = pytest.mark.slow
 
@@ -169,7 +169,7 @@ def test_an_answer_given_before_a_seat_was_taken_is_not_heard_after(ray_address:
     cluster.close()
 
 
-def attached(cluster: RayCluster, order: SeatOrder) -> bool:
+def attached(cluster: RayCluster, order: SeatAssignment) -> bool:
     try:
         cluster.attach("host-1", order)
     except HostUnreachable:

@@ -6,16 +6,15 @@ from pathlib import Path
 import pytest
 from peft import LoraConfig
 
-from orchestrator.artifacts.adapters import peft_config
 from tests.builders.specs import make_job_spec
-from workers.contract.spec import LoraMethod
-from workers.engine.lora import lora_config
+from workers.contract.methods import Lora
+from workers.methods.lora import lora_config
 
 
-@pytest.mark.parametrize("method", [LoraMethod(), LoraMethod(rank=3, alpha=4.5, dropout=0.1, rslora=True)])
-def test_peft_reads_the_same_config_from_a_checkpoint_and_from_an_adapter(tmp_path: Path, method: LoraMethod) -> None:
+@pytest.mark.parametrize("method", [Lora(), Lora(rank=3, alpha=4.5, dropout=0.1, rslora=True)])
+def test_peft_reads_the_same_config_from_a_checkpoint_and_from_an_adapter(tmp_path: Path, method: Lora) -> None:
     spec = make_job_spec(tmp_path).model_copy(update={"method": method})
-    (tmp_path / "adapter_config.json").write_text(json.dumps(peft_config(spec)))
+    (tmp_path / "adapter_config.json").write_text(json.dumps(spec.method.stock_config(spec.base)))
 
     read, trained = LoraConfig.from_pretrained(tmp_path).to_dict(), lora_config(method)
     trained.inference_mode, trained.base_model_name_or_path = True, spec.base.location

@@ -14,8 +14,9 @@ from transformers import EarlyStoppingCallback, TrainerControl, TrainerState
 from tests.builders.driving import as_ref, drain, losses, of_job, outcome_of, work_to_step
 from tests.builders.specs import chat_row, make_dataset, make_host_spec, make_job_spec, make_order, sum_rows
 from workers.contract.base import BaseSpec
+from workers.contract.lanes import Lane
 from workers.contract.reports import CheckpointManifest, ExitClass, Outcome, Report, StepReport
-from workers.contract.spec import JobSpec, StepperKind
+from workers.contract.spec import JobSpec
 from workers.engine.stopping import EarlyStopping
 from workers.host import TrainingHost
 
@@ -128,7 +129,7 @@ def weights_of(manifest: CheckpointManifest) -> dict[str, torch.Tensor]:
 
 
 def test_a_job_stops_when_patience_is_used_up_and_publishes_its_best_step(
-    tmp_path: Path, tiny_base: BaseSpec, each_stepper: StepperKind
+    tmp_path: Path, tiny_base: BaseSpec, each_stepper: Lane
 ) -> None:
     spec = overfitting_job(tmp_path, tiny_base)
     reports = run(spec, tmp_path)
@@ -173,7 +174,7 @@ def ending(reports: list[Report], spec: JobSpec) -> dict[str, Any]:
 
 @pytest.mark.parametrize("after_best", [0, 2, 3])
 def test_a_resumed_job_stops_at_the_same_step_and_publishes_the_same_bits(
-    tmp_path: Path, tiny_base: BaseSpec, after_best: int, each_stepper: StepperKind
+    tmp_path: Path, tiny_base: BaseSpec, after_best: int, each_stepper: Lane
 ) -> None:
     """From the best step itself, in the middle of patience, and from the very end."""
     spec = overfitting_job(tmp_path, tiny_base)

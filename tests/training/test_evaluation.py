@@ -12,10 +12,10 @@ from workers.bases import LoadedBase
 from workers.contract.base import BaseSpec
 from workers.contract.reports import CheckpointManifest, ExitClass, Heartbeat, Report, StepReport
 from workers.contract.spec import JobSpec
-from workers.engine.fused import FusedStepper
 from workers.engine.stepper import Stepper
-from workers.engine.turns import TurnStepper
 from workers.host import TrainingHost
+from workers.lanes.fused import FusedStepper
+from workers.lanes.solo.stepper import SequentialStepper
 
 ROWS = 12
 
@@ -47,7 +47,7 @@ def work_to_phase(host: TrainingHost, job_id: str, phase: str) -> None:
     raise AssertionError(f"{job_id} was never {phase}")
 
 
-@pytest.mark.parametrize("stepper", [narrow, TurnStepper])
+@pytest.mark.parametrize("stepper", [narrow, SequentialStepper])
 def test_neighbours_train_between_the_slices(
     tmp_path: Path, tiny_base: BaseSpec, stepper: Callable[[LoadedBase], Stepper]
 ) -> None:
@@ -68,7 +68,7 @@ def test_neighbours_train_between_the_slices(
 
 def test_however_it_is_sliced_the_result_is_the_same(tmp_path: Path, tiny_base: BaseSpec) -> None:
     found = []
-    for stepper in (narrow, lambda base: FusedStepper(base, budget_tokens=100_000), TurnStepper):
+    for stepper in (narrow, lambda base: FusedStepper(base, budget_tokens=100_000), SequentialStepper):
         host = TrainingHost(make_host_spec(tmp_path, tiny_base), stepper=stepper)
         host.attach(make_order(evaluating_job(tmp_path, tiny_base)))
         found.append(validation_losses(drain(host)))

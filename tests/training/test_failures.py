@@ -22,12 +22,12 @@ from workers.contract.base import BaseSpec, ComputeDtype, Quantization
 from workers.contract.errors import ErrorCode, NonFiniteLoss
 from workers.contract.reports import ExitClass, HostPhase, Prepared
 from workers.contract.spec import HostSpec, Overlength, TrainingSpec
-from workers.engine import turns
-from workers.engine.fused import FusedStepper
 from workers.engine.guards import require_finite
 from workers.engine.optimizer import make_adamw, update
 from workers.engine.seat import Seat
 from workers.host import TrainingHost
+from workers.lanes.fused import FusedStepper
+from workers.lanes.solo import stepper as turns
 
 pytestmark = pytest.mark.usefixtures("each_stepper")
 
@@ -39,9 +39,9 @@ def poison(monkeypatch: pytest.MonkeyPatch, job_id: str, at_step: int, harm: Any
         if seat.spec.job_id == job_id and seat.step == at_step:
             harm(seat)
 
-    alone, fused = turns.TurnStepper._train, FusedStepper._run
+    alone, fused = turns.SequentialStepper._train, FusedStepper._run
 
-    def train(self: turns.TurnStepper, seat: Seat) -> Any:
+    def train(self: turns.SequentialStepper, seat: Seat) -> Any:
         harmed(seat)
         return alone(self, seat)
 
@@ -50,7 +50,7 @@ def poison(monkeypatch: pytest.MonkeyPatch, job_id: str, at_step: int, harm: Any
             harmed(window.seat)
         fused(self, windows)
 
-    monkeypatch.setattr(turns.TurnStepper, "_train", train)
+    monkeypatch.setattr(turns.SequentialStepper, "_train", train)
     monkeypatch.setattr(FusedStepper, "_run", run)
 
 

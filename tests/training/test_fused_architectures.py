@@ -25,8 +25,8 @@ from tests.builders.driving import drain, losses, outcome_of
 from tests.builders.specs import make_base_spec, make_host_spec, make_job_spec, make_order
 from tests.builders.tiny_base import make_tokenizer
 from workers.contract.base import BaseSpec, Quantization
+from workers.contract.lanes import Lane
 from workers.contract.reports import ExitClass
-from workers.contract.spec import StepperKind
 from workers.host import TrainingHost
 
 SIZES = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 256}
@@ -53,13 +53,20 @@ def make_base(folder: Path, make: str) -> BaseSpec:
     return make_base_spec(make, f"file:{folder}")
 
 
-def train(folder: Path, base: BaseSpec, stepper: StepperKind, quantization: Quantization) -> list[list[float | None]]:
+def train(folder: Path, base: BaseSpec, lane: Lane, quantization: Quantization) -> list[list[float | None]]:
     """Loss traces of two jobs of different ranks, trained on one host."""
-    host = TrainingHost(make_host_spec(folder, base, stepper=stepper, quantization=quantization))
+    host = TrainingHost(make_host_spec(folder, base, lane=lane, quantization=quantization))
     targets = MAKES[base.id][3]
     for number, rank in enumerate((2, 8)):
         spec = make_job_spec(
-            folder, base, job_id=f"job-{number}", seed=number, rank=rank, targets=targets, quantization=quantization
+            folder,
+            base,
+            job_id=f"job-{number}",
+            seed=number,
+            rank=rank,
+            targets=targets,
+            quantization=quantization,
+            lane=lane,
         )
         host.attach(make_order(spec))
     reports = drain(host)
@@ -74,8 +81,8 @@ def train(folder: Path, base: BaseSpec, stepper: StepperKind, quantization: Quan
 @pytest.mark.parametrize("quantization", [Quantization.NONE, Quantization.NF4])
 def test_fused_seats_equal_the_reference_on(tmp_path: Path, make: str, quantization: Quantization) -> None:
     base = make_base(tmp_path / "base", make)
-    fused = train(tmp_path / "fused", base, StepperKind.FUSED, quantization)
-    reference = train(tmp_path / "turns", base, StepperKind.TURNS, quantization)
+    fused = train(tmp_path / "fused", base, Lane.FUSED, quantization)
+    reference = train(tmp_path / "turns", base, Lane.SOLO, quantization)
     for got, wanted in zip(fused, reference, strict=True):
         assert got == pytest.approx(wanted, rel=1e-4)
         assert got[-1] < got[0]

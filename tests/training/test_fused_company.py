@@ -13,14 +13,14 @@ from workers.contract.base import BaseSpec
 from workers.contract.reports import CheckpointManifest, ExitClass, Report
 from workers.data.batches import BatchPlan
 from workers.data.encode import encode_training
-from workers.engine.fused import FusedStepper
 from workers.engine.fused import stepper as fused_stepper
-from workers.engine.fused.linears import AdaptedLinears
-from workers.engine.fused.stack import MOST_SLOTS
-from workers.engine.fused.stepper import Window
 from workers.engine.seat import Seat
 from workers.engine.stepper import StepResult
 from workers.host import TrainingHost
+from workers.lanes.fused import FusedStepper
+from workers.lanes.fused.linears import AdaptedLinears
+from workers.lanes.fused.stack import MOST_SLOTS
+from workers.lanes.fused.stepper import Window
 
 
 def trace(reports: list[Report], job_id: str = "watched") -> list[float | None]:

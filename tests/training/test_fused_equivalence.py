@@ -19,14 +19,14 @@ from workers.contract.base import BaseSpec, ComputeDtype, Quantization
 from workers.contract.spec import JobSpec
 from workers.data.batches import BatchPlan
 from workers.data.encode import EncodedRow
-from workers.engine import turns
-from workers.engine.fused import FusedStepper
 from workers.engine.fused import stepper as fused_stepper
-from workers.engine.fused.stack import StackedAdapter
 from workers.engine.optimizer import update
 from workers.engine.seat import Seat
 from workers.engine.stepper import Stepped, Stepper, StepResult
-from workers.engine.turns import TurnStepper
+from workers.lanes.fused import FusedStepper
+from workers.lanes.fused.stack import StackedAdapter
+from workers.lanes.solo import stepper as turns
+from workers.lanes.solo.stepper import SequentialStepper
 
 PRECISIONS = {
     "fp32": (Quantization.NONE, ComputeDtype.FP32, 1e-6, 1e-5),
@@ -59,7 +59,7 @@ class Bench:
     """A base loaded twice: for the fused stepper, with and without recomputation, and for the reference."""
 
     fused: LoadedBase
-    solo: TurnStepper
+    solo: SequentialStepper
     steppers: dict[bool, FusedStepper]
 
 
@@ -74,7 +74,7 @@ def bench(precision: str, tiny_base: BaseSpec, tmp_path_factory: pytest.TempPath
     host = make_host_spec(tmp_path_factory.mktemp("bench"), tiny_base, quantization=quantization, compute_dtype=compute)
     bases = [load_base(host) for _ in range(3)]
     steppers = {again: FusedStepper(bases[again], budget_tokens=100_000, recompute=again) for again in (False, True)}
-    return Bench(bases[0], TurnStepper(bases[2]), steppers)
+    return Bench(bases[0], SequentialStepper(bases[2]), steppers)
 
 
 @pytest.fixture(scope="module")

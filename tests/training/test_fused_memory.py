@@ -17,10 +17,10 @@ from workers.bases import load_base
 from workers.contract.base import BaseSpec
 from workers.contract.memory import LOGIT_BYTES, Footprint
 from workers.contract.reports import ExitClass
-from workers.engine.fused import FusedStepper
 from workers.engine.fused import stepper as fused_stepper
-from workers.engine.fused.recompute import Recomputation
 from workers.host import TrainingHost
+from workers.lanes.fused import FusedStepper
+from workers.lanes.fused.recompute import Recomputation
 
 KNEE = 1_000
 FOOTPRINT = Footprint(resident_bytes=0, activation_bytes=10_000, recomputed_bytes=100, vocab_size=1)

@@ -9,8 +9,8 @@ from transformers import AutoModelForCausalLM, Gemma2Config, Gemma2ForCausalLM
 from workers.contract.base import BaseSpec
 from workers.data.batches import MicroBatch, collate
 from workers.data.encode import EncodedRow
-from workers.engine import loss
-from workers.engine.loss import FrozenHeadNll, Scorer
+from workers.tasks import token_loss as loss
+from workers.tasks.token_loss import FrozenHeadNll, Scorer
 
 
 def batch_of(vocabulary: int) -> MicroBatch:

@@ -14,10 +14,11 @@ from workers import storage
 from workers.contract.base import BaseSpec
 from workers.contract.errors import ErrorCode, StorageUnavailable
 from workers.contract.reports import CheckpointManifest, CheckpointRejected, ExitClass, Report, SeatWarning, StepReport
-from workers.engine import ahead, saver
+from workers.engine import prefetcher as ahead
+from workers.engine import saver
 from workers.engine.background import one_thread
 from workers.host import TrainingHost
-from workers.patience import Patience
+from workers.retry import Patience
 
 BRIEF = Patience(total_s=0.05, first_pause_s=0.01, longest_pause_s=0.02)
 LASTING = Patience(total_s=60, first_pause_s=0.01, longest_pause_s=0.02)

@@ -11,10 +11,10 @@ from tests.builders.specs import make_host_spec, make_job_spec, make_order
 from workers.contract.base import BaseSpec
 from workers.contract.reports import ExitClass
 from workers.engine.fused import stepper as fused_stepper
-from workers.engine.fused.attention import packed_attention
-from workers.engine.fused.packing import switch_to_packing
-from workers.engine.fused.short_rows import LONGEST
 from workers.host import TrainingHost
+from workers.lanes.fused.attention import packed_attention
+from workers.lanes.fused.packing import switch_to_packing
+from workers.lanes.fused.short_rows import LONGEST
 
 SIZES = {
     "vocab_size": 97,

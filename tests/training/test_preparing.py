@@ -13,11 +13,11 @@ from workers.bases import load_base
 from workers.contract.base import BaseSpec
 from workers.contract.errors import ErrorCode
 from workers.contract.reports import CheckpointManifest, CheckpointRejected, ExitClass, Heartbeat, Prepared
-from workers.contract.spec import SeatOrder
-from workers.engine.fused import FusedStepper, linears
-from workers.engine.fused.stack import StackedAdapter
+from workers.contract.spec import SeatAssignment
 from workers.engine.prepare import Abandoned, read
 from workers.host import TrainingHost
+from workers.lanes.fused import FusedStepper, linears
+from workers.lanes.fused.stack import StackedAdapter
 
 
 def phase_of(host: TrainingHost, job_id: str) -> str:
@@ -164,7 +164,7 @@ def test_a_seat_that_does_not_fit_when_it_opens_or_resumes_leaves_nothing_behind
 
 def test_reading_for_a_seat_that_is_gone_stops_at_the_next_row(tmp_path: Path, tiny_base: BaseSpec) -> None:
     base = load_base(make_host_spec(tmp_path, tiny_base))
-    order: SeatOrder = make_order(
+    order: SeatAssignment = make_order(
         make_job_spec(tmp_path, tiny_base, training=make_dataset(tmp_path / "many.jsonl", sum_rows(50)))
     )
     asked = []

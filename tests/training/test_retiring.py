@@ -8,7 +8,7 @@ import torch
 
 from tests.builders.driving import drain, of_job, outcome_of, work_to_step
 from tests.builders.specs import make_host_spec, make_job_spec, make_order
-from workers import trust as trust_module
+from workers import dead_man_switch as trust_module
 from workers.bases import LoadedBase, load_base
 from workers.contract.base import BaseSpec
 from workers.contract.errors import HostFull

@@ -15,7 +15,7 @@ from workers.contract.reports import CheckpointManifest, ExitClass, SeatWarning
 from workers.engine import saver
 from workers.engine.background import one_thread
 from workers.host import TrainingHost
-from workers.patience import Patience
+from workers.retry import Patience
 
 
 def test_training_goes_on_while_a_checkpoint_is_written(

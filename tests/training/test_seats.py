@@ -9,6 +9,7 @@ from tests.builders.specs import make_dataset, make_host_spec, make_job_spec, ma
 from tests.builders.waiting import wait_until
 from workers.contract.base import BaseSpec, ComputeDtype, Quantization
 from workers.contract.errors import ErrorCode, HostFull
+from workers.contract.lanes import Lane
 from workers.contract.reports import (
     CheckpointManifest,
     ExitClass,
@@ -17,7 +18,7 @@ from workers.contract.reports import (
     Prepared,
     StepReport,
 )
-from workers.contract.spec import JobSpec, StepperKind
+from workers.contract.spec import JobSpec
 from workers.host import TrainingHost
 
 pytestmark = pytest.mark.usefixtures("each_stepper")
@@ -67,7 +68,7 @@ def test_evaluation_and_checkpoints_come_at_their_intervals_and_at_the_end(tmp_p
 
 @pytest.mark.parametrize("dropout", [0.0, 0.2])
 def test_a_neighbour_does_not_change_what_a_seat_computes(
-    tmp_path: Path, tiny_base: BaseSpec, dropout: float, each_stepper: StepperKind
+    tmp_path: Path, tiny_base: BaseSpec, dropout: float, each_stepper: Lane
 ) -> None:
     """Bit for bit when seats take turns; to the rounding of other matrix shapes when they share a pass."""
     spec = make_job_spec(tmp_path, tiny_base, job_id="watched", dropout=dropout)
@@ -87,7 +88,7 @@ def test_a_neighbour_does_not_change_what_a_seat_computes(
     host.attach(make_order(neighbour))
     host.attach(make_order(spec))
     beside = losses(drain(host), "watched")
-    assert beside == (alone if each_stepper is StepperKind.TURNS else pytest.approx(alone, rel=1e-6))
+    assert beside == (alone if each_stepper is Lane.SOLO else pytest.approx(alone, rel=1e-6))
 
 
 def test_a_later_slot_starts_from_the_same_weights(tmp_path: Path, tiny_base: BaseSpec) -> None:

@@ -13,6 +13,7 @@ JOBS = "/v1/fine_tuning/jobs"
 ROWS = "".join(json.dumps(row) + "\n" for row in sum_rows(12)).encode()
 ONE_ENGINE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # these never reach the database
 HYPER = "method.supervised.hyperparameters"
+METHOD, DATA, TRAINING = "x_orchard.method", "x_orchard.data", "x_orchard.training"
 
 
 def upload(web: TestClient, content: bytes = ROWS, name: str = "train.jsonl") -> str:
@@ -23,40 +24,66 @@ def hyper(**values: Any) -> dict[str, Any]:
     return {"method": {"type": "supervised", "supervised": {"hyperparameters": values}}}
 
 
+def ours(**sections: Any) -> dict[str, Any]:
+    return {"x_orchard": sections}
+
+
 @pytest.mark.parametrize(
     ("changes", "param", "words"),
     [
         ({"model": "gpt-9"}, "model", ("gpt-9 is not available", "Available: tiny, org/tiny-2.")),
         ({"model": "secret"}, "model", ("secret is not available", "Available: tiny, org/tiny-2.")),
-        ({"x_orchard": {"rank": 0}}, "x_orchard.rank", ("greater than or equal to 1", "got 0")),
-        ({"x_orchard": {"rank": 257}}, "x_orchard.rank", ("less than or equal to 256", "got 257")),
-        ({"x_orchard": {"learning_rate": 5}}, "x_orchard.learning_rate", ("less than or equal to 0.1", "got 5")),
-        ({"x_orchard": {"learning_rate": 0}}, "x_orchard.learning_rate", ("greater than 0",)),
+        (ours(method={"rank": 0}), f"{METHOD}.rank", ("greater than or equal to 1", "got 0")),
+        (ours(method={"rank": 257}), f"{METHOD}.rank", ("less than or equal to 256", "got 257")),
+        (
+            ours(training={"learning_rate": 5}),
+            f"{TRAINING}.learning_rate",
+            ("less than or equal to 0.1", "got 5"),
+        ),
+        (ours(training={"learning_rate": 0}), f"{TRAINING}.learning_rate", ("greater than 0",)),
         (hyper(learning_rate_multiplier=1000), f"{HYPER}.learning_rate_multiplier", ("1000", "0.1", "500")),
         (hyper(n_epochs=51), f"{HYPER}.n_epochs", ("less than or equal to 50", "got 51")),
         (hyper(n_epochs="many"), f"{HYPER}.n_epochs", ("valid integer", "'many'")),
         (hyper(n_epochs=True), f"{HYPER}.n_epochs", ("valid integer", "got True")),
         (hyper(batch_size="4"), f"{HYPER}.batch_size", ("valid integer", "'4'")),
-        ({"x_orchard": {"rank": True}}, "x_orchard.rank", ("valid integer",)),
-        ({"x_orchard": {"dropout": "0.5"}}, "x_orchard.dropout", ("valid number",)),
-        ({"x_orchard": {"rslora": "yes"}}, "x_orchard.rslora", ("valid boolean",)),
+        (ours(method={"rank": True}), f"{METHOD}.rank", ("valid integer",)),
+        (ours(method={"dropout": "0.5"}), f"{METHOD}.dropout", ("valid number",)),
+        (ours(method={"rslora": "yes"}), f"{METHOD}.rslora", ("valid boolean",)),
         ({"seed": False}, "seed", ("valid integer",)),
         (hyper(batch_size=0), f"{HYPER}.batch_size", ("greater than or equal to 1",)),
-        (hyper(batch_size=6) | {"x_orchard": {"micro_batch_size": 4}}, "x_orchard.micro_batch_size", ("(6)", "(4)")),
         (
-            hyper(learning_rate_multiplier=2) | {"x_orchard": {"learning_rate": 0.01}},
-            "x_orchard.learning_rate",
+            hyper(batch_size=6) | ours(training={"micro_batch_size": 4}),
+            f"{TRAINING}.micro_batch_size",
+            ("(6)", "(4)"),
+        ),
+        (
+            hyper(learning_rate_multiplier=2) | ours(training={"learning_rate": 0.01}),
+            f"{TRAINING}.learning_rate",
             ("not both",),
         ),
         ({"x_orchard": {"quantization": "int8"}}, "x_orchard.quantization", ("'int8'", "Allowed: none, nf4.")),
         ({"x_orchard": {"quantization": "q2"}}, "x_orchard.quantization", ("'nf4', 'int8' or 'none'",)),
-        ({"x_orchard": {"max_seq_len": 257}}, "x_orchard.max_seq_len", ("257", "at most 256 tokens")),
-        ({"x_orchard": {"target_modules": ["lm_head"]}}, "x_orchard.target_modules", ("'lm_head'", "q_proj, v_proj")),
-        ({"x_orchard": {"target_modules": ["q_proj", "q_proj"]}}, "x_orchard.target_modules", ("twice",)),
+        (ours(data={"max_seq_len": 257}), f"{DATA}.max_seq_len", ("257", "at most 256 tokens")),
+        (
+            ours(method={"target_modules": ["lm_head"]}),
+            f"{METHOD}.target_modules",
+            ("'lm_head'", "q_proj, v_proj"),
+        ),
+        (
+            ours(method={"target_modules": ["q_proj", "q_proj"]}),
+            f"{METHOD}.target_modules",
+            ("twice",),
+        ),
         ({"x_orchard": {"rnak": 4}}, "x_orchard.rnak", ("Unrecognized request argument",)),
         ({"x_orchard": {"priority": 101}}, "x_orchard.priority", ("100", "got 101")),
-        ({"x_orchard": {"dropout": 1}}, "x_orchard.dropout", ("less than 1",)),
-        ({"x_orchard": {"method": "dora"}}, "x_orchard.method", ("'lora'",)),
+        (ours(method={"dropout": 1}), f"{METHOD}.dropout", ("less than 1",)),
+        ({"x_orchard": {"method": "lora"}}, "x_orchard.method", ("an object", '{"type": "lora"}')),
+        (ours(method={"type": "dora"}), "x_orchard.method", ("'dora'", "there are: lora")),
+        ({"x_orchard": {"task": {"type": "chess"}}}, "x_orchard.task", ("'chess'", "there are: causal_lm")),
+        ({"x_orchard": {"lane": "fast"}}, "x_orchard.lane", ("'fused' or 'solo'",)),
+        ({"x_orchard": {"rank": 4}}, "x_orchard", ("rank has moved: write x_orchard.method.rank",)),
+        ({"x_orchard": {"learning_rate": 0.1}}, "x_orchard", ("write x_orchard.training.learning_rate",)),
+        ({"x_orchard": {"max_seq_len": 64}}, "x_orchard", ("write x_orchard.data.max_seq_len",)),
         ({"method": {"type": "dpo"}}, "method.type", ("'supervised'", "'dpo'")),
         ({"suffix": "../../etc"}, "suffix", ("letters, digits", "'../../etc'")),
         ({"suffix": "a/b"}, "suffix", ("begin with a letter",)),
@@ -67,7 +94,7 @@ def hyper(**values: Any) -> dict[str, Any]:
         ({"training_file": "\ud800"}, "training_file", ("U+D800",)),
         ({"metadata": {"k": "\ud800"}}, "metadata.k", ("U+D800",)),
         ({"metadata": {"\ud800": "v"}}, "metadata.���.[key]", ("U+D800",)),
-        ({"x_orchard": {"target_modules": ["\ud800"]}}, "x_orchard.target_modules.0", ("U+D800",)),
+        (ours(method={"target_modules": ["\ud800"]}), f"{METHOD}.target_modules.0", ("unicode",)),
         ({"x_orchard": None}, "x_orchard", ("should be a JSON object",)),
         ({"suffix": "x" * 65}, "suffix", ("at most 64",)),
         ({"seed": 2**31}, "seed", ("2147483647",)),
@@ -108,7 +135,7 @@ def test_a_request_no_flavor_can_hold_is_refused_with_the_numbers(db: Any, tmp_p
     small = make_catalogue().flavors[0].model_copy(update={"memory_bytes": 1_210_000_000})
     api = make_api(db, tmp_path, catalogue=make_catalogue(flavors=(small,)))
     with TestClient(create_app(api.services), headers=api.headers) as web:
-        body = {"model": "tiny", "training_file": upload(web), "x_orchard": {"rank": 256}}
+        body = {"model": "tiny", "training_file": upload(web), "x_orchard": {"method": {"rank": 256}}}
         error = web.post(JOBS, json=body).json()["error"]
         assert error["code"] == "does_not_fit"
         assert "GB of memory, but the largest flavor, cpu, offers 1.21 GB" in error["message"]

@@ -8,7 +8,7 @@ from fastapi.testclient import TestClient
 
 from api.app import create_app
 from tests.builders.live_api import Api, make_catalogue
-from workers.contract.spec import StepperKind
+from workers.contract.lanes import Lane
 
 ROWS = b'{"prompt": "q", "completion": "a"}\n' * 12
 
@@ -20,7 +20,7 @@ def body(web: TestClient) -> dict[str, Any]:
 
 
 def test_the_estimate_is_what_the_job_then_gets(web: TestClient, body: dict[str, Any]) -> None:
-    asked = body | {"x_orchard": {"rank": 4, "quantization": "nf4"}, "hyperparameters": {"n_epochs": 2}}
+    asked = body | {"x_orchard": {"method": {"rank": 4}, "quantization": "nf4"}, "hyperparameters": {"n_epochs": 2}}
 
     estimate = web.post("/v1/x/estimate", json=asked).json()
     assert web.get("/v1/fine_tuning/jobs").json()["data"] == []
@@ -38,7 +38,7 @@ def test_the_estimate_is_what_the_job_then_gets(web: TestClient, body: dict[str,
 
 
 def test_the_memory_shown_is_that_of_the_flavor_it_is_held_against(api: Api, body: dict[str, Any]) -> None:
-    turns = api.services.catalogue.flavors[0].model_copy(update={"stepper": StepperKind.TURNS})
+    turns = api.services.catalogue.flavors[0].model_copy(update={"stepper": Lane.SOLO})
     catalogue = make_catalogue(flavors=(turns,))
     with TestClient(create_app(replace(api.services, catalogue=catalogue)), headers=api.headers) as web:
         total = web.post("/v1/x/estimate", json=body).json()["memory"]["total_bytes"]
@@ -66,5 +66,8 @@ def test_hyperparameters_are_read_from_either_place(
 
 
 def test_an_absolute_learning_rate_is_shown_as_a_multiplier(web: TestClient, body: dict[str, Any]) -> None:
-    shown = web.post("/v1/x/estimate", json=body | {"x_orchard": {"learning_rate": 6e-4}}).json()
-    assert (shown["x_orchard"]["learning_rate"], shown["hyperparameters"]["learning_rate_multiplier"]) == (6e-4, 3.0)
+    shown = web.post("/v1/x/estimate", json=body | {"x_orchard": {"training": {"learning_rate": 6e-4}}}).json()
+    assert (shown["x_orchard"]["training"]["learning_rate"], shown["hyperparameters"]["learning_rate_multiplier"]) == (
+        6e-4,
+        3.0,
+    )

@@ -48,8 +48,11 @@ def test_errors_are_documented_in_openais_shape(document: dict[str, Any]) -> Non
 
 def test_our_extensions_are_described_field_by_field(document: dict[str, Any]) -> None:
     options = document["components"]["schemas"]["Options"]["properties"]
-    assert options["rank"]["maximum"] == 256
-    assert {"alpha", "dropout", "target_modules", "quantization", "max_seq_len", "priority"} <= options.keys()
+    assert options["method"]["properties"]["rank"]["maximum"] == 256
+    assert {"task", "method", "lane", "quantization", "data", "training", "priority"} == options.keys() - {
+        "max_runtime_s",
+        "max_user_retries",
+    }
 
 
 def test_operation_ids_are_unique(document: dict[str, Any]) -> None:

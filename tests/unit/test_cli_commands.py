@@ -56,7 +56,7 @@ def test_submit_uploads_creates_and_sends_an_idempotency_key(orchard, api, tmp_p
     assert result.exit_code == 0, result.stderr
     assert json.loads(result.stdout)["id"] == "ftjob-1"
     [body] = api.sent(f"POST {JOBS}")
-    assert (body["training_file"], body["model"], body["x_orchard"]["rank"]) == ("file-1", "tiny", 4)
+    assert (body["training_file"], body["model"], body["x_orchard"]["method"]["rank"]) == ("file-1", "tiny", 4)
     assert api.requests[-1].headers["idempotency-key"]
     assert b'name="purpose"\r\n\r\nfine-tune' in api.requests[0].content
 

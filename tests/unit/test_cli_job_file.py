@@ -61,7 +61,7 @@ def test_a_full_job_file_makes_a_request_that_the_server_takes(tmp_path):
         "limits: {max_runtime_s: 60}\n"
     )
     request = JobRequest.model_validate(request_body(read_job(write(tmp_path, text), {}), "file-a", "file-b"))
-    assert (request.wanted.n_epochs, request.x_orchard.rank, request.x_orchard.overlength) == (2, 4, "drop")
+    assert (request.wanted.n_epochs, request.x_orchard.method.rank, request.x_orchard.data.overlength) == (2, 4, "drop")
     assert (request.suffix, request.x_orchard.max_runtime_s, request.validation_file) == ("triage", 60, "file-b")
 
 
@@ -75,7 +75,7 @@ def test_a_job_becomes_the_create_request_with_only_what_was_given(tmp_path):
         "training_file": "file-a",
         "suffix": "triage",
         "method": {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 2}}},
-        "x_orchard": {"method": "lora", "rank": 4, "learning_rate": 0.001, "quantization": "nf4"},
+        "x_orchard": {"method": {"rank": 4}, "training": {"learning_rate": 0.001}, "quantization": "nf4"},
     }
     json.dumps(body)
 

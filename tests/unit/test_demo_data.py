@@ -48,7 +48,7 @@ class TestDataSet:
 
 def test_the_options_of_the_demo_are_ones_the_server_takes():
     for rank in RANKS:
-        Options.model_validate(OPTIONS | {"rank": rank, "alpha": 2 * rank})
+        Options.model_validate(OPTIONS | {"method": {"rank": rank, "alpha": 2 * rank}})
     assert 64 % BATCH_SIZE == 0
 
 

@@ -9,10 +9,10 @@ from tests.builders.specs import make_base_spec
 from workers.contract.base import ComputeDtype, Quantization
 from workers.contract.memory import Footprint, estimate
 from workers.contract.spec import TrainingSpec
-from workers.engine.fused.budget import UNBOUNDED, USEFUL_SHARE, Budget, choose_budget
-from workers.engine.fused.footprint import PROBES, ROW, probe_positions
-from workers.engine.fused.room import Room
-from workers.engine.fused.stack import Layout, Stack, StackedAdapter
+from workers.lanes.fused.budget import UNBOUNDED, USEFUL_SHARE, Budget, choose_budget
+from workers.lanes.fused.footprint import PROBES, ROW, probe_positions
+from workers.lanes.fused.memory_budget import Room
+from workers.lanes.fused.stack import Layout, Stack, StackedAdapter
 
 FOOTPRINT = Footprint(resident_bytes=1_000, activation_bytes=100, recomputed_bytes=10, vocab_size=1)
 """A position takes 100 bytes, 10 when it is recomputed, and 12 for its logit."""

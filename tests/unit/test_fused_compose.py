@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.engine.fused.compose import MAX_PAD_SHARE, Candidate, compose
-from workers.engine.fused.knee import LARGEST, SMALLEST, measure_knee
-from workers.engine.fused.shares import Shares
+from workers.lanes.fused.fair_queue import Shares
+from workers.lanes.fused.knee import LARGEST, SMALLEST, measure_knee
+from workers.lanes.fused.select_batch import MAX_PAD_SHARE, Candidate, compose
 
 
 def candidate(width: int = 32, rows: int = 1, tenant: float = 0, seat: float = 0, alone: bool = False) -> Candidate:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from workers.engine.fused.shares import Shares
+from workers.lanes.fused.fair_queue import Shares
 
 
 def serve_next(shares: Shares, seats: list[str]) -> str:

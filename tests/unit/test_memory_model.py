@@ -18,9 +18,6 @@ from workers.contract.memory import (
     Footprint,
     base_bytes,
     estimate,
-    lora_parameters,
-    pass_positions,
-    seat_bytes,
 )
 
 FLAVOR = Flavor(name="cpu", memory_bytes=10**10, count=1)
@@ -72,13 +69,13 @@ def test_recomputation_needs_a_fraction_of_the_activations() -> None:
 
 def test_a_seat_is_its_adapter_and_not_its_micro_batch(tmp_path: Path) -> None:
     small, wide = (make_job_spec(tmp_path, batch_size=size, micro_batch_size=size) for size in (1, 64))
-    assert seat_bytes(small) == seat_bytes(wide) == 28 * lora_parameters(small.base.shape, small.method)
-    assert (pass_positions(small), pass_positions(wide)) == (128, 64 * 128)
-    assert HostNeed.of(small).bytes_on(FLAVOR) < HostNeed.of(wide).bytes_on(FLAVOR)
+    assert small.seat_bytes == wide.seat_bytes == 28 * small.method.trained(small.base.shape)
+    assert (small.pass_positions, wide.pass_positions) == (128, 64 * 128)
+    assert HostNeed.of(small).total_bytes < HostNeed.of(wide).total_bytes
 
 
 def test_every_host_keeps_room_for_a_pass_worth_making(tmp_path: Path) -> None:
     tiny = make_job_spec(tmp_path, batch_size=1, micro_batch_size=1, max_seq_len=8)
     footprint = estimate(make_base_spec().shape, tiny.quantization, tiny.compute_dtype)
-    passes = HostNeed.of(tiny).bytes_on(FLAVOR) - footprint.resident_bytes - seat_bytes(tiny)
+    passes = HostNeed.of(tiny).total_bytes - footprint.resident_bytes - tiny.seat_bytes
     assert passes == footprint.pass_bytes(LEAST_POSITIONS, recompute=True)

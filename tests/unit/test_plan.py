@@ -12,15 +12,15 @@ from orchestrator.lifecycle.transition import JobRef
 from orchestrator.scheduling.plan import Admit, RetireHost, StartHost, Wait, plan
 from orchestrator.scheduling.snapshot import HostView, ResidentKey, Snapshot, WaitingJob
 from workers.contract.base import ComputeDtype, Quantization
+from workers.contract.lanes import Lane
 from workers.contract.memory import Footprint
-from workers.contract.spec import StepperKind
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 GB = 10**9
 
 
 def key(base: str = "llama") -> ResidentKey:
-    return ResidentKey(base, Quantization.NF4, ComputeDtype.BF16)
+    return ResidentKey(base, Quantization.NF4, ComputeDtype.BF16, "causal_lm", Lane.FUSED)
 
 
 def footprint(resident_gb: float = 3) -> Footprint:
@@ -126,7 +126,7 @@ def test_an_idle_host_of_the_same_base_that_is_too_full_makes_room_too():
 def test_a_flavor_that_never_recomputes_must_have_room_for_all_activations():
     world = snapshot(job("a", tokens=10_000), memory_gb=12)
     assert admitted(plan(world, NOW)) == [("a", "new-0")]
-    turns = world.flavors[0].model_copy(update={"stepper": StepperKind.TURNS})
+    turns = world.flavors[0].model_copy(update={"stepper": Lane.SOLO})
     (wait,) = plan(replace(world, flavors=(turns,)), NOW)
     assert isinstance(wait, Wait)
     assert "needs 14.0 GB on one device, and the largest configured device has 12.0 GB" in wait.reason

@@ -4,9 +4,9 @@ import threading
 
 import pytest
 
-from workers import trust as trust_module
+from workers import dead_man_switch as trust_module
 from workers.contract.host import EXIT_GRACE_S
-from workers.trust import Trust, leave_when_spent
+from workers.dead_man_switch import Trust, leave_when_spent
 
 
 class Ticks:

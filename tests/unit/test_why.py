@@ -14,7 +14,8 @@ from orchestrator.queries.blockers import Constraint, Facts
 from orchestrator.queries.why import WhyView, explain, load_facts, why
 from tests.builders.live_api import Api, add_tenant, make_catalogue
 from tests.builders.rows import NOW, make_host, make_job, make_tenant
-from workers.contract.spec import JobSpec, StepperKind
+from workers.contract.lanes import Lane
+from workers.contract.spec import JobSpec
 
 LATER = NOW + timedelta(minutes=5)
 NOTHING = Constraint.NOTHING
@@ -113,8 +114,8 @@ def test_a_flavor_that_never_recomputes_is_no_place_for_a_job_that_fits_only_so(
     job = make_job(sqlite_db, queue_reason="Waiting.")
     need = HostNeed.of(JobSpec.model_validate(job.spec))
     (cpu,) = make_catalogue().flavors
-    just = cpu.model_copy(update={"memory_bytes": need.bytes_on(cpu)})
-    turns = just.model_copy(update={"stepper": StepperKind.TURNS})
+    just = cpu.model_copy(update={"memory_bytes": need.total_bytes})
+    turns = just.model_copy(update={"stepper": Lane.SOLO})
     assert ask(sqlite_db, job, flavors=(just,)).constraint is Constraint.DEVICE
     assert ask(sqlite_db, job, flavors=(turns,)).constraint is Constraint.PLACEMENT
 

@@ -11,7 +11,7 @@ import pytest
 from tests.builders.specs import make_host_spec, make_job_spec, make_order
 from workers.actor import HostActor
 from workers.contract.reports import ExitClass, HostPhase, HostReport
-from workers.contract.spec import HostSpec, SeatOrder
+from workers.contract.spec import HostSpec, SeatAssignment
 
 
 class RecordingHost:
@@ -23,7 +23,7 @@ class RecordingHost:
     def start(self) -> None:
         self.calls.append("start")
 
-    def attach(self, order: SeatOrder) -> None:
+    def attach(self, order: SeatAssignment) -> None:
         self.calls.append(order)
 
     def detach(self, job_id: str, attempt: int, reason: ExitClass) -> None:

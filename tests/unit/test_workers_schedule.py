@@ -4,7 +4,7 @@ import pytest
 
 from workers.contract.spec import LrSchedule, TrainingSpec
 from workers.engine.schedule import learning_rate
-from workers.engine.seeds import derive_seed
+from workers.rng import derive_seed
 
 
 def rates(schedule: LrSchedule, warmup_ratio: float = 0.2, total: int = 10) -> list[float]:

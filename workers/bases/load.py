@@ -17,6 +17,7 @@ from workers.bases.sources import Source, locate
 from workers.contract.base import ComputeDtype, Quantization
 from workers.contract.errors import BaseDigestMismatch, BaseUnavailable
 from workers.contract.spec import HostSpec, JobSpec
+from workers.tasks import TASKS
 
 # One warning for each linear and pass that int8 quantizes inputs in fp16; it does so by design (arXiv 2208.07339).
 logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
@@ -41,8 +42,8 @@ class LoadedBase:
 
     def require_suits(self, job: JobSpec) -> None:
         """Raises BaseUnavailable when the job asks for another base, or this one in another precision."""
-        held = (self.spec.base.id, self.spec.quantization.value, self.spec.compute_dtype.value)
-        wanted = (job.base.id, job.quantization.value, job.compute_dtype.value)
+        held = _key(self.spec)
+        wanted = _key(job)
         if held != wanted or job.base.weight_digest not in {None, self.digest}:
             raise BaseUnavailable(f"host {self.spec.id} holds {' '.join(held)}, the job needs {' '.join(wanted)}")
 
@@ -85,6 +86,10 @@ def load_base(spec: HostSpec) -> LoadedBase:
     )
 
 
+def _key(spec: HostSpec | JobSpec) -> tuple[str, ...]:
+    return spec.base.id, spec.quantization.value, spec.compute_dtype.value, spec.task.type, spec.lane.value
+
+
 @dataclass(frozen=True)
 class _Resident:
     """A frozen model, its weights, and their digest."""
@@ -105,23 +110,23 @@ def _resident(source: Source, spec: HostSpec) -> _Resident:
     """The base in memory. Quantized weights come from the cache, or go there."""
     dtype = TORCH_DTYPES[spec.compute_dtype]
     if spec.quantization is Quantization.NONE:
-        return _Resident.of(_load_model(source.folder, spec.device, dtype))
+        return _Resident.of(_load_model(spec, source.folder, dtype))
     cache = PrequantizedCache(Path(spec.cache_dir), Recipe.of(source, spec))
-    if (cached := _from_cache(cache, spec.device, dtype)) is not None:
+    if (cached := _from_cache(cache, spec, dtype)) is not None:
         return cached
     quantization = _quantization_config(spec.quantization, dtype)
-    resident = _Resident.of(_load_model(source.folder, spec.device, dtype, quantization))
+    resident = _Resident.of(_load_model(spec, source.folder, dtype, quantization))
     cache.store(resident.model, resident.digest)
     return resident
 
 
-def _from_cache(cache: PrequantizedCache, device: str, dtype: torch.dtype) -> _Resident | None:
+def _from_cache(cache: PrequantizedCache, spec: HostSpec, dtype: torch.dtype) -> _Resident | None:
     """What the cache holds, if that is bit for bit what quantizing made."""
     manifest = cache.verified()
     if manifest is None:
         return None
     try:
-        resident = _Resident.of(_load_model(cache.folder, device, dtype))
+        resident = _Resident.of(_load_model(spec, cache.folder, dtype))
     except UNREADABLE as error:
         cache.discard(str(error))
         return None
@@ -131,19 +136,21 @@ def _from_cache(cache: PrequantizedCache, device: str, dtype: torch.dtype) -> _R
     return resident
 
 
-def _load_model(folder: Path, device: str, dtype: torch.dtype, quantization: Any = None) -> nn.Module:
+def _load_model(spec: HostSpec, folder: Path, dtype: torch.dtype, quantization: Any = None) -> nn.Module:
     """`quantization`: how to quantize plain weights; None for weights that are to stay as they are stored."""
-    from transformers import AutoModelForCausalLM
-
     chosen = {} if quantization is None else {"quantization_config": quantization}  # None would hide the config's own
-    model: nn.Module = AutoModelForCausalLM.from_pretrained(
-        folder,
-        **chosen,
-        dtype=dtype,
-        device_map={"": device},
-        use_safetensors=True,
-        trust_remote_code=False,
-        local_files_only=True,
+    model: nn.Module = (
+        TASKS.of(spec.task)
+        .auto_class()
+        .from_pretrained(
+            folder,
+            **chosen,
+            dtype=dtype,
+            device_map={"": spec.device},
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+        )
     )
     return model
 

@@ -29,9 +29,23 @@ class ComputeDtype(StrEnum):
 COMPUTE_BYTES: Final = {ComputeDtype.BF16: 2, ComputeDtype.FP32: 4}
 
 
-class BaseShape(Frozen):
-    """The sizes of a decoder that memory arithmetic needs. Counts of weights, not bytes."""
+DECODER_LINEARS: Final = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+"""Last name parts of the linears of a gated decoder, as most families call them."""
 
+
+class LinearShape(Frozen):
+    """A kind of linear that may be adapted: its last name part, sizes, and how many of them a base has."""
+
+    name: str = Field(min_length=1)
+    inputs: int = Field(gt=0)
+    outputs: int = Field(gt=0)
+    count: int = Field(gt=0)
+
+
+class BaseShape(Frozen):
+    """The sizes of a base that memory arithmetic needs. Counts of weights, not bytes."""
+
+    kind: Literal["decoder", "encoder", "encoder_decoder"] = "decoder"
     parameters: int = Field(gt=0, description="all weights, embeddings included")
     vocab_size: int = Field(gt=0)
     hidden_size: int = Field(gt=0)
@@ -40,6 +54,34 @@ class BaseShape(Frozen):
     query_size: int = Field(gt=0, description="attention heads x head size")
     key_value_size: int = Field(gt=0, description="key/value heads x head size")
     max_positions: int = Field(gt=0, description="longest sequence the base was trained for, in tokens")
+    adaptable: tuple[LinearShape, ...] | None = Field(
+        None, description="linears that may be adapted; null: those of a gated decoder of these sizes"
+    )
+
+    @property
+    def linears(self) -> tuple[LinearShape, ...]:
+        """Every kind of linear that a method may adapt."""
+        if self.adaptable is not None:
+            return self.adaptable
+        hidden, middle, query, key_value = (
+            self.hidden_size,
+            self.intermediate_size,
+            self.query_size,
+            self.key_value_size,
+        )
+        sizes = {
+            "q_proj": (hidden, query),
+            "k_proj": (hidden, key_value),
+            "v_proj": (hidden, key_value),
+            "o_proj": (query, hidden),
+            "gate_proj": (hidden, middle),
+            "up_proj": (hidden, middle),
+            "down_proj": (middle, hidden),
+        }
+        return tuple(
+            LinearShape(name=name, inputs=inputs, outputs=outputs, count=self.num_layers)
+            for name, (inputs, outputs) in sizes.items()
+        )
 
 
 class BaseSpec(Frozen):

@@ -3,7 +3,7 @@
 from typing import Final, Protocol
 
 from workers.contract.reports import ExitClass, HostReport
-from workers.contract.spec import SeatOrder
+from workers.contract.spec import SeatAssignment
 
 EXIT_GRACE_S: Final = 120.0
 """How long a host that nobody has polled for `HostSpec.trust_s` may take to save and exit: then it is surely gone."""
@@ -15,7 +15,7 @@ class Host(Protocol):
     All may be repeated: `attach` of an attempt already seated and `detach` of one already gone do nothing.
     """
 
-    def attach(self, order: SeatOrder) -> None:
+    def attach(self, order: SeatAssignment) -> None:
         """Give the attempt a seat at the next step boundary. Raises: HostFull."""
 
     def detach(self, job_id: str, attempt: int, reason: ExitClass) -> None:

@@ -12,7 +12,6 @@ from pydantic import Field
 
 from workers.contract.base import COMPUTE_BYTES, BaseShape, ComputeDtype, Quantization
 from workers.contract.model import Frozen
-from workers.contract.spec import JobSpec, LoraMethod
 
 PROCESS_BYTES: Final = 1_200_000_000  # interpreter, torch, transformers, bitsandbytes, Ray worker; or a CUDA context
 TRAINED_BYTES: Final = 16  # per trained weight: fp32 weight, gradient and two Adam moments
@@ -94,32 +93,6 @@ def layer_bytes(shape: BaseShape, dtype: ComputeDtype) -> int:
 def logit_bytes(positions: int, vocab_size: int) -> int:
     """The largest chunk of logits of a pass in which every position is supervised."""
     return LOGIT_BYTES * min(CHUNK_LOGITS, positions * min(vocab_size, VOCABULARY_BLOCK))
-
-
-def lora_parameters(shape: BaseShape, method: LoraMethod) -> int:
-    """Trainable weights: r * (in + out) for every adapted linear of every layer."""
-    hidden, middle, query, key_value = _sizes(shape)
-    sizes = {
-        "q_proj": hidden + query,
-        "k_proj": hidden + key_value,
-        "v_proj": hidden + key_value,
-        "o_proj": query + hidden,
-        "gate_proj": hidden + middle,
-        "up_proj": hidden + middle,
-        "down_proj": middle + hidden,
-    }
-    widest = hidden + max(middle, query)
-    return shape.num_layers * method.rank * sum(sizes.get(name, widest) for name in method.target_modules)
-
-
-def seat_bytes(spec: JobSpec) -> int:
-    """What one seat adds to a host that already holds its base, pass or no pass."""
-    return lora_parameters(spec.base.shape, spec.method) * (TRAINED_BYTES + SNAPSHOT_BYTES)
-
-
-def pass_positions(spec: JobSpec) -> int:
-    """Positions of the largest micro-batch that the job may bring."""
-    return spec.training.micro_batch_size * spec.data.max_seq_len
 
 
 def least_pass_bytes(footprint: Footprint, positions: int) -> int:

@@ -1,41 +1,23 @@
 """`JobSpec`: all that a worker is told about a job, with every number resolved."""
 
 from enum import StrEnum
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, StrictBool, StrictFloat, StrictInt, model_validator
 
 from workers.contract import CONTRACT_VERSION
 from workers.contract.base import BaseSpec, ComputeDtype, Quantization
+from workers.contract.lanes import Lane
+from workers.contract.methods import Method
 from workers.contract.model import Frozen
 from workers.contract.rows import DatasetFormat
+from workers.contract.tasks import CausalLm, Task
 
-MAX_RANK: Final = 256
 MAX_SEQ_LEN: Final = 131_072  # tokens
 MAX_LEARNING_RATE: Final = 0.1
 BASE_LEARNING_RATE: Final = 2e-4
 """What OpenAI's `learning_rate_multiplier` of 1 means."""
 MAX_FAIR_WEIGHT: Final = 1_000
-
-
-class LoraMethod(Frozen):
-    """Low-rank adaptation (arXiv 2106.09685): y = W x + scale * B A dropout(x), A [r, in], B [out, r]."""
-
-    type: Literal["lora"] = "lora"
-    rank: int = Field(8, ge=1, le=MAX_RANK, description="r; an adapted linear gains r * (in + out) weights")
-    alpha: float = Field(16.0, gt=0, le=4096, description="scale = alpha / r, or alpha / sqrt(r) with rslora")
-    dropout: float = Field(0.0, ge=0, lt=1, description="probability of zeroing an input of A while training")
-    target_modules: tuple[str, ...] = Field(
-        ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
-        min_length=1,
-        max_length=64,
-        description="last name parts of the linears to adapt",
-    )
-    rslora: bool = Field(False, description="rank-stabilised scale (arXiv 2312.03732)")
-
-
-Method = LoraMethod
-"""The PEFT methods of the fused lane. Becomes a union discriminated by `type` when the solo lane brings more."""
 
 
 class Overlength(StrEnum):
@@ -64,38 +46,70 @@ class DatasetRef(Frozen):
     format: DatasetFormat
 
 
-class DataSpec(Frozen):
+class DataOptions(Frozen):
+    """How rows become tokens: what a request may say."""
+
+    max_seq_len: StrictInt | None = Field(None, ge=8, le=MAX_SEQ_LEN, description="tokens; null: the base's limit")
+    overlength: Overlength = Field(Overlength.ERROR, description="what happens to rows longer than max_seq_len")
+
+
+class DataSpec(DataOptions):
     """The rows of a job and how they become tokens."""
 
     training: DatasetRef
     validation: DatasetRef | None = None
     max_seq_len: int = Field(2048, ge=8, le=MAX_SEQ_LEN, description="tokens")
-    overlength: Overlength = Overlength.ERROR
 
 
-class TrainingSpec(Frozen):
-    """Optimisation: AdamW (arXiv 1711.05101) over `n_epochs` passes. One step takes `batch_size` rows."""
+BatchSize = Annotated[StrictInt, Field(ge=1, le=256)]
+Steps = Annotated[StrictInt, Field(ge=1, le=1_000_000)]
+LearningRate = Annotated[StrictFloat, Field(gt=0, le=MAX_LEARNING_RATE)]
+
+
+class TrainingOptions(Frozen):
+    """Optimization: what a request may say beside OpenAI's own hyperparameters."""
+
+    micro_batch_size: BatchSize | None = Field(
+        None, description="rows per forward pass, the rest is accumulated; divides batch_size; null: up to 4"
+    )
+    learning_rate: LearningRate | None = Field(
+        None, description=f"after warm-up; null: {BASE_LEARNING_RATE:g} x learning_rate_multiplier"
+    )
+    lr_schedule: LrSchedule = Field(LrSchedule.LINEAR, description="the learning rate after warm-up")
+    warmup_ratio: StrictFloat = Field(0.03, ge=0, lt=1, description="share of all steps")
+    weight_decay: StrictFloat = Field(0.0, ge=0, le=1)
+    max_grad_norm: StrictFloat = Field(
+        1.0, ge=0, le=1e6, description="clip the job's gradient to this norm; 0: no clipping"
+    )
+    checkpoint_interval_steps: Steps = Field(50, description="steps between two checkpoints")
+    eval_interval_steps: Steps = Field(50, description="steps between two evaluations on the validation file")
+    early_stopping_patience: StrictInt | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="evaluations without improvement before training stops; needs a validation file; null: never stop",
+    )
+    early_stopping_threshold: StrictFloat = Field(
+        0.0,
+        ge=0,
+        le=1000,
+        description="nats by which the validation loss must fall below the lowest to count as improvement",
+    )
+    deterministic: StrictBool = Field(
+        False, description="never share a pass with other jobs: slower, and a repeat gives the same bits"
+    )
+
+
+class TrainingSpec(TrainingOptions):
+    """Optimization: AdamW (arXiv 1711.05101) over `n_epochs` passes. One step takes `batch_size` rows."""
 
     n_epochs: int = Field(3, ge=1, le=50)
-    batch_size: int = Field(4, ge=1, le=256, description="rows per optimizer step")
-    micro_batch_size: int = Field(4, ge=1, le=256, description="rows per forward pass; the rest is accumulated")
-    learning_rate: float = Field(BASE_LEARNING_RATE, gt=0, le=MAX_LEARNING_RATE)
-    lr_schedule: LrSchedule = LrSchedule.LINEAR
-    warmup_ratio: float = Field(0.03, ge=0, lt=1, description="share of all steps")
-    weight_decay: float = Field(0.0, ge=0, le=1)
+    batch_size: BatchSize = Field(4, description="rows per optimizer step")
+    micro_batch_size: BatchSize = Field(4, description="rows per forward pass; the rest is accumulated")
+    learning_rate: LearningRate = BASE_LEARNING_RATE
     beta1: float = Field(0.9, ge=0, lt=1)
     beta2: float = Field(0.999, ge=0, lt=1)
     epsilon: float = Field(1e-8, gt=0)
-    max_grad_norm: float = Field(1.0, ge=0, description="clip the job's gradient to this norm; 0 = no clipping")
-    checkpoint_interval_steps: int = Field(50, ge=1)
-    eval_interval_steps: int = Field(50, ge=1)
-    early_stopping_patience: int | None = Field(
-        None, ge=1, description="evaluations without improvement before training stops; null: all steps are taken"
-    )
-    early_stopping_threshold: float = Field(
-        0.0, ge=0, description="nats by which the validation loss must fall below the lowest to count as improvement"
-    )
-    deterministic: bool = Field(False, description="never share a pass, so that a repeat gives the same bits")
 
     @model_validator(mode="after")
     def _micro_batch_divides_batch(self) -> "TrainingSpec":
@@ -113,7 +127,9 @@ class TrainingSpec(Frozen):
 class Limits(Frozen):
     """Bounds that the service sets on a job."""
 
-    max_runtime_s: int = Field(86_400, ge=60, description="seconds that all attempts together may hold seats")
+    max_runtime_s: StrictInt = Field(
+        86_400, ge=60, le=2_592_000, description="seconds that all attempts together may hold seats"
+    )
 
 
 class JobSpec(Frozen):
@@ -125,7 +141,10 @@ class JobSpec(Frozen):
     base: BaseSpec
     quantization: Quantization
     compute_dtype: ComputeDtype
+    task: Task = CausalLm()
     method: Method
+    lane: Lane = Lane.FUSED
+    lane_reason: str = Field("", description="why the job trains in this lane, in words")
     data: DataSpec
     training: TrainingSpec
     seed: int = Field(ge=0, le=2**31 - 1)
@@ -141,6 +160,16 @@ class JobSpec(Frozen):
             raise ValueError("early_stopping_patience needs a validation file")
         return self
 
+    @property
+    def seat_bytes(self) -> int:
+        """What its seat adds to a host that already holds its base, between passes."""
+        return self.method.seat_bytes(self.base.shape)
+
+    @property
+    def pass_positions(self) -> int:
+        """Positions of the largest micro-batch that the job may bring."""
+        return self.training.micro_batch_size * self.data.max_seq_len
+
 
 class CheckpointRef(Frozen):
     """A committed checkpoint a seat may resume from."""
@@ -150,7 +179,7 @@ class CheckpointRef(Frozen):
     manifest_sha256: str
 
 
-class SeatOrder(Frozen):
+class SeatAssignment(Frozen):
     """`attach`: take this attempt of a job onto the host."""
 
     spec: JobSpec
@@ -169,15 +198,6 @@ class SeatOrder(Frozen):
         return self.spec.limits.max_runtime_s if self.runtime_left_s is None else self.runtime_left_s
 
 
-class StepperKind(StrEnum):
-    """How a host trains its seats."""
-
-    FUSED = "fused"
-    """Many seats in every pass of the base."""
-    TURNS = "turns"
-    """One seat at a time through stock PEFT: the slow reference, for audits."""
-
-
 class HostSpec(Frozen):
     """What a host keeps resident, and where."""
 
@@ -189,7 +209,9 @@ class HostSpec(Frozen):
     max_seats: int = Field(ge=1)
     cache_dir: str = Field(description="local folder for converted and pre-quantized weights")
     threads: int | None = Field(None, ge=1, description="CPU threads for torch; None: torch decides")
-    stepper: StepperKind = StepperKind.FUSED
+    task: Task = CausalLm()
+    lane: Lane = Lane.FUSED
+    devices: int = Field(1, ge=1, description="devices that the host takes")
     memory_bytes: int | None = Field(None, gt=0, description="of its device, for all it does; None: no limit is known")
     trust_s: float = Field(
         900.0, gt=0, description="seconds without a poll after which the host saves its seats, ends them and exits"

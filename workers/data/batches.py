@@ -1,7 +1,7 @@
 """Which rows a step takes, and micro-batches as tensors."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -43,6 +43,10 @@ class MicroBatch:
         )
 
 
+Collate = Callable[[Sequence[EncodedRow], int], MicroBatch]
+"""Rows and the id of the pad -> the rows of one forward pass."""
+
+
 @dataclass(frozen=True)
 class BatchPlan:
     """The data cursor of a job: pure, so that step n holds the same rows whoever asks, and whenever."""
@@ -51,6 +55,7 @@ class BatchPlan:
     training: TrainingSpec
     seed: int
     pad_id: int
+    collate: Collate
 
     @property
     def steps_per_epoch(self) -> int:
@@ -73,7 +78,12 @@ class BatchPlan:
         chosen = epoch_order(len(self.rows), self.seed, epoch)[first : first + self.training.batch_size]
         size = self.training.micro_batch_size
         groups = [chosen[start : start + size] for start in range(0, len(chosen), size)]
-        return [collate([self.rows[index] for index in group], self.pad_id) for group in groups]
+        return [self.collate([self.rows[index] for index in group], self.pad_id) for group in groups]
+
+    def evaluation_batches(self, rows: Sequence[EncodedRow], size: int) -> Iterator[MicroBatch]:
+        """Every row once, neighbors of like length together so that little is padded. Made one by one, as asked for."""
+        ordered = sorted(rows, key=lambda row: (len(row.input_ids), row.line))
+        return (self.collate(ordered[start : start + size], self.pad_id) for start in range(0, len(ordered), size))
 
 
 @lru_cache(maxsize=64)
@@ -82,12 +92,6 @@ def epoch_order(rows: int, seed: int, epoch: int) -> tuple[int, ...]:
     order = list(range(rows))
     random.Random(f"order:{seed}:{epoch}").shuffle(order)  # noqa: S311 - an order of rows is no secret
     return tuple(order)
-
-
-def evaluation_batches(rows: Sequence[EncodedRow], size: int, pad_id: int) -> Iterator[MicroBatch]:
-    """Every row once, neighbours of like length together so that little is padded. Made one by one, as asked for."""
-    ordered = sorted(rows, key=lambda row: (len(row.input_ids), row.line))
-    return (collate(ordered[start : start + size], pad_id) for start in range(0, len(ordered), size))
 
 
 def collate(rows: Sequence[EncodedRow], pad_id: int) -> MicroBatch:

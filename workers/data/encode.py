@@ -12,6 +12,9 @@ from workers.contract.spec import DatasetRef, DataSpec, Overlength
 from workers.data.chat import TemplateMismatch, Tokens, encode_chat
 from workers.data.reading import ReadRow, read_rows
 
+RowEncoder = Callable[[Row], Tokens]
+"""A task's encoding of one row, with tokenizer and template bound. Raises: TemplateMismatch."""
+
 
 @dataclass(frozen=True)
 class EncodedRow:
@@ -51,28 +54,25 @@ class EncodedData:
         return sum(row.supervised for row in self.rows)
 
 
-def encode_training(
-    tokenizer: Any, template: str | None, data: DataSpec, before_row: Callable[[], object] = lambda: None
-) -> EncodedData:
+def encode_training(encode: RowEncoder, data: DataSpec, before_row: Callable[[], object] = lambda: None) -> EncodedData:
     """The training file as tokens; `before_row` may raise to give up.
 
     Raises: StorageUnavailable; DataError naming every line that cannot be used.
     """
-    return _encode(tokenizer, template, data, data.training, DataError, before_row)
+    return _encode(encode, data, data.training, DataError, before_row)
 
 
 def encode_validation(
-    tokenizer: Any, template: str | None, data: DataSpec, before_row: Callable[[], object] = lambda: None
+    encode: RowEncoder, data: DataSpec, before_row: Callable[[], object] = lambda: None
 ) -> EncodedData:
     """The validation file as tokens, empty without one. Raises: StorageUnavailable, ValidationDataError."""
     if data.validation is None:
         return EncodedData(())
-    return _encode(tokenizer, template, data, data.validation, ValidationDataError, before_row)
+    return _encode(encode, data, data.validation, ValidationDataError, before_row)
 
 
 def _encode(
-    tokenizer: Any,
-    template: str | None,
+    encode: RowEncoder,
     data: DataSpec,
     ref: DatasetRef,
     error: type[DataError],
@@ -84,7 +84,7 @@ def _encode(
     with closing(read_rows(ref, error, before_row)) as rows:
         for read in rows:
             try:
-                ids, mask = encode_row(tokenizer, template, read.row)
+                ids, mask = encode(read.row)
             except TemplateMismatch as problem:
                 issues.append(RowIssue(line=read.line, field="messages", code="chat_template", message=str(problem)))
                 continue

@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeVar
 
 from workers.contract.errors import DataError, UserError, WorkerError
 from workers.contract.reports import AdapterManifest, ExitClass, Heartbeat, Outcome, SeatReport
-from workers.contract.spec import SeatOrder
+from workers.contract.spec import SeatAssignment
 from workers.engine.evaluation import Evaluation
 from workers.engine.seat import Seat
 from workers.engine.stepper import StepResult
@@ -23,7 +23,7 @@ MAX_DETAILS = 1000
 class Attempt:
     """One attempt from `attach` to its `Outcome`. `leaving` is set by other threads, all else by the engine."""
 
-    order: SeatOrder
+    order: SeatAssignment
     deadline: float
     phase: Phase = "waiting"
     seat: Seat | None = None

@@ -9,10 +9,10 @@ from workers.bases import LoadedBase
 from workers.contract.errors import MaxRuntimeExceeded, WorkerError
 from workers.contract.failpoints import failpoint
 from workers.contract.reports import ExitClass, Outcome, Report, SeatWarning
-from workers.engine.ahead import Ahead
 from workers.engine.attempt import Attempt
 from workers.engine.background import Inline
 from workers.engine.evaluation import Evaluation
+from workers.engine.prefetcher import Ahead
 from workers.engine.prepare import prepared, seat_of
 from workers.engine.progress import step_report
 from workers.engine.saver import Saver

@@ -1,9 +1,11 @@
-"""Guards around a step: what a failure is called."""
+"""Guards around a step: what a failure is called, and a base that keeps still."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import bitsandbytes
 import torch
+from torch import nn
 
 from workers.contract.errors import NonFiniteLoss, OutOfMemory
 
@@ -28,3 +30,15 @@ def memory_guarded(what: str = "the step", remedy: str = "micro_batch_size or ma
         if "can't allocate memory" not in str(error):
             raise
         raise OutOfMemory(f"{what} did not fit into host memory; lower {remedy}") from error
+
+
+def freeze_base(model: nn.Module) -> None:
+    """No dropout of the base's own: it is frozen, and its noise would be nobody's seed's.
+
+    bitsandbytes' linears stay in training mode, for only then is their backward sure: in evaluation mode they repack
+    their weights on CPUs with AVX512-BF16.
+    """
+    model.eval()
+    for module in model.modules():
+        if isinstance(module, bitsandbytes.nn.Linear4bit | bitsandbytes.nn.Linear8bitLt):
+            module.train()

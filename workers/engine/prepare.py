@@ -2,17 +2,19 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from workers.bases import LoadedBase
 from workers.checkpoints import Snapshot, newest_verified
 from workers.contract.reports import CheckpointRejected, Prepared
-from workers.contract.spec import SeatOrder
+from workers.contract.spec import SeatAssignment
 from workers.data.batches import BatchPlan
 from workers.data.encode import EncodedData, encode_training, encode_validation
 from workers.engine.attempt import Attempt
 from workers.engine.guards import memory_guarded
 from workers.engine.seat import Seat
 from workers.engine.stepper import Stepper
+from workers.tasks import TASKS
 
 
 class Abandoned(Exception):
@@ -29,7 +31,7 @@ class Ready:
 
 
 def read(
-    order: SeatOrder,
+    order: SeatAssignment,
     base: LoadedBase,
     shapes: Mapping[str, tuple[int, ...]],
     reject: Callable[[CheckpointRejected], None],
@@ -44,20 +46,22 @@ def read(
         if abandoned():
             raise Abandoned
 
-    template, data = order.spec.base.chat_template, order.spec.data
-    training = encode_training(base.tokenizer, template, data, go_on)
-    validation = encode_validation(base.tokenizer, template, data, go_on)
+    spec = order.spec
+    encode = partial(TASKS.of(spec.task).encode, base.tokenizer, spec.base.chat_template)
+    training = encode_training(encode, spec.data, go_on)
+    validation = encode_validation(encode, spec.data, go_on)
     go_on()
     return Ready(training, validation, newest_verified(order, base.digest, shapes, reject))
 
 
-def seat_of(order: SeatOrder, ready: Ready, base: LoadedBase, stepper: Stepper) -> Seat:
+def seat_of(order: SeatAssignment, ready: Ready, base: LoadedBase, stepper: Stepper) -> Seat:
     """Open the adapter and continue from the checkpoint, if there is one. Whatever is raised, nothing stays open.
 
     Raises: OutOfMemory, InvalidTargetModules.
     """
     spec = order.spec
-    plan = BatchPlan(ready.training.rows, spec.training, spec.seed, base.tokenizer.pad_token_id or 0)
+    pad_id, collate = base.tokenizer.pad_token_id or 0, TASKS.of(spec.task).collate
+    plan = BatchPlan(ready.training.rows, spec.training, spec.seed, pad_id, collate)
     with memory_guarded("the adapter", "rank"):
         adapter = stepper.open(spec)
         try:

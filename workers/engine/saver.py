@@ -17,7 +17,7 @@ from workers.contract.reports import AdapterManifest, CheckpointManifest, SeatWa
 from workers.engine.attempt import Attempt, AttemptKey
 from workers.engine.export import publish_adapter
 from workers.engine.stopping import Milestone
-from workers.patience import Patience
+from workers.retry import Patience
 
 CHECKPOINT_PATIENCE: Final = Patience(total_s=120)
 ADAPTER_PATIENCE: Final = Patience(total_s=900)

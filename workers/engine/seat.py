@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from workers.checkpoints import Snapshot
-from workers.contract.spec import JobSpec, SeatOrder
+from workers.contract.spec import JobSpec, SeatAssignment
 from workers.data.batches import BatchPlan
 from workers.data.encode import EncodedRow
 from workers.engine.adapter import Adapter, copied
@@ -17,7 +17,7 @@ from workers.engine.stopping import EarlyStopping, Milestone
 class Seat:
     """Adapter and cursor of one attempt. `step` counts finished optimizer steps and *is* the data cursor."""
 
-    order: SeatOrder
+    order: SeatAssignment
     adapter: Adapter
     plan: BatchPlan
     validation: Sequence[EncodedRow]

@@ -95,7 +95,7 @@ def _request(db: Database, number: int) -> bytes:
         "model": "tiny",
         "training_file": file.id,
         "method": {"type": "supervised", "supervised": {"hyperparameters": hyperparameters}},
-        "x_orchard": {"learning_rate": 1e-3, "max_seq_len": 128},
+        "x_orchard": {"training": {"learning_rate": 1e-3}, "data": {"max_seq_len": 128}},
     }
     return post("/v1/fine_tuning/jobs", key, json.dumps(body).encode())
 

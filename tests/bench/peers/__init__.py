@@ -17,9 +17,9 @@ def _ours(spec: HostSpec) -> Peer:
 
 def _turns(spec: HostSpec) -> Peer:
     from tests.bench.peers.product import ProductPeer
-    from workers.engine.turns import TurnStepper
+    from workers.lanes.solo.stepper import SequentialStepper
 
-    return ProductPeer(spec, TurnStepper)
+    return ProductPeer(spec, SequentialStepper)
 
 
 def _sequential(spec: HostSpec) -> Peer:

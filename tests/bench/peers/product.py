@@ -10,7 +10,7 @@ from tests.bench.workloads import Job
 from workers.bases import LoadedBase, load_base
 from workers.contract.errors import WorkerError
 from workers.contract.rows import DatasetFormat
-from workers.contract.spec import DatasetRef, DataSpec, HostSpec, JobSpec, SeatOrder
+from workers.contract.spec import DatasetRef, DataSpec, HostSpec, JobSpec, SeatAssignment
 from workers.engine.seat import Seat
 from workers.engine.stepper import Stepper
 
@@ -18,7 +18,7 @@ from workers.engine.stepper import Stepper
 def fused_stepper(base: LoadedBase) -> Stepper:
     """The fused stepper. Raises SystemExit where this tree has none."""
     try:
-        from workers.engine.fused import FusedStepper
+        from workers.lanes.fused import FusedStepper
     except ImportError as error:
         raise SystemExit(f"peer `ours` needs workers.engine.fused.FusedStepper: {error}") from error
     stepper: Stepper = FusedStepper(base)
@@ -62,7 +62,7 @@ def open_seat(job: Job, base: LoadedBase, stepper: Stepper) -> Seat:
     """A prepared seat, as `workers.engine.prepare` would make it from a file with these rows."""
     spec = job_spec(job, base.spec)
     plan = job.plan(base.tokenizer.pad_token_id or 0)
-    order = SeatOrder(spec=spec, attempt=1, lease_token="bench")
+    order = SeatAssignment(spec=spec, attempt=1, lease_token="bench")
     return Seat(order, stepper.open(spec), plan, ())
 
 

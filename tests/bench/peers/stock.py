@@ -7,12 +7,12 @@ import torch
 from peft import LoraConfig
 from torch import Tensor, nn
 
-from workers.contract.spec import LoraMethod
+from workers.contract.methods import Lora
 from workers.data.batches import MicroBatch
-from workers.engine.seeds import derive_seed
+from workers.rng import derive_seed
 
 
-def peft_config(method: LoraMethod) -> LoraConfig:
+def peft_config(method: Lora) -> LoraConfig:
     """The same adapter in PEFT's words."""
     return LoraConfig(
         task_type="CAUSAL_LM",

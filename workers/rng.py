@@ -1,11 +1,16 @@
-"""Dropout masks that depend on the job alone: keyed, not drawn from a shared stream (cf. Philox, SC'11)."""
+"""Random numbers that depend on the job alone: seeds by purpose, and keyed dropout masks (cf. Philox, SC'11)."""
 
+import hashlib
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from workers.engine.seeds import derive_seed
+
+def derive_seed(seed: int, *purpose: str | int) -> int:
+    """A 63-bit seed for one purpose of one job, such as `("dropout", step, micro_batch)`."""
+    text = "/".join(str(part) for part in (seed, *purpose))
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) >> 1
 
 
 @dataclass(frozen=True)
@@ -15,12 +20,11 @@ class DropoutKey:
     seed: int
     step: int
     micro_batch: int
-    probability: float
 
-    def mask(self, path: str, like: Tensor) -> Tensor:
+    def mask(self, path: str, like: Tensor, probability: float) -> Tensor:
         """0 or 1 / (1 - p) for each element of `like` [B, T, in], in its dtype. Rows and positions count from 0."""
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "dropout", self.step, self.micro_batch, path))
-        keep = 1.0 - self.probability
+        keep = 1.0 - probability
         mask = torch.empty(like.shape, dtype=torch.float32).bernoulli_(keep, generator=generator)
         return mask.div_(keep).to(device=like.device, dtype=like.dtype)
 
@@ -28,13 +32,14 @@ class DropoutKey:
 class KeyedDropout(nn.Module):
     """Stands in for PEFT's dropout of one adapter on one linear. `key` is set before each micro-batch."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, probability: float) -> None:
         super().__init__()
         self.path = path
+        self.probability = probability
         self.key: DropoutKey | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """`x` [B, T, in] times its mask; unchanged outside training."""
         if not self.training or self.key is None:
             return x
-        return x * self.key.mask(self.path, x)
+        return x * self.key.mask(self.path, x, self.probability)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from workers.data.batches import MicroBatch
-from workers.engine.fused.attention import RowRuns
-from workers.engine.fused.routing import Routing
+from workers.lanes.fused.attention import RowRuns
+from workers.lanes.fused.routing import Routing
 
 
 @dataclass(frozen=True)

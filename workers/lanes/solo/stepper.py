@@ -8,20 +8,18 @@ import torch
 from workers.bases import LoadedBase
 from workers.contract.memory import Footprint
 from workers.contract.spec import JobSpec
-from workers.data.batches import evaluation_batches
 from workers.engine.adapter import Adapter
-from workers.engine.adapters import AdapterRack, PeftAdapter
-from workers.engine.dropout import DropoutKey
 from workers.engine.evaluation import Scored
-from workers.engine.guards import memory_guarded, require_finite
-from workers.engine.loss import Scorer
+from workers.engine.guards import freeze_base, memory_guarded, require_finite
 from workers.engine.optimizer import update
 from workers.engine.seat import Seat
 from workers.engine.stepper import Stepped, StepResult
-from workers.engine.still import still
+from workers.lanes.solo.adapters import AdapterPool, SoloAdapter
+from workers.rng import DropoutKey
+from workers.tasks import TASKS
 
 
-class TurnStepper:
+class SequentialStepper:
     """Implements `Stepper`. The seat that has waited longest is next."""
 
     footprint: Footprint | None = None
@@ -29,23 +27,23 @@ class TurnStepper:
 
     def __init__(self, base: LoadedBase) -> None:
         self._base = base
-        still(base.model)
-        self._scorer = Scorer(base.model)
-        self._rack = AdapterRack(base)
-        self._adapters: dict[str, PeftAdapter] = {}
+        freeze_base(base.model)
+        self._scorer = TASKS.of(base.spec.task).loss(base.model)
+        self._pool = AdapterPool(base)
+        self._adapters: dict[str, SoloAdapter] = {}
         self._turn = 0
         self._last_turn: dict[str, int] = {}
 
     def open(self, spec: JobSpec) -> Adapter:
         """See `Stepper.open`."""
-        adapter = self._rack.add(spec)
+        adapter = self._pool.add(spec)
         self._adapters[adapter.name] = adapter
         return adapter
 
     def close(self, adapter: Adapter) -> None:
         """See `Stepper.close`."""
         self._last_turn.pop(adapter.name, None)
-        self._rack.remove(self._adapters.pop(adapter.name))
+        self._pool.remove(self._adapters.pop(adapter.name))
 
     def step(self, due: Sequence[Seat]) -> list[Stepped]:
         """See `Stepper.step`: chooses exactly one seat."""
@@ -63,12 +61,11 @@ class TurnStepper:
     def _train(self, seat: Seat) -> StepResult:
         started = time.perf_counter()
         adapter = self._adapters[seat.adapter.name]
-        self._rack.activate(adapter, training=True)
         batches = [batch.to(self._base.device) for batch in seat.plan.micro_batches(seat.step)]
         supervised = sum(batch.supervised for batch in batches)
         loss, correct = 0.0, 0
         for index, batch in enumerate(batches):
-            adapter.drop(DropoutKey(seat.spec.seed, seat.step, index, seat.spec.method.dropout))
+            self._pool.activate(adapter, DropoutKey(seat.spec.seed, seat.step, index))
             scores = self._scorer.score(batch)
             nll = scores.nll.sum()
             (nll / supervised).backward()  # type: ignore[no-untyped-call]  # torch ships no type for it
@@ -91,8 +88,8 @@ class TurnStepper:
         """See `Stepper.evaluate`. A pass takes as many rows as one of training."""
         adapter = self._adapters[seat.adapter.name]
         size = seat.spec.training.micro_batch_size
-        for batch in evaluation_batches(seat.validation, size, seat.plan.pad_id):
-            self._rack.activate(adapter, training=False)
+        for batch in seat.plan.evaluation_batches(seat.validation, size):
+            self._pool.activate(adapter, None)
             with memory_guarded():
                 scores = self._scorer.score(batch.to(self._base.device))
                 scored = Scored(float(scores.nll.sum()), int(scores.correct.sum()), batch.supervised)

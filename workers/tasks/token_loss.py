@@ -5,42 +5,16 @@ scored, a chunk at a time, and the gradient with respect to the hidden states is
 Liger's fused linear cross entropy (arXiv 2410.10989). The output head is frozen, so nothing else is needed.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from workers.contract.memory import CHUNK_LOGITS, VOCABULARY_BLOCK
+from workers.tasks.task import Scorable, Scores
 
 PROBE_TOKENS: Final = 8
-
-
-class Scorable(Protocol):
-    """A batch that the base can score."""
-
-    @property
-    def input_ids(self) -> Tensor:
-        """[B, T] int64."""
-
-    @property
-    def loss_mask(self) -> Tensor:
-        """[B, T] bool: predicting this token, from the position before it, counts."""
-
-    def inputs(self) -> Mapping[str, Any]:
-        """What the model's decoder is called with."""
-
-
-@dataclass(frozen=True)
-class Scores:
-    """One entry for each of the N supervised tokens of a micro-batch, row by row."""
-
-    nll: Tensor
-    """[N] fp32, nats; carries the gradient."""
-    correct: Tensor
-    """[N] bool: whether no token was thought likelier."""
 
 
 class FrozenHeadNll(torch.autograd.Function):

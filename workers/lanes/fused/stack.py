@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from workers.contract.spec import TrainingSpec
 from workers.engine.adapter import EXP_AVG, EXP_AVG_SQ
-from workers.engine.lora import PREFIX
 from workers.engine.optimizer import make_adamw
+from workers.methods.linears import PREFIX
+from workers.methods.method import LowRankForm
 
 ALIGN: Final = 16  # floats; keeps every row on a cache line and the vector units fed
 MOST_SLOTS: Final = 16  # of one stack; more seats get another stack
@@ -82,12 +83,12 @@ class Stack:
         """Slots taken."""
         return self.capacity - len(self._free)
 
-    def take(self, name: str, training: TrainingSpec) -> "StackedAdapter":
+    def take(self, name: str, form: LowRankForm, training: TrainingSpec) -> "StackedAdapter":
         """The lowest free slot, zeroed. There must be one."""
         slot = min(self._free)
         self.weights[slot].zero_()
         self.gradients[slot].zero_()
-        adapter = StackedAdapter(name, self, slot, training)
+        adapter = StackedAdapter(name, self, slot, form, training)
         self._free.remove(slot)
         return adapter
 
@@ -99,10 +100,11 @@ class Stack:
 class StackedAdapter:
     """One slot of a stack as an `Adapter`. Its AdamW sees the whole row as a single parameter."""
 
-    def __init__(self, name: str, stack: Stack, slot: int, training: TrainingSpec) -> None:
+    def __init__(self, name: str, stack: Stack, slot: int, form: LowRankForm, training: TrainingSpec) -> None:
         self.name = name
         self.stack = stack
         self.slot = slot
+        self.form = form
         self.row = nn.Parameter(stack.weights[slot])
         self.row.grad = stack.gradients[slot]
         self.optimizer = make_adamw([self.row], training)

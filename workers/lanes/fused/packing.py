@@ -7,7 +7,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from workers.engine.fused.attention import PACKED
+from workers.lanes.fused.attention import PACKED
 
 log = logging.getLogger(__name__)
 

@@ -11,28 +11,27 @@ from workers.bases import LoadedBase
 from workers.contract.errors import NoGradient, OutOfMemory
 from workers.contract.memory import Footprint
 from workers.contract.spec import JobSpec
-from workers.data.batches import evaluation_batches
 from workers.engine.adapter import Adapter
 from workers.engine.evaluation import Scored
-from workers.engine.fused.budget import UNBOUNDED
-from workers.engine.fused.compose import Candidate, compose
-from workers.engine.fused.footprint import estimate_of, measure_footprint, probe_pick, probe_spec
-from workers.engine.fused.fuse import fuse
-from workers.engine.fused.knee import measure_knee
-from workers.engine.fused.linears import AdaptedLinears
-from workers.engine.fused.packing import switch_to_packing
-from workers.engine.fused.recompute import Recomputation
-from workers.engine.fused.room import Room, stack_bytes
-from workers.engine.fused.routing import Pick, Routing, route
-from workers.engine.fused.shares import Shares
-from workers.engine.fused.stack import StackedAdapter
-from workers.engine.fused.window import Window, evaluation_pick
-from workers.engine.guards import memory_guarded, require_finite
-from workers.engine.loss import Scorable, Scorer
+from workers.engine.guards import freeze_base, memory_guarded, require_finite
 from workers.engine.optimizer import update
 from workers.engine.seat import Seat
 from workers.engine.stepper import Stepped, StepResult
-from workers.engine.still import still
+from workers.lanes.fused.accumulation import Window
+from workers.lanes.fused.budget import UNBOUNDED
+from workers.lanes.fused.fair_queue import Shares
+from workers.lanes.fused.footprint import estimate_of, measure_footprint, probe_pick, probe_spec
+from workers.lanes.fused.fuse import fuse
+from workers.lanes.fused.knee import measure_knee
+from workers.lanes.fused.linears import AdaptedLinears
+from workers.lanes.fused.memory_budget import Room, stack_bytes
+from workers.lanes.fused.packing import switch_to_packing
+from workers.lanes.fused.recompute import Recomputation
+from workers.lanes.fused.routing import Pick, Routing, route
+from workers.lanes.fused.select_batch import Candidate, compose
+from workers.lanes.fused.stack import StackedAdapter
+from workers.tasks import TASKS
+from workers.tasks.task import Scorable
 
 log = logging.getLogger(__name__)
 
@@ -44,10 +43,10 @@ class FusedStepper:
 
     def __init__(self, base: LoadedBase, budget_tokens: int | None = None, *, recompute: bool = False) -> None:
         self._base = base
-        still(base.model)
+        freeze_base(base.model)
         self._recomputation = Recomputation(base.model)
         self._packs = switch_to_packing(base.model)
-        self._scorer = Scorer(base.model)
+        self._scorer = TASKS.of(base.spec.task).loss(base.model)
         self._linears = AdaptedLinears(base)
         self._adapters: dict[str, StackedAdapter] = {}
         self._windows: dict[str, Window] = {}
@@ -104,8 +103,8 @@ class FusedStepper:
         adapter, training = self._adapters[seat.adapter.name], seat.spec.training
         widest = max(len(row.input_ids) for row in seat.validation)
         size = training.micro_batch_size if training.deterministic else max(1, self.budget_tokens // widest)
-        for batch in evaluation_batches(seat.validation, size, seat.plan.pad_id):
-            routing, fused = self._fused([evaluation_pick(adapter, batch, seat.spec)], seat)
+        for batch in seat.plan.evaluation_batches(seat.validation, size):
+            routing, fused = self._fused([Pick(adapter, batch)], seat)
             with memory_guarded(), self._linears.routed(routing):
                 scores = self._scorer.score(fused)
                 scored = Scored(float(scores.nll.double().sum()), int(scores.correct.sum()), batch.supervised)

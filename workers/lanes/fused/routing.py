@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from workers.data.batches import MicroBatch
-from workers.engine.dropout import DropoutKey
-from workers.engine.fused.stack import Place, Stack, StackedAdapter
+from workers.lanes.fused.stack import Place, Stack, StackedAdapter
+from workers.rng import DropoutKey
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,8 @@ class Pick:
 
     adapter: StackedAdapter
     batch: MicroBatch
-    scale: float
     dropout: DropoutKey | None = None
+    """Which masks; None: no dropout, whatever the adapter's probability."""
 
     @property
     def rows(self) -> int:
@@ -38,7 +38,9 @@ class Pick:
         """
         if self.dropout is None:
             return torch.ones_like(like)
-        own = self.dropout.mask(path, like.new_empty((self.rows, self.width, like.shape[-1])))
+        own = self.dropout.mask(
+            path, like.new_empty((self.rows, self.width, like.shape[-1])), self.adapter.form.dropout
+        )
         if width is None:
             return own[self.batch.attention_mask.bool().to(own.device)]
         padded = like.new_ones((self.rows, width, like.shape[-1]))
@@ -148,5 +150,5 @@ def _segment(picks: tuple[Pick, ...], positions: slice) -> Segment:
         first_slot=slots[0] if consecutive else None,
         positions=positions,
         picks=picks,
-        scale=torch.tensor([pick.scale for pick in picks], device=device).view(-1, 1, 1),
+        scale=torch.tensor([pick.adapter.form.scale for pick in picks], device=device).view(-1, 1, 1),
     )

@@ -8,9 +8,10 @@ from typing import Final
 from workers.bases import LoadedBase
 from workers.contract.reports import CheckpointRejected
 from workers.engine.attempt import Attempt, AttemptKey
-from workers.engine.lora import adaptable_linears, adapter_shapes
 from workers.engine.prepare import Ready, read
-from workers.patience import Patience
+from workers.methods import METHODS
+from workers.methods.linears import adaptable_linears
+from workers.retry import Patience
 
 PATIENCE: Final = Patience(total_s=300)
 """With storage that is away while rows or checkpoints are read."""
@@ -42,7 +43,7 @@ class Ahead:
         """
         spec = attempt.order.spec
         self._base.require_suits(spec)
-        shapes = adapter_shapes(spec.method, self._linears)
+        shapes = METHODS.of(spec.method).shapes(spec.method, self._linears)
         rejected: list[CheckpointRejected] = []
 
         def read_anew() -> Ready:

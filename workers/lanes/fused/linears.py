@@ -8,11 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from workers.bases import LoadedBase
+from workers.contract.errors import UserError
 from workers.contract.spec import JobSpec
-from workers.engine.fused.delta import StackedDelta
-from workers.engine.fused.routing import Routing
-from workers.engine.fused.stack import Layout, Stack, StackedAdapter
-from workers.engine.lora import adaptable_linears, features_of, initialise, targets_of
+from workers.lanes.fused.delta import StackedDelta
+from workers.lanes.fused.routing import Routing
+from workers.lanes.fused.stack import Layout, Stack, StackedAdapter
+from workers.methods import METHODS
+from workers.methods.linears import adaptable_linears, features_of
 
 
 class AdaptedLinears:
@@ -32,15 +34,18 @@ class AdaptedLinears:
 
         Raises InvalidTargetModules.
         """
-        targets = targets_of(spec.method, self._linears)
+        method = METHODS.of(spec.method)
+        form = method.fused_form(spec.method, self._linears)
+        if form is None:
+            raise UserError(f"method '{spec.method.type}' has no fused form; submit the job again")
         self._made += 1
-        adapter = self._roomy(spec.method.rank, targets).take(f"seat{self._made}", spec.training)
+        adapter = self._roomy(form.rank, form.targets).take(f"seat{self._made}", form, spec.training)
         try:
-            initialise(adapter.weights(), spec.seed)
+            method.initialize(spec.method, adapter.weights(), spec.seed)
         except BaseException:
             self.close(adapter)
             raise
-        for path in targets:
+        for path in form.targets:
             if path not in self._hooks:
                 self._hooks[path] = self._linears[path].register_forward_hook(self._hook(path))
         return adapter
@@ -54,9 +59,9 @@ class AdaptedLinears:
         for path in set(self._hooks) - served:
             self._hooks.pop(path).remove()
 
-    def _roomy(self, rank: int, targets: list[str]) -> Stack:
+    def _roomy(self, rank: int, targets: tuple[str, ...]) -> Stack:
         """A stack of that rank and those targets with a free slot, made when there is none."""
-        stacks = self._stacks.setdefault((rank, tuple(targets)), [])
+        stacks = self._stacks.setdefault((rank, targets), [])
         for stack in stacks:
             if stack.used < stack.capacity:
                 return stack

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
-from workers.engine.fused.short_rows import LONGEST, attend_short, unseen
+from workers.lanes.fused.short_rows import LONGEST, attend_short, unseen
 
 PACKED: Final = "orchard_packed"
 """Our name in transformers' registry of attention functions."""

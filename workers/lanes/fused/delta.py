@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workers.engine.fused.routing import Routing, Segment
-from workers.engine.fused.stack import Place
+from workers.lanes.fused.routing import Routing, Segment
+from workers.lanes.fused.stack import Place
 
 
 class StackedDelta(torch.autograd.Function):

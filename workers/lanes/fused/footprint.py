@@ -10,14 +10,15 @@ import torch
 from workers.bases import LoadedBase
 from workers.contract.errors import OutOfMemory
 from workers.contract.memory import PROCESS_BYTES, Footprint, estimate, logit_bytes
+from workers.contract.methods import Lora
 from workers.contract.rows import DatasetFormat
-from workers.contract.spec import DatasetRef, DataSpec, HostSpec, JobSpec, LoraMethod, TrainingSpec
+from workers.contract.spec import DatasetRef, DataSpec, HostSpec, JobSpec, TrainingSpec
 from workers.data.batches import MicroBatch
-from workers.engine.dropout import DropoutKey
-from workers.engine.fused.peak import give_back_free_memory, measure_peak
-from workers.engine.fused.routing import Pick
-from workers.engine.fused.stack import StackedAdapter
-from workers.engine.lora import adaptable_linears
+from workers.lanes.fused.peak import give_back_free_memory, measure_peak
+from workers.lanes.fused.routing import Pick
+from workers.lanes.fused.stack import StackedAdapter
+from workers.methods.linears import adaptable_linears
+from workers.rng import DropoutKey
 
 VISIBLE_BYTES: Final = 64_000_000  # that a probe should take, to stand out from an allocator's own moves
 PROBES: Final = (128, 1_024)  # positions of the longer probe, at least and at most; the shorter has a quarter
@@ -105,7 +106,7 @@ def probe_spec(base: LoadedBase) -> JobSpec:
         base=host.base,
         quantization=host.quantization,
         compute_dtype=host.compute_dtype,
-        method=LoraMethod(rank=8, target_modules=targets),
+        method=Lora(rank=8, dropout=0.1, target_modules=targets),
         data=DataSpec(training=nothing),
         training=TrainingSpec(),
         seed=0,
@@ -120,4 +121,4 @@ def probe_pick(adapter: StackedAdapter, positions: int, all_supervised: bool) ->
     loss_mask[:, 1 if all_supervised else -1 :] = True
     supervised = int(loss_mask.sum())
     batch = MicroBatch(ids, torch.ones_like(ids), loss_mask, tuple(range(len(ids))), positions, supervised)
-    return Pick(adapter, batch, 1.0, DropoutKey(seed=0, step=0, micro_batch=0, probability=0.1))
+    return Pick(adapter, batch, DropoutKey(seed=0, step=0, micro_batch=0))

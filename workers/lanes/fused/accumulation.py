@@ -2,13 +2,11 @@
 
 from dataclasses import dataclass, field
 
-from workers.contract.spec import JobSpec
 from workers.data.batches import MicroBatch
-from workers.engine.dropout import DropoutKey
-from workers.engine.fused.routing import Pick
-from workers.engine.fused.stack import StackedAdapter
-from workers.engine.lora import scale_of
 from workers.engine.seat import Seat
+from workers.lanes.fused.routing import Pick
+from workers.lanes.fused.stack import StackedAdapter
+from workers.rng import DropoutKey
 
 
 @dataclass
@@ -41,9 +39,9 @@ class Window:
 
     def pick(self) -> Pick:
         """The next micro-batch as a part of a fused pass."""
-        method = self.seat.spec.method
-        key = DropoutKey(self.seat.spec.seed, self.seat.step, self.done, method.dropout) if method.dropout else None
-        return Pick(self.adapter, self.next_batch, scale_of(method), key)
+        dropout = self.adapter.form.dropout
+        key = DropoutKey(self.seat.spec.seed, self.seat.step, self.done) if dropout else None
+        return Pick(self.adapter, self.next_batch, key)
 
     def add(self, nll: float, correct: int, seconds: float) -> None:
         """Enter the sums of the micro-batch that was just done."""
@@ -51,8 +49,3 @@ class Window:
         self.correct += correct
         self.seconds += seconds
         self.done += 1
-
-
-def evaluation_pick(adapter: StackedAdapter, batch: MicroBatch, spec: JobSpec) -> Pick:
-    """A batch of validation rows as a pass of its own, without dropout."""
-    return Pick(adapter, batch, scale_of(spec.method))

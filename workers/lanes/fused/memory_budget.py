@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from workers.contract.memory import SNAPSHOT_BYTES, Footprint
-from workers.engine.fused.budget import UNBOUNDED, Budget, choose_budget
-from workers.engine.fused.knee import SMALLEST
-from workers.engine.fused.stack import Stack, StackedAdapter
+from workers.lanes.fused.budget import UNBOUNDED, Budget, choose_budget
+from workers.lanes.fused.knee import SMALLEST
+from workers.lanes.fused.stack import Stack, StackedAdapter
 
 ROW_BYTES: Final = 8  # per trained weight: the row of a stack that holds it, and its gradient
 MOMENT_BYTES: Final = 8  # per trained weight

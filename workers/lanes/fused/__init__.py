@@ -17,6 +17,6 @@ Invariants
 - A pass that fails is undone for everybody in it and repeated seat by seat, so only the guilty one ends.
 """
 
-from workers.engine.fused.stepper import FusedStepper
+from workers.lanes.fused.stepper import FusedStepper
 
 __all__ = ["FusedStepper"]

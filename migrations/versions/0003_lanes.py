@@ -1,0 +1,37 @@
+"""Jobs and hosts have a task and a lane, hosts a number of devices; lines of the queue are told apart by both.
+
+Revision: 0003, after 0002. What was there before is causal language modelling in the fused lane, on one device.
+"""
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from alembic import op
+
+revision: str = "0003"
+down_revision: str | None = "0002"
+branch_labels: str | Sequence[str] | None = None
+depends_on: str | Sequence[str] | None = None
+
+_LIVE = sa.text("finished_at IS NULL")
+_KEY = ["state", "base_id", "quantization", "compute_dtype"]
+
+
+def upgrade() -> None:
+    for table in ("job", "host"):
+        op.add_column(table, sa.Column("task", sa.String(32), nullable=False, server_default="causal_lm"))
+        op.add_column(table, sa.Column("lane", sa.String(16), nullable=False, server_default="fused"))
+    op.add_column("host", sa.Column("devices", sa.Integer(), nullable=False, server_default="1"))
+    columns = [*_KEY, "task", "lane", "priority", "seq"]
+    op.create_index("ix_job_line", "job", columns, postgresql_where=_LIVE, sqlite_where=_LIVE)
+    op.drop_index("ix_job_live", "job")
+
+
+def downgrade() -> None:
+    columns = [*_KEY, "priority", "seq"]
+    op.create_index("ix_job_live", "job", columns, postgresql_where=_LIVE, sqlite_where=_LIVE)
+    op.drop_index("ix_job_line", "job")
+    op.drop_column("host", "devices")
+    for table in ("job", "host"):
+        op.drop_column(table, "lane")
+        op.drop_column(table, "task")

@@ -1,0 +1,50 @@
+"""What every method says of itself without torch."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Final, Self
+
+from workers.contract.base import BaseShape, BaseSpec, Quantization
+from workers.contract.lanes import Lane
+from workers.contract.memory import SNAPSHOT_BYTES, TRAINED_BYTES
+from workers.contract.model import Frozen
+from workers.contract.registry import Registry
+
+
+class MethodSpec(Frozen):
+    """The hyperparameters of a method: each defined once, here, for the API, the job file, the CLI and the worker."""
+
+    type: str
+    title: ClassVar[str]
+    """How people write its name."""
+    tasks: ClassVar[frozenset[str]]
+    """The tasks it can be trained on."""
+    quantizations: ClassVar[frozenset[Quantization]] = frozenset(Quantization)
+    """How the base may be stored."""
+    lanes: ClassVar[frozenset[Lane]]
+    """The lanes that can train it."""
+
+    def resolve(self, linears: Sequence[str]) -> Self:
+        """The same with a value for all that was left open, on a base that offers `linears`, by their last name part.
+
+        Raises: ValueError for what the base does not have.
+        """
+        raise NotImplementedError
+
+    def trained(self, shape: BaseShape) -> int:
+        """How many weights are trained on a base of this shape."""
+        raise NotImplementedError
+
+    def seat_bytes(self, shape: BaseShape) -> int:
+        """What a seat adds to a host that already holds its base, between passes."""
+        return self.trained(shape) * (TRAINED_BYTES + SNAPSHOT_BYTES)
+
+    def stock_config(self, base: BaseSpec) -> dict[str, Any]:
+        """The configuration file that the stock library of the method reads, as far as it differs from its defaults."""
+        raise NotImplementedError
+
+    def facts(self) -> dict[str, str]:
+        """Its main hyperparameters by name, for tags and pages."""
+        return {}
+
+
+METHODS: Final[Registry[MethodSpec]] = Registry("method", default="lora")

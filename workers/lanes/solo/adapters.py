@@ -1,0 +1,93 @@
+"""The adapters of a base's seats, each attached by its method and with an AdamW of its own; one at a time is active."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from workers.bases import LoadedBase
+from workers.contract.errors import NoGradient
+from workers.contract.spec import JobSpec
+from workers.engine.adapter import EXP_AVG, EXP_AVG_SQ
+from workers.engine.guards import freeze_base
+from workers.engine.optimizer import make_adamw
+from workers.methods import METHODS, Attachment, Site
+from workers.rng import DropoutKey
+
+
+class SoloAdapter:
+    """An `Adapter` over what its method attached."""
+
+    def __init__(self, name: str, attachment: Attachment, spec: JobSpec) -> None:
+        self.name = name
+        self.attachment = attachment
+        self.by_name = attachment.weights
+        self.parameters = [self.by_name[key] for key in sorted(self.by_name)]
+        self.optimizer = make_adamw(self.parameters, spec.training)
+        self._gradients_seen = False
+
+    def weights(self) -> Mapping[str, Tensor]:
+        """See `Adapter.weights`."""
+        return self.by_name
+
+    def moments(self) -> Mapping[str, Tensor]:
+        """See `Adapter.moments`."""
+        states = {name: self.optimizer.state.get(self.by_name[name]) for name in sorted(self.by_name)}
+        return {
+            f"{name}:{part}": state[part] for name, state in states.items() if state for part in (EXP_AVG, EXP_AVG_SQ)
+        }
+
+    def load(self, weights: Mapping[str, Tensor], moments: Mapping[str, Tensor], updates: int) -> None:
+        """See `Adapter.load`."""
+        with torch.no_grad():
+            for name, weight in self.by_name.items():
+                weight.copy_(weights[name])
+        state = {
+            index: {part: moments[f"{name}:{part}"].clone() for part in (EXP_AVG, EXP_AVG_SQ)}
+            | {"step": torch.tensor(float(updates))}
+            for index, name in enumerate(sorted(self.by_name))
+            if moments
+        }
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+    def require_gradients(self) -> None:
+        """On the first step: every trainable tensor has a gradient. Raises NoGradient."""
+        if not self._gradients_seen:
+            missing = [name for name, weight in self.by_name.items() if weight.grad is None]
+            if missing:
+                raise NoGradient(f"{len(missing)} of {len(self.by_name)} tensors got none, first {missing[0]}")
+            self._gradients_seen = True
+
+
+class AdapterPool:
+    """The adapters that sit in one base side by side."""
+
+    def __init__(self, base: LoadedBase) -> None:
+        self._site = Site.of(base.model)
+        self._made = 0
+        self._active: str | None = None
+
+    def add(self, spec: JobSpec) -> SoloAdapter:
+        """A fresh adapter, initialized from the job's seed alone. Raises InvalidTargetModules."""
+        self._made += 1
+        name = f"seat{self._made}"
+        method = METHODS.of(spec.method)
+        self._active = None
+        attachment = method.attach(spec.method, self._site, name)
+        method.initialize(spec.method, attachment.weights, spec.seed)
+        return SoloAdapter(name, attachment, spec)
+
+    def remove(self, adapter: SoloAdapter) -> None:
+        """Take the adapter out of the base."""
+        adapter.optimizer.zero_grad(set_to_none=True)
+        self._active = None
+        adapter.attachment.detach()
+
+    def activate(self, adapter: SoloAdapter, dropout: DropoutKey | None) -> None:
+        """Let `adapter`, and no other, act in the next forward pass, under these dropout masks."""
+        if self._active != adapter.name:  # walks every module of the base
+            adapter.attachment.activate()
+            self._active = adapter.name
+        freeze_base(self._site.model)
+        adapter.attachment.set_dropout(dropout)

@@ -1,0 +1,12 @@
+"""Methods with torch: how each is attached to a loaded base, initialized from a seed, fused and exported.
+
+May import: `workers.contract`, `workers.rng`, torch, the stock library of each method. Not the engine, nor any lane.
+
+The registry has the keys of `workers.contract.methods` (a test holds them equal). To add one, see "How to add a method"
+in ARCHITECTURE.md.
+"""
+
+from workers.methods import lora as _lora  # noqa: F401  # registers itself
+from workers.methods.method import METHODS, Attachment, LowRankForm, Site, TrainableMethod
+
+__all__ = ["METHODS", "Attachment", "LowRankForm", "Site", "TrainableMethod"]

@@ -1,0 +1,93 @@
+"""What the engine and the lanes ask of a task, and the registry of tasks."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from torch import Tensor
+
+from workers.contract.base import BaseSpec
+from workers.contract.rows import Row
+from workers.contract.tasks import TaskSpec
+from workers.data.batches import MicroBatch
+from workers.data.chat import Tokens
+from workers.data.encode import EncodedRow
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One entry for each of the N supervised units of a micro-batch, row by row."""
+
+    nll: Tensor
+    """[N] fp32, nats; carries the gradient."""
+    correct: Tensor
+    """[N] bool: whether nothing was thought likelier."""
+
+
+class Scorable(Protocol):
+    """A batch that a base can score."""
+
+    @property
+    def input_ids(self) -> Tensor:
+        """[B, T] int64."""
+
+    @property
+    def loss_mask(self) -> Tensor:
+        """[B, T] bool: predicting this token, from the position before it, counts."""
+
+    def inputs(self) -> Mapping[str, Any]:
+        """What the model's decoder is called with."""
+
+
+class Loss(Protocol):
+    """The loss of a task on one base."""
+
+    def score(self, batch: Scorable) -> Scores:
+        """Forward pass and loss of a micro-batch, by whatever adapters act in the base."""
+
+
+class TrainableTask(Protocol):
+    """One task. Its functions keep no state."""
+
+    def auto_class(self) -> Any:
+        """The class of transformers that loads a base for it."""
+
+    def encode(self, tokenizer: Any, template: str | None, row: Row) -> Tokens:
+        """Token ids [T] and loss mask [T] of one row. Raises TemplateMismatch."""
+
+    def collate(self, rows: Sequence[EncodedRow], pad_id: int) -> MicroBatch:
+        """Rows of one forward pass, padded to the longest."""
+
+    def loss(self, model: Any) -> Loss:
+        """The loss on a loaded base; what it finds out about the base it finds out once."""
+
+    def export(self, tokenizer: Any, base: BaseSpec, folder: Path) -> str | None:
+        """Write what a user needs beside the adapter; returns the chat template the rows were rendered with."""
+
+
+class TaskRegistry:
+    """Tasks by the `type` of their spec."""
+
+    def __init__(self) -> None:
+        self._members: dict[str, TrainableTask] = {}
+
+    def register(self, spec: type[TaskSpec]) -> Callable[[type[TrainableTask]], type[TrainableTask]]:
+        """A decorator: the class trains what `spec` describes."""
+
+        def add(task: type[TrainableTask]) -> type[TrainableTask]:
+            self._members[spec.model_fields["type"].default] = task()
+            return task
+
+        return add
+
+    def of(self, spec: TaskSpec) -> TrainableTask:
+        """The task that `spec` describes."""
+        return self._members[spec.type]
+
+    def names(self) -> set[str]:
+        """Every `type` there is."""
+        return set(self._members)
+
+
+TASKS: Final = TaskRegistry()
