@@ -8,7 +8,7 @@ from typing import Final
 
 from workers.contract.methods import Lora
 from workers.contract.spec import LrSchedule, TrainingSpec
-from workers.data.batches import BatchPlan
+from workers.data.batches import BatchPlan, collate
 from workers.data.encode import EncodedRow
 
 FIRST_TOKEN: Final = 8  # below it lie pads and other specials
@@ -27,7 +27,7 @@ class Job:
 
     def plan(self, pad_id: int) -> BatchPlan:
         """The rows of each step."""
-        return BatchPlan(self.rows, self.training, self.seed, pad_id)
+        return BatchPlan(self.rows, self.training, self.seed, pad_id, collate)
 
     @property
     def steps(self) -> int:

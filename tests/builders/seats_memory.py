@@ -18,8 +18,8 @@ from tests.bench.peers.product import ProductPeer, job_spec
 from tests.bench.workloads import Job, Scale, make_jobs, shortened
 from workers.contract.memory import Footprint
 from workers.contract.methods import Lora
-from workers.engine.fused import stepper as fused_stepper
 from workers.lanes.fused import FusedStepper
+from workers.lanes.fused import stepper as fused_stepper
 from workers.lanes.fused.footprint import estimate_of
 
 SEATS, STEPS, KNEE = 8, 2, 1_000

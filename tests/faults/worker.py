@@ -14,7 +14,7 @@ from tests.builders.waiting import wait_until
 from workers.contract.reports import CheckpointManifest, Outcome, Report
 from workers.contract.spec import CheckpointRef, JobSpec
 
-PRELOAD = ["workers.host", "workers.engine.fused", "tests.faults.worker"]
+PRELOAD = ["workers.host", "workers.lanes.fused", "tests.faults.worker"]
 REPORT: TypeAdapter[Report] = TypeAdapter(Report)
 ReportT = TypeVar("ReportT")
 

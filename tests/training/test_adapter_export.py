@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from tests.builders.tiny_base import CHATML_WITH_GENERATION
 from workers.contract.base import BaseSpec
 from workers.contract.reports import AdapterManifest, Outcome
 from workers.contract.spec import JobSpec
-from workers.data.encode import encode_validation
+from workers.data.encode import encode_row, encode_validation
 from workers.host import TrainingHost
 
 pytestmark = pytest.mark.usefixtures("each_stepper")
@@ -35,7 +36,7 @@ def loss_of(model: torch.nn.Module, spec: JobSpec) -> float:
     """The validation loss as anybody would work it out, row by row over full logits."""
     tokenizer = AutoTokenizer.from_pretrained(spec.base.location)
     nll, count = 0.0, 0
-    for row in encode_validation(tokenizer, None, spec.data).rows:
+    for row in encode_validation(partial(encode_row, tokenizer, None), spec.data).rows:
         ids, mask = torch.tensor([row.input_ids]), torch.tensor(list(row.loss_mask[1:])).bool()
         with torch.no_grad():
             logits = model(input_ids=ids).logits[0, :-1][mask]

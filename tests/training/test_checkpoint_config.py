@@ -8,7 +8,7 @@ from peft import LoraConfig
 
 from tests.builders.specs import make_job_spec
 from workers.contract.methods import Lora
-from workers.methods.lora import lora_config
+from workers.methods.lora import LoraMethod
 
 
 @pytest.mark.parametrize("method", [Lora(), Lora(rank=3, alpha=4.5, dropout=0.1, rslora=True)])
@@ -16,7 +16,7 @@ def test_peft_reads_the_same_config_from_a_checkpoint_and_from_an_adapter(tmp_pa
     spec = make_job_spec(tmp_path).model_copy(update={"method": method})
     (tmp_path / "adapter_config.json").write_text(json.dumps(spec.method.stock_config(spec.base)))
 
-    read, trained = LoraConfig.from_pretrained(tmp_path).to_dict(), lora_config(method)
+    read, trained = LoraConfig.from_pretrained(tmp_path).to_dict(), LoraMethod().config(method)
     trained.inference_mode, trained.base_model_name_or_path = True, spec.base.location
     trained.revision = spec.base.revision
     assert read == trained.to_dict()

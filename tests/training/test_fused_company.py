@@ -1,5 +1,6 @@
 """Who comes, goes, idles or breaks beside a seat makes no difference to it."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,13 @@ from tests.builders.specs import make_host_spec, make_job_spec, make_order
 from workers.bases import load_base
 from workers.contract.base import BaseSpec
 from workers.contract.reports import CheckpointManifest, ExitClass, Report
-from workers.data.batches import BatchPlan
-from workers.data.encode import encode_training
-from workers.engine.fused import stepper as fused_stepper
+from workers.data.batches import BatchPlan, collate
+from workers.data.encode import encode_row, encode_training
 from workers.engine.seat import Seat
 from workers.engine.stepper import StepResult
 from workers.host import TrainingHost
 from workers.lanes.fused import FusedStepper
+from workers.lanes.fused import stepper as fused_stepper
 from workers.lanes.fused.linears import AdaptedLinears
 from workers.lanes.fused.stack import MOST_SLOTS
 from workers.lanes.fused.stepper import Window
@@ -64,8 +65,8 @@ def make_seat(
 ) -> Seat:
     job = make_job_spec(folder, spec, job_id=job_id, **({"n_epochs": 10, "weight_decay": 0.1} | changes))
     job = job.model_copy(update={"fair_weight": fair_weight})
-    rows = encode_training(base.tokenizer, None, job.data).rows
-    return Seat(make_order(job), stepper.open(job), BatchPlan(rows, job.training, job.seed, 0), ())
+    rows = encode_training(partial(encode_row, base.tokenizer, None), job.data).rows
+    return Seat(make_order(job), stepper.open(job), BatchPlan(rows, job.training, job.seed, 0, collate), ())
 
 
 def test_an_optimizer_step_that_fails_leaves_that_of_its_company_as_it_was_to_the_last_bit(

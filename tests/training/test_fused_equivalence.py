@@ -17,13 +17,13 @@ from tests.builders.specs import make_host_spec, make_job_spec, make_order
 from workers.bases import LoadedBase, load_base
 from workers.contract.base import BaseSpec, ComputeDtype, Quantization
 from workers.contract.spec import JobSpec
-from workers.data.batches import BatchPlan
+from workers.data.batches import BatchPlan, collate
 from workers.data.encode import EncodedRow
-from workers.engine.fused import stepper as fused_stepper
 from workers.engine.optimizer import update
 from workers.engine.seat import Seat
 from workers.engine.stepper import Stepped, Stepper, StepResult
 from workers.lanes.fused import FusedStepper
+from workers.lanes.fused import stepper as fused_stepper
 from workers.lanes.fused.stack import StackedAdapter
 from workers.lanes.solo import stepper as turns
 from workers.lanes.solo.stepper import SequentialStepper
@@ -110,7 +110,7 @@ def seat(stepper: Stepper, spec: JobSpec, case: Case, number: int) -> Seat:
         }
     )
     own = spec.model_copy(update={"job_id": f"job-{number}", "seed": number, "method": method, "training": training})
-    plan = BatchPlan(rows(2 * case.accumulation, case.mixed_lengths, seed=number), training, own.seed, 0)
+    plan = BatchPlan(rows(2 * case.accumulation, case.mixed_lengths, seed=number), training, own.seed, 0, collate)
     adapter = stepper.open(own)
     start = {name: nudged(weight, name) for name, weight in adapter.weights().items()}
     adapter.load(start, {}, 0)

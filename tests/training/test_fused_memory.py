@@ -17,9 +17,9 @@ from workers.bases import load_base
 from workers.contract.base import BaseSpec
 from workers.contract.memory import LOGIT_BYTES, Footprint
 from workers.contract.reports import ExitClass
-from workers.engine.fused import stepper as fused_stepper
 from workers.host import TrainingHost
 from workers.lanes.fused import FusedStepper
+from workers.lanes.fused import stepper as fused_stepper
 from workers.lanes.fused.recompute import Recomputation
 
 KNEE = 1_000

@@ -10,8 +10,8 @@ from tests.builders.driving import drain, losses, outcome_of
 from tests.builders.specs import make_host_spec, make_job_spec, make_order
 from workers.contract.base import BaseSpec
 from workers.contract.reports import ExitClass
-from workers.engine.fused import stepper as fused_stepper
 from workers.host import TrainingHost
+from workers.lanes.fused import stepper as fused_stepper
 from workers.lanes.fused.attention import packed_attention
 from workers.lanes.fused.packing import switch_to_packing
 from workers.lanes.fused.short_rows import LONGEST

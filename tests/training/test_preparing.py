@@ -16,8 +16,9 @@ from workers.contract.reports import CheckpointManifest, CheckpointRejected, Exi
 from workers.contract.spec import SeatAssignment
 from workers.engine.prepare import Abandoned, read
 from workers.host import TrainingHost
-from workers.lanes.fused import FusedStepper, linears
+from workers.lanes.fused import FusedStepper
 from workers.lanes.fused.stack import StackedAdapter
+from workers.methods.lora import LoraMethod
 
 
 def phase_of(host: TrainingHost, job_id: str) -> str:
@@ -132,7 +133,7 @@ def held_by(host: TrainingHost) -> tuple[Any, ...]:
     return set(stepper._adapters), set(stepper._shares._seats), set(stepper._proven), stepper._room._held, slots, hooks
 
 
-@pytest.mark.parametrize(("of", "name"), [(linears, "initialise"), (StackedAdapter, "load")])
+@pytest.mark.parametrize(("of", "name"), [(LoraMethod, "initialize"), (StackedAdapter, "load")])
 def test_a_seat_that_does_not_fit_when_it_opens_or_resumes_leaves_nothing_behind(
     tmp_path: Path, tiny_base: BaseSpec, monkeypatch: pytest.MonkeyPatch, of: Any, name: str
 ) -> None:

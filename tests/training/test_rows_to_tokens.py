@@ -1,6 +1,7 @@
 """Which tokens carry loss, per format and chat template."""
 
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ from tests.builders.specs import make_dataset
 from tests.builders.tiny_base import CHATML, CHATML_WITH_GENERATION, make_tokenizer
 from workers.contract.errors import DataError, ValidationDataError
 from workers.contract.rows import ChatRow, DatasetFormat, PromptCompletionRow, Row, TextRow
-from workers.contract.spec import DataSpec
-from workers.data.batches import collate, epoch_order, evaluation_batches
+from workers.contract.spec import DataSpec, TrainingSpec
+from workers.data.batches import BatchPlan, collate, epoch_order
 from workers.data.chat import TemplateMismatch
 from workers.data.encode import EncodedRow, encode_row, encode_training, encode_validation
 from workers.storage import file_sha256
@@ -96,7 +97,7 @@ def test_a_template_that_rewrites_earlier_turns_is_refused_not_guessed(tmp_path:
         encode_row(tokenizer, None, ChatRow.model_validate({"messages": TWO_TURNS}))
     data = make_dataset(tmp_path / "rows.jsonl", [{"messages": TWO_TURNS}, {"messages": TWO_TURNS}])
     with pytest.raises(DataError) as caught:
-        encode_training(tokenizer, None, DataSpec(training=data))
+        encode_training(partial(encode_row, tokenizer, None), DataSpec(training=data))
     assert [(issue.line, issue.code) for issue in caught.value.issues] == [(1, "chat_template"), (2, "chat_template")]
 
 
@@ -138,7 +139,7 @@ def test_a_row_that_the_template_refuses_is_listed_with_its_line_however_it_is_r
     fine = calling("{}") if refused == calling("no JSON") else {"messages": TWO_TURNS[1:3]}
     data = make_dataset(tmp_path / "rows.jsonl", [fine, refused, fine])
     with pytest.raises(DataError) as caught:
-        encode_training(tokenizer, None, DataSpec(training=data))
+        encode_training(partial(encode_row, tokenizer, None), DataSpec(training=data))
     (issue,) = caught.value.issues
     assert (issue.line, issue.field, issue.code) == (2, "messages", "chat_template")
     assert reason in issue.message
@@ -147,7 +148,7 @@ def test_a_row_that_the_template_refuses_is_listed_with_its_line_however_it_is_r
 def test_without_any_chat_template_every_chat_row_is_listed(tmp_path: Path) -> None:
     data = make_dataset(tmp_path / "rows.jsonl", [{"messages": TWO_TURNS}, {"messages": TWO_TURNS}])
     with pytest.raises(DataError, match="chat_template is not set") as caught:
-        encode_training(make_tokenizer(None), None, DataSpec(training=data))
+        encode_training(partial(encode_row, make_tokenizer(None), None), DataSpec(training=data))
     assert [issue.line for issue in caught.value.issues] == [1, 2]
 
 
@@ -157,7 +158,7 @@ def test_a_line_nested_too_deeply_to_be_read_is_listed(tmp_path: Path) -> None:
     deep.write_text((tmp_path / "rows.jsonl").read_text() + "[" * 100_000 + "\n")
     data = data.model_copy(update={"uri": deep.as_uri(), "sha256": file_sha256(deep)})
     with pytest.raises(DataError) as caught:
-        encode_training(make_tokenizer(), None, DataSpec(training=data))
+        encode_training(partial(encode_row, make_tokenizer(), None), DataSpec(training=data))
     assert [(issue.line, issue.code) for issue in caught.value.issues] == [(2, "invalid_json")]
 
 
@@ -170,7 +171,7 @@ def test_prompt_completion_learns_the_completion_and_text_learns_all() -> None:
 def test_every_unreadable_line_is_reported_with_its_number(tmp_path: Path) -> None:
     data = make_dataset(tmp_path / "rows.jsonl", [{"text": "fine"}, {"txt": "typo"}, {"text": ""}], DatasetFormat.TEXT)
     with pytest.raises(ValidationDataError) as caught:
-        encode_validation(make_tokenizer(), None, DataSpec(training=data, validation=data))
+        encode_validation(partial(encode_row, make_tokenizer(), None), DataSpec(training=data, validation=data))
     assert {issue.line for issue in caught.value.issues} == {2, 3}
 
 
@@ -195,7 +196,11 @@ def test_reading_gives_up_at_the_next_line_and_leaves_no_copy_behind(
             raise LookupError
 
     with pytest.raises(LookupError):
-        encode_training(make_tokenizer(), None, DataSpec(training=make_dataset(tmp_path / "rows.jsonl")), before_line)
+        encode_training(
+            partial(encode_row, make_tokenizer(), None),
+            DataSpec(training=make_dataset(tmp_path / "rows.jsonl")),
+            before_line,
+        )
     assert lines == [1, 1, 1]
     assert list(scratch.iterdir()) == []
 
@@ -219,6 +224,6 @@ def test_the_order_of_rows_depends_on_seed_and_epoch_alone() -> None:
 
 def test_evaluation_sees_every_row_once() -> None:
     rows = [EncodedRow.of(line, [1] * (line % 4 + 2), [True] * (line % 4 + 2)) for line in range(1, 12)]
-    batches = list(evaluation_batches(rows, 4, pad_id=0))
+    batches = list(BatchPlan(rows, TrainingSpec(), 0, 0, collate).evaluation_batches(rows, 4))
     assert sorted(line for batch in batches for line in batch.lines) == list(range(1, 12))
     assert sum(batch.supervised for batch in batches) == sum(row.supervised for row in rows)

@@ -6,9 +6,10 @@ import yaml
 
 import api.cli
 from api.cli.errors import CliError
-from api.cli.job_file import JobFile, json_schema, request_body
+from api.cli.job_file import JobFile, TrainingSection, json_schema, request_body
 from api.cli.job_yaml import read_job
-from orchestrator.submission.request import JobRequest
+from orchestrator.submission.request import JobRequest, Options
+from workers.contract.spec import TrainingOptions
 
 MINIMAL = "apiVersion: orchard/v1\nkind: FineTuneJob\nmodel: tiny\ntraining_file: train.jsonl\n"
 
@@ -32,24 +33,12 @@ def test_the_schema_accepts_a_full_job_and_refuses_a_typo():
         jsonschema.validate(job | {"method": {"rnk": 4}}, json_schema())
 
 
-def bounds_of(field):
-    """Whatever limits a field: of the first alternative, when null or "auto" are others."""
-    field = field["anyOf"][0] if "anyOf" in field else field
-    bounds = ("type", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minItems", "maxItems", "pattern")
-    return {name: field[name] for name in (*bounds, "minLength", "maxLength", "$ref") if name in field}
-
-
-def test_the_bounds_of_the_job_file_are_those_of_the_request():
-    ours, request = json_schema(), JobRequest.model_json_schema()
-    sections = [ours["properties"], *(part["properties"] for part in ours["$defs"].values() if "properties" in part)]
-    flat = {name: field for section in sections for name, field in section.items()} | {
-        "suffix": ours["properties"]["name"]
-    }
-    options, numbers = (request["$defs"][name]["properties"] for name in ("Options", "Hyperparameters"))
-    theirs = options | numbers | {name: request["properties"][name] for name in ("suffix", "seed")}
-    shared = (flat.keys() & theirs.keys()) - {"method"}
-    assert len(shared) >= 20
-    assert {name: bounds_of(flat[name]) for name in shared} == {name: bounds_of(theirs[name]) for name in shared}
+def test_the_sections_of_the_job_file_are_those_of_the_request():
+    ours, request = JobFile.model_fields, Options.model_fields
+    for name in ("task", "method", "lane", "quantization", "data"):
+        assert (ours[name].annotation, ours[name].metadata) == (request[name].annotation, request[name].metadata), name
+    assert request["training"].annotation is TrainingOptions
+    assert issubclass(TrainingSection, TrainingOptions)
 
 
 def test_a_full_job_file_makes_a_request_that_the_server_takes(tmp_path):

@@ -33,7 +33,7 @@ class TestDataSet:
 
     def test_rows_are_short_enough_for_the_limit_that_the_demo_sets(self, task):
         longest = max(sum(len(m["content"]) for m in row["messages"]) for row in rows(task.training_file))
-        assert longest / 3 + 10 < OPTIONS["max_seq_len"]  # about three characters a token, and the turn tokens
+        assert longest / 3 + 10 < OPTIONS["data"]["max_seq_len"]  # about three characters a token, and the turn tokens
 
     def test_every_answer_that_is_to_be_learnt_has_its_form(self, task):
         answers = [row["messages"][1]["content"] for row in rows(task.training_file) + rows(task.validation_file)]

@@ -13,6 +13,7 @@ from workers.lanes.fused.budget import UNBOUNDED, USEFUL_SHARE, Budget, choose_b
 from workers.lanes.fused.footprint import PROBES, ROW, probe_positions
 from workers.lanes.fused.memory_budget import Room
 from workers.lanes.fused.stack import Layout, Stack, StackedAdapter
+from workers.methods import LowRankForm
 
 FOOTPRINT = Footprint(resident_bytes=1_000, activation_bytes=100, recomputed_bytes=10, vocab_size=1)
 """A position takes 100 bytes, 10 when it is recomputed, and 12 for its logit."""
@@ -20,7 +21,7 @@ FOOTPRINT = Footprint(resident_bytes=1_000, activation_bytes=100, recomputed_byt
 
 def adapter_of(name: str) -> StackedAdapter:
     layout = Layout.of(2, {"proj": (4, 4)})
-    return Stack(layout, torch.device("cpu")).take(name, TrainingSpec())
+    return Stack(layout, torch.device("cpu")).take(name, LowRankForm(2, 1.0, 0.0, ("proj",)), TrainingSpec())
 
 
 def test_without_a_limit_only_the_knee_counts() -> None:

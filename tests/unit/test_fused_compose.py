@@ -110,7 +110,7 @@ def test_the_knee_is_where_the_fixed_part_is_a_twentieth(
     monkeypatch: pytest.MonkeyPatch, fixed_s: float, per_token_s: float, expected: int
 ):
     clock = [0.0]
-    monkeypatch.setattr("workers.engine.fused.knee.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("workers.lanes.fused.knee.time.perf_counter", lambda: clock[0])
 
     def run_pass(tokens: int) -> None:
         clock[0] += fixed_s + per_token_s * tokens

@@ -123,13 +123,27 @@ def test_an_idle_host_of_the_same_base_that_is_too_full_makes_room_too():
     assert wait.reason == f"Waiting for a device: an idle host is making room for {key()}."
 
 
-def test_a_flavor_that_never_recomputes_must_have_room_for_all_activations():
-    world = snapshot(job("a", tokens=10_000), memory_gb=12)
-    assert admitted(plan(world, NOW)) == [("a", "new-0")]
-    turns = world.flavors[0].model_copy(update={"stepper": Lane.SOLO})
-    (wait,) = plan(replace(world, flavors=(turns,)), NOW)
+def test_the_solo_lane_never_recomputes_and_must_have_room_for_all_activations():
+    fused = job("a", tokens=10_000)
+    assert admitted(plan(snapshot(fused, memory_gb=12), NOW)) == [("a", "new-0")]
+    solo = replace(fused, key=replace(fused.key, lane=Lane.SOLO))
+    (wait,) = plan(snapshot(solo, memory_gb=12), NOW)
     assert isinstance(wait, Wait)
     assert "needs 14.0 GB on one device, and the largest configured device has 12.0 GB" in wait.reason
+
+
+def test_a_job_shares_no_host_of_another_lane_and_owns_one_of_the_solo_lane():
+    solo = [replace(waiting, key=replace(waiting.key, lane=Lane.SOLO)) for waiting in (job("a"), job("b", age=1))]
+    actions = plan(snapshot(*solo, hosts=[host("fused")], devices=3), NOW)
+    assert [type(action) for action in actions] == [StartHost, Admit, StartHost, Admit]
+    assert len({where for _, where in admitted(actions)} - {"fused"}) == 2
+
+
+def test_a_host_takes_as_many_devices_as_it_says():
+    gang = host("gang", "qwen", seats=1, devices=2)
+    (wait,) = plan(snapshot(job("a"), hosts=[gang], devices=2), NOW)
+    assert isinstance(wait, Wait)
+    assert admitted(plan(snapshot(job("a"), hosts=[gang], devices=3), NOW)) == [("a", "new-0")]
 
 
 def test_what_a_warm_host_has_measured_counts_and_not_the_estimate():
@@ -172,7 +186,7 @@ def test_no_plan_overbooks_a_device_or_its_seats(waiting, devices, max_seats):
         seated = [by_name[name] for name, where in admitted(actions) if where == host_id]
         assert 1 <= len(seated) <= max_seats
         assert all(j.key == start.key for j in seated)
-        passes = max(j.need.pass_bytes_on(world.flavors[0]) for j in seated)
+        passes = max(j.need.pass_bytes for j in seated)
         assert seated[0].footprint.resident_bytes + sum(j.seat_bytes for j in seated) + passes <= 12 * GB
     assert plan(world, NOW) == actions
 

@@ -110,14 +110,16 @@ def test_a_queue_for_a_seat_is_told_from_one_for_a_device_and_from_what_can_neve
     assert ask(db, job).constraint is Constraint.SEAT
 
 
-def test_a_flavor_that_never_recomputes_is_no_place_for_a_job_that_fits_only_so(sqlite_db: Database) -> None:
-    job = make_job(sqlite_db, queue_reason="Waiting.")
-    need = HostNeed.of(JobSpec.model_validate(job.spec))
+def test_where_a_job_fits_only_by_recomputing_is_no_place_for_the_solo_lane(
+    sqlite_db: Database,
+) -> None:
+    fused = make_job(sqlite_db, queue_reason="Waiting.")
+    solo = make_job(sqlite_db, queue_reason="Waiting.", spec_changes={"lane": Lane.SOLO})
+    need = HostNeed.of(JobSpec.model_validate(fused.spec))
     (cpu,) = make_catalogue().flavors
     just = cpu.model_copy(update={"memory_bytes": need.total_bytes})
-    turns = just.model_copy(update={"stepper": Lane.SOLO})
-    assert ask(sqlite_db, job, flavors=(just,)).constraint is Constraint.DEVICE
-    assert ask(sqlite_db, job, flavors=(turns,)).constraint is Constraint.PLACEMENT
+    assert ask(sqlite_db, fused, flavors=(just,)).constraint is Constraint.DEVICE
+    assert ask(sqlite_db, solo, flavors=(just,)).constraint is Constraint.PLACEMENT
 
 
 @pytest.mark.parametrize(("host", "constraint"), [("starting", Constraint.HOST), ("ready", NOTHING)])

@@ -20,7 +20,7 @@ def fused_stepper(base: LoadedBase) -> Stepper:
     try:
         from workers.lanes.fused import FusedStepper
     except ImportError as error:
-        raise SystemExit(f"peer `ours` needs workers.engine.fused.FusedStepper: {error}") from error
+        raise SystemExit(f"peer `ours` needs workers.lanes.fused.FusedStepper: {error}") from error
     stepper: Stepper = FusedStepper(base)
     return stepper
 

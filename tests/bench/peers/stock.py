@@ -17,9 +17,9 @@ def peft_config(method: Lora) -> LoraConfig:
     return LoraConfig(
         task_type="CAUSAL_LM",
         r=method.rank,
-        lora_alpha=method.alpha,
+        lora_alpha=2 * method.rank if method.alpha is None else method.alpha,
         lora_dropout=method.dropout,
-        target_modules=list(method.target_modules),
+        target_modules="all-linear" if method.all_linear else list(method.target_modules),
         use_rslora=method.rslora,
     )
 
