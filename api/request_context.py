@@ -51,7 +51,7 @@ class RequestContext:
             _log.exception("request failed", request_id=exchange.id, method=scope["method"], path=scope["path"])
             if exchange.status is not None:
                 raise
-            await _sorry(exchange.id)(scope, receive, exchange.send)
+            await internal_error(exchange.id)(scope, receive, exchange.send)
         finally:
             exchange.log()
 
@@ -59,7 +59,7 @@ class RequestContext:
         return next((size for pattern, size in self._uploads if pattern.fullmatch(path)), JSON_BODY_BYTES)
 
 
-def _sorry(request_id: str) -> JSONResponse:
+def internal_error(request_id: str) -> JSONResponse:
     """The answer to a bug of ours, which tells nothing of our insides."""
     message = f"The server had an error while processing your request. Quote the request id {request_id}."
     return error_response(HTTPStatus.INTERNAL_SERVER_ERROR, message, type=SERVER_ERROR, code="internal")

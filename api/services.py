@@ -9,15 +9,15 @@ from fastapi import Depends, Request
 
 from orchestrator.catalogue.entries import Catalogue
 from orchestrator.db.database import Database
-from orchestrator.files.upload import Shelf
+from orchestrator.files.upload import UploadLimits
 from orchestrator.settings import Settings
-from orchestrator.submission.submit import Desk
-from orchestrator.uploads.begin import MAX_BYTES, Depot
-from orchestrator.webhooks.addresses import Reach
+from orchestrator.submission.submit import SubmitDeps
+from orchestrator.uploads.begin import MAX_BYTES, PartUploadLimits
+from orchestrator.webhooks.addresses import EgressPolicy
 from orchestrator.webhooks.endpoints import Endpoints
-from orchestrator.webhooks.secrets import Vault
+from orchestrator.webhooks.secrets import SecretBox
 from orchestrator.webhooks.send import Sender
-from orchestrator.webhooks.test_delivery import Trials
+from orchestrator.webhooks.test_delivery import TestDeliveries
 
 
 def utc_now() -> datetime:
@@ -35,8 +35,8 @@ class Services:
     max_file_bytes: int = 512_000_000
     max_upload_bytes: int = MAX_BYTES
     max_live_jobs: int = 1_000
-    vault: Vault = field(default_factory=Vault)
-    webhook_reach: Reach = field(default_factory=Reach)
+    secret_box: SecretBox = field(default_factory=SecretBox)
+    egress_policy: EgressPolicy = field(default_factory=EgressPolicy)
     event_poll_s: float = 0.5
     clock: Callable[[], datetime] = utc_now
 
@@ -50,34 +50,34 @@ class Services:
             max_file_bytes=settings.max_file_bytes,
             max_upload_bytes=settings.max_upload_bytes,
             max_live_jobs=settings.max_live_jobs,
-            vault=settings.vault,
-            webhook_reach=settings.webhook_reach,
+            secret_box=settings.secret_box,
+            egress_policy=settings.egress_policy,
         )
 
     @property
-    def shelf(self) -> Shelf:
+    def upload_limits(self) -> UploadLimits:
         """Where uploads go."""
-        return Shelf(self.storage_uri, self.max_file_bytes)
+        return UploadLimits(self.storage_uri, self.max_file_bytes)
 
     @property
-    def depot(self) -> Depot:
+    def part_limits(self) -> PartUploadLimits:
         """Where uploads in parts go."""
-        return Depot(self.storage_uri, self.max_upload_bytes)
+        return PartUploadLimits(self.storage_uri, self.max_upload_bytes)
 
     @property
-    def desk(self) -> Desk:
+    def submit_deps(self) -> SubmitDeps:
         """Where jobs are submitted."""
-        return Desk(self.db, self.catalogue, self.storage_uri, self.max_live_jobs)
+        return SubmitDeps(self.db, self.catalogue, self.storage_uri, self.max_live_jobs)
 
     @property
     def webhooks(self) -> Endpoints:
         """Where tenants are told that a job has ended."""
-        return Endpoints(self.db, self.webhook_reach, self.vault)
+        return Endpoints(self.db, self.egress_policy, self.secret_box)
 
     @property
-    def trials(self) -> Trials:
+    def test_deliveries(self) -> TestDeliveries:
         """What sends a sample to such a place."""
-        return Trials(self.db, Sender(self.webhook_reach), self.vault)
+        return TestDeliveries(self.db, Sender(self.egress_policy), self.secret_box)
 
 
 def services_of(request: Request) -> Services:

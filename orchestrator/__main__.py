@@ -13,7 +13,7 @@ import structlog
 from orchestrator.catalogue.entries import load_catalogue
 from orchestrator.db.clock import DatabaseClock
 from orchestrator.db.database import Database
-from orchestrator.leadership.elector import Role
+from orchestrator.leadership.elector import Elector
 from orchestrator.leadership.holder import this_process
 from orchestrator.logs import configure_logs
 from orchestrator.loops.composition import ROLE, World, all_loops
@@ -33,7 +33,7 @@ def main() -> None:
     db = Database(settings.database_url.get_secret_value())
     cluster = RayCluster(settings.ray_address, settings.ray_namespace)
     world = World(cluster, MlflowRegistry(settings.mlflow_uri), load_catalogue(settings.catalogue), settings)
-    role = Role(db, ROLE, this_process(), ttl_s=settings.role_ttl_s)
+    role = Elector(db, ROLE, this_process(), ttl_s=settings.role_ttl_s)
 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -6,8 +6,8 @@ from typing import Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from orchestrator.webhooks.addresses import Reach
-from orchestrator.webhooks.secrets import Vault
+from orchestrator.webhooks.addresses import EgressPolicy
+from orchestrator.webhooks.secrets import SecretBox
 
 
 class Settings(BaseSettings):
@@ -31,7 +31,7 @@ class Settings(BaseSettings):
     role_ttl_s: int = Field(
         15, ge=5, description="another orchestrator acts after so much silence of the one that acts now"
     )
-    host_trust_s: int = Field(
+    orchestrator_timeout_s: int = Field(
         900, ge=60, description="a host that nobody polls for so long saves its seats, ends them and exits"
     )
     no_progress_s: int = Field(
@@ -55,18 +55,18 @@ class Settings(BaseSettings):
     @field_validator("secrets_key")
     @classmethod
     def _seals(cls, value: SecretStr | None) -> SecretStr | None:
-        Vault.of(None if value is None else value.get_secret_value())
+        SecretBox.of(None if value is None else value.get_secret_value())
         return value
 
     @property
-    def vault(self) -> Vault:
+    def secret_box(self) -> SecretBox:
         """What seals secrets that have to be known again."""
-        return Vault.of(None if self.secrets_key is None else self.secrets_key.get_secret_value())
+        return SecretBox.of(None if self.secrets_key is None else self.secrets_key.get_secret_value())
 
     @property
-    def webhook_reach(self) -> Reach:
+    def egress_policy(self) -> EgressPolicy:
         """Where webhooks may go."""
-        return Reach(self.webhook_allow_http, self.webhook_allow_private)
+        return EgressPolicy(self.webhook_allow_http, self.webhook_allow_private)
 
     @model_validator(mode="after")
     def _lease_outlives_three_passes(self) -> Self:
@@ -74,9 +74,9 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"loop_interval_s {self.loop_interval_s} x 3 must not exceed lease_ttl_s {self.lease_ttl_s}"
             )
-        if self.host_trust_s < self.lease_ttl_s + self.role_ttl_s:
+        if self.orchestrator_timeout_s < self.lease_ttl_s + self.role_ttl_s:
             raise ValueError(
-                f"host_trust_s {self.host_trust_s} must be at least lease_ttl_s {self.lease_ttl_s} + role_ttl_s "
-                f"{self.role_ttl_s}: hosts have to outlast a change of orchestrators"
+                f"orchestrator_timeout_s {self.orchestrator_timeout_s} must be at least "
+                f"lease_ttl_s {self.lease_ttl_s} + role_ttl_s {self.role_ttl_s}: hosts have to outlast a change of orchestrators"
             )
         return self

@@ -22,7 +22,7 @@ def _no_control(value: str) -> str:
     return value
 
 
-def spelled(pattern: str, words: str) -> AfterValidator:
+def matching(pattern: str, words: str) -> AfterValidator:
     """The whole text follows the regular expression `pattern`; `words` says the same to people."""
     expression = re.compile(pattern)
 
@@ -37,5 +37,5 @@ def spelled(pattern: str, words: str) -> AfterValidator:
 Text = Annotated[str, AfterValidator(_storable)]
 """Any text that PostgreSQL and an answer in UTF-8 can hold: neither U+0000 nor half a surrogate pair."""
 
-Line = Annotated[str, AfterValidator(_no_control)]
+SingleLine = Annotated[str, AfterValidator(_no_control)]
 """Text of one line without control characters."""

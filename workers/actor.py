@@ -27,7 +27,7 @@ class HostActor:
         self._orphans.mark_children()
         self._orphans.end_orphans()  # or what a dead host left behind would keep the device's memory
         host_module = importlib.import_module("workers.host")
-        self._host: Any = host_module.TrainingHost(spec, leave=self._leave)
+        self._host: Any = host_module.TrainingHost(spec, leave=self._exit)
         self._host.start()
 
     def ping(self) -> str:
@@ -62,7 +62,7 @@ class HostActor:
         finally:
             self._orphans.end_children()
 
-    def _leave(self) -> None:
+    def _exit(self) -> None:
         """End this process. Only so is it certain that nothing of it trains on."""
         self._orphans.end_children()
         os._exit(EXIT_ABANDONED)

@@ -12,15 +12,16 @@ LOOK_S: Final = 1.0
 log = logging.getLogger(__name__)
 
 
-class Trust:
+class DeadManSwitch:
     """Time since the last poll, on a clock nobody can set.
 
-    A host cut off from its orchestrator trains on for `trust_s`; longer than an orchestrator takes to be back. Then its
-    seats may soon be given to others, so it has `EXIT_GRACE_S` to save them and be gone. Shared by threads.
+    A host cut off from its orchestrator trains for `orchestrator_timeout_s` more, which is longer than an orchestrator
+    takes to be back. Then its seats may soon be given to others, so it has `EXIT_GRACE_S` to save them and be
+    gone. Shared by threads.
     """
 
-    def __init__(self, trust_s: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._trust_s = trust_s
+    def __init__(self, orchestrator_timeout_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._trust_s = orchestrator_timeout_s
         self._clock = clock
         self._heard = clock()
 
@@ -30,7 +31,7 @@ class Trust:
 
     @property
     def lapsed(self) -> bool:
-        """Nobody has polled for `trust_s`: save what there is, and leave."""
+        """Nobody has polled for `orchestrator_timeout_s`: save what there is, and leave."""
         return self._clock() - self._heard > self._trust_s
 
     @property
@@ -39,7 +40,7 @@ class Trust:
         return self._clock() - self._heard > self._trust_s + EXIT_GRACE_S
 
 
-def leave_when_spent(trust: Trust, done: Callable[[], bool], leave: Callable[[], None]) -> None:
+def exit_when_expired(trust: DeadManSwitch, done: Callable[[], bool], leave: Callable[[], None]) -> None:
     """Watch, in a thread of its own, for the engine may hang: call `leave` once trust has lapsed and the host is
     `done` with its seats, and in any case when the time is spent.
     """

@@ -16,9 +16,9 @@ from workers.contract.errors import BaseDigestMismatch, HostFull, WorkerError
 from workers.contract.lanes import Lane
 from workers.contract.reports import ExitClass, HostPhase, HostReport, Outcome, Report
 from workers.contract.spec import HostSpec, SeatAssignment
-from workers.dead_man_switch import Trust, leave_when_spent
+from workers.dead_man_switch import DeadManSwitch, exit_when_expired
 from workers.engine.attempt import Attempt, AttemptKey
-from workers.engine.background import Inline, one_thread
+from workers.engine.background import SynchronousExecutor, one_thread
 from workers.engine.engine import Clock, Engine
 from workers.engine.stepper import Stepper
 from workers.lanes.fused import FusedStepper
@@ -51,16 +51,17 @@ class TrainingHost:
         leave: Callable[[], None] | None = None,
         executor: Callable[[str], Executor] | None = None,
     ) -> None:
-        """`leave` ends the process when nobody has polled for `spec.trust_s` and the seats are saved. `executor`: see
-        `Engine`.
+        """`leave` ends the process once no orchestrator polled for `spec.orchestrator_timeout_s` and seats are saved.
+
+        `executor`: see `Engine`.
         """
         self._spec = spec
         self._load = load
         self._make_stepper = stepper or LANES[spec.lane]
         self._clock = clock
-        self._leave = leave
+        self._exit = leave
         self._executor = executor
-        self._trust = Trust(spec.trust_s, clock)
+        self._trust = DeadManSwitch(spec.orchestrator_timeout_s, clock)
         self._retiring = False
         self._base_intact: bool | None = None
         self._lock = threading.Lock()
@@ -89,7 +90,7 @@ class TrainingHost:
             if len(self._attempts) - len(older) >= self._spec.max_seats:
                 raise HostFull(f"host {self._spec.id} has {self._spec.max_seats} seats and all are taken")
             for attempt in older:
-                attempt.leaving = attempt.leaving or ExitClass.CANCELLED
+                attempt.exit_requested = attempt.exit_requested or ExitClass.CANCELLED
             self._seen.add(key)
             self._attempts[key] = Attempt(order, self._clock() + order.time_limit_s)
         self._wake.set()
@@ -100,9 +101,9 @@ class TrainingHost:
             seated = self._attempts.get((job_id, attempt))
             if seated is None:
                 return
-            seated.leaving = seated.leaving or reason
+            seated.exit_requested = seated.exit_requested or reason
             if self._engine is None:
-                self._forget(seated.ended(seated.leaving))
+                self._forget(seated.ended(seated.exit_requested))
         self._wake.set()
 
     def poll(self, cursor: int) -> HostReport:
@@ -136,9 +137,9 @@ class TrainingHost:
         with self._lock:
             self._retiring = True
             for attempt in list(self._attempts.values()):
-                attempt.leaving = attempt.leaving or ExitClass.PREEMPTED
+                attempt.exit_requested = attempt.exit_requested or ExitClass.PREEMPTED
                 if self._engine is None:
-                    self._forget(attempt.ended(attempt.leaving))
+                    self._forget(attempt.ended(attempt.exit_requested))
         self._wake.set()
 
     def run_once(self) -> bool:
@@ -163,8 +164,8 @@ class TrainingHost:
         """Load and train in a thread until `stop()`."""
         self._thread = threading.Thread(target=self._run, name=f"host-{self._spec.id}", daemon=True)
         self._thread.start()
-        if self._leave is not None:
-            leave_when_spent(self._trust, lambda: self._phase is HostPhase.RETIRED, self._leave)
+        if self._exit is not None:
+            exit_when_expired(self._trust, lambda: self._phase is HostPhase.RETIRED, self._exit)
 
     def stop(self) -> None:
         """End the thread at the next step boundary and verify the base. Raises BaseDigestMismatch if it changed."""
@@ -173,7 +174,7 @@ class TrainingHost:
         if self._thread is not None:
             self._thread.join()
         for attempt in list(self._attempts.values()):
-            attempt.gone.set()  # whoever reads or writes for it gives up
+            attempt.done.set()  # whoever reads or writes for it gives up
         if self._base is not None:
             self._base.verify_unchanged()
 
@@ -201,7 +202,7 @@ class TrainingHost:
                 self._stepper,
                 self._report,
                 clock=self._clock,
-                executor=self._executor or (Inline if self._thread is None else one_thread),
+                executor=self._executor or (SynchronousExecutor if self._thread is None else one_thread),
                 wake=self._wake.set,
             )
         except WorkerError as error:
@@ -233,7 +234,7 @@ class TrainingHost:
         """Free the seat and say so, in one go: no heartbeat may follow an outcome. The caller holds the lock."""
         attempt = self._attempts.pop((outcome.job_id, outcome.attempt), None)
         if attempt is not None:
-            attempt.gone.set()
+            attempt.done.set()
         self._log.append(outcome)
 
     def _memory_bytes(self) -> int:

@@ -9,7 +9,7 @@ from typing import Final
 
 import psutil
 
-from workers.contract.process import process_name, still_lives
+from workers.contract.process import is_alive, process_name
 
 MARK: Final = "ORCHARD_HOST_PROCESS"
 END_TIMEOUT_S: Final = 5.0
@@ -23,7 +23,7 @@ def mark_children() -> None:
 
 def end_orphans() -> list[int]:
     """End, on this machine, every process of a host that is dead. Returns their ids. Other users' are not seen."""
-    return _end([process for process, host in _marked() if not still_lives(host)])
+    return _end([process for process, host in _marked() if not is_alive(host)])
 
 
 def end_children() -> list[int]:

@@ -20,14 +20,14 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How long storage may be away before something is given up, and how often it is asked meanwhile. Seconds."""
 
     total_s: float
     first_pause_s: float = 0.5
     longest_pause_s: float = 15.0
 
-    def insist(self, work: Callable[[], T], unwanted: threading.Event) -> T:
+    def call(self, work: Callable[[], T], unwanted: threading.Event) -> T:
         """`work()`, repeated while storage is away. Raises the last StorageUnavailable once the time is over, or
         `unwanted` is set; anything else at once.
         """

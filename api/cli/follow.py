@@ -12,17 +12,17 @@ from api.cli.client import OrchardClient
 from api.cli.errors import ServerAway
 from api.cli.models import Event
 from api.cli.output import Format
-from api.cli.patience import Patience
+from api.cli.patience import RetryPolicy
 
 STYLES = {"warn": "yellow", "error": "red"}
 
 
-def follow_events(client: OrchardClient, job_id: str, patience: Patience | None = None) -> Iterator[Event]:
+def follow_events(client: OrchardClient, job_id: str, patience: RetryPolicy | None = None) -> Iterator[Event]:
     """Each event once, oldest first, until the job is over. A broken stream is opened again, with `patience`.
 
     Raises CliError.
     """
-    patience = patience or Patience(client)
+    patience = patience or RetryPolicy(client)
     seen: set[str] = set()
     while True:
         try:

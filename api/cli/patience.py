@@ -1,4 +1,4 @@
-"""`Patience`: how a command that follows a job bears with a server that is away, while the job trains on."""
+"""`RetryPolicy`: how a command that follows a job bears with a server that is away, while the job trains on."""
 
 import time
 from collections.abc import Callable
@@ -11,7 +11,7 @@ RECONNECT_S = 1.0
 GIVE_UP_S = 600.0  # an API that is restarted or migrated is back before
 
 
-class Patience:
+class RetryPolicy:
     """Waits between tries for as long as an outage may last. The first contact must succeed: the address may be wrong.
 
     An outage is said once, when a second try has failed too; a connection that a proxy cut is back by then.

@@ -14,7 +14,7 @@ from orchestrator.queries.hosts import HostView, list_hosts
 from orchestrator.tenancy import keys, tenants
 from orchestrator.tenancy.tenants import NewTenant, TenantChanges
 from orchestrator.tenancy.views import KeyView, TenantView
-from orchestrator.text import Line
+from orchestrator.text import SingleLine
 
 router = APIRouter(prefix="/v1/admin", tags=["admin"])
 _ERRORS = documented(HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
@@ -25,7 +25,7 @@ class NewKey(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: Annotated[Line, Field(min_length=1, max_length=200)] = "default"
+    name: Annotated[SingleLine, Field(min_length=1, max_length=200)] = "default"
 
 
 class IssuedKey(KeyView):

@@ -49,4 +49,4 @@ def whoami(principal: PrincipalDep) -> WhoAmI:
 @router.post("/estimate", responses=documented(HTTPStatus.NOT_FOUND))
 def estimate_job(body: JobRequest, tenant: TenantDep, services: ServicesDep) -> EstimateView:
     """A submission as it would be resolved, with its memory; nothing is created."""
-    return estimate(services.desk, tenant, body, services.clock())
+    return estimate(services.submit_deps, tenant, body, services.clock())

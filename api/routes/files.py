@@ -47,7 +47,9 @@ async def create_file(request: Request, tenant: TenantDep, services: ServicesDep
     async with request.form(max_files=1, max_fields=8, max_part_size=MAX_FIELD_BYTES) as form:
         file = file_part(form, "file")
         new = _new_file(file, form)
-        return await run_in_threadpool(upload, services.db, tenant.id, services.shelf, new, file.file, services.clock())
+        return await run_in_threadpool(
+            upload, services.db, tenant.id, services.upload_limits, new, file.file, services.clock()
+        )
 
 
 @router.get("/v1/files", responses=documented())

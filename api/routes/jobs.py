@@ -11,10 +11,10 @@ from fastapi.sse import EventSourceResponse
 from api.auth import PrincipalDep, TenantDep
 from api.errors import documented
 from api.listing import Listing, listing
-from api.one_hop import OneHop
 from api.routes.event_stream import stream_events
 from api.routes.tar import TAR, tar_response
 from api.services import ServicesDep
+from api.threaded_route import ThreadedRoute
 from orchestrator.artifacts.adapters import open_adapter
 from orchestrator.errors import InvalidRequest
 from orchestrator.lifecycle.desired import cancel, pause, resume
@@ -26,7 +26,7 @@ from orchestrator.submission.idempotency import Sender
 from orchestrator.submission.request import JobRequest
 from orchestrator.submission.submit import submit_and_show
 
-router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"], route_class=OneHop)
+router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"], route_class=ThreadedRoute)
 Limit = Annotated[int, Query(ge=1, le=1_000)]
 _METADATA = re.compile(r"metadata\[(.*)\]", re.DOTALL)
 _DEEP_OBJECT = {
@@ -65,7 +65,7 @@ def create_job(
     """Submit a job. A POST that is repeated, by its key or by its retry count, gives the job it made."""
     now = services.clock()
     sender = Sender(principal.key_id, x_stainless_retry_count)
-    return submit_and_show(services.desk, tenant, body, idempotency_key, now, sender)
+    return submit_and_show(services.submit_deps, tenant, body, idempotency_key, now, sender)
 
 
 @router.get("", responses=documented(), openapi_extra=_DEEP_OBJECT)

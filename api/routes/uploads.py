@@ -22,7 +22,7 @@ _FORM = form_body({"data": file_field("at most 64 MiB")}, required=["data"])
 @router.post("", responses=documented(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.TOO_MANY_REQUESTS))
 def create_upload(body: NewUpload, tenant: TenantDep, services: ServicesDep) -> UploadView:
     """Announce a file that will come in parts, within an hour."""
-    return begin.begin(services.db, tenant.id, services.depot, body, services.clock())
+    return begin.begin(services.db, tenant.id, services.part_limits, body, services.clock())
 
 
 @router.post("/{upload_id}/parts", responses=_ERRORS, openapi_extra=_FORM)
@@ -31,14 +31,14 @@ async def add_part(upload_id: str, request: Request, tenant: TenantDep, services
     async with request.form(max_files=1, max_fields=1, max_part_size=MAX_FIELD_BYTES) as form:
         data = file_part(form, "data")
         return await run_in_threadpool(
-            parts.add_part, services.db, tenant.id, services.depot, upload_id, data.file, services.clock()
+            parts.add_part, services.db, tenant.id, services.part_limits, upload_id, data.file, services.clock()
         )
 
 
 @router.post("/{upload_id}/complete", responses=_ERRORS)
 def complete_upload(upload_id: str, body: CompleteUpload, tenant: TenantDep, services: ServicesDep) -> UploadView:
     """Make one file of the parts, every line checked. Repeating gives the same file."""
-    return complete.complete(services.db, tenant.id, services.depot, upload_id, body, services.clock())
+    return complete.complete(services.db, tenant.id, services.part_limits, upload_id, body, services.clock())
 
 
 @router.post("/{upload_id}/cancel", responses=_ERRORS)

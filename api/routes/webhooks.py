@@ -80,7 +80,7 @@ async def send_sample(
 ) -> TrialResult:
     """Send a signed sample there now, of a job that does not exist, and say how the endpoint answered."""
     event_type = (body or Trial()).event_type
-    return await services.trials.send(tenant.id, endpoint_id, event_type, services.clock())
+    return await services.test_deliveries.send(tenant.id, endpoint_id, event_type, services.clock())
 
 
 @router.get("/webhook_endpoints/{endpoint_id}/deliveries", responses=_ERRORS)

@@ -1,4 +1,4 @@
-"""Jobs and hosts have a task and a lane, hosts a number of devices; lines of the queue are told apart by both.
+"""Jobs and hosts have a task and a lane, hosts a number of devices; what was called otherwise has the field's names.
 
 Revision: 0003, after 0002. What was there before is causal language modelling in the fused lane, on one device.
 """
@@ -14,6 +14,11 @@ branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
 _LIVE = sa.text("finished_at IS NULL")
+_RENAMED = {
+    "preemptions": "host_evictions",
+    "max_preemptions": "max_host_evictions",
+    "retracted_at": "unpublished_at",
+}
 _KEY = ["state", "base_id", "quantization", "compute_dtype"]
 
 
@@ -25,9 +30,19 @@ def upgrade() -> None:
     columns = [*_KEY, "task", "lane", "priority", "seq"]
     op.create_index("ix_job_line", "job", columns, postgresql_where=_LIVE, sqlite_where=_LIVE)
     op.drop_index("ix_job_live", "job")
+    for old, new in _RENAMED.items():
+        op.execute(f"ALTER TABLE job RENAME COLUMN {old} TO {new}")
+    op.drop_index("ix_job_unretracted", "job")
+    where = sa.text("model_deleted_at IS NOT NULL AND unpublished_at IS NULL")
+    op.create_index("ix_job_unpublished", "job", ["model_deleted_at"], postgresql_where=where, sqlite_where=where)
 
 
 def downgrade() -> None:
+    op.drop_index("ix_job_unpublished", "job")
+    for old, new in _RENAMED.items():
+        op.execute(f"ALTER TABLE job RENAME COLUMN {new} TO {old}")
+    where = sa.text("model_deleted_at IS NOT NULL AND retracted_at IS NULL")
+    op.create_index("ix_job_unretracted", "job", ["model_deleted_at"], postgresql_where=where, sqlite_where=where)
     columns = [*_KEY, "priority", "seq"]
     op.create_index("ix_job_live", "job", columns, postgresql_where=_LIVE, sqlite_where=_LIVE)
     op.drop_index("ix_job_line", "job")

@@ -17,7 +17,7 @@ from orchestrator.artifacts.checkpoint_models import (
     visible_to,
 )
 from orchestrator.catalogue.entries import Catalogue, CatalogueBase
-from orchestrator.checkpoints.states import condemn
+from orchestrator.checkpoints.states import mark_for_deletion
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import CheckpointRow, JobRow
 from orchestrator.errors import InvalidRequest
@@ -107,7 +107,7 @@ def delete_model(db: Database, catalogue: Catalogue, tenant: Tenant, model: str,
         if job is None:
             raise no_such_model(model)
         job.model_deleted_at = now
-        condemn(session, CheckpointRow.job_id == job.id)
+        mark_for_deletion(session, CheckpointRow.job_id == job.id)
     return DeletedView(id=model, object="model")
 
 

@@ -14,8 +14,8 @@ from orchestrator.errors import InvalidRequest, NotFound
 from orchestrator.files.views import DeletedView
 from orchestrator.ids import new_id
 from orchestrator.paging import Page, Window, page
-from orchestrator.tenancy.hold import hold_tenant
-from orchestrator.text import Line
+from orchestrator.tenancy.lock import lock_tenant
+from orchestrator.text import SingleLine
 
 
 class NewPermissions(BaseModel):
@@ -23,7 +23,7 @@ class NewPermissions(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    project_ids: list[Annotated[Line, Field(min_length=1, max_length=64)]] = Field(
+    project_ids: list[Annotated[SingleLine, Field(min_length=1, max_length=64)]] = Field(
         min_length=1, max_length=100, description="ids of tenants"
     )
 
@@ -51,7 +51,7 @@ def grant(db: Database, owner_id: str | None, name: str, new: NewPermissions, no
     projects = list(dict.fromkeys(new.project_ids))
     with db.write() as session:
         checkpoint = _managed(session, owner_id, name)
-        hold_tenant(session.connection(), checkpoint.owner.id)  # two grants at once must not make two rows
+        lock_tenant(session.connection(), checkpoint.owner.id)  # two grants at once must not make two rows
         _check_projects(session, checkpoint, projects)
         held = select(CheckpointPermissionRow).where(CheckpointPermissionRow.checkpoint_id == checkpoint.row.id)
         rows = {row.project_id: row for row in session.scalars(held)}

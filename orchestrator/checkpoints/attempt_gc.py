@@ -10,11 +10,11 @@ import structlog
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from orchestrator.checkpoints.states import CheckpointState, condemn
+from orchestrator.checkpoints.states import CheckpointState, mark_for_deletion
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import AttemptRow, CheckpointRow, JobRow
 from orchestrator.db.states import JobState
-from orchestrator.steps.gc import Clearing
+from orchestrator.steps.gc import GcPass
 from orchestrator.steps.step import Counts
 from orchestrator.storage.layout import belongs_to
 from orchestrator.storage.listing import children
@@ -27,7 +27,7 @@ A_PASS: Final = 50
 
 
 @dataclass(frozen=True)
-class SweepAttempts:
+class AttemptGc:
     """Clears the prefix of each attempt that has been over for `after_s` seconds, once.
 
     By then no worker of it lives: one that cannot reach the control plane stops itself when its trust runs out. Its
@@ -37,7 +37,7 @@ class SweepAttempts:
 
     db: Database
     after_s: int
-    _clearing: Clearing[tuple[AttemptRow, JobRow]] = field(default_factory=lambda: Clearing(A_PASS))
+    _clearing: GcPass[tuple[AttemptRow, JobRow]] = field(default_factory=lambda: GcPass(A_PASS))
 
     def run_once(self, now: datetime) -> Counts:
         """One attempt after the other, oldest end first, until storage does not answer."""
@@ -58,7 +58,7 @@ class SweepAttempts:
         """Rows first, then bytes, then the mark that it is done."""
         prefix = _prefix(job, attempt.number)
         with self.db.write() as session:
-            _condemn_unwanted(session, attempt, job)
+            _mark_unwanted(session, attempt, job)
             spoken_for = _spoken_for(session, attempt, job, prefix)
         left = [name for name in children(prefix) if name not in spoken_for] if prefix else []
         for name in left:
@@ -79,12 +79,12 @@ def _prefix(job: JobRow, attempt: int) -> str | None:
     return None
 
 
-def _condemn_unwanted(session: Session, attempt: AttemptRow, job: JobRow) -> None:
+def _mark_unwanted(session: Session, attempt: AttemptRow, job: JobRow) -> None:
     """Corrupt checkpoints of the attempt; of a cancelled job every one. Their bytes go when they are erased."""
     if job.state == JobState.CANCELLED:
-        condemn(session, CheckpointRow.job_id == job.id)
+        mark_for_deletion(session, CheckpointRow.job_id == job.id)
     this = (CheckpointRow.job_id == job.id, CheckpointRow.attempt == attempt.number)
-    condemn(session, *this, CheckpointRow.state == CheckpointState.CORRUPT)
+    mark_for_deletion(session, *this, CheckpointRow.state == CheckpointState.CORRUPT)
 
 
 def _spoken_for(session: Session, attempt: AttemptRow, job: JobRow, prefix: str | None) -> set[str]:

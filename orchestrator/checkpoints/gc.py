@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 from orchestrator.checkpoints.states import CheckpointState
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import CheckpointRow
-from orchestrator.steps.gc import Clearing
+from orchestrator.steps.gc import GcPass
 from orchestrator.steps.step import Counts
 from orchestrator.storage.layout import belongs_to
 from orchestrator.storage.objects import remove
@@ -20,22 +20,22 @@ from workers.contract.failpoints import failpoint
 log = structlog.get_logger()
 
 A_PASS: Final = 200
-_CONDEMNED: Final = CheckpointRow.state == CheckpointState.DELETING
+_DELETING: Final = CheckpointRow.state == CheckpointState.DELETING
 
 
 @dataclass(frozen=True)
-class EraseCheckpoints:
+class CheckpointGc:
     """Deletes what was condemned, by whomever. Killed before a row is DELETED, the next pass deletes once more."""
 
     db: Database
-    _clearing: Clearing[CheckpointRow] = field(default_factory=lambda: Clearing(A_PASS))
+    _clearing: GcPass[CheckpointRow] = field(default_factory=lambda: GcPass(A_PASS))
 
     def run_once(self, now: datetime) -> Counts:
         """One checkpoint after the other, oldest first, until storage does not answer."""
         return self._clearing.run(self._due, self._erase, lambda row: row.uri)
 
     def _due(self, offset: int, limit: int) -> Sequence[CheckpointRow]:
-        query = select(CheckpointRow).where(_CONDEMNED).order_by(CheckpointRow.seq)
+        query = select(CheckpointRow).where(_DELETING).order_by(CheckpointRow.seq)
         with self.db.read() as session:
             return session.scalars(query.offset(offset).limit(limit)).all()
 
@@ -46,6 +46,6 @@ class EraseCheckpoints:
         remove(row.uri)
         failpoint("checkpoints.erased")
         with self.db.write() as session:
-            this = (CheckpointRow.seq == row.seq, _CONDEMNED)
+            this = (CheckpointRow.seq == row.seq, _DELETING)
             session.execute(update(CheckpointRow).where(*this).values(state=CheckpointState.DELETED))
         return Counts(erased=1)

@@ -9,7 +9,7 @@ from typing import Final
 from sqlalchemy import ColumnElement, Select, exists, func, select
 from sqlalchemy.orm import Session
 
-from orchestrator.checkpoints.states import CheckpointState, condemn
+from orchestrator.checkpoints.states import CheckpointState, mark_for_deletion
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import AttemptRow, CheckpointRow, JobRow
 from orchestrator.db.states import JobState
@@ -47,7 +47,7 @@ def superseded(committed: Sequence[Candidate], keep: int) -> list[int]:
 
 
 @dataclass(frozen=True)
-class RetainCheckpoints:
+class CheckpointRetention:
     """Keeps what `superseded` keeps, of every job that has, or lately had, an attempt."""
 
     db: Database
@@ -70,7 +70,7 @@ class RetainCheckpoints:
             if state in CHOOSING:
                 return 0
             rows = _committed(session, CheckpointRow.job_id == job_id).get(job_id, [])
-            return condemn(session, CheckpointRow.seq.in_(superseded(rows, self.keep)))
+            return mark_for_deletion(session, CheckpointRow.seq.in_(superseded(rows, self.keep)))
 
     def _crowded(self) -> Select[str]:
         lately = select(AttemptRow.job_id).where(AttemptRow.swept_at.is_(None))

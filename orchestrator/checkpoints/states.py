@@ -39,7 +39,7 @@ def mark_corrupt(session: Session, job_id: str, uri: str) -> None:
     session.execute(update(CheckpointRow).where(*found, committed).values(state=CheckpointState.CORRUPT))
 
 
-def condemn(session: Session, *which: ColumnElement[bool]) -> int:
+def mark_for_deletion(session: Session, *which: ColumnElement[bool]) -> int:
     """Let the bytes of these checkpoints be erased; from now on nobody is offered them. Returns how many it were."""
     present = CheckpointRow.state.in_((CheckpointState.COMMITTED, CheckpointState.CORRUPT))
     gone = update(CheckpointRow).where(*which, present).values(state=CheckpointState.DELETING)

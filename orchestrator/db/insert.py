@@ -12,8 +12,8 @@ from orchestrator.db.columns import Base
 RowT = TypeVar("RowT", bound=Base)
 
 
-def fresh(table: type[RowT], **columns: Any) -> RowT:
-    """A row for `insert_now`, with its columns' defaults filled in. Raises: TypeError for a name that is no column's.
+def new_row(table: type[RowT], **columns: Any) -> RowT:
+    """A row for `insert_row`, with its columns' defaults filled in. Raises: TypeError for a name that is no column's.
 
     It is made past the mapper's constructor, which would watch forty columns of a job being set, for nobody.
     """
@@ -25,7 +25,7 @@ def fresh(table: type[RowT], **columns: Any) -> RowT:
     return row
 
 
-def insert_now(connection: Connection, row: Base) -> None:
+def insert_row(connection: Connection, row: Base) -> None:
     """INSERT a row in the caller's transaction. A key that the database draws is not read back.
 
     What is None is left out: psycopg remembers no statement of more than 50 parameters, and would take a whole job's

@@ -39,10 +39,10 @@ class JobRow(Base):
         Index("ix_job_tenant_id_seq", "tenant_id", "seq"),
         Index("ix_job_tenant_id_post_sha256_created_at", "tenant_id", "post_sha256", "created_at"),
         Index(
-            "ix_job_unretracted",
+            "ix_job_unpublished",
             "model_deleted_at",
-            postgresql_where=text("model_deleted_at IS NOT NULL AND retracted_at IS NULL"),
-            sqlite_where=text("model_deleted_at IS NOT NULL AND retracted_at IS NULL"),
+            postgresql_where=text("model_deleted_at IS NOT NULL AND unpublished_at IS NULL"),
+            sqlite_where=text("model_deleted_at IS NOT NULL AND unpublished_at IS NULL"),
         ),
         *(
             Index(
@@ -74,7 +74,9 @@ class JobRow(Base):
     pass_positions: Mapped[int] = mapped_column(doc="of the largest micro-batch it may bring")
     max_user_retries: Mapped[int] = mapped_column(default=0, doc="repeats after an error of the job's own")
     max_infra_retries: Mapped[int] = mapped_column(default=10, doc="repeats in a row after the machinery failed")
-    max_preemptions: Mapped[int] = mapped_column(default=100, doc="repeats in a row after its host saved it unreached")
+    max_host_evictions: Mapped[int] = mapped_column(
+        default=100, doc="repeats in a row after its host saved it unreached"
+    )
 
     post_sha256: Mapped[str | None] = mapped_column(String(64), doc="of API key and body: tells a repeated POST")
     post_retries: Mapped[int] = mapped_column(default=0, doc="how often the client had tried before it got through")
@@ -91,7 +93,7 @@ class JobRow(Base):
     stop_reason: Mapped[str | None] = mapped_column(String(8), doc="StopReason, while in STOPPING")
     user_failures: Mapped[int] = mapped_column(default=0)
     infra_failures: Mapped[int] = mapped_column(default=0, doc="in a row: counts anew after a newer checkpoint")
-    preemptions: Mapped[int] = mapped_column(default=0, doc="in a row: counts anew after a newer checkpoint")
+    host_evictions: Mapped[int] = mapped_column(default=0, doc="in a row: counts anew after a newer checkpoint")
     reached_step: Mapped[int] = mapped_column(default=0, doc="furthest step of any checkpoint; never falls")
     registering_at: Mapped[datetime | None] = mapped_column(
         doc="when the registry was first asked for a version: from then on the job cannot be cancelled"
@@ -111,7 +113,7 @@ class JobRow(Base):
     adapter: Mapped[dict[str, Any] | None] = mapped_column(doc="AdapterManifest")
     fine_tuned_model: Mapped[str | None] = mapped_column(String(300), unique=True)
     model_deleted_at: Mapped[datetime | None] = mapped_column(doc="when the tenant deleted the tuned model")
-    retracted_at: Mapped[datetime | None] = mapped_column(doc="when a deleted model was gone everywhere")
+    unpublished_at: Mapped[datetime | None] = mapped_column(doc="when a deleted model was gone everywhere")
     registry_name: Mapped[str | None] = mapped_column(String(128))
     registry_version: Mapped[str | None] = mapped_column(String(16))
     result_file_id: Mapped[str | None] = mapped_column(ForeignKey("file.id"))

@@ -12,7 +12,7 @@ MARK: Final = "ORCHARD_EMBEDDED_HOME"
 KILL_TIMEOUT_S: Final = 10.0
 
 
-class Roll:
+class ProcessRegistry:
     """The children by name, in `home/run/children.json`: `{name: {"pid": …, "created": …}}`, created in epoch seconds.
 
     Written after every start, so that the next stack of this home finds what a crashed one left behind.
@@ -37,7 +37,7 @@ class Roll:
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return {}
 
-    def kill_family(self) -> int:
+    def kill_all(self) -> int:
         """Kill every process of this home's stack, but not the caller. Returns how many there were."""
         leaders = self.read()
         members = [process for process in psutil.process_iter() if self._belongs(process, leaders)]

@@ -15,7 +15,7 @@ import structlog
 from orchestrator.catalogue.entries import load_catalogue
 from orchestrator.embedded.child import ChildSpec
 from orchestrator.embedded.ports import LOOPBACK, free_ports, listens
-from orchestrator.embedded.process_registry import MARK, Roll
+from orchestrator.embedded.process_registry import MARK, ProcessRegistry
 from orchestrator.embedded.ray_head import (
     RayPorts,
     make_temp_dir,
@@ -113,7 +113,7 @@ class EmbeddedStack:
         if self._lock is None:
             return
         self.supervisor.stop()
-        self.supervisor.roll.kill_family()
+        self.supervisor.roll.kill_all()
         self._keep_ray_logs()
         remove_temp_dir(self.home)
         self._lock.close()
@@ -157,7 +157,7 @@ class EmbeddedStack:
         lock.write(str(os.getpid()))
         lock.flush()
         self._lock = lock
-        if left := Roll(self.home).kill_family():
+        if left := ProcessRegistry(self.home).kill_all():
             log.warning("leftovers_ended", processes=left, home=str(self.home))
 
     def _require_ports(self) -> None:

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 import structlog
 
 from orchestrator.embedded.child import Child, ChildFailed, ChildSpec
-from orchestrator.embedded.process_registry import Roll
+from orchestrator.embedded.process_registry import ProcessRegistry
 
 LONGEST_PAUSE_S: Final = 30.0
 STEADY_S: Final = 60.0
@@ -43,7 +43,7 @@ class Supervisor:
         self._home = home
         self._clock = clock
         self._watched: dict[str, Watched] = {}
-        self.roll = Roll(home)
+        self.roll = ProcessRegistry(home)
 
     def start(self, specs: Iterable[ChildSpec]) -> None:
         """Start them all at once, without waiting."""

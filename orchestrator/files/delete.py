@@ -13,14 +13,14 @@ from orchestrator.errors import InvalidRequest, StorageDown
 from orchestrator.files.queries import visible_file
 from orchestrator.files.views import DeletedView
 from orchestrator.storage.objects import remove
-from orchestrator.tenancy.hold import hold_tenant
+from orchestrator.tenancy.lock import lock_tenant
 from workers.contract.failpoints import failpoint
 
 
 def delete_file(db: Database, tenant_id: str, file_id: str, now: datetime) -> DeletedView:
     """Delete a file and its bytes. Raises: NotFound; InvalidRequest while a job that is not over uses it."""
     with db.write() as session:
-        hold_tenant(session.connection(), tenant_id)
+        lock_tenant(session.connection(), tenant_id)
         row = visible_file(session, tenant_id, file_id, now)
         using = session.scalars(select(JobRow.id).where(_used_by_live_job(row.id)).order_by(JobRow.seq)).first()
         if using is not None:

@@ -9,7 +9,7 @@ from sqlalchemy import select, update
 
 from orchestrator.db.database import Database
 from orchestrator.db.tables import FileRow
-from orchestrator.steps.gc import Clearing
+from orchestrator.steps.gc import GcPass
 from orchestrator.steps.step import Counts
 from orchestrator.storage.objects import remove
 
@@ -17,11 +17,11 @@ A_PASS: Final = 200
 
 
 @dataclass(frozen=True)
-class SweepFiles:
+class FileGc:
     """Removes the bytes of deleted files, if any are left, and notes that none are."""
 
     db: Database
-    _clearing: Clearing[FileRow] = field(default_factory=lambda: Clearing(A_PASS))
+    _clearing: GcPass[FileRow] = field(default_factory=lambda: GcPass(A_PASS))
 
     def run_once(self, now: datetime) -> Counts:
         """One file after the other, until storage does not answer."""

@@ -17,7 +17,7 @@ from orchestrator.files.views import FileView
 from orchestrator.ids import new_id
 from orchestrator.storage.layout import file_uri
 from orchestrator.storage.objects import CHUNK_BYTES, remove, write_chunks
-from orchestrator.text import Line
+from orchestrator.text import SingleLine
 from workers.contract.failpoints import failpoint
 
 
@@ -41,13 +41,13 @@ class NewFile(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    filename: Annotated[Line, AfterValidator(_plain_name), Field(min_length=1, max_length=255)]
+    filename: Annotated[SingleLine, AfterValidator(_plain_name), Field(min_length=1, max_length=255)]
     purpose: Literal["fine-tune"]
     expires_after: ExpiresAfter | None = None
 
 
 @dataclass(frozen=True)
-class Shelf:
+class UploadLimits:
     """Where uploads go, and how large one may be."""
 
     storage_uri: str
@@ -92,7 +92,9 @@ class StoredFile:
         remove(self.uri.rpartition("/")[0])
 
 
-def upload(db: Database, tenant_id: str, shelf: Shelf, new: NewFile, stream: IO[bytes], now: datetime) -> FileView:
+def upload(
+    db: Database, tenant_id: str, shelf: UploadLimits, new: NewFile, stream: IO[bytes], now: datetime
+) -> FileView:
     """Store the stream as a file of the tenant.
 
     Raises: TooLarge, StorageDown, StorageFull; what was written is removed then.

@@ -12,11 +12,11 @@ LOAD_DEADLINE_S: Final = 1_800
 """A host that is still loading, or has not answered once, after this long is given up."""
 WRITE_OFF_MARGIN_S: Final = 60.0
 """For the poll that was answered last and not recorded, and for the host's clock."""
-_DEFAULT_TRUST_S: Final[float] = HostSpec.model_fields["trust_s"].default
+_DEFAULT_TIMEOUT_S: Final[float] = HostSpec.model_fields["orchestrator_timeout_s"].default
 
 
 @dataclass
-class Silence:
+class FailureDetector:
     """Since when hosts have not answered *this* process. One that starts, or takes over, first asks again."""
 
     lease_ttl_s: int
@@ -46,11 +46,11 @@ class Silence:
         return f"The host did not answer for {patience_s} s and was ended."
 
 
-def surely_ended(host: HostRow, now: datetime) -> bool:
+def has_ended(host: HostRow, now: datetime) -> bool:
     """Whether a host that can be neither asked nor ended has ended by itself: its own trust in us ran out.
 
     By the database's clock, from the last answered poll that is recorded; the host counts from the same poll.
     """
-    trust_s = float(host.spec.get("trust_s", _DEFAULT_TRUST_S))
+    orchestrator_timeout_s = float(host.spec.get("orchestrator_timeout_s", _DEFAULT_TIMEOUT_S))
     last = host.last_seen_at or host.created_at
-    return now - last > timedelta(seconds=trust_s + EXIT_GRACE_S + WRITE_OFF_MARGIN_S)
+    return now - last > timedelta(seconds=orchestrator_timeout_s + EXIT_GRACE_S + WRITE_OFF_MARGIN_S)

@@ -25,19 +25,19 @@ FATAL_TO_JOBS = frozenset({ErrorCode.BASE_REFUSED, ErrorCode.BASE_DIGEST_MISMATC
 
 
 @dataclass(frozen=True)
-class Burial:
+class HostReaper:
     """Writes the ends of hosts. Nothing here talks to the cluster."""
 
     db: Database
 
-    def condemn(self, host_id: str, why: str) -> bool:
+    def mark_stopping(self, host_id: str, why: str) -> bool:
         """Nobody is to wait for the host any more: it is killed at every pass until it is gone. False: it is gone."""
         with self.db.write() as session:
             moved = _move(session, host_id, state=HostState.STOPPING, error=why, stop_by=None)
         failpoint("hosts.condemned")
         return moved
 
-    def bury(self, host_id: str, why: str, now: datetime, code: ErrorCode = ErrorCode.HOST_LOST) -> str:
+    def mark_gone(self, host_id: str, why: str, now: datetime, code: ErrorCode = ErrorCode.HOST_LOST) -> str:
         """The host is gone for certain: write it off, and end the attempts that still had a seat on it."""
         failpoint("hosts.stopped")
         end = AttemptEnd(ExitClass.INFRA, code, why, retryable=code not in FATAL_TO_JOBS)

@@ -11,10 +11,10 @@ from orchestrator.cluster.port import Cluster, HostGone, HostUnreachable
 from orchestrator.db.database import Database
 from orchestrator.db.host_states import HostState
 from orchestrator.db.tables import HostRow
-from orchestrator.hosts.failure_detector import LOAD_DEADLINE_S, Silence, surely_ended
-from orchestrator.hosts.reaper import Burial
-from orchestrator.hosts.report_ingest import Intake, Question, StaleAnswer, held_hosts
-from orchestrator.hosts.stall_detector import Allowance, Watch
+from orchestrator.hosts.failure_detector import LOAD_DEADLINE_S, FailureDetector, has_ended
+from orchestrator.hosts.reaper import HostReaper
+from orchestrator.hosts.report_ingest import PollRequest, ReportIngest, StaleAnswer, held_hosts
+from orchestrator.hosts.stall_detector import StallDetector, StallLimits
 from orchestrator.steps.step import Counts, LeadershipLost, log_step_error
 from workers.contract.errors import ErrorCode
 from workers.contract.failpoints import failpoint
@@ -25,7 +25,7 @@ log = structlog.get_logger()
 
 
 @dataclass
-class TendHosts:
+class ReconcileHosts:
     """Keeps host rows and the cluster in step, and brings in what hosts report.
 
     A host ends in three moves, each of which may be the last before this process dies: the books say that it must go,
@@ -36,14 +36,14 @@ class TendHosts:
     cluster: Cluster
     catalogue: Catalogue
     lease_ttl_s: int
-    allowance: Allowance = field(default_factory=Allowance)
+    stall_limits: StallLimits = field(default_factory=StallLimits)
     _started: set[str] = field(default_factory=set)
     """Hosts this process started: when one of them is missing, it died."""
 
     def __post_init__(self) -> None:
-        self._silence = Silence(self.lease_ttl_s)
-        self._watch = Watch(self.allowance)
-        self._burial = Burial(self.db)
+        self._failure_detector = FailureDetector(self.lease_ttl_s)
+        self._stall_detector = StallDetector(self.stall_limits)
+        self._reaper = HostReaper(self.db)
 
     def run_once(self, now: datetime) -> Counts:
         """One pass over every host that holds a device."""
@@ -53,21 +53,21 @@ class TendHosts:
             return self._cluster_away(error, now)
         with self.db.read() as session:
             held = held_hosts(session)
-        counts = Counts(self._kill_stray(stray) for stray in alive - {host.id for host, _ in held})
+        counts = Counts(self._kill_orphan(orphan) for orphan in alive - {host.id for host, _ in held})
         for host, question in held:
             try:
                 counts[self._outcome(host, question, host.id in alive, now)] += 1
             except LeadershipLost:
                 raise
             except Exception as error:  # noqa: BLE001  # no reason to end a host, or to leave out the others
-                counts[log_step_error(error, "TendHosts", host=host.id)] += 1
+                counts[log_step_error(error, "ReconcileHosts", host=host.id)] += 1
         return counts
 
-    def _outcome(self, host: HostRow, question: Question, listed: bool, now: datetime) -> str:
+    def _outcome(self, host: HostRow, question: PollRequest, listed: bool, now: datetime) -> str:
         try:
-            done = self._tend(host, question, listed, now)
+            done = self._reconcile(host, question, listed, now)
         except HostGone:
-            return self._bury(host, _last_words(host), now)
+            return self._mark_gone(host, _last_words(host), now)
         except HostUnreachable as error:
             return self._unreachable(host, str(error), now)
         except StaleAnswer:
@@ -77,10 +77,10 @@ class TendHosts:
         except Exception as error:  # a host that answers nonsense tells us as little as a silent one
             log.exception("host answers nonsense", host=host.id)
             return self._unreachable(host, type(error).__name__, now)
-        self._silence.heard(host.id)
+        self._failure_detector.heard(host.id)
         return done
 
-    def _tend(self, host: HostRow, question: Question, listed: bool, now: datetime) -> str:
+    def _reconcile(self, host: HostRow, question: PollRequest, listed: bool, now: datetime) -> str:
         if host.state == HostState.STOPPING:
             return self._retire(host, question, now)
         if not listed and host.last_seen_at is None and host.id not in self._started:
@@ -94,12 +94,12 @@ class TendHosts:
             self.cluster.detach(host.id, job_id, attempt, ExitClass.CANCELLED)
         return "polled"
 
-    def _ask(self, question: Question, now: datetime) -> tuple[HostReport, list[tuple[str, int]]]:
+    def _ask(self, question: PollRequest, now: datetime) -> tuple[HostReport, list[tuple[str, int]]]:
         """Poll, and take in the answer. Also returns the seats whose attempts hold no lease any more."""
         report = self.cluster.poll(question.host_id, question.cursor)
         failpoint("hosts.polled")
         with self.db.write() as session:
-            unwanted = Intake(self.lease_ttl_s).take(session, question, report, now)
+            unwanted = ReportIngest(self.lease_ttl_s).take(session, question, report, now)
         failpoint("hosts.taken")
         return report, unwanted
 
@@ -111,7 +111,7 @@ class TendHosts:
                 return "The host retired by itself, for nobody had polled it for too long."
             case HostPhase.LOADING if now - host.created_at > timedelta(seconds=LOAD_DEADLINE_S):
                 return f"The base was not loaded within {LOAD_DEADLINE_S} s."
-        return self._watch.stuck(report, now)
+        return self._stall_detector.stuck(report, now)
 
     def _start(self, host: HostRow) -> str:
         """Start what is wanted. A host that had lived before is never started again under its name."""
@@ -123,7 +123,7 @@ class TendHosts:
         self._started.add(host.id)
         return "started"
 
-    def _retire(self, host: HostRow, question: Question, now: datetime) -> str:
+    def _retire(self, host: HostRow, question: PollRequest, now: datetime) -> str:
         """A host that nobody wants may look at its base once more, until `stop_by`. Without one it is ended at once."""
         if _may_retire(host, now):
             self.cluster.retire(host.id)
@@ -134,15 +134,15 @@ class TendHosts:
 
     def _end(self, host: HostRow, why: str, now: datetime, code: ErrorCode = ErrorCode.HOST_LOST) -> str:
         """Condemn, kill, bury. Raises: HostUnreachable if it could not be killed."""
-        if not self._burial.condemn(host.id, why):
+        if not self._reaper.mark_stopping(host.id, why):
             return "stale"
         self.cluster.stop_host(host.id)
-        return self._bury(host, why, now, code)
+        return self._mark_gone(host, why, now, code)
 
     def _unreachable(self, host: HostRow, error: str, now: datetime) -> str:
         """UNKNOWN is not DEAD: make it dead before saying so, or wait until it has surely ended by itself."""
         log.warning("host does not answer", host=host.id, error=error)
-        why = self._silence.too_long(host, self._burial.lease_until(host.id), now)
+        why = self._failure_detector.too_long(host, self._reaper.lease_until(host.id), now)
         if why is None and (host.state != HostState.STOPPING or _may_retire(host, now)):
             return "unreachable"
         try:
@@ -151,24 +151,24 @@ class TendHosts:
             return self._write_off(host, now)
 
     def _write_off(self, host: HostRow, now: datetime) -> str:
-        if not surely_ended(host, now):
+        if not has_ended(host, now):
             return "unreachable"
-        return self._bury(host, "The host could not be reached for so long that it has ended by itself.", now)
+        return self._mark_gone(host, "The host could not be reached for so long that it has ended by itself.", now)
 
     def _cluster_away(self, error: HostUnreachable, now: datetime) -> Counts:
         log.warning("cluster does not answer", error=str(error))
-        self._silence.nobody_asked()
+        self._failure_detector.nobody_asked()
         with self.db.read() as session:
             held = held_hosts(session)
         return Counts(cluster_unreachable=1) + Counts(self._write_off(host, now) for host, _ in held)
 
-    def _bury(self, host: HostRow, why: str, now: datetime, code: ErrorCode = ErrorCode.HOST_LOST) -> str:
-        self._silence.heard(host.id)
-        self._watch.forget(host.id)
+    def _mark_gone(self, host: HostRow, why: str, now: datetime, code: ErrorCode = ErrorCode.HOST_LOST) -> str:
+        self._failure_detector.heard(host.id)
+        self._stall_detector.forget(host.id)
         self._started.discard(host.id)
-        return self._burial.bury(host.id, why, now, code)
+        return self._reaper.mark_gone(host.id, why, now, code)
 
-    def _kill_stray(self, host_id: str) -> str:
+    def _kill_orphan(self, host_id: str) -> str:
         """A host in the cluster that no row wants: left over from a lost database or a crash. End it."""
         try:
             self.cluster.stop_host(host_id)

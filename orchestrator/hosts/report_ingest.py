@@ -33,7 +33,7 @@ class StaleAnswer(Exception):
 
 
 @dataclass(frozen=True)
-class Question:
+class PollRequest:
     """What the books said of a host before it was asked: its answer is read against that, not against what follows."""
 
     host_id: str
@@ -42,7 +42,7 @@ class Question:
     """Attempts (job, number) that the host had been given a seat for."""
 
 
-def held_hosts(session: Session) -> list[tuple[HostRow, Question]]:
+def held_hosts(session: Session) -> list[tuple[HostRow, PollRequest]]:
     """Every host that holds a device, by id, with what it is to be asked under."""
     live = (AttemptRow.job_id == JobRow.id, AttemptRow.number == JobRow.attempt, AttemptRow.ended_at.is_(None))
     query = select(AttemptRow.host_id, JobRow.id, JobRow.attempt).where(*live, JobRow.state.in_(ATTACHED))
@@ -50,16 +50,16 @@ def held_hosts(session: Session) -> list[tuple[HostRow, Question]]:
     for host_id, job_id, attempt in session.execute(query):
         attached.setdefault(host_id, set()).add((job_id, attempt))
     hosts = session.scalars(select(HostRow).where(HostRow.state.in_(HOLDS_DEVICE)).order_by(HostRow.id))
-    return [(host, Question(host.id, host.cursor, frozenset(attached.get(host.id, ())))) for host in hosts]
+    return [(host, PollRequest(host.id, host.cursor, frozenset(attached.get(host.id, ())))) for host in hosts]
 
 
 @dataclass(frozen=True)
-class Intake:
+class ReportIngest:
     """Brings the answer of one host to the books, all or nothing."""
 
     lease_ttl_s: int
 
-    def take(self, session: Session, asked: Question, answer: HostReport, now: datetime) -> list[tuple[str, int]]:
+    def take(self, session: Session, asked: PollRequest, answer: HostReport, now: datetime) -> list[tuple[str, int]]:
         """Apply reports and renew leases. Returns the seats (job, attempt) whose attempts hold no lease any more:
         the host is to be told that they must leave. Raises: StaleAnswer.
         """
@@ -80,10 +80,10 @@ class Intake:
                 _lost_seat(session, seated, now)
         held = {seated.key for seated in seats}
         pulses = (numbered.report for numbered in answer.reports if isinstance(numbered.report, Heartbeat))
-        beating = {(pulse.job_id, pulse.attempt) for pulse in pulses if pulse.job_id in answer.seats}
+        beating = {(heartbeat.job_id, heartbeat.attempt) for heartbeat in pulses if heartbeat.job_id in answer.seats}
         return sorted(beating - held)
 
-    def _renew(self, session: Session, asked: Question, answer: HostReport, now: datetime) -> None:
+    def _renew(self, session: Session, asked: PollRequest, answer: HostReport, now: datetime) -> None:
         """Move the cursor on, if it is still where it was: whoever does that has the reports. Then renew the leases."""
         cursor = answer.reports[-1].seq if answer.reports else asked.cursor
         unmoved = (HostRow.id == asked.host_id, HostRow.cursor == asked.cursor, HostRow.state.in_(HOLDS_DEVICE))

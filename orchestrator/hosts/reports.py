@@ -12,7 +12,7 @@ from orchestrator.db.job_tables import AttemptRow, CheckpointRow, JobRow
 from orchestrator.db.states import SEATED, Desired, JobState
 from orchestrator.hosts.event_messages import checkpoint_event, choice_events, issue_events, prepared_events, step_event
 from orchestrator.ids import new_id
-from orchestrator.lifecycle.attempts import Seated, close_attempt, end_attempt, seated_s, start_clock
+from orchestrator.lifecycle.attempts import Seated, close_attempt, end_attempt, occupied_s, start_clock
 from orchestrator.lifecycle.events import EventDraft, record
 from orchestrator.lifecycle.retry_policy import AttemptEnd
 from orchestrator.lifecycle.transition import JobRef, amend, transition
@@ -62,7 +62,7 @@ def _prepared(session: Session, seated: Seated, report: Prepared, now: datetime)
         return False
     first, *more = prepared_events(report, seated.row.reached_step)
     limit_s = JobSpec.model_validate(seated.row.spec).limits.max_runtime_s
-    left_s = max(limit_s - seated_s(session, ref.id, now), 0.0)
+    left_s = max(limit_s - occupied_s(session, ref.id, now), 0.0)
     changes: dict[str, Any] = {
         "total_steps": report.total_steps,
         "step": report.resumed_from_step,
@@ -114,7 +114,7 @@ def _checkpointed(session: Session, seated: Seated, report: CheckpointManifest, 
     )
     record(session, seated.ref.tenant_id, report.job_id, checkpoint_event(report), now)
     if report.step > seated.row.reached_step:  # it got ahead: what was lost on the way here counts no more
-        amend(session, seated.ref, reached_step=report.step, infra_failures=0, preemptions=0)
+        amend(session, seated.ref, reached_step=report.step, infra_failures=0, host_evictions=0)
     return True
 
 

@@ -15,7 +15,7 @@ from orchestrator.db.host_states import HostState
 from orchestrator.db.job_tables import AttemptRow, CheckpointRow, JobRow
 from orchestrator.db.states import Desired, JobState, StopReason
 from orchestrator.db.tables import HostRow
-from orchestrator.lifecycle.attempts import Seated, end_attempt, seated_s, start_clock
+from orchestrator.lifecycle.attempts import Seated, end_attempt, occupied_s, start_clock
 from orchestrator.lifecycle.events import EventDraft
 from orchestrator.lifecycle.retry_policy import RUNTIME_SPENT, UNREADABLE_SPEC, AttemptEnd
 from orchestrator.lifecycle.transition import JobRef, transition
@@ -39,7 +39,7 @@ class Past:
     """
 
     checkpoints: tuple[CheckpointRef, ...]
-    seated_s: float
+    occupied_s: float
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def _past(session: Session, job: JobRow, now: datetime) -> Past:
         .order_by(CheckpointRow.step.desc(), CheckpointRow.seq.desc())
     )
     refs = (CheckpointRef(uri=row.uri, step=row.step, manifest_sha256=row.manifest_sha256) for row in rows)
-    return Past(tuple(refs), seated_s(session, job.id, now))
+    return Past(tuple(refs), occupied_s(session, job.id, now))
 
 
 def _order(job: JobRow, past: Past) -> SeatAssignment:
@@ -145,7 +145,7 @@ def _order(job: JobRow, past: Past) -> SeatAssignment:
     if job.lease_token is None:
         raise RuntimeError(f"{job.id} is admitted without a lease; the schema forbids it")
     spec = JobSpec.model_validate(job.spec)
-    left_s = spec.limits.max_runtime_s - past.seated_s
+    left_s = spec.limits.max_runtime_s - past.occupied_s
     if left_s < MIN_RUNTIME_S:
         raise MaxRuntimeExceeded(RUNTIME_SPENT)
     return SeatAssignment(

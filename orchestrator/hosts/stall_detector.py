@@ -17,7 +17,7 @@ SeatKey = tuple[str, int]
 
 
 @dataclass(frozen=True)
-class Allowance:
+class StallLimits:
     """How long a seat may stand still, in seconds."""
 
     training_s: float = 600.0
@@ -26,7 +26,7 @@ class Allowance:
 
 
 @dataclass(frozen=True)
-class Pace:
+class Progress:
     """Where a seat stands, for how long it was seen there, and how long its last steps took."""
 
     phase: str
@@ -36,50 +36,52 @@ class Pace:
     steps_s: tuple[float, ...] = ()
 
 
-def paced(before: Pace | None, pulse: Heartbeat, now: datetime) -> Pace:
+def advanced(before: Progress | None, heartbeat: Heartbeat, now: datetime) -> Progress:
     """The pace after one more heartbeat."""
     if before is None:
-        return Pace(pulse.phase, pulse.step, now)
+        return Progress(heartbeat.phase, heartbeat.step, now)
     still_s = before.still_s + min((now - before.seen).total_seconds(), UNSEEN_S)
-    if (pulse.phase, pulse.step) == (before.phase, before.step):
+    if (heartbeat.phase, heartbeat.step) == (before.phase, before.step):
         return replace(before, seen=now, still_s=still_s)
-    steps = pulse.step - before.step
+    steps = heartbeat.step - before.step
     taken = (still_s / steps,) if steps > 0 and before.phase == "training" else ()
-    return Pace(pulse.phase, pulse.step, now, steps_s=(*before.steps_s, *taken)[-STEPS_KEPT:])
+    return Progress(heartbeat.phase, heartbeat.step, now, steps_s=(*before.steps_s, *taken)[-STEPS_KEPT:])
 
 
-def limit_s(pace: Pace, allowance: Allowance) -> float:
+def limit_s(pace: Progress, stall_limits: StallLimits) -> float:
     """For how long a seat of this pace may stand still."""
     if pace.phase != "training":
-        return allowance.other_s
-    return max(allowance.training_s, SLOW_STEPS * median(pace.steps_s) if pace.steps_s else 0.0)
+        return stall_limits.other_s
+    return max(stall_limits.training_s, SLOW_STEPS * median(pace.steps_s) if pace.steps_s else 0.0)
 
 
-def stands_still(paces: Sequence[Pace], allowance: Allowance) -> bool:
+def stands_still(paces: Sequence[Progress], stall_limits: StallLimits) -> bool:
     """Whether no seat of the host moves. One that does, or that may take its time, excuses all: they take turns."""
-    return bool(paces) and all(pace.still_s > limit_s(pace, allowance) for pace in paces)
+    return bool(paces) and all(pace.still_s > limit_s(pace, stall_limits) for pace in paces)
 
 
 @dataclass
-class Watch:
+class StallDetector:
     """The paces of all seats, as this process saw them. One that takes over starts anew."""
 
-    allowance: Allowance = field(default_factory=Allowance)
-    _paces: dict[str, Mapping[SeatKey, Pace]] = field(default_factory=dict)
+    stall_limits: StallLimits = field(default_factory=StallLimits)
+    _paces: dict[str, Mapping[SeatKey, Progress]] = field(default_factory=dict)
 
     def stuck(self, answer: HostReport, now: datetime) -> str | None:
         """Why the host is to be ended; None: it gets ahead, or nothing can be said."""
         pulses = {
-            (pulse.report.job_id, pulse.report.attempt): pulse.report
-            for pulse in answer.reports
-            if isinstance(pulse.report, Heartbeat)
+            (heartbeat.report.job_id, heartbeat.report.attempt): heartbeat.report
+            for heartbeat in answer.reports
+            if isinstance(heartbeat.report, Heartbeat)
         }
         if not pulses:
             return None
         before = self._paces.get(answer.host_id, {})
-        paces = {key: paced(before.get(key), pulse, now) for key, pulse in pulses.items()}
+        paces = {key: advanced(before.get(key), heartbeat, now) for key, heartbeat in pulses.items()}
         self._paces[answer.host_id] = paces
-        if {job_id for job_id, _ in pulses} < set(answer.seats) or not stands_still([*paces.values()], self.allowance):
+        if {job_id for job_id, _ in pulses} < set(answer.seats) or not stands_still(
+            [*paces.values()], self.stall_limits
+        ):
             return None
         least_s = min(pace.still_s for pace in paces.values())
         return f"The host answers, but none of its {len(paces)} seat(s) got ahead for {least_s:.0f} s; it was ended."

@@ -29,11 +29,11 @@ def fence(grant: Grant) -> Callable[[Connection], None]:
     return require
 
 
-class Role:
+class Elector:
     """The right to act under a name, for one process. Shared by its threads.
 
-    One thread calls `keep`, `ROUNDS_PER_TTL` times a lease; the others ask for the `grant` they act under. A loop that
-    hangs must not hold the role for ever: it is renewed only while somebody calls `pulse` at least every `patience_s`.
+    One thread calls `renew`, `ROUNDS_PER_TTL` times a lease; the others ask for the `grant` they act under. A loop that
+    hangs must not lead forever: the lease is renewed only while a loop calls `heartbeat` every `patience_s` or sooner.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Role:
         with self._lock:
             return self._grant if self._ticks() < self._believed_until else None
 
-    def pulse(self) -> None:
+    def heartbeat(self) -> None:
         """Say that the work goes on."""
         self._pulse = self._ticks()
 
@@ -73,7 +73,7 @@ class Role:
             if self._grant == grant:
                 self._grant = None
 
-    def keep(self) -> bool:
+    def renew(self) -> bool:
         """Take or renew the lease once. Returns whether it is held. A database that is away changes nothing."""
         with self._lock:
             grant, began = self._grant, self._ticks()
@@ -106,7 +106,7 @@ class Role:
 
     def _tell(self, before: Grant | None, kept: Grant | None) -> None:
         if kept is not None and kept != before:
-            self.pulse()
+            self.heartbeat()
             log.info("role taken", role=self._name, term=kept.term, holder=self._holder)
         elif before is not None and kept is None:
             log.warning("role lost", role=self._name, term=before.term)

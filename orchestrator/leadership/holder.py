@@ -3,24 +3,24 @@
 import os
 from pathlib import Path
 
-from workers.contract.process import process_name, still_lives
+from workers.contract.process import is_alive, process_name
 
 
 def this_process() -> str:
     """`<place>/<process>`: unlike any other process's, on this machine and on others."""
-    return f"{_place()}/{process_name(os.getpid())}"
+    return f"{boot_id()}/{process_name(os.getpid())}"
 
 
-def surely_dead(holder: str) -> bool:
+def is_dead(holder: str) -> bool:
     """Whether the process has ended. False also when it cannot be seen from here: then only its lease tells.
 
     Thus an orchestrator that is started again where it was killed need not wait until the old lease is over.
     """
     place, _, process = holder.rpartition("/")
-    return place == _place() and not still_lives(process)
+    return place == boot_id() and not is_alive(process)
 
 
-def _place() -> str:
+def boot_id() -> str:
     """The machine as booted now, and the name space in which process ids mean something there."""
     try:
         return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()}/{Path('/proc/self/ns/pid').readlink()}"

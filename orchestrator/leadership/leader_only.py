@@ -7,7 +7,7 @@ from datetime import datetime
 import structlog
 
 from orchestrator.db.database import Database
-from orchestrator.leadership.elector import Role, fence
+from orchestrator.leadership.elector import Elector, fence
 from orchestrator.leadership.lease import Grant
 from orchestrator.steps.step import Counts, LeadershipLost, Step
 
@@ -15,30 +15,34 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
-class KeepRole:
+class RenewLeadership:
     """Takes, renews or stands by for the role. In a loop of its own, since a pass of the others may take long."""
 
-    role: Role
+    role: Elector
 
     def run_once(self, now: datetime) -> Counts:
         """Once; often enough is `ROUNDS_PER_TTL` times a lease."""
-        self.role.keep()
+        self.role.renew()
         return Counts()
 
 
-class Led:
+class LeaderOnly:
     """A step made anew, by `make(fenced database)`, for each term of the role: it remembers nothing of another term.
 
-    While another process holds the role it does nothing, and asks nobody. `pulse` is called at each pass.
+    While another process holds the role it does nothing, and asks nobody. `heartbeat` is called at each pass.
     """
 
     def __init__(
-        self, role: Role, db: Database, make: Callable[[Database], Step], pulse: Callable[[], None] = lambda: None
+        self,
+        role: Elector,
+        db: Database,
+        make: Callable[[Database], Step],
+        heartbeat: Callable[[], None] = lambda: None,
     ) -> None:
         self._role = role
         self._db = db
         self._make = make
-        self._pulse = pulse
+        self._pulse = heartbeat
         self._led: tuple[Grant, Step] | None = None
 
     def run_once(self, now: datetime) -> Counts:

@@ -9,7 +9,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 
 from orchestrator.db.clock import db_clock
 from orchestrator.db.tables import LeaseRow
-from orchestrator.leadership.holder import surely_dead
+from orchestrator.leadership.holder import is_dead
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ def acquire(session: Session, name: str, holder: str, ttl_s: int) -> Grant | Non
     if row is None:
         return _first(session, name, holder, ttl_s)
     seen = (LeaseRow.name == name, LeaseRow.term == row.term)
-    free = () if surely_dead(row.holder) else (LeaseRow.expires_at <= db_clock(),)
+    free = () if is_dead(row.holder) else (LeaseRow.expires_at <= db_clock(),)
     values = {"holder": holder, "term": row.term + 1, "expires_at": db_clock(ttl_s)}
     taken = session.execute(_quiet(update(LeaseRow).where(*seen, *free).values(**values)))
     return Grant(name, holder, row.term + 1) if taken.first() is not None else None

@@ -7,7 +7,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from orchestrator.db.job_tables import AttemptRow, JobRow
-from orchestrator.lifecycle.retry_policy import AttemptEnd, Standing, after_attempt
+from orchestrator.lifecycle.retry_policy import AttemptEnd, RetryState, after_attempt
 from orchestrator.lifecycle.transition import JobRef, transition
 from orchestrator.usage.meter import stop_meter
 from workers.contract.reports import ExitClass
@@ -19,7 +19,7 @@ def start_clock(session: Session, job: JobRef, now: datetime) -> None:
     session.execute(update(AttemptRow).where(*waiting).values(attached_at=now))
 
 
-def seated_s(session: Session, job_id: str, now: datetime) -> float:
+def occupied_s(session: Session, job_id: str, now: datetime) -> float:
     """Seconds that all attempts of a job have held seats, a live one up to `now`.
 
     One that was lost without a word counts as long as it held its lease: that nobody looked for it sooner is ours.
@@ -50,8 +50,8 @@ class Seated:
 
 def end_attempt(session: Session, seated: Seated, end: AttemptEnd, now: datetime) -> bool:
     """End the live attempt of a job and move the job on. False: somebody else did already."""
-    verdict = after_attempt(Standing.of(seated.row), end, now)
-    if not transition(session, seated.ref, verdict.to, verdict.event, now=now, **verdict.changes):
+    decision = after_attempt(RetryState.of(seated.row), end, now)
+    if not transition(session, seated.ref, decision.to, decision.event, now=now, **decision.changes):
         return False
     close_attempt(session, seated.ref, end.exit_class, end.message, now)
     return True

@@ -35,7 +35,7 @@ from workers.contract.reports import ExitClass
 
 
 @dataclass(frozen=True)
-class Sweep:
+class EnforceDeadlines:
     """Acts on deadlines. What it does to a seat reaches the host through the other steps."""
 
     db: Database
@@ -114,9 +114,11 @@ def _end_host(session: Session, row: JobRow, now: datetime) -> bool:
 
 
 def _give_up_publishing(session: Session, row: JobRow, now: datetime) -> bool:
-    verdict = failed(ErrorCode.INTERNAL, f"It did not get beyond state {row.state} {_in_time(row)}.")
+    decision = failed(ErrorCode.INTERNAL, f"It did not get beyond state {row.state} {_in_time(row)}.")
     unasked = (JobRow.registering_at.is_(None),)
-    moved = transition(session, JobRef.of(row), verdict.to, verdict.event, now=now, only_if=unasked, **verdict.changes)
+    moved = transition(
+        session, JobRef.of(row), decision.to, decision.event, now=now, only_if=unasked, **decision.changes
+    )
     return moved is not None or _go_on(session, row, "Still not published; the adapter is safe in storage", now)
 
 

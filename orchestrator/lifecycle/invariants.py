@@ -153,7 +153,7 @@ def _deleted_too_soon(_now: datetime) -> Subjects:
 def _wrong_budget(_now: datetime) -> Subjects:
     ended = (AttemptRow.job_id == JobRow.id, AttemptRow.ended_at.is_not(None))
     own = _count(AttemptRow.job_id, *ended, AttemptRow.exit_class == "user")
-    drawn = JobRow.user_failures + JobRow.infra_failures + JobRow.preemptions
+    drawn = JobRow.user_failures + JobRow.infra_failures + JobRow.host_evictions
     return _jobs(or_(JobRow.user_failures > own, drawn > _count(AttemptRow.job_id, *ended)))
 
 
@@ -163,7 +163,7 @@ def _beyond_budget(_now: datetime) -> Subjects:
         or_(
             JobRow.user_failures > JobRow.max_user_retries,
             JobRow.infra_failures > JobRow.max_infra_retries,
-            JobRow.preemptions > JobRow.max_preemptions,
+            JobRow.host_evictions > JobRow.max_host_evictions,
         ),
     )
 

@@ -53,7 +53,7 @@ STOPPING has its reason already. The wish to cancel is only ever written before 
 
 
 @dataclass(frozen=True)
-class HeedWishes:
+class ReconcileDesired:
     """Moves jobs towards what is desired of them."""
 
     db: Database

@@ -36,7 +36,7 @@ class AttemptEnd:
 
 
 @dataclass(frozen=True)
-class Standing:
+class RetryState:
     """The parts of a job that the decision rests on. `jitter`, in [0, 1), spreads retries that began together."""
 
     state: JobState
@@ -47,14 +47,14 @@ class Standing:
     reached_step: int = 0
     user_failures: int = 0
     infra_failures: int = 0
-    preemptions: int = 0
+    host_evictions: int = 0
     max_user_retries: int = 0
     max_infra_retries: int = 10
-    max_preemptions: int = 100
+    max_host_evictions: int = 100
     jitter: float = 0.0
 
     @classmethod
-    def of(cls, row: JobRow) -> "Standing":
+    def of(cls, row: JobRow) -> "RetryState":
         """The standing of a row. Its jitter follows from job and attempt, so that a replay decides alike."""
         digest = hashlib.sha256(f"{row.id}/{row.attempt}".encode()).digest()
         return cls(
@@ -66,16 +66,16 @@ class Standing:
             reached_step=row.reached_step,
             user_failures=row.user_failures,
             infra_failures=row.infra_failures,
-            preemptions=row.preemptions,
+            host_evictions=row.host_evictions,
             max_user_retries=row.max_user_retries,
             max_infra_retries=row.max_infra_retries,
-            max_preemptions=row.max_preemptions,
+            max_host_evictions=row.max_host_evictions,
             jitter=int.from_bytes(digest[:4]) / 2**32,
         )
 
 
 @dataclass(frozen=True)
-class Verdict:
+class RetryDecision:
     """The move to make: a state, its event, and further columns."""
 
     to: JobState
@@ -83,7 +83,7 @@ class Verdict:
     changes: dict[str, Any] = field(default_factory=dict)
 
 
-def after_attempt(job: Standing, end: AttemptEnd, now: datetime) -> Verdict:
+def after_attempt(job: RetryState, end: AttemptEnd, now: datetime) -> RetryDecision:
     """Decide where the job goes. `ExitClass.OK` is handled by the caller, which has the adapter in hand.
 
     A wish to cancel outranks every other reason. There are three budgets, and an end draws on one of them alone:
@@ -97,40 +97,42 @@ def after_attempt(job: Standing, end: AttemptEnd, now: datetime) -> Verdict:
       only a job that gets nowhere a hundred times in a row.
     """
     if job.desired is Desired.CANCEL:
-        return Verdict(JobState.CANCELLED, EventDraft("Fine-tuning job cancelled"))
+        return RetryDecision(JobState.CANCELLED, EventDraft("Fine-tuning job cancelled"))
     if job.stop_reason is StopReason.RUNTIME:
         return failed(ErrorCode.MAX_RUNTIME_EXCEEDED, RUNTIME_SPENT)
     if end.exit_class in (ExitClass.PREEMPTED, ExitClass.CANCELLED):
-        return _gave_up(job, now)
+        return released(job, now)
     if end.exit_class is ExitClass.USER:
-        return _own_error(job, end, now)
-    return _lost(job, end, now)
+        return user_failure(job, end, now)
+    return infra_failure(job, end, now)
 
 
-def _gave_up(job: Standing, now: datetime) -> Verdict:
+def released(job: RetryState, now: datetime) -> RetryDecision:
     """It left its seat because it was told to, or because its host went to rest by itself."""
     if job.stop_reason is StopReason.STUCK:
-        return _lost(job, AttemptEnd(ExitClass.INFRA, ErrorCode.HOST_LOST, "It did not get ahead."), now)
+        return infra_failure(job, AttemptEnd(ExitClass.INFRA, ErrorCode.HOST_LOST, "It did not get ahead."), now)
     if job.desired is Desired.PAUSE or job.stop_reason is StopReason.PAUSE:
-        return _again(job, f"Gave its seat up at step {job.step}", now, pause_s=0)
-    count = job.preemptions + 1
-    if count > job.max_preemptions:
+        return retry(job, f"Gave its seat up at step {job.step}", now, pause_s=0)
+    count = job.host_evictions + 1
+    if count > job.max_host_evictions:
         why = f"The job's host was not reached for too long, {count} times in a row without a new checkpoint."
         return failed(ErrorCode.INTERNAL, f"{why} Give it a smaller checkpoint interval, or tell your operator.")
     why = f"Its host was not reached for too long and saved it at step {job.step}; waiting for another seat"
-    return _again(job, why, now, pause_s=0, preemptions=count)
+    return retry(job, why, now, pause_s=0, host_evictions=count)
 
 
-def _own_error(job: Standing, end: AttemptEnd, now: datetime) -> Verdict:
+def user_failure(job: RetryState, end: AttemptEnd, now: datetime) -> RetryDecision:
+    """The job's own error ended the attempt."""
     failures = job.user_failures + 1
     code, message = end.code or ErrorCode.INTERNAL, end.message or "The job failed."
     if code not in USER_RETRYABLE or failures > job.max_user_retries:
         return failed(code, message)
     why = f"Attempt {job.attempt} failed: {message} Retry {failures} of {job.max_user_retries} follows."
-    return _again(job, why, now, backoff_s(failures, job.jitter), user_failures=failures)
+    return retry(job, why, now, backoff_s(failures, job.jitter), user_failures=failures)
 
 
-def _lost(job: Standing, end: AttemptEnd, now: datetime) -> Verdict:
+def infra_failure(job: RetryState, end: AttemptEnd, now: datetime) -> RetryDecision:
+    """The machinery lost the attempt."""
     code, message = end.code or ErrorCode.INTERNAL, end.message or "The machinery failed."
     if not end.retryable:
         return failed(code, message)
@@ -139,7 +141,7 @@ def _lost(job: Standing, end: AttemptEnd, now: datetime) -> Verdict:
         times = f"The job was lost {failures} times without getting further than step {job.step}; no retry is left."
         return failed(code, f"{message} {times}")
     why = f"Attempt {job.attempt} was lost: {message} Retry {failures} of {job.max_infra_retries} follows."
-    return _again(job, why, now, backoff_s(failures, job.jitter), infra_failures=failures)
+    return retry(job, why, now, backoff_s(failures, job.jitter), infra_failures=failures)
 
 
 def backoff_s(failures: int, jitter: float) -> float:
@@ -148,20 +150,20 @@ def backoff_s(failures: int, jitter: float) -> float:
     return full_s * (0.5 + 0.5 * jitter)
 
 
-def failed(code: str, message: str, param: str | None = None) -> Verdict:
+def failed(code: str, message: str, param: str | None = None) -> RetryDecision:
     """The job ends as FAILED with what its owner reads in `job.error`."""
     known = PARAM_OF.get(ErrorCode(code)) if code in set(ErrorCode) else None
     event = EventDraft(f"Fine-tuning job failed: {message}", level="error", data={"code": str(code)})
     changes = {"error_code": str(code), "error_message": message, "error_param": param or known}
-    return Verdict(JobState.FAILED, event, changes)
+    return RetryDecision(JobState.FAILED, event, changes)
 
 
-def _again(job: Standing, why: str, now: datetime, pause_s: float, **changes: Any) -> Verdict:
+def retry(job: RetryState, why: str, now: datetime, pause_s: float, **changes: Any) -> RetryDecision:
     """The job will be tried again: once it is asked to, if its owner paused it."""
     data = {"attempt": job.attempt, "step": job.step}
     if job.desired is Desired.PAUSE:
         unsaved = job.reached_step < job.step  # its host died, or could not reach storage
         saved = f"; its newest checkpoint is of step {job.reached_step}" if unsaved else ""
-        return Verdict(JobState.PAUSED, EventDraft(f"Paused at step {job.step}{saved}", data=data), changes)
+        return RetryDecision(JobState.PAUSED, EventDraft(f"Paused at step {job.step}{saved}", data=data), changes)
     event = EventDraft(why, level="warn", data=data)
-    return Verdict(JobState.BACKOFF, event, {"not_before": now + timedelta(seconds=pause_s), **changes})
+    return RetryDecision(JobState.BACKOFF, event, {"not_before": now + timedelta(seconds=pause_s), **changes})

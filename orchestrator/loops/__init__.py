@@ -11,5 +11,5 @@ Invariants
 - Every step may be repeated.
 - One row that cannot be read, and one host that answers nonsense, hold up no other.
 - A step reads what it asks the cluster about before it asks, and writes only what was true then.
-- Durations: `loop_interval_s` x 3 <= `lease_ttl_s`; `lease_ttl_s` + `role_ttl_s` <= `host_trust_s`.
+- Durations: `loop_interval_s` x 3 <= `lease_ttl_s`; `lease_ttl_s` + `role_ttl_s` <= `orchestrator_timeout_s`.
 """

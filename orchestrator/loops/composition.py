@@ -4,33 +4,33 @@ from dataclasses import dataclass
 from typing import Final
 
 from orchestrator.catalogue.entries import Catalogue
-from orchestrator.checkpoints.attempt_gc import SweepAttempts
-from orchestrator.checkpoints.gc import EraseCheckpoints
-from orchestrator.checkpoints.retention import RetainCheckpoints
+from orchestrator.checkpoints.attempt_gc import AttemptGc
+from orchestrator.checkpoints.gc import CheckpointGc
+from orchestrator.checkpoints.retention import CheckpointRetention
 from orchestrator.cluster.port import Cluster
 from orchestrator.db.database import Database
-from orchestrator.files.gc import SweepFiles
+from orchestrator.files.gc import FileGc
 from orchestrator.files.retention import ExpireFiles
-from orchestrator.hosts.reconcile import TendHosts
+from orchestrator.hosts.reconcile import ReconcileHosts
 from orchestrator.hosts.seats import AttachSeats, StopSeats
-from orchestrator.hosts.stall_detector import Allowance
-from orchestrator.leadership.elector import ROUNDS_PER_TTL, Role
-from orchestrator.leadership.leader_only import KeepRole, Led
-from orchestrator.lifecycle.deadlines import Sweep
-from orchestrator.lifecycle.reconcile_desired import HeedWishes
+from orchestrator.hosts.stall_detector import StallLimits
+from orchestrator.leadership.elector import ROUNDS_PER_TTL, Elector
+from orchestrator.leadership.leader_only import LeaderOnly, RenewLeadership
+from orchestrator.lifecycle.deadlines import EnforceDeadlines
+from orchestrator.lifecycle.reconcile_desired import ReconcileDesired
 from orchestrator.loops.runner import Loop
 from orchestrator.registry.port import Registry
 from orchestrator.registry.publish import Publish
-from orchestrator.registry.unpublish import Retract
+from orchestrator.registry.unpublish import Unpublish
 from orchestrator.scheduling.apply import Applier
 from orchestrator.scheduling.schedule import Schedule
 from orchestrator.settings import Settings
 from orchestrator.steps.step import StepSequence
-from orchestrator.submission.idempotency import ForgetKeys
+from orchestrator.submission.idempotency import ExpireIdempotencyKeys
 from orchestrator.submission.validate import Validate
-from orchestrator.uploads.gc import SweepUploads
+from orchestrator.uploads.gc import UploadGc
 from orchestrator.webhooks.deliver import DeliverWebhooks
-from orchestrator.webhooks.retention import ForgetDeliveries
+from orchestrator.webhooks.retention import ExpireDeliveries
 from orchestrator.webhooks.send import Sender
 
 HOUSEKEEPING_S: Final = 60.0
@@ -50,16 +50,16 @@ class World:
 
 def control_steps(db: Database, cluster: Cluster, catalogue: Catalogue, settings: Settings) -> StepSequence:
     """One pass of the control loop, in order."""
-    applier = Applier(db, catalogue, settings.cache_dir, settings.lease_ttl_s, settings.host_trust_s)
-    allowance = Allowance(settings.no_progress_s, settings.slow_phase_s)
+    applier = Applier(db, catalogue, settings.cache_dir, settings.lease_ttl_s, settings.orchestrator_timeout_s)
+    stall_limits = StallLimits(settings.no_progress_s, settings.slow_phase_s)
     return StepSequence(
         (
-            TendHosts(db, cluster, catalogue, settings.lease_ttl_s, allowance),
-            HeedWishes(db),
+            ReconcileHosts(db, cluster, catalogue, settings.lease_ttl_s, stall_limits),
+            ReconcileDesired(db),
             StopSeats(db, cluster),
             AttachSeats(db, cluster),
             Schedule(applier, settings.host_idle_s),
-            Sweep(db),
+            EnforceDeadlines(db),
         )
     )
 
@@ -72,22 +72,24 @@ def publishing(db: Database, world: World) -> StepSequence:
 
 def webhooks(db: Database, world: World) -> StepSequence:
     """What may wait for tenants' servers."""
-    return StepSequence((DeliverWebhooks(db, Sender(world.settings.webhook_reach), world.settings.vault),))
+    return StepSequence((DeliverWebhooks(db, Sender(world.settings.egress_policy), world.settings.secret_box),))
 
 
 def housekeeping(db: Database, world: World) -> StepSequence:
     """What may wait for a minute."""
-    uploads = SweepUploads(db, world.settings.storage_uri)
-    return StepSequence((ExpireFiles(db), uploads, ForgetKeys(db), ForgetDeliveries(db), Retract(db, world.registry)))
+    uploads = UploadGc(db, world.settings.storage_uri)
+    return StepSequence(
+        (ExpireFiles(db), uploads, ExpireIdempotencyKeys(db), ExpireDeliveries(db), Unpublish(db, world.registry))
+    )
 
 
 def clearing(db: Database, settings: Settings) -> StepSequence:
     """What waits for storage: bytes that nobody needs any more."""
-    retain, sweep = RetainCheckpoints(db, settings.keep_checkpoints), SweepAttempts(db, settings.leftovers_after_s)
-    return StepSequence((retain, EraseCheckpoints(db), sweep, SweepFiles(db)))
+    retain, sweep = CheckpointRetention(db, settings.keep_checkpoints), AttemptGc(db, settings.leftovers_after_s)
+    return StepSequence((retain, CheckpointGc(db), sweep, FileGc(db)))
 
 
-def all_loops(role: Role, db: Database, world: World) -> list[Loop]:
+def all_loops(role: Elector, db: Database, world: World) -> list[Loop]:
     """Every loop of the process. All but the first act only while the process holds the role, so that one is kept
     until their last pass is over: nobody else begins what they are about.
     """
@@ -95,11 +97,11 @@ def all_loops(role: Role, db: Database, world: World) -> list[Loop]:
     often_s = settings.loop_interval_s
     control = lambda led: control_steps(led, world.cluster, world.catalogue, settings)  # noqa: E731
     return [
-        Loop("role", KeepRole(role), settings.role_ttl_s / ROUNDS_PER_TTL, outlasts=True),
-        Loop("control", Led(role, db, control, pulse=role.pulse), often_s),
-        Loop("validate", Led(role, db, lambda led: StepSequence((Validate(led),))), often_s),
-        Loop("publish", Led(role, db, lambda led: publishing(led, world)), often_s),
-        Loop("webhooks", Led(role, db, lambda led: webhooks(led, world)), often_s),
-        Loop("housekeeping", Led(role, db, lambda led: housekeeping(led, world)), HOUSEKEEPING_S),
-        Loop("clearing", Led(role, db, lambda led: clearing(led, settings)), HOUSEKEEPING_S),
+        Loop("role", RenewLeadership(role), settings.role_ttl_s / ROUNDS_PER_TTL, outlasts=True),
+        Loop("control", LeaderOnly(role, db, control, heartbeat=role.heartbeat), often_s),
+        Loop("validate", LeaderOnly(role, db, lambda led: StepSequence((Validate(led),))), often_s),
+        Loop("publish", LeaderOnly(role, db, lambda led: publishing(led, world)), often_s),
+        Loop("webhooks", LeaderOnly(role, db, lambda led: webhooks(led, world)), often_s),
+        Loop("housekeeping", LeaderOnly(role, db, lambda led: housekeeping(led, world)), HOUSEKEEPING_S),
+        Loop("clearing", LeaderOnly(role, db, lambda led: clearing(led, settings)), HOUSEKEEPING_S),
     ]

@@ -51,12 +51,12 @@ class Facts:
     """The base is in the catalogue, and some flavor is large enough for it and the job."""
     loading: bool = False
     """The job's own host has not loaded its base yet."""
-    trouble: str | None = None
+    last_warning: str | None = None
     """The newest warning that its owner was told in this state."""
 
 
 @dataclass(frozen=True)
-class Because:
+class Blocker:
     """A constraint in words."""
 
     constraint: Constraint
@@ -72,18 +72,18 @@ _STOPS: Final = {
 }
 
 
-def because(facts: Facts, now: datetime) -> Because:
+def explain_blocker(facts: Facts, now: datetime) -> Blocker:
     """What keeps the job where it is at `now`."""
     return _ANSWERS[JobState(facts.job.state)](facts, now)
 
 
-def _validating(_: Facts, __: datetime) -> Because:
-    return Because(
+def _validating(_: Facts, __: datetime) -> Blocker:
+    return Blocker(
         Constraint.VALIDATION, "Its files are being read and compared; if they are good, it joins the queue."
     )
 
 
-def _queued(facts: Facts, _: datetime) -> Because:
+def _queued(facts: Facts, _: datetime) -> Blocker:
     job = facts.job
     if job.desired != Desired.RUN:
         return _asked_to_leave(job)
@@ -91,85 +91,85 @@ def _queued(facts: Facts, _: datetime) -> Because:
     if job.queue_reason is None:  # said of the head of each line alone
         return _in_line(facts)
     if facts.hosts:
-        return Because(Constraint.SEAT, job.queue_reason, f"A seat on a host that holds {job.base_id}. {first}")
+        return Blocker(Constraint.SEAT, job.queue_reason, f"A seat on a host that holds {job.base_id}. {first}")
     if facts.placeable:
-        return Because(Constraint.DEVICE, job.queue_reason, f"A free device for a host of {job.base_id}. {first}")
+        return Blocker(Constraint.DEVICE, job.queue_reason, f"A free device for a host of {job.base_id}. {first}")
     advice = "Cancel it and ask for less memory or another base, or have your operator add a flavor or the base."
-    return Because(Constraint.PLACEMENT, job.queue_reason, advice)
+    return Blocker(Constraint.PLACEMENT, job.queue_reason, advice)
 
 
-def _in_line(facts: Facts) -> Because:
+def _in_line(facts: Facts) -> Blocker:
     if not facts.in_line:
-        return Because(Constraint.TURN, "The planner has not come to it yet.", "The planner's next pass.")
+        return Blocker(Constraint.TURN, "The planner has not come to it yet.", "The planner's next pass.")
     before = f"{facts.in_line} job(s) for {facts.job.base_id} stand in line before it."
-    return Because(Constraint.TURN, before, "Those before it are placed, or end.")
+    return Blocker(Constraint.TURN, before, "Those before it are placed, or end.")
 
 
-def _asked_to_leave(job: JobRow) -> Because:
+def _asked_to_leave(job: JobRow) -> Blocker:
     what = "cancelled" if job.desired == Desired.CANCEL else "paused"
-    return Because(Constraint.NOTHING, f"It holds no seat and is {what} at the next pass.")
+    return Blocker(Constraint.NOTHING, f"It holds no seat and is {what} at the next pass.")
 
 
-def _backoff(facts: Facts, _: datetime) -> Because:
+def _backoff(facts: Facts, _: datetime) -> Blocker:
     if facts.job.desired != Desired.RUN:
         return _asked_to_leave(facts.job)
-    reason = facts.trouble or "Its last attempt was lost."
-    return Because(Constraint.RETRY, reason, f"Time: it goes back to the queue {_at(facts.job.not_before)}.")
+    reason = facts.last_warning or "Its last attempt was lost."
+    return Blocker(Constraint.RETRY, reason, f"Time: it goes back to the queue {_at(facts.job.not_before)}.")
 
 
-def _admitted(facts: Facts, _: datetime) -> Because:
+def _admitted(facts: Facts, _: datetime) -> Blocker:
     if facts.loading:
         reason = f"A seat is reserved for it on a host that is still loading {facts.job.base_id}."
-        return Because(Constraint.HOST, reason, f"The host is ready. If not, another is tried {_by(facts.job)}.")
-    return Because(Constraint.NOTHING, "A seat is reserved for it on a warm host, which takes it next.")
+        return Blocker(Constraint.HOST, reason, f"The host is ready. If not, another is tried {_by(facts.job)}.")
+    return Blocker(Constraint.NOTHING, "A seat is reserved for it on a warm host, which takes it next.")
 
 
-def _starting(_: Facts, __: datetime) -> Because:
-    return Because(Constraint.NOTHING, "Its host turns its rows into tokens; then it trains.")
+def _starting(_: Facts, __: datetime) -> Blocker:
+    return Blocker(Constraint.NOTHING, "Its host turns its rows into tokens; then it trains.")
 
 
-def _running(facts: Facts, _: datetime) -> Because:
+def _running(facts: Facts, _: datetime) -> Blocker:
     job = facts.job
     steps = f"step {job.step} of {job.total_steps}" if job.total_steps else f"step {job.step}"
     if job.desired == Desired.RUN:
-        return Because(Constraint.NOTHING, f"It trains: {steps} is done.")
+        return Blocker(Constraint.NOTHING, f"It trains: {steps} is done.")
     what = "cancelled" if job.desired == Desired.CANCEL else "paused"
-    return Because(Constraint.HOST, f"It is being {what} after {steps}.", "Its host finishes the step it is in.")
+    return Blocker(Constraint.HOST, f"It is being {what} after {steps}.", "Its host finishes the step it is in.")
 
 
-def _stopping(facts: Facts, _: datetime) -> Because:
+def _stopping(facts: Facts, _: datetime) -> Blocker:
     job = facts.job
     why = _STOPS[StopReason(job.stop_reason)] if job.stop_reason else "gives its seat up"
     reason = f"It {why}; its host finishes the step it is in and saves a checkpoint."
-    return Because(Constraint.HOST, reason, f"The host's answer. Without one the host is ended {_by(job)}.")
+    return Blocker(Constraint.HOST, reason, f"The host's answer. Without one the host is ended {_by(job)}.")
 
 
-def _paused(facts: Facts, _: datetime) -> Because:
+def _paused(facts: Facts, _: datetime) -> Blocker:
     job = facts.job
     if job.desired == Desired.RUN:
-        return Because(Constraint.NOTHING, f"It goes on from step {job.step}; it joins the queue at the next pass.")
+        return Blocker(Constraint.NOTHING, f"It goes on from step {job.step}; it joins the queue at the next pass.")
     resume = f"Resume it: POST /v1/fine_tuning/jobs/{job.id}/resume, or orchard resume {job.id}."
-    return Because(Constraint.OWNER, f"It was paused at step {job.step} and holds no seat.", resume)
+    return Blocker(Constraint.OWNER, f"It was paused at step {job.step} and holds no seat.", resume)
 
 
-def _publishing(facts: Facts, now: datetime) -> Because:
+def _publishing(facts: Facts, now: datetime) -> Blocker:
     job = facts.job
     if job.not_before is None or job.not_before <= now:
-        return Because(Constraint.NOTHING, "It is trained; its adapter is being verified and registered.")
-    reason = facts.trouble or "It is trained, but its adapter could not be registered yet."
-    return Because(Constraint.REGISTRY, reason, f"Registry and storage answer again; tried next {_at(job.not_before)}.")
+        return Blocker(Constraint.NOTHING, "It is trained; its adapter is being verified and registered.")
+    reason = facts.last_warning or "It is trained, but its adapter could not be registered yet."
+    return Blocker(Constraint.REGISTRY, reason, f"Registry and storage answer again; tried next {_at(job.not_before)}.")
 
 
-def _succeeded(facts: Facts, _: datetime) -> Because:
-    return Because(Constraint.NOTHING, f"It has succeeded; its model is {facts.job.fine_tuned_model}.")
+def _succeeded(facts: Facts, _: datetime) -> Blocker:
+    return Blocker(Constraint.NOTHING, f"It has succeeded; its model is {facts.job.fine_tuned_model}.")
 
 
-def _cancelled(_: Facts, __: datetime) -> Because:
-    return Because(Constraint.NOTHING, "It was cancelled.")
+def _cancelled(_: Facts, __: datetime) -> Blocker:
+    return Blocker(Constraint.NOTHING, "It was cancelled.")
 
 
-def _failed(facts: Facts, _: datetime) -> Because:
-    return Because(Constraint.NOTHING, f"It failed: {facts.job.error_message}")
+def _failed(facts: Facts, _: datetime) -> Blocker:
+    return Blocker(Constraint.NOTHING, f"It failed: {facts.job.error_message}")
 
 
 def _at(stamp: datetime | None) -> str:
@@ -180,7 +180,7 @@ def _by(job: JobRow) -> str:
     return _at(job.state_deadline)
 
 
-_ANSWERS: Final[Mapping[JobState, Callable[[Facts, datetime], Because]]] = {
+_ANSWERS: Final[Mapping[JobState, Callable[[Facts, datetime], Blocker]]] = {
     JobState.VALIDATING: _validating,
     JobState.QUEUED: _queued,
     JobState.ADMITTED: _admitted,

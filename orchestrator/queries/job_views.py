@@ -99,7 +99,9 @@ class JobDetails(ResolvedOptions):
     attempt: int
     user_failures: int = Field(description="attempts that ended with an error of the job's own")
     infra_failures: int = Field(description="attempts lost to the machinery since its newest checkpoint")
-    preemptions: int = Field(description="times its host, unreached for too long, saved it since its newest checkpoint")
+    host_evictions: int = Field(
+        description="times its host, unreached for too long, saved it since its newest checkpoint"
+    )
     step: int
     total_steps: int | None = Field(description="steps planned; of a job that stopped early, those it took")
     best_step: int | None = Field(description="step whose weights are published, with early stopping; null: the last")
@@ -254,7 +256,7 @@ def _details(row: JobRow, spec: JobSpec, host_id: str | None, base_digest: str |
         attempt=row.attempt,
         user_failures=row.user_failures,
         infra_failures=row.infra_failures,
-        preemptions=row.preemptions,
+        host_evictions=row.host_evictions,
         step=row.step,
         total_steps=row.total_steps,
         best_step=row.best_step,

@@ -15,7 +15,7 @@ from orchestrator.db.job_tables import AttemptRow, EventRow, JobRow
 from orchestrator.db.states import Desired, JobState, openai_status
 from orchestrator.db.tables import HostRow
 from orchestrator.lifecycle.ownership import own_job
-from orchestrator.queries.blockers import Constraint, Facts, because
+from orchestrator.queries.blockers import Constraint, Facts, explain_blocker
 from workers.contract.base import ComputeDtype, Quantization
 from workers.contract.lanes import Lane
 from workers.contract.memory import estimate
@@ -47,7 +47,7 @@ def why(db: Database, catalogue: Catalogue, tenant_id: str, job_id: str, now: da
 
 def explain(facts: Facts, now: datetime) -> WhyView:
     """The answer from the facts. Pure."""
-    job, answer = facts.job, because(facts, now)
+    job, answer = facts.job, explain_blocker(facts, now)
     state = JobState(job.state)
     later = job.not_before if job.not_before is not None and job.not_before > now else None
     waits = state is JobState.QUEUED and job.desired == Desired.RUN
@@ -70,8 +70,8 @@ def load_facts(session: Session, catalogue: Catalogue, job: JobRow, now: datetim
     """One short look at the job, the queue and the hosts. Of other tenants it takes counts alone."""
     own_host = select(HostRow.state).join(AttemptRow, AttemptRow.host_id == HostRow.id)
     mine = (AttemptRow.job_id == job.id, AttemptRow.number == job.attempt)
-    trouble = (EventRow.job_id == job.id, EventRow.level != "info", EventRow.created_at >= job.state_since)
-    newest = select(EventRow.message).where(*trouble).order_by(EventRow.seq.desc()).limit(1)
+    last_warning = (EventRow.job_id == job.id, EventRow.level != "info", EventRow.created_at >= job.state_since)
+    newest = select(EventRow.message).where(*last_warning).order_by(EventRow.seq.desc()).limit(1)
     return Facts(
         job=job,
         ahead=_count(session, JobRow, _queued(now), _goes_before(job)),
@@ -80,7 +80,7 @@ def load_facts(session: Session, catalogue: Catalogue, job: JobRow, now: datetim
         hosts=_count(session, HostRow, HostRow.state.in_(LIVE), *_same(HostRow, job)),
         placeable=_placeable(catalogue, job),
         loading=session.scalar(own_host.where(*mine)) == HostState.STARTING,
-        trouble=session.scalar(newest),
+        last_warning=session.scalar(newest),
     )
 
 

@@ -13,7 +13,7 @@ DELETED: Final = "orchard.deleted"
 T = TypeVar("T")
 
 
-def retract_version(client: "MlflowClient", name: str, version: str, deleted_at: datetime) -> None:
+def mark_version_deleted(client: "MlflowClient", name: str, version: str, deleted_at: datetime) -> None:
     """Mark the version in the workspace of the context. Deleting it would take away the record of what was trained.
 
     MLflow lists a deleted logged model no more; its files stay where the version points until `mlflow gc` takes them.

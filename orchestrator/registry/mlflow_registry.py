@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.registry.connection import connect, translated_errors, workspace
-from orchestrator.registry.deletion_mark import retract_version
+from orchestrator.registry.deletion_mark import mark_version_deleted
 from orchestrator.registry.job_records import JobRecords, check_layout
 from orchestrator.registry.port import Publication, Registered
 from orchestrator.registry.tenant_space import ensure_tenant_space, ensure_workspace
@@ -40,9 +40,9 @@ class MlflowRegistry:
                     space = ensure_tenant_space(client, publication)
                 return JobRecords(client, space, publication).write(adapter_folder)
 
-    def retract(self, tenant_slug: str, name: str, version: str, deleted_at: datetime) -> None:
+    def unpublish(self, tenant_slug: str, name: str, version: str, deleted_at: datetime) -> None:
         """See `Registry.retract`."""
         with translated_errors():
             client = self._connect(self._tracking_uri)
             with workspace(tenant_slug):
-                retract_version(client, name, version, deleted_at)
+                mark_version_deleted(client, name, version, deleted_at)

@@ -74,7 +74,7 @@ class Registry(Protocol):
         any transaction. Raises: RegistryUnavailable (try again), RegistryRefused (do not), AdapterRefused.
         """
 
-    def retract(self, tenant_slug: str, name: str, version: str, deleted_at: datetime) -> None:
+    def unpublish(self, tenant_slug: str, name: str, version: str, deleted_at: datetime) -> None:
         """Mark a version whose model was deleted, take its aliases away and delete its logged model; the record stays.
 
         May be repeated; a version that is gone is fine. Raises: RegistryUnavailable (try again), RegistryRefused.

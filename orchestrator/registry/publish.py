@@ -155,8 +155,8 @@ class Publish:
         log.warning("adapter not published", job=row.id, code=error.code, error=str(error))
         with self.db.write() as session:
             if not _may_heal(error):
-                verdict = failed(str(error.code), str(error))
-                transition(session, JobRef.of(row), verdict.to, verdict.event, now=now, **verdict.changes)
+                decision = failed(str(error.code), str(error))
+                transition(session, JobRef.of(row), decision.to, decision.event, now=now, **decision.changes)
                 return "failed"
             if row.not_before is None:  # said once, not at every try
                 message = "The registry cannot be reached; the adapter is safe in storage and will be published later"
@@ -165,9 +165,9 @@ class Publish:
         return "delayed"
 
     def _unreadable(self, row: JobRow, now: datetime) -> str:
-        verdict = failed(ErrorCode.INTERNAL, UNREADABLE_SPEC)
+        decision = failed(ErrorCode.INTERNAL, UNREADABLE_SPEC)
         with self.db.write() as session:
-            transition(session, JobRef.of(row), verdict.to, verdict.event, now=now, **verdict.changes)
+            transition(session, JobRef.of(row), decision.to, decision.event, now=now, **decision.changes)
         return "failed"
 
     def _later(self, row: JobRow, now: datetime) -> None:

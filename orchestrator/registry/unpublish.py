@@ -13,7 +13,7 @@ from orchestrator.db.tables import TenantRow
 from orchestrator.errors import ServiceError
 from orchestrator.registry.errors import RegistryError, RegistryUnavailable
 from orchestrator.registry.port import Registry
-from orchestrator.steps.gc import Clearing
+from orchestrator.steps.gc import GcPass
 from orchestrator.steps.step import Counts
 from orchestrator.storage.layout import belongs_to
 from orchestrator.storage.objects import remove
@@ -24,13 +24,13 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
-class Retract:
+class Unpublish:
     """May be killed anywhere: each part is repeated until the row says that all are done."""
 
     db: Database
     registry: Registry
-    _clearing: Clearing[tuple[JobRow, str]] = field(
-        default_factory=lambda: Clearing(A_PASS, later=(ServiceError, RegistryUnavailable))
+    _clearing: GcPass[tuple[JobRow, str]] = field(
+        default_factory=lambda: GcPass(A_PASS, later=(ServiceError, RegistryUnavailable))
     )
 
     def run_once(self, now: datetime) -> Counts:
@@ -39,7 +39,7 @@ class Retract:
 
     def _due(self, offset: int, limit: int) -> list[tuple[JobRow, str]]:
         """Jobs with the slugs of their tenants."""
-        deleted = (JobRow.model_deleted_at.is_not(None), JobRow.retracted_at.is_(None))
+        deleted = (JobRow.model_deleted_at.is_not(None), JobRow.unpublished_at.is_(None))
         query = select(JobRow, TenantRow.slug).join(TenantRow).where(*deleted)
         by_age = query.order_by(JobRow.model_deleted_at, JobRow.seq)
         with self.db.read() as session:
@@ -54,12 +54,12 @@ class Retract:
         except RegistryError as error:  # it would be refused again; nobody finds the model here, mark or not
             log.error("deleted model stays in the registry unmarked", job=job.id, error=str(error))
         with self.db.write() as session:
-            session.execute(update(JobRow).where(JobRow.id == job.id).values(retracted_at=now))
+            session.execute(update(JobRow).where(JobRow.id == job.id).values(unpublished_at=now))
         return Counts(retracted=1)
 
     def _mark(self, job: JobRow, tenant_slug: str) -> None:
         if job.registry_name is not None and job.registry_version is not None and job.model_deleted_at is not None:
-            self.registry.retract(tenant_slug, job.registry_name, job.registry_version, job.model_deleted_at)
+            self.registry.unpublish(tenant_slug, job.registry_name, job.registry_version, job.model_deleted_at)
 
 
 def _remove_adapter(job: JobRow) -> None:

@@ -18,7 +18,7 @@ from orchestrator.scheduling.queue import queued
 _LOCK: Final = 0x6F7263686172_64  # "orchard"; held until the transaction ends
 
 
-def serialise(session: Session) -> None:
+def lock_admission(session: Session) -> None:
     """Wait until nobody else admits. SQLite's write transactions follow one another anyway."""
     if session.get_bind().dialect.name == "postgresql":
         session.execute(select(func.pg_advisory_xact_lock(_LOCK)))

@@ -18,7 +18,7 @@ from orchestrator.db.tables import HostRow
 from orchestrator.ids import new_lease_token
 from orchestrator.lifecycle.events import EventDraft
 from orchestrator.lifecycle.transition import amend, transition
-from orchestrator.scheduling.admission import device_is_free, host_with_room, serialise
+from orchestrator.scheduling.admission import device_is_free, host_with_room, lock_admission
 from orchestrator.scheduling.plan import Admit, RetireHost, StartHost, Wait, seats_of
 from workers.contract.lanes import Lane
 from workers.contract.memory import estimate
@@ -37,12 +37,12 @@ class Applier:
     catalogue: Catalogue
     cache_dir: Path
     lease_ttl_s: int
-    host_trust_s: float = 900.0
+    orchestrator_timeout_s: float = 900.0
 
     def apply(self, action: StartHost | Admit | RetireHost, now: datetime) -> bool:
         """Write one action in a transaction of its own. False: the world moved on and nothing was written."""
         with self.db.write() as session:
-            serialise(session)
+            lock_admission(session)
             match action:
                 case StartHost():
                     return self._start_host(session, action, now)
@@ -71,7 +71,7 @@ class Applier:
             threads=flavor.threads,
             task=TASKS[action.key.task].model_validate({}),
             lane=action.key.lane,
-            trust_s=self.host_trust_s,
+            orchestrator_timeout_s=self.orchestrator_timeout_s,
             memory_bytes=flavor.memory_bytes,
         )
         guess = estimate(base.spec.shape, spec.quantization, spec.compute_dtype)

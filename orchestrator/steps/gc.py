@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 @dataclass
-class Clearing(Generic[T]):
+class GcPass(Generic[T]):
     """The passes of one step over rows that leave its query once they are cleared.
 
     A row that cannot be cleared is skipped, and stays in the query. A pass that did not get to the end of it is

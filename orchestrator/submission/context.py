@@ -7,12 +7,12 @@ from sqlalchemy import Connection, bindparam, func, select
 
 from orchestrator.db.job_tables import JobRow
 from orchestrator.submission.datasets import FILES, Files, by_id, files_asked
-from orchestrator.submission.idempotency import SAME_POST, Mark, find_by_key
+from orchestrator.submission.idempotency import SAME_POST, RequestFingerprint, find_by_key
 from orchestrator.submission.request import JobRequest
 
 
 @dataclass(frozen=True)
-class Standing:
+class SubmissionContext:
     """How a tenant stands as its submission arrives."""
 
     earlier: str | None
@@ -23,7 +23,7 @@ class Standing:
     """Those that the submission names and the tenant sees."""
 
 
-_STANDING: Final = FILES.add_columns(
+_CONTEXT: Final = FILES.add_columns(
     SAME_POST.scalar_subquery().label("same_post"),
     select(func.count())
     .select_from(JobRow)
@@ -33,9 +33,9 @@ _STANDING: Final = FILES.add_columns(
 )
 
 
-def standing(connection: Connection, request: JobRequest, mark: Mark) -> Standing:
+def load_context(connection: Connection, request: JobRequest, mark: RequestFingerprint) -> SubmissionContext:
     """Read it. Raises: IdempotencyMismatch for a key that was used for another body."""
     asked = files_asked(mark.tenant_id, request, mark.arrived_at) | mark.same_post
-    found = connection.execute(_STANDING, asked).all()
+    found = connection.execute(_CONTEXT, asked).all()
     earlier = found[0].same_post if mark.key is None else find_by_key(connection, mark, mark.key)
-    return Standing(earlier, found[0].live, by_id(found))
+    return SubmissionContext(earlier, found[0].live, by_id(found))

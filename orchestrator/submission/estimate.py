@@ -10,7 +10,7 @@ from orchestrator.queries.job_views import ResolvedHyperparameters, ResolvedOpti
 from orchestrator.submission.datasets import named_files
 from orchestrator.submission.request import JobRequest
 from orchestrator.submission.resolve import offered_base
-from orchestrator.submission.submit import Desk, draft_spec
+from orchestrator.submission.submit import SubmitDeps, draft_spec
 from orchestrator.tenancy.views import Tenant
 from workers.contract.memory import PROCESS_BYTES
 
@@ -49,15 +49,15 @@ class EstimateView(BaseModel):
     x_orchard: ResolvedOptions
 
 
-def estimate(desk: Desk, tenant: Tenant, request: JobRequest, now: datetime) -> EstimateView:
+def estimate(submit_deps: SubmitDeps, tenant: Tenant, request: JobRequest, now: datetime) -> EstimateView:
     """Estimate a job. Raises as `submit`, except that a job too large for every flavor is answered, not refused."""
-    base = offered_base(desk.catalogue, tenant, request.model)
-    with desk.db.connect() as connection:
+    base = offered_base(submit_deps.catalogue, tenant, request.model)
+    with submit_deps.db.connect() as connection:
         files = named_files(connection, tenant.id, request, now)
-    spec = draft_spec(files, desk.storage_uri, tenant, base, request)
+    spec = draft_spec(files, submit_deps.storage_uri, tenant, base, request)
     validation, ours = spec.data.validation, request.x_orchard
     need = HostNeed.of(spec)
-    flavor = need.flavor_of(desk.catalogue.flavors)
+    flavor = need.flavor_of(submit_deps.catalogue.flavors)
     return EstimateView(
         model=spec.base.id,
         training_rows=spec.data.training.rows,
@@ -74,7 +74,7 @@ def estimate(desk: Desk, tenant: Tenant, request: JobRequest, now: datetime) -> 
         ),
         flavors=[
             FlavorFit(flavor=each.name, memory_bytes=each.memory_bytes, fits=need.fits(each))
-            for each in desk.catalogue.flavors
+            for each in submit_deps.catalogue.flavors
         ],
         fits=need.fits(flavor),
         x_orchard=ResolvedOptions(**ResolvedOptions.numbers(spec, ours.priority, ours.max_user_retries)),

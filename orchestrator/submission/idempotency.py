@@ -17,7 +17,7 @@ from typing import Any, Final, Self
 from sqlalchemy import Connection, bindparam, delete, select
 
 from orchestrator.db.database import Database
-from orchestrator.db.insert import fresh
+from orchestrator.db.insert import new_row
 from orchestrator.db.job_tables import IdempotencyRow, JobRow
 from orchestrator.errors import IdempotencyMismatch, InvalidRequest
 from orchestrator.steps.step import Counts
@@ -40,7 +40,7 @@ ANYBODY: Final = Sender()
 
 
 @dataclass(frozen=True)
-class Mark:
+class RequestFingerprint:
     """By what a repeat of a submission is known."""
 
     tenant_id: str
@@ -60,7 +60,7 @@ class Mark:
         return cls(tenant_id, key, _sha256(body), _sha256(whole), sender.retries, now)
 
     @property
-    def says_it_repeats(self) -> bool:
+    def is_retry(self) -> bool:
         """Whether an earlier job is likely enough to look for it before anything else."""
         return self.key is not None or self.retries > 0
 
@@ -77,7 +77,7 @@ class Mark:
 
     def row(self, key: str, job_id: str) -> IdempotencyRow:
         """The memory of `key`, to be written with the job."""
-        return fresh(
+        return new_row(
             IdempotencyRow,
             tenant_id=self.tenant_id,
             key=key,
@@ -94,8 +94,9 @@ SAME_POST: Final = (
     .order_by(JobRow.created_at.desc())  # as its index has them
     .limit(1)
 )
-"""The job that the same POST made before, where no key tells; see `Mark.same_post`. Of several, made by POSTs that all
-said they were the first, the one that arrived last by the API's clock."""
+"""The job that the same POST made before, where no key tells; see `RequestFingerprint.same_post`.
+
+Of several, made by POSTs that all said they were the first, the one that arrived last by the API's clock."""
 
 
 _BY_KEY: Final = select(IdempotencyRow.job_id, IdempotencyRow.body_sha256).where(
@@ -103,7 +104,7 @@ _BY_KEY: Final = select(IdempotencyRow.job_id, IdempotencyRow.body_sha256).where
 )
 
 
-def find_earlier(connection: Connection, mark: Mark) -> str | None:
+def find_earlier(connection: Connection, mark: RequestFingerprint) -> str | None:
     """The job that this very POST made before, if any. Raises: IdempotencyMismatch."""
     if mark.key is not None:
         return find_by_key(connection, mark, mark.key)
@@ -111,7 +112,7 @@ def find_earlier(connection: Connection, mark: Mark) -> str | None:
     return earlier
 
 
-def find_by_key(connection: Connection, mark: Mark, key: str) -> str | None:
+def find_by_key(connection: Connection, mark: RequestFingerprint, key: str) -> str | None:
     """The job that was made under `key`, if any. Raises: IdempotencyMismatch."""
     found = connection.execute(_BY_KEY, {"tenant_id": mark.tenant_id, "key": key}).one_or_none()
     if found is None:
@@ -134,7 +135,7 @@ def _sha256(text: str) -> str:
 
 
 @dataclass(frozen=True)
-class ForgetKeys:
+class ExpireIdempotencyKeys:
     """Idempotency keys hold for a day."""
 
     db: Database

@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from orchestrator.text import Line, Text, spelled
+from orchestrator.text import SingleLine, Text, matching
 from workers.contract.base import Quantization
 from workers.contract.lanes import Lane
 from workers.contract.methods import Lora, Method
@@ -123,19 +123,19 @@ def _no_integrations(value: list[Any] | None) -> None:
 
 MetadataKey = Annotated[Text, Field(min_length=1, max_length=64)]
 MetadataValue = Annotated[Text, Field(max_length=512)]
-FileId = Annotated[Line, Field(min_length=1, max_length=64)]
+FileId = Annotated[SingleLine, Field(min_length=1, max_length=64)]
 _SUFFIX = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 Suffix = Annotated[
     str,
     Field(min_length=1, max_length=64, json_schema_extra={"pattern": _SUFFIX}),
-    spelled(_SUFFIX, "letters, digits, '-', '_' and '.', and begin with a letter or digit"),
+    matching(_SUFFIX, "letters, digits, '-', '_' and '.', and begin with a letter or digit"),
 ]
 
 
 class JobRequest(Request):
     """`POST /v1/fine_tuning/jobs`."""
 
-    model: Annotated[Line, Field(min_length=1, max_length=255, description="id of a base")]
+    model: Annotated[SingleLine, Field(min_length=1, max_length=255, description="id of a base")]
     training_file: FileId
     validation_file: FileId | None = None
     method: TrainingMethod | None = None

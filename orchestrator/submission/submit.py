@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from orchestrator.catalogue.entries import Catalogue, CatalogueBase
 from orchestrator.db.database import Database
-from orchestrator.db.insert import fresh, insert_now
+from orchestrator.db.insert import insert_row, new_row
 from orchestrator.db.job_tables import JobRow
 from orchestrator.db.states import DEADLINE_S, Desired, JobState
 from orchestrator.errors import QuotaExceeded
@@ -17,19 +17,19 @@ from orchestrator.lifecycle.events import EventDraft, event_row
 from orchestrator.queries.job_views import JobView, hyperparameters_of, new_job_view
 from orchestrator.queries.jobs import get_job
 from orchestrator.storage.layout import job_uri
-from orchestrator.submission.context import standing
+from orchestrator.submission.context import load_context
 from orchestrator.submission.datasets import Files, dataset
-from orchestrator.submission.idempotency import ANYBODY, Mark, Sender, find_earlier
+from orchestrator.submission.idempotency import ANYBODY, RequestFingerprint, Sender, find_earlier
 from orchestrator.submission.request import JobRequest
 from orchestrator.submission.resolve import Identity, check_fits, offered_base, resolve
-from orchestrator.tenancy.hold import hold_tenant
+from orchestrator.tenancy.lock import lock_tenant
 from orchestrator.tenancy.views import Tenant
 from workers.contract.failpoints import failpoint
 from workers.contract.spec import JobSpec
 
 
 @dataclass(frozen=True)
-class Desk:
+class SubmitDeps:
     """What submission needs to know of the installation."""
 
     db: Database
@@ -39,23 +39,33 @@ class Desk:
 
 
 def submit(
-    desk: Desk, tenant: Tenant, request: JobRequest, key: str | None, now: datetime, sender: Sender = ANYBODY
+    submit_deps: SubmitDeps,
+    tenant: Tenant,
+    request: JobRequest,
+    key: str | None,
+    now: datetime,
+    sender: Sender = ANYBODY,
 ) -> str:
     """Create a job and return its id. A POST that is repeated gives the job it made: it is known by `key`, the
     caller's Idempotency-Key, or by what `sender` says of it (see `orchestrator.submission.idempotency`).
 
     Raises: InvalidRequest, NotFound (files), QuotaExceeded, IdempotencyMismatch.
     """
-    made = _make(desk, tenant, request, Mark.of(tenant.id, request, key, sender, now))
+    made = _make(submit_deps, tenant, request, RequestFingerprint.of(tenant.id, request, key, sender, now))
     return made if isinstance(made, str) else made.spec.job_id
 
 
 def submit_and_show(
-    desk: Desk, tenant: Tenant, request: JobRequest, key: str | None, now: datetime, sender: Sender = ANYBODY
+    submit_deps: SubmitDeps,
+    tenant: Tenant,
+    request: JobRequest,
+    key: str | None,
+    now: datetime,
+    sender: Sender = ANYBODY,
 ) -> JobView:
     """`submit`, and the job as its owner sees it; a new one is not read again."""
-    made = _make(desk, tenant, request, Mark.of(tenant.id, request, key, sender, now))
-    return get_job(desk.db, tenant.id, made, now) if isinstance(made, str) else new_job_view(made.row, made.spec)
+    made = _make(submit_deps, tenant, request, RequestFingerprint.of(tenant.id, request, key, sender, now))
+    return get_job(submit_deps.db, tenant.id, made, now) if isinstance(made, str) else new_job_view(made.row, made.spec)
 
 
 @dataclass(frozen=True)
@@ -66,21 +76,21 @@ class _Made:
     spec: JobSpec
 
 
-def _make(desk: Desk, tenant: Tenant, request: JobRequest, mark: Mark) -> _Made | str:
+def _make(submit_deps: SubmitDeps, tenant: Tenant, request: JobRequest, mark: RequestFingerprint) -> _Made | str:
     """A new job, or the id of the one that this POST made before."""
-    if mark.says_it_repeats:  # then it is answered even where nothing new would be taken
-        with desk.db.connect() as connection:
+    if mark.is_retry:  # then it is answered even where nothing new would be taken
+        with submit_deps.db.connect() as connection:
             if earlier := find_earlier(connection, mark):
                 return earlier
-    base = offered_base(desk.catalogue, tenant, request.model)
-    with desk.db.begin() as connection:
-        hold_tenant(connection, tenant.id)
-        found = standing(connection, request, mark)
+    base = offered_base(submit_deps.catalogue, tenant, request.model)
+    with submit_deps.db.begin() as connection:
+        lock_tenant(connection, tenant.id)
+        found = load_context(connection, request, mark)
         if found.earlier is not None:  # the same POST came twice at once; the other one was first
             return found.earlier
-        _check_quota(desk, found.live_jobs)
-        spec = draft_spec(found.files, desk.storage_uri, tenant, base, request)
-        check_fits(spec, desk.catalogue)
+        _check_quota(submit_deps, found.live_jobs)
+        spec = draft_spec(found.files, submit_deps.storage_uri, tenant, base, request)
+        check_fits(spec, submit_deps.catalogue)
         made = _insert(connection, request, spec, mark)
         failpoint("submit.before_commit")
     failpoint("submit.after_commit")
@@ -104,28 +114,28 @@ def draft_spec(files: Files, storage_uri: str, tenant: Tenant, base: CatalogueBa
     return resolve(request, base, training, validation, who)
 
 
-def _check_quota(desk: Desk, live: int) -> None:
-    if live >= desk.max_live_jobs:
+def _check_quota(submit_deps: SubmitDeps, live: int) -> None:
+    if live >= submit_deps.max_live_jobs:
         raise QuotaExceeded(
-            f"You have {live} jobs queued or running; at most {desk.max_live_jobs} are allowed. "
+            f"You have {live} jobs queued or running; at most {submit_deps.max_live_jobs} are allowed. "
             "Wait for one to end, or cancel one."
         )
 
 
-def _insert(connection: Connection, request: JobRequest, spec: JobSpec, mark: Mark) -> _Made:
+def _insert(connection: Connection, request: JobRequest, spec: JobSpec, mark: RequestFingerprint) -> _Made:
     row = _row(request, spec, mark)
-    insert_now(connection, row)
+    insert_row(connection, row)
     created = EventDraft(f"Created fine-tuning job: {spec.job_id}")
-    insert_now(connection, event_row(spec.tenant_id, spec.job_id, created, mark.arrived_at))
+    insert_row(connection, event_row(spec.tenant_id, spec.job_id, created, mark.arrived_at))
     if mark.key is not None:
-        insert_now(connection, mark.row(mark.key, spec.job_id))
+        insert_row(connection, mark.row(mark.key, spec.job_id))
     return _Made(row, spec)
 
 
-def _row(request: JobRequest, spec: JobSpec, mark: Mark) -> JobRow:
+def _row(request: JobRequest, spec: JobSpec, mark: RequestFingerprint) -> JobRow:
     """The job as it enters the state machine; every later state is written by `transition`."""
     validation, now = spec.data.validation, mark.arrived_at
-    return fresh(
+    return new_row(
         JobRow,
         id=spec.job_id,
         tenant_id=spec.tenant_id,

@@ -14,7 +14,7 @@ from orchestrator.db.job_tables import JobRow
 from orchestrator.db.states import Desired, JobState
 from orchestrator.errors import StorageMissing
 from orchestrator.lifecycle.events import EventDraft
-from orchestrator.lifecycle.retry_policy import UNREADABLE_SPEC, Verdict, failed
+from orchestrator.lifecycle.retry_policy import UNREADABLE_SPEC, RetryDecision, failed
 from orchestrator.lifecycle.transition import JobRef, transition
 from orchestrator.steps.step import Counts
 from orchestrator.storage.objects import read_lines
@@ -26,7 +26,7 @@ log = structlog.get_logger()
 SHOWN_LINES = 20  # of an overlap, in the message
 ROUNDS: Final = 10
 """Of turns in one pass. A pass that ends lets the loop hear that it is to stop."""
-PATIENCE: Final = timedelta(seconds=600)
+RETRY_FOR: Final = timedelta(seconds=600)
 """With files that storage does not give, counted from when they were first asked for in vain."""
 _WAITING: Final = (
     JobRow.finished_at.is_(None),
@@ -48,7 +48,7 @@ class Validate:
     def run_once(self, now: datetime) -> Counts:
         """Check one job of each tenant, oldest first, then the next of each; none of them twice.
 
-        Storage that cannot be read now is asked again until `PATIENCE` is over.
+        Storage that cannot be read now is asked again until `RETRY_FOR` is over.
         """
         counts = Counts()
         for number in range(ROUNDS):
@@ -75,15 +75,15 @@ class Validate:
             return list(session.scalars(of_these)) if chosen else []
 
     def _check(self, row: JobRow, now: datetime) -> str:
-        verdict = self._verdict(row, now)
-        if verdict is None:
+        decision = self._verdict(row, now)
+        if decision is None:
             return "delayed"
         self._unread_since.pop(row.id, None)
         with self.db.write() as session:
-            job = transition(session, JobRef.of(row), verdict.to, verdict.event, now=now, **verdict.changes)
-        return "stale" if job is None else str(verdict.to)
+            job = transition(session, JobRef.of(row), decision.to, decision.event, now=now, **decision.changes)
+        return "stale" if job is None else str(decision.to)
 
-    def _verdict(self, row: JobRow, now: datetime) -> Verdict | None:
+    def _verdict(self, row: JobRow, now: datetime) -> RetryDecision | None:
         """None: nothing can be said now."""
         try:
             return check_files(JobSpec.model_validate(row.spec))
@@ -106,10 +106,10 @@ class Validate:
             return False
         since = self._unread_since[job_id] or now
         self._unread_since[job_id] = since
-        return now - since > PATIENCE
+        return now - since > RETRY_FOR
 
 
-def check_files(spec: JobSpec) -> Verdict:
+def check_files(spec: JobSpec) -> RetryDecision:
     """Read both files through: they must still be there and share no row. Raises: StorageDown."""
     try:
         shared = _shared_lines(spec.data.training, spec.data.validation)
@@ -122,7 +122,7 @@ def check_files(spec: JobSpec) -> Verdict:
             f"The job failed due to an invalid validation file. {len(shared)} row(s) also stand in the training file: "
             f"lines {shown}. Remove them from one of the two, or the validation loss means nothing.",
         )
-    return Verdict(JobState.QUEUED, EventDraft("Files validated, moving job to queued state"))
+    return RetryDecision(JobState.QUEUED, EventDraft("Files validated, moving job to queued state"))
 
 
 def _shared_lines(training: DatasetRef, validation: DatasetRef | None) -> list[int]:

@@ -13,7 +13,7 @@ from orchestrator.db.tables import TenantRow
 from orchestrator.errors import InvalidRequest, NotFound
 from orchestrator.ids import new_id
 from orchestrator.tenancy.views import Tenant, TenantView
-from orchestrator.text import Line, spelled
+from orchestrator.text import SingleLine, matching
 from workers.contract.spec import MAX_FAIR_WEIGHT
 
 _SLUG = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
@@ -38,10 +38,10 @@ class NewTenant(BaseModel):
             description="short name: in model names and in the registry",
             json_schema_extra={"pattern": _SLUG},
         ),
-        spelled(_SLUG, "lower case letters, digits and '-', and neither begin nor end with '-'"),
+        matching(_SLUG, "lower case letters, digits and '-', and neither begin nor end with '-'"),
     ]
-    name: Annotated[Line, Field(min_length=1, max_length=200)]
-    allowed_bases: list[Line] | None = Field(None, description="base ids; null: every base of the catalogue")
+    name: Annotated[SingleLine, Field(min_length=1, max_length=200)]
+    allowed_bases: list[SingleLine] | None = Field(None, description="base ids; null: every base of the catalogue")
     weight: Weight = 1
 
 

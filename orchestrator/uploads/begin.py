@@ -12,8 +12,8 @@ from orchestrator.db.upload_tables import UploadRow
 from orchestrator.errors import QuotaExceeded, TooLarge
 from orchestrator.files.upload import NewFile
 from orchestrator.ids import new_id
-from orchestrator.tenancy.hold import hold_tenant
-from orchestrator.text import Line
+from orchestrator.tenancy.lock import lock_tenant
+from orchestrator.text import SingleLine
 from orchestrator.uploads.queries import not_pending, own_upload, while_pending
 from orchestrator.uploads.views import UploadView
 
@@ -26,18 +26,18 @@ class NewUpload(NewFile):
     """What a tenant says about an upload before sending it."""
 
     bytes: StrictInt = Field(ge=0, le=MAX_BYTES, description="what the parts will add up to")
-    mime_type: Annotated[Line, Field(min_length=1, max_length=255, description="a label; rows are JSONL always")]
+    mime_type: Annotated[SingleLine, Field(min_length=1, max_length=255, description="a label; rows are JSONL always")]
 
 
 @dataclass(frozen=True)
-class Depot:
+class PartUploadLimits:
     """Where parts and files go, and how large a file in parts may be."""
 
     storage_uri: str
     max_upload_bytes: int
 
 
-def begin(db: Database, tenant_id: str, depot: Depot, new: NewUpload, now: datetime) -> UploadView:
+def begin(db: Database, tenant_id: str, depot: PartUploadLimits, new: NewUpload, now: datetime) -> UploadView:
     """Announce an upload. Raises: TooLarge; QuotaExceeded while `MAX_PENDING` others wait for parts."""
     if new.bytes > depot.max_upload_bytes:
         raise TooLarge(
@@ -62,7 +62,7 @@ def begin(db: Database, tenant_id: str, depot: Depot, new: NewUpload, now: datet
         UploadRow.tenant_id == tenant_id, UploadRow.status == "pending", UploadRow.expires_at > now
     )
     with db.write() as session:
-        hold_tenant(session.connection(), tenant_id)
+        lock_tenant(session.connection(), tenant_id)
         if (session.scalar(waiting) or 0) >= MAX_PENDING:
             raise QuotaExceeded(f"{MAX_PENDING} uploads wait for their parts. Complete or cancel one.")
         session.add(row)

@@ -16,8 +16,8 @@ from orchestrator.errors import InvalidRequest
 from orchestrator.files.queries import visible
 from orchestrator.files.upload import ExpiresAfter, NewFile, StoredFile, store
 from orchestrator.storage.objects import open_chunks
-from orchestrator.text import Line, spelled
-from orchestrator.uploads.begin import Depot
+from orchestrator.text import SingleLine, matching
+from orchestrator.uploads.begin import PartUploadLimits
 from orchestrator.uploads.parts import MAX_PARTS
 from orchestrator.uploads.queries import not_pending, open_upload, own_upload
 from orchestrator.uploads.views import UploadView
@@ -30,14 +30,14 @@ class CompleteUpload(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    part_ids: list[Annotated[Line, Field(min_length=1, max_length=64)]] = Field(max_length=MAX_PARTS)
-    md5: Annotated[str, Field(json_schema_extra={"pattern": _MD5}), spelled(_MD5, "32 hexadecimal digits")] | None = (
+    part_ids: list[Annotated[SingleLine, Field(min_length=1, max_length=64)]] = Field(max_length=MAX_PARTS)
+    md5: Annotated[str, Field(json_schema_extra={"pattern": _MD5}), matching(_MD5, "32 hexadecimal digits")] | None = (
         Field(None, description="of the whole file, in hex; checked if given")
     )
 
 
 def complete(
-    db: Database, tenant_id: str, depot: Depot, upload_id: str, order: CompleteUpload, now: datetime
+    db: Database, tenant_id: str, depot: PartUploadLimits, upload_id: str, order: CompleteUpload, now: datetime
 ) -> UploadView:
     """Make the file. Repeating gives the file that was made.
 

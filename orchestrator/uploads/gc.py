@@ -9,7 +9,7 @@ from sqlalchemy import delete, select, update
 
 from orchestrator.db.database import Database
 from orchestrator.db.upload_tables import UploadPartRow, UploadRow
-from orchestrator.steps.gc import Clearing
+from orchestrator.steps.gc import GcPass
 from orchestrator.steps.step import Counts
 from orchestrator.storage.objects import remove
 from orchestrator.uploads.queries import parts_uri
@@ -19,12 +19,12 @@ A_PASS: Final = 100
 
 
 @dataclass(frozen=True)
-class SweepUploads:
+class UploadGc:
     """Uploads that nobody completed end, and the parts of all leave storage."""
 
     db: Database
     storage_uri: str
-    _clearing: Clearing[UploadRow] = field(default_factory=lambda: Clearing(A_PASS))
+    _clearing: GcPass[UploadRow] = field(default_factory=lambda: GcPass(A_PASS))
 
     def run_once(self, now: datetime) -> Counts:
         """One upload after the other, until storage does not answer."""

@@ -14,7 +14,7 @@ from orchestrator.errors import InvalidRequest, ServiceError, StorageDown, TooLa
 from orchestrator.files.upload import read_chunks
 from orchestrator.ids import new_id
 from orchestrator.storage.objects import remove, write_chunks
-from orchestrator.uploads.begin import Depot
+from orchestrator.uploads.begin import PartUploadLimits
 from orchestrator.uploads.queries import not_pending, open_upload, own_upload, parts_uri, while_pending
 from orchestrator.uploads.views import UploadPartView
 
@@ -24,7 +24,7 @@ MAX_SENDS: Final = 3  # OpenAI's client repeats a request twice; each try may le
 
 
 def add_part(
-    db: Database, tenant_id: str, depot: Depot, upload_id: str, stream: IO[bytes], now: datetime
+    db: Database, tenant_id: str, depot: PartUploadLimits, upload_id: str, stream: IO[bytes], now: datetime
 ) -> UploadPartView:
     """Store one part. Raises: NotFound, InvalidRequest, TooLarge, StorageDown, StorageFull."""
     with db.read() as session:

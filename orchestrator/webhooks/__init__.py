@@ -5,7 +5,7 @@ standardwebhooks.
 
 A delivery is born in the transaction that ends its job (`outbox`), so the one is never there without the other.
 `deliver` claims what is due, sends it outside any transaction, and settles it; what becomes of a delivery after an
-answer is the pure decision of `verdict`. `addresses` and `send` keep a tenant's URL from reaching into our network.
+answer is the pure decision of `decision`. `addresses` and `send` keep a tenant's URL from reaching into our network.
 
 Invariants
 - One delivery per endpoint and job (a unique constraint), whatever dies.

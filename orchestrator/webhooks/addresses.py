@@ -23,7 +23,7 @@ class ForbiddenUrl(ValueError):
 
 
 @dataclass(frozen=True)
-class Reach:
+class EgressPolicy:
     """What an installation lets webhooks reach. The defaults suit a service on the internet."""
 
     allow_http: bool = False

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from orchestrator.db.database import Database
 from orchestrator.db.effect_tables import WebhookDeliveryRow, WebhookEndpointRow
-from orchestrator.webhooks.delivery_policy import Again, Delivered, Failed, Verdict
+from orchestrator.webhooks.delivery_policy import Delivered, DeliveryDecision, Failed, Retry
 from orchestrator.webhooks.send import TIMEOUT_S, Answer
 
 BATCH: Final = 64  # sent at once
@@ -46,7 +46,7 @@ def claim_due(db: Database, now: datetime) -> list[Claim]:
         return [_claim(row, endpoint, now) for row, endpoint in due if _won(session, row, now)]
 
 
-def settle(session: Session, claim: Claim, verdict: Verdict, answer: Answer, now: datetime) -> bool:
+def settle(session: Session, claim: Claim, decision: DeliveryDecision, answer: Answer, now: datetime) -> bool:
     """Write what came of a claim. False: its lease ran out and somebody else has claimed it since."""
     mine = (WebhookDeliveryRow.id == claim.id, WebhookDeliveryRow.attempts == claim.attempts)
     columns = {
@@ -54,7 +54,7 @@ def settle(session: Session, claim: Claim, verdict: Verdict, answer: Answer, now
         "last_try_at": now,
         "last_status_code": answer.status,
         "last_error": answer.error,
-        **_standing(verdict, now),
+        **_standing(decision, now),
     }
     written = session.execute(
         update(WebhookDeliveryRow)
@@ -64,18 +64,18 @@ def settle(session: Session, claim: Claim, verdict: Verdict, answer: Answer, now
     )
     if written.first() is None:
         return False
-    if isinstance(verdict, Failed) and verdict.disables:
+    if isinstance(decision, Failed) and decision.disables:
         open_still = (WebhookEndpointRow.id == claim.endpoint_id, WebhookEndpointRow.disabled_at.is_(None))
         disabled = {"disabled_at": now, "updated_at": now, "disabled_reason": GONE_REASON}
         session.execute(update(WebhookEndpointRow).where(*open_still).values(disabled))
     return True
 
 
-def _standing(verdict: Verdict, now: datetime) -> dict[str, Any]:
-    match verdict:
+def _standing(decision: DeliveryDecision, now: datetime) -> dict[str, Any]:
+    match decision:
         case Delivered():
             return {"state": "delivered", "delivered_at": now, "next_try_at": None}
-        case Again(at):
+        case Retry(at):
             return {"next_try_at": at}
         case Failed():
             return {"state": "failed", "next_try_at": None}

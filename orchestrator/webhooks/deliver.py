@@ -12,9 +12,9 @@ import structlog
 from orchestrator.db.database import Database
 from orchestrator.steps.step import Counts
 from orchestrator.webhooks.claims import Claim, claim_due, settle
-from orchestrator.webhooks.delivery_policy import Failed, Verdict, after_try
+from orchestrator.webhooks.delivery_policy import DeliveryDecision, Failed, after_try
 from orchestrator.webhooks.events import event_body
-from orchestrator.webhooks.secrets import SealedForAnother, Vault
+from orchestrator.webhooks.secrets import SealedForAnother, SecretBox
 from orchestrator.webhooks.send import Answer, Sender
 from orchestrator.webhooks.signing import signed_headers
 from workers.contract.failpoints import failpoint
@@ -35,7 +35,7 @@ class DeliverWebhooks:
 
     db: Database
     sender: Sender = field(default_factory=Sender)
-    vault: Vault = field(default_factory=Vault)
+    secret_box: SecretBox = field(default_factory=SecretBox)
     jitter: Callable[[], float] = random.random
 
     def run_once(self, now: datetime) -> Counts:
@@ -58,7 +58,7 @@ class DeliverWebhooks:
         if not claim.secrets:
             return NOBODY_LISTENS
         try:
-            keys = [self.vault.open(stored) for stored in claim.secrets]
+            keys = [self.secret_box.open(stored) for stored in claim.secrets]
         except SealedForAnother as error:
             log.error("webhook not signed", endpoint=claim.endpoint_id, error=str(error))
             return CANNOT_SIGN
@@ -66,11 +66,11 @@ class DeliverWebhooks:
         return await self.sender.post(claim.url, body, signed_headers(claim.id, body, keys, now))
 
     def _settle(self, claim: Claim, answer: Answer, now: datetime) -> str:
-        verdict: Verdict = Failed()
+        decision: DeliveryDecision = Failed()
         if answer is not NOBODY_LISTENS:
-            verdict = after_try(answer, claim.attempts, claim.created_at, now, self.jitter)
+            decision = after_try(answer, claim.attempts, claim.created_at, now, self.jitter)
         with self.db.write() as session:
-            mine = settle(session, claim, verdict, answer, now)
-        outcome = type(verdict).__name__.lower() if mine else "stale"
+            mine = settle(session, claim, decision, answer, now)
+        outcome = type(decision).__name__.lower() if mine else "stale"
         log.info("webhook tried", delivery=claim.id, status=answer.status, attempt=claim.attempts, outcome=outcome)
         return outcome

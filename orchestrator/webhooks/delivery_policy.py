@@ -19,7 +19,7 @@ class Delivered:
 
 
 @dataclass(frozen=True)
-class Again:
+class Retry:
     """It is tried again at that time."""
 
     at: datetime
@@ -32,12 +32,12 @@ class Failed:
     disables: bool = False
 
 
-Verdict = Delivered | Again | Failed
+DeliveryDecision = Delivered | Retry | Failed
 
 
 def after_try(
     answer: Answer, attempts: int, created_at: datetime, now: datetime, jitter: Callable[[], float]
-) -> Verdict:
+) -> DeliveryDecision:
     """2xx: delivered. 410: the receiver is gone for good. Anything else, redirects too: again, for three days.
 
     Pauses double from 5 s to 3 h, each shortened at random by up to a half (`jitter` gives 0..1), so that what failed
@@ -50,4 +50,4 @@ def after_try(
     pause_s = min(FIRST_PAUSE_S * 2.0 ** min(attempts - 1, 30), LONGEST_PAUSE_S) * (1 - jitter() / 2)
     pause_s = max(pause_s, min(answer.retry_after_s or 0.0, LONGEST_PAUSE_S))
     at = now + timedelta(seconds=pause_s)
-    return Failed() if at - created_at > timedelta(seconds=GIVE_UP_S) else Again(at)
+    return Failed() if at - created_at > timedelta(seconds=GIVE_UP_S) else Retry(at)

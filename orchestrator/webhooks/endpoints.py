@@ -12,10 +12,10 @@ from orchestrator.db.effect_tables import WebhookDeliveryRow, WebhookEndpointRow
 from orchestrator.errors import InvalidRequest, NotFound, QuotaExceeded
 from orchestrator.ids import new_id
 from orchestrator.paging import Page, Window, page
-from orchestrator.tenancy.hold import hold_tenant
-from orchestrator.webhooks.addresses import ForbiddenUrl, Reach
+from orchestrator.tenancy.lock import lock_tenant
+from orchestrator.webhooks.addresses import EgressPolicy, ForbiddenUrl
 from orchestrator.webhooks.requests import EndpointChange, NewEndpoint
-from orchestrator.webhooks.secrets import Vault, hint
+from orchestrator.webhooks.secrets import SecretBox, hint
 from orchestrator.webhooks.signing import new_secret
 from orchestrator.webhooks.views import DeletedEndpoint, DeliveryView, EndpointView, EndpointWithSecret
 
@@ -29,8 +29,8 @@ class Endpoints:
     """The endpoints of an installation. Every method raises NotFound for what is not the tenant's."""
 
     db: Database
-    reach: Reach
-    vault: Vault
+    egress: EgressPolicy
+    secret_box: SecretBox
 
     def create(self, tenant_id: str, new: NewEndpoint, now: datetime) -> EndpointWithSecret:
         """Add an endpoint. Its secret is in the answer and in no other. Raises: InvalidRequest, QuotaExceeded."""
@@ -42,13 +42,13 @@ class Endpoints:
             name=new.name,
             url=new.url,
             event_types=[str(event_type) for event_type in new.event_types],
-            secret=self.vault.seal(secret),
+            secret=self.secret_box.seal(secret),
             secret_hint=hint(secret),
             created_at=now,
             updated_at=now,
         )
         with self.db.write() as session:
-            hold_tenant(session.connection(), tenant_id)
+            lock_tenant(session.connection(), tenant_id)
             if (count := session.scalar(select(func.count()).where(_own(tenant_id))) or 0) >= MAX_ENDPOINTS:
                 raise QuotaExceeded(f"You have {count} webhook endpoints; at most {MAX_ENDPOINTS} are allowed.")
             session.add(row)
@@ -95,7 +95,7 @@ class Endpoints:
             row = self._held(session, tenant_id, endpoint_id)
             row.old_secret = row.secret if keep_old else None
             row.old_secret_until = now + timedelta(seconds=GRACE_S) if keep_old else None
-            row.secret, row.secret_hint, row.updated_at = self.vault.seal(secret), hint(secret), now
+            row.secret, row.secret_hint, row.updated_at = self.secret_box.seal(secret), hint(secret), now
         return _with_secret(row, secret)
 
     def deliveries(self, tenant_id: str, endpoint_id: str, window: Window) -> Page[DeliveryView]:
@@ -108,7 +108,7 @@ class Endpoints:
 
     def _check_url(self, url: str) -> None:
         try:
-            self.reach.check_url(url)
+            self.egress.check_url(url)
         except ForbiddenUrl as error:
             raise InvalidRequest(
                 f"Nothing can be sent to this URL: {error}.", param="url", code="invalid_url"
@@ -116,7 +116,7 @@ class Endpoints:
 
     def _held(self, session: Session, tenant_id: str, endpoint_id: str) -> WebhookEndpointRow:
         """The endpoint, its tenant's other writers kept waiting."""
-        hold_tenant(session.connection(), tenant_id)
+        lock_tenant(session.connection(), tenant_id)
         return own_endpoint(session, tenant_id, endpoint_id)
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool
 
-from orchestrator.text import Line
+from orchestrator.text import SingleLine
 from orchestrator.webhooks.addresses import MAX_URL_CHARS
 from orchestrator.webhooks.events import EventType
 
@@ -13,9 +13,10 @@ def _once_each(values: list[EventType]) -> list[EventType]:
     return list(dict.fromkeys(values))
 
 
-Name = Annotated[Line, Field(min_length=1, max_length=200)]
+Name = Annotated[SingleLine, Field(min_length=1, max_length=200)]
 Url = Annotated[
-    Line, Field(min_length=1, max_length=MAX_URL_CHARS, description="https://… on the public internet; no redirects")
+    SingleLine,
+    Field(min_length=1, max_length=MAX_URL_CHARS, description="https://… on the public internet; no redirects"),
 ]
 EventTypes = Annotated[list[EventType], Field(min_length=1, max_length=32), AfterValidator(_once_each)]
 

@@ -31,7 +31,7 @@ def forget_deliveries(db: Database, now: datetime) -> int:
 
 
 @dataclass(frozen=True)
-class ForgetDeliveries:
+class ExpireDeliveries:
     """Deliveries of webhooks that are over are kept for a month."""
 
     db: Database

@@ -15,7 +15,7 @@ class SealedForAnother(Exception):
 
 
 @dataclass(frozen=True)
-class Vault:
+class SecretBox:
     """Seals and opens secrets. `keys` are Fernet keys, the newest first; all of them open, the first one seals.
 
     Without keys secrets are stored as they are, and are as safe as the database.
@@ -24,7 +24,7 @@ class Vault:
     keys: tuple[str, ...] = field(default=(), repr=False)
 
     @classmethod
-    def of(cls, setting: str | None) -> "Vault":
+    def of(cls, setting: str | None) -> "SecretBox":
         """The vault of `ORCHARD_SECRETS_KEY`: keys with commas between. Raises: ValueError if one is none."""
         keys = tuple(key.strip() for key in (setting or "").split(",") if key.strip())
         for number, key in enumerate(keys, start=1):

@@ -9,7 +9,7 @@ from typing import Final
 
 import httpx2
 
-from orchestrator.webhooks.addresses import ForbiddenUrl, Reach, Resolve, resolve_by_system
+from orchestrator.webhooks.addresses import EgressPolicy, ForbiddenUrl, Resolve, resolve_by_system
 
 TIMEOUT_S: Final = 10.0  # for all of it: name, connection, request and answer
 READ_BYTES: Final = 16_384  # of the answer, out of courtesy; only its status counts
@@ -37,7 +37,7 @@ def _trusted() -> ssl.SSLContext:
 class Sender:
     """Posts to receivers. Follows no redirect, obeys no proxy of the environment, keeps no connection."""
 
-    reach: Reach = field(default_factory=Reach)
+    egress: EgressPolicy = field(default_factory=EgressPolicy)
     resolve: Resolve = resolve_by_system
     tls: ssl.SSLContext = field(default_factory=_trusted)
     timeout_s: float = TIMEOUT_S
@@ -55,10 +55,10 @@ class Sender:
             return Answer(None, _in_words(error))
 
     async def _post(self, url: httpx2.URL, body: bytes, headers: Mapping[str, str]) -> Answer:
-        self.reach.check_url(str(url))
+        self.egress.check_url(str(url))
         port = url.port or (443 if url.scheme == "https" else 80)
         host = url.raw_host.decode("ascii")
-        addresses = await self.reach.addresses(host, port, self.resolve)
+        addresses = await self.egress.addresses(host, port, self.resolve)
         patience = httpx2.Timeout(self.timeout_s, connect=CONNECT_S)
         async with httpx2.AsyncClient(verify=self.tls, trust_env=False, timeout=patience) as client:
             *others, last = addresses[:TRIED_ADDRESSES]

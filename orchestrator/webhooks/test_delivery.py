@@ -9,19 +9,19 @@ from orchestrator.errors import InvalidRequest
 from orchestrator.ids import new_id
 from orchestrator.webhooks.endpoints import own_endpoint
 from orchestrator.webhooks.events import EventType, event_body
-from orchestrator.webhooks.secrets import Vault
+from orchestrator.webhooks.secrets import SecretBox
 from orchestrator.webhooks.send import Sender
 from orchestrator.webhooks.signing import signed_headers
 from orchestrator.webhooks.views import TrialResult
 
 
 @dataclass(frozen=True)
-class Trials:
+class TestDeliveries:
     """Sends samples. Nothing is stored and nothing repeated; the job they speak of does not exist."""
 
     db: Database
     sender: Sender
-    vault: Vault
+    secret_box: SecretBox
 
     async def send(self, tenant_id: str, endpoint_id: str, event_type: EventType, now: datetime) -> TrialResult:
         """Send one, whether or not the endpoint is enabled or wants such events.
@@ -38,4 +38,4 @@ class Trials:
     def _target(self, tenant_id: str, endpoint_id: str) -> tuple[str, str]:
         with self.db.read() as session:
             row = own_endpoint(session, tenant_id, endpoint_id)
-        return row.url, self.vault.open(row.secret or "")
+        return row.url, self.secret_box.open(row.secret or "")

@@ -28,9 +28,9 @@ def blocks(language: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def submit_deps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder in which the README's relative paths hold, with a stack that `orchard up` runs."""
-    folder = tmp_path_factory.mktemp("desk")
+    folder = tmp_path_factory.mktemp("submit_deps")
     (folder / "api").symlink_to(ROOT / "api")
     base = make_tiny_base(folder / "base", "gemma-3-270m").model_dump(mode="json")
     offer = {"spec": base, "licence": "apache-2.0", "quantizations": ["nf4"], "max_seq_len": 256}
@@ -55,38 +55,38 @@ def said(folder: Path) -> str:
     return (folder / "up.log").read_text()
 
 
-def test_up_prints_the_addresses_and_the_admin_key_once(desk: Path):
-    assert len(re.findall(r"sk-orchard-\S+", said(desk))) == 1
-    assert "API     http://127.0.0.1:" in said(desk)
-    assert (desk / "config.toml").stat().st_mode & 0o777 == 0o600
+def test_up_prints_the_addresses_and_the_admin_key_once(submit_deps: Path):
+    assert len(re.findall(r"sk-orchard-\S+", said(submit_deps))) == 1
+    assert "API     http://127.0.0.1:" in said(submit_deps)
+    assert (submit_deps / "config.toml").stat().st_mode & 0o777 == 0o600
 
 
-def test_every_command_of_the_tours_succeeds_in_order(desk: Path):
+def test_every_command_of_the_tours_succeeds_in_order(submit_deps: Path):
     commands = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("orchard ")]
     assert len(commands) > 10
     for command in commands:
         done = subprocess.run(
             command,
             shell=True,
-            cwd=desk,
-            env=environment(desk),
+            cwd=submit_deps,
+            env=environment(submit_deps),
             capture_output=True,
             text=True,
             timeout=240,
             check=False,
         )
-        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}\n{said(desk)[-2000:]}"
-    assert (desk / "triage-adapter" / "peft" / "adapter_model.safetensors").exists()
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}\n{said(submit_deps)[-2000:]}"
+    assert (submit_deps / "triage-adapter" / "peft" / "adapter_model.safetensors").exists()
 
 
-def test_the_program_of_the_tour_runs_with_the_stock_client(desk: Path):
-    profile = tomllib.loads((desk / "config.toml").read_text())["profiles"]["local"]
+def test_the_program_of_the_tour_runs_with_the_stock_client(submit_deps: Path):
+    profile = tomllib.loads((submit_deps / "config.toml").read_text())["profiles"]["local"]
     client = {"OPENAI_BASE_URL": f"{profile['url']}/v1", "OPENAI_API_KEY": profile["api_key"]}
     (program,) = blocks("python")
     done = subprocess.run(
         [sys.executable, "-c", program],
-        cwd=desk,
-        env=environment(desk) | client,
+        cwd=submit_deps,
+        env=environment(submit_deps) | client,
         capture_output=True,
         text=True,
         check=False,

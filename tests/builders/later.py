@@ -4,7 +4,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any, Literal
 
-from workers.engine.background import Inline
+from workers.engine.background import SynchronousExecutor
 
 
 class Later(Executor):
@@ -15,7 +15,7 @@ class Later(Executor):
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()
-        self.waiting.append((future, lambda: Inline().submit(fn, *args, **kwargs)))
+        self.waiting.append((future, lambda: SynchronousExecutor().submit(fn, *args, **kwargs)))
         return future
 
     def run(self) -> int:
@@ -35,4 +35,4 @@ class Later(Executor):
 
     def only(self, kind: Literal["ahead", "saver"]) -> Callable[[str], Executor]:
         """The `executor` of a host that does this kind of work later and all else at once."""
-        return lambda name: self if name == kind else Inline(name)
+        return lambda name: self if name == kind else SynchronousExecutor(name)

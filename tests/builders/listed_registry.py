@@ -28,7 +28,7 @@ class ListedRegistry:
             raise self.failures.pop(0)
         return known
 
-    def retract(self, tenant_slug: str, name: str, version: str, deleted_at: datetime) -> None:
+    def unpublish(self, tenant_slug: str, name: str, version: str, deleted_at: datetime) -> None:
         """Nobody deletes a model here."""
 
 

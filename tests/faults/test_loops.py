@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 from orchestrator.db.database import Database
 from orchestrator.db.states import Desired, JobState
 from orchestrator.files.retention import ExpireFiles
-from orchestrator.hosts.stall_detector import Allowance
+from orchestrator.hosts.stall_detector import StallLimits
 from orchestrator.lifecycle.desired import cancel
 from orchestrator.registry.errors import RegistryUnavailable
 from orchestrator.steps.step import StepSequence
@@ -173,7 +173,7 @@ def test_f09_transactions_whose_result_is_unknown_are_neither_lost_nor_doubled(t
 def test_f18_a_host_that_answers_and_gets_nowhere_is_ended_at_no_cost_to_the_owners_budget(town: Town):
     job_id = attached(town, spec_changes={"max_runtime_s": 86_400})
     first = town.host_of(job_id)
-    for _ in range(int(Allowance().training_s / 20) + 3):
+    for _ in range(int(StallLimits().training_s / 20) + 3):
         if len(town.attempts(job_id)) > 1 or town.job(job_id).state != JobState.RUNNING:
             break
         first.heartbeat(job_id)

@@ -9,9 +9,9 @@ from unittest.mock import patch
 import pytest
 from sqlalchemy import inspect, text
 
-from orchestrator.checkpoints.attempt_gc import SweepAttempts
-from orchestrator.checkpoints.gc import EraseCheckpoints
-from orchestrator.checkpoints.states import condemn
+from orchestrator.checkpoints.attempt_gc import AttemptGc
+from orchestrator.checkpoints.gc import CheckpointGc
+from orchestrator.checkpoints.states import mark_for_deletion
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import CheckpointRow
 from orchestrator.db.migrate import is_current, upgrade
@@ -84,8 +84,8 @@ def test_f33_erasing_that_dies_after_the_bytes_is_completed_and_takes_nothing_el
     town = Town(db, tmp_path)
     job_id = checkpointed(town)
     with db.write() as session:
-        condemn(session, CheckpointRow.job_id == job_id, CheckpointRow.step == 2)
-    erase = EraseCheckpoints(db)
+        mark_for_deletion(session, CheckpointRow.job_id == job_id, CheckpointRow.step == 2)
+    erase = CheckpointGc(db)
     with dying_at("checkpoints.erased") as struck, pytest.raises(Died):
         erase.run_once(town.now)
     assert struck
@@ -104,7 +104,7 @@ def test_f33_sweeping_that_dies_between_leftovers_is_completed_and_takes_nothing
     for name in ("step-9", ".step-8.tmp-abc"):
         (tmp_path / job_id / "a1" / name).mkdir()
         (tmp_path / job_id / "a1" / name / "half").write_text("written")
-    sweep = SweepAttempts(db, after_s=0)
+    sweep = AttemptGc(db, after_s=0)
     with dying_at("attempts.leftover") as struck, pytest.raises(Died):
         sweep.run_once(town.now)
     assert struck

@@ -13,13 +13,13 @@ from orchestrator.db.states import JobState
 from orchestrator.lifecycle.events import EventDraft
 from orchestrator.lifecycle.transition import JobRef, transition
 from orchestrator.steps.step import Counts
-from orchestrator.webhooks.addresses import Reach
+from orchestrator.webhooks.addresses import EgressPolicy
 from orchestrator.webhooks.claims import LEASE_S
 from orchestrator.webhooks.deliver import DeliverWebhooks
 from orchestrator.webhooks.endpoints import Endpoints
 from orchestrator.webhooks.events import EventType
 from orchestrator.webhooks.requests import NewEndpoint
-from orchestrator.webhooks.secrets import Vault
+from orchestrator.webhooks.secrets import SecretBox
 from orchestrator.webhooks.send import Sender
 from tests.builders.receiver import receiving
 from tests.builders.rows import make_job
@@ -43,7 +43,7 @@ def test_f35_a_sender_killed_with_a_delivery_in_hand_loses_nothing(
 ):
     job = make_job(db, JobState.QUEUED)
     with receiving() as receiver:
-        endpoint = Endpoints(db, Reach(True, True), Vault()).create(
+        endpoint = Endpoints(db, EgressPolicy(True, True), SecretBox()).create(
             job.tenant_id, NewEndpoint(name="ci", url=receiver.url, event_types=list(EventType)), datetime.now(UTC)
         )
         with db.write() as session:
@@ -54,7 +54,7 @@ def test_f35_a_sender_killed_with_a_delivery_in_hand_loses_nothing(
         died = subprocess.run([sys.executable, "-c", SENDER, database_url], env=env, check=False, timeout=60)
         assert (died.returncode, proof.read_text().split()[0]) == (-9, place)
 
-        survivor, now = DeliverWebhooks(db, Sender(Reach(True, True))), datetime.now(UTC)
+        survivor, now = DeliverWebhooks(db, Sender(EgressPolicy(True, True))), datetime.now(UTC)
         assert survivor.run_once(now) == Counts()
         assert survivor.run_once(now + timedelta(seconds=LEASE_S)) == Counts(delivered=1)
 

@@ -16,7 +16,7 @@ from orchestrator.db.host_states import HOLDS_DEVICE
 from orchestrator.db.job_tables import AttemptRow, JobRow
 from orchestrator.db.states import JobState
 from orchestrator.db.tables import HostRow
-from orchestrator.hosts.reaper import Burial
+from orchestrator.hosts.reaper import HostReaper
 from orchestrator.scheduling import apply
 from orchestrator.scheduling.apply import Applier
 from orchestrator.scheduling.load import load_snapshot
@@ -66,10 +66,10 @@ def test_no_seat_is_given_on_a_host_that_has_gone_since(db: Database, state: str
     host = make_host(db, state="ready")
     job = make_job(db)
     ((admit,),) = plans(db, 1)
-    burial = Burial(db)
-    burial.condemn(host.id, "it must go")
+    burial = HostReaper(db)
+    burial.mark_for_deletion(host.id, "it must go")
     if state == "gone":
-        burial.bury(host.id, "it went", NOW)
+        burial.mark_gone(host.id, "it went", NOW)
     assert not make_applier(db).apply(admit, NOW)
     with db.read() as session:
         assert session.scalars(select(JobRow.state).where(JobRow.id == job.id)).one() == JobState.QUEUED
@@ -167,6 +167,6 @@ def test_a_seat_admitted_while_its_host_is_written_off_ends_with_it(db: Database
         thread = threading.Thread(target=admitting)
         thread.start()
         together.wait(30)
-        Burial(db).bury(host.id, "it died", NOW)
+        HostReaper(db).mark_gone(host.id, "it died", NOW)
         thread.join()
         assert usage(db) == (0, Counter())

@@ -17,9 +17,9 @@ from orchestrator.db.job_tables import JobRow
 from orchestrator.db.migrate import is_current
 from orchestrator.db.states import JobState
 from orchestrator.db.tables import TenantRow
-from orchestrator.leadership.elector import Role
+from orchestrator.leadership.elector import Elector
 from orchestrator.leadership.holder import this_process
-from orchestrator.lifecycle.retry_policy import Verdict
+from orchestrator.lifecycle.retry_policy import RetryDecision
 from orchestrator.loops.composition import World, all_loops
 from orchestrator.loops.runner import Loop, run_loops
 from orchestrator.settings import Settings
@@ -103,7 +103,7 @@ def test_loops_that_are_told_to_stop_end_well():
 
 def test_hosts_must_outlast_a_change_of_orchestrators(tmp_path: Path):
     with pytest.raises(ValidationError, match="host_trust_s 60 must be at least"):
-        make_settings(tmp_path, host_trust_s=60)
+        make_settings(tmp_path, orchestrator_timeout_s=60)
 
 
 def test_files_that_take_long_to_check_hold_up_no_other_loop(
@@ -111,7 +111,7 @@ def test_files_that_take_long_to_check_hold_up_no_other_loop(
 ):
     checking, release = threading.Event(), threading.Event()
 
-    def check(_spec: JobSpec) -> Verdict:
+    def check(_spec: JobSpec) -> RetryDecision:
         checking.set()
         release.wait(60)
         raise OSError("storage gave up")
@@ -119,7 +119,7 @@ def test_files_that_take_long_to_check_hold_up_no_other_loop(
     monkeypatch.setattr("orchestrator.submission.validate.check_files", check)
     slow, other = make_job(sqlite_db, JobState.VALIDATING), make_job(sqlite_db)
     world = World(InProcessCluster(ScriptedHost), NoRegistry(), make_catalogue(), make_settings(tmp_path))
-    role = Role(sqlite_db, "loops", this_process())
+    role = Elector(sqlite_db, "loops", this_process())
     stop = threading.Event()
     process = threading.Thread(target=run_loops, args=(all_loops(role, sqlite_db, world), stop, lambda: NOW))
     process.start()
@@ -139,16 +139,16 @@ def test_the_role_is_kept_until_the_last_pass_of_every_other_loop_is_over(
 ):
     checking, release, stop, kept_on = (threading.Event() for _ in range(4))
 
-    class Kept(Role):
+    class Kept(Elector):
         rounds_after_stop = 0
 
-        def keep(self) -> bool:
+        def renew(self) -> bool:
             self.rounds_after_stop += stop.is_set()
             if self.rounds_after_stop > 1:
                 kept_on.set()
             return super().keep()
 
-    def check(_spec: JobSpec) -> Verdict:
+    def check(_spec: JobSpec) -> RetryDecision:
         checking.set()
         release.wait(60)
         raise OSError("storage gave up")

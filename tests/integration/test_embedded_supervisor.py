@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from orchestrator.embedded.child import ChildFailed, ChildSpec
-from orchestrator.embedded.process_registry import MARK, Roll
+from orchestrator.embedded.process_registry import MARK, ProcessRegistry
 from orchestrator.embedded.supervisor import LONGEST_PAUSE_S, STEADY_S, Counts, Supervisor
 from tests.builders.waiting import wait_until
 
@@ -93,13 +93,13 @@ def test_what_a_crashed_stack_left_is_found_by_mark_and_by_group_and_nothing_els
     marked.start([python("marked", env={MARK: str(home)})])
     unmarked.start([python("grouped")])
     foreign.start([python("foreign", env={MARK: str(other)})])
-    Roll(home).write({"grouped": unmarked.pid("grouped")})  # the mark of `marked` must do without the roll
+    ProcessRegistry(home).write({"grouped": unmarked.pid("grouped")})  # the mark of `marked` must do without the roll
     try:
-        assert Roll(home).kill_family() == 2
+        assert ProcessRegistry(home).kill_all() == 2
         assert not lives(marked.pid("marked"))
         assert not lives(unmarked.pid("grouped"))
         assert lives(foreign.pid("foreign"))
-        assert Roll(home).kill_family() == 0
+        assert ProcessRegistry(home).kill_all() == 0
     finally:
         for supervisor in (marked, unmarked, foreign):
             supervisor.stop()
@@ -108,12 +108,12 @@ def test_what_a_crashed_stack_left_is_found_by_mark_and_by_group_and_nothing_els
 def test_a_pid_that_another_program_has_now_is_left_alone(tmp_path: Path) -> None:
     stranger = Supervisor(tmp_path / "stranger")
     stranger.start([python("stranger")])
-    roll = Roll(tmp_path)
+    roll = ProcessRegistry(tmp_path)
     roll.write({"ray": stranger.pid("stranger")})
     text = roll.path.read_text().replace('"created": ', '"created": 1')
     roll.path.write_text(text)
     try:
-        assert roll.kill_family() == 0
+        assert roll.kill_all() == 0
         assert lives(stranger.pid("stranger"))
     finally:
         stranger.stop()

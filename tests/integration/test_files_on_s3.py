@@ -8,10 +8,10 @@ from orchestrator.db.database import Database
 from orchestrator.errors import NotFound, StorageDown, TooLarge
 from orchestrator.files.delete import delete_file
 from orchestrator.files.queries import open_content
-from orchestrator.files.upload import NewFile, Shelf, upload
-from orchestrator.uploads.begin import LIFETIME, Depot, NewUpload, begin
+from orchestrator.files.upload import NewFile, UploadLimits, upload
+from orchestrator.uploads.begin import LIFETIME, NewUpload, PartUploadLimits, begin
 from orchestrator.uploads.complete import CompleteUpload, complete
-from orchestrator.uploads.gc import GRACE, SweepUploads
+from orchestrator.uploads.gc import GRACE, UploadGc
 from orchestrator.uploads.parts import add_part
 from tests.builders.rows import NOW, make_tenant
 from tests.builders.s3_server import s3_bucket  # noqa: F401  # a fixture
@@ -26,7 +26,7 @@ def test_a_file_is_stored_read_and_deleted_in_a_bucket(db: Database, s3_bucket: 
 
     tenant = make_tenant(db)
     new = NewFile(filename="t.jsonl", purpose="fine-tune")
-    file = upload(db, tenant.id, Shelf(s3_bucket, 10_000), new, io.BytesIO(CONTENT), NOW)
+    file = upload(db, tenant.id, UploadLimits(s3_bucket, 10_000), new, io.BytesIO(CONTENT), NOW)
 
     assert (file.status, file.x_orchard.rows) == ("processed", 100)
     assert b"".join(open_content(db, tenant.id, file.id, NOW).chunks) == CONTENT
@@ -34,7 +34,7 @@ def test_a_file_is_stored_read_and_deleted_in_a_bucket(db: Database, s3_bucket: 
     with pytest.raises(NotFound):
         open_content(db, tenant.id, file.id, NOW)
     with pytest.raises(TooLarge):
-        upload(db, tenant.id, Shelf(s3_bucket, 10), new, io.BytesIO(CONTENT), NOW)
+        upload(db, tenant.id, UploadLimits(s3_bucket, 10), new, io.BytesIO(CONTENT), NOW)
     filesystem, path = fsspec.url_to_fs(s3_bucket)
     filesystem.invalidate_cache()
     assert filesystem.find(path) == []
@@ -44,17 +44,18 @@ def test_a_file_is_stored_read_and_deleted_in_a_bucket(db: Database, s3_bucket: 
 def test_a_file_in_parts_goes_through_a_bucket_and_leaves_no_part_behind(db: Database, s3_bucket: str) -> None:  # noqa: F811
     import fsspec
 
-    tenant, depot = make_tenant(db).id, Depot(s3_bucket, 10_000)
+    tenant, part_limits = make_tenant(db).id, PartUploadLimits(s3_bucket, 10_000)
     new = NewUpload(filename="t.jsonl", purpose="fine-tune", bytes=len(CONTENT), mime_type="text/plain")
-    begun = begin(db, tenant, depot, new, NOW)
+    begun = begin(db, tenant, part_limits, new, NOW)
     ids = [
-        add_part(db, tenant, depot, begun.id, io.BytesIO(half), NOW).id for half in (CONTENT[:1_000], CONTENT[1_000:])
+        add_part(db, tenant, part_limits, begun.id, io.BytesIO(half), NOW).id
+        for half in (CONTENT[:1_000], CONTENT[1_000:])
     ]
-    file = complete(db, tenant, depot, begun.id, CompleteUpload(part_ids=ids), NOW).file
+    file = complete(db, tenant, part_limits, begun.id, CompleteUpload(part_ids=ids), NOW).file
 
     assert file is not None
     assert b"".join(open_content(db, tenant, file.id, NOW).chunks) == CONTENT
-    assert SweepUploads(db, s3_bucket).run_once(NOW + LIFETIME + GRACE) == {"swept": 1}
+    assert UploadGc(db, s3_bucket).run_once(NOW + LIFETIME + GRACE) == {"swept": 1}
     filesystem, path = fsspec.url_to_fs(s3_bucket)
     filesystem.invalidate_cache()
     assert [key.removeprefix(f"{path}/tenants/{tenant}/") for key in filesystem.find(path)] == [
@@ -75,5 +76,5 @@ def test_a_store_that_does_not_answer_is_an_outage_and_no_bug(
     S3FileSystem.clear_instance_cache()
     new = NewFile(filename="t.jsonl", purpose="fine-tune")
     with pytest.raises(StorageDown):
-        upload(db, make_tenant(db).id, Shelf(s3_bucket, 10_000), new, io.BytesIO(CONTENT), NOW)
+        upload(db, make_tenant(db).id, UploadLimits(s3_bucket, 10_000), new, io.BytesIO(CONTENT), NOW)
     S3FileSystem.clear_instance_cache()

@@ -12,8 +12,8 @@ from orchestrator.db.job_tables import AttemptRow
 from orchestrator.db.states import JobState
 from orchestrator.db.tables import HostRow
 from orchestrator.hosts.failure_detector import WRITE_OFF_MARGIN_S
-from orchestrator.hosts.reaper import Burial
-from orchestrator.hosts.report_ingest import Intake, StaleAnswer, held_hosts
+from orchestrator.hosts.reaper import HostReaper
+from orchestrator.hosts.report_ingest import ReportIngest, StaleAnswer, held_hosts
 from orchestrator.hosts.stall_detector import UNSEEN_S
 from orchestrator.scheduling.apply import RETIRE_DEADLINE_S
 from tests.builders.rows import make_host
@@ -89,7 +89,7 @@ def test_a_host_that_retired_by_itself_is_buried_and_its_jobs_go_on(world: World
     assert (row.state, row.base_intact) == (HostState.GONE, True)
     assert world.attempts(job_id)[0].exit_class == ExitClass.PREEMPTED
     job = world.job(job_id)
-    assert (job.state, job.infra_failures, job.preemptions) == (JobState.QUEUED, 0, 1)
+    assert (job.state, job.infra_failures, job.host_evictions) == (JobState.QUEUED, 0, 1)
 
 
 def test_a_host_that_answers_and_does_not_train_is_ended(world: World):
@@ -192,7 +192,7 @@ def test_an_answer_that_somebody_else_took_in_is_not_taken_in_twice(world: World
     late = host.poll(question.cursor)
     world.tick()
     with pytest.raises(StaleAnswer), world.db.write() as session:
-        Intake(60).take(session, question, late, world.now)
+        ReportIngest(60).take(session, question, late, world.now)
     assert sum(message.startswith("Step 1/") for message in world.messages(job_id)) == 1
 
 
@@ -206,7 +206,7 @@ def test_an_answer_from_before_a_seat_was_taken_is_not_read_as_its_loss_by_anoth
     world.tick(times=4, seconds=0.1)
     assert world.job(second).state == JobState.STARTING
     with world.db.write() as session:
-        Intake(60).take(session, question, late, world.now)
+        ReportIngest(60).take(session, question, late, world.now)
     assert world.job(second).state == JobState.STARTING
 
 
@@ -214,11 +214,11 @@ def test_a_host_that_is_gone_does_not_come_back_to_life_in_the_books(world: Worl
     host = make_host(world.db, state="starting", last_seen_at=None)
     with world.db.read() as session:
         ((_, question),) = held_hosts(session)
-    assert Burial(world.db).bury(host.id, "it died", world.now) == "buried"
+    assert HostReaper(world.db).mark_gone(host.id, "it died", world.now) == "buried"
     world.cluster.start_host(make_host_spec(world.folder, host_id=host.id), {})
     with pytest.raises(StaleAnswer), world.db.write() as session:
-        Intake(60).take(session, question, world.cluster.poll(host.id, 0), world.now)
-    assert Burial(world.db).bury(host.id, "again", world.now) == "stale"
+        ReportIngest(60).take(session, question, world.cluster.poll(host.id, 0), world.now)
+    assert HostReaper(world.db).mark_gone(host.id, "again", world.now) == "stale"
     with world.db.read() as session:
         assert session.scalars(select(HostRow.error)).one() == "it died"
 

@@ -12,10 +12,10 @@ from sqlalchemy.exc import OperationalError
 from orchestrator.db.clock import ASK_AGAIN_S, DatabaseClock, db_clock
 from orchestrator.db.database import Database
 from orchestrator.db.tables import LeaseRow, TenantRow
-from orchestrator.leadership import elector as role_module
-from orchestrator.leadership.elector import MARGIN_S, Role, fence
-from orchestrator.leadership.holder import surely_dead, this_process
-from orchestrator.leadership.leader_only import Led
+from orchestrator.leadership import elector as elector_module
+from orchestrator.leadership.elector import MARGIN_S, Elector, fence
+from orchestrator.leadership.holder import is_dead, this_process
+from orchestrator.leadership.leader_only import LeaderOnly
 from orchestrator.steps.step import Counts, LeadershipLost
 from tests.builders.rows import NOW, make_tenant
 from workers.contract.process import process_name
@@ -33,8 +33,8 @@ class Ticks:
         return self.now
 
 
-def make_role(db: Database, process: int = 1, ticks: Ticks | None = None, **options: float) -> Role:
-    return Role(db, "loops", ELSEWHERE.format(process), ticks=ticks or Ticks(), **options)
+def make_role(db: Database, process: int = 1, ticks: Ticks | None = None, **options: float) -> Elector:
+    return Elector(db, "loops", ELSEWHERE.format(process), ticks=ticks or Ticks(), **options)
 
 
 def run_out(db: Database) -> None:
@@ -94,7 +94,7 @@ def test_the_databases_clock_reads_the_same_in_sql_and_out_of_it(db: Database):
 def test_a_holder_that_has_died_here_is_followed_at_once(db: Database):
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     place = this_process().rpartition("/")[0]
-    dead = Role(db, "loops", f"{place}/{process_name(child.pid)}")
+    dead = Elector(db, "loops", f"{place}/{process_name(child.pid)}")
     assert dead.keep()
     assert not make_role(db).keep()
     child.kill()
@@ -104,9 +104,9 @@ def test_a_holder_that_has_died_here_is_followed_at_once(db: Database):
 
 def test_only_a_process_that_can_be_seen_is_surely_dead():
     place, _, _ = this_process().rpartition("/")
-    assert not surely_dead(this_process())
-    assert surely_dead(f"{place}/1:1")  # process 1 lives, and began at another time
-    assert not surely_dead(ELSEWHERE.format(1))
+    assert not is_dead(this_process())
+    assert is_dead(f"{place}/1:1")  # process 1 lives, and began at another time
+    assert not is_dead(ELSEWHERE.format(1))
 
 
 def test_who_was_stopped_and_wakes_up_writes_nothing(db: Database):
@@ -144,7 +144,7 @@ def test_who_took_the_role_again_still_writes_nothing_of_its_former_term(db: Dat
 def test_belief_ends_before_the_lease_does(db: Database):
     ticks = Ticks()
     role = make_role(db, ticks=ticks)
-    role.keep()
+    role.renew()
     ticks.now += 15 - MARGIN_S - 0.1
     assert role.grant is not None
     ticks.now += 0.2
@@ -154,10 +154,10 @@ def test_belief_ends_before_the_lease_does(db: Database):
 def test_a_role_whose_work_hangs_is_not_renewed(db: Database):
     ticks = Ticks()
     role = make_role(db, ticks=ticks, patience_s=120)
-    role.keep()
+    role.renew()
     for _ in range(50):
         ticks.now += 3
-        role.keep()
+        role.renew()
     assert role.grant is None
     run_out(db)
     assert make_role(db, 2).keep()
@@ -168,14 +168,14 @@ def test_while_the_database_is_away_a_holder_believes_no_longer_than_its_lease(
 ):
     ticks = Ticks()
     role = make_role(db, ticks=ticks)
-    role.keep()
+    role.renew()
 
     def away(*_: object) -> bool:
         raise OperationalError("UPDATE lease", {}, Exception("server closed the connection"))
 
-    monkeypatch.setattr(role_module, "renew", away)
+    monkeypatch.setattr(elector_module, "renew", away)
     ticks.now += 5
-    assert not role.keep()
+    assert not role.renew()
     assert role.grant is not None
     ticks.now += 10
     assert role.grant is None
@@ -186,33 +186,33 @@ def test_an_outage_longer_than_the_patience_does_not_end_a_process_that_goes_on(
 ):
     ticks = Ticks()
     role = make_role(db, ticks=ticks, patience_s=120)
-    led = Led(role, db, lambda fenced: Remembering(fenced, lambda _: None), pulse=role.pulse)
-    role.keep()
+    led = LeaderOnly(role, db, lambda fenced: Remembering(fenced, lambda _: None), heartbeat=role.heartbeat)
+    role.renew()
 
     def away(*_: object) -> bool:
         raise OperationalError("UPDATE lease", {}, Exception("server closed the connection"))
 
     with monkeypatch.context() as outage:
-        outage.setattr(role_module, "renew", away)
+        outage.setattr(elector_module, "renew", away)
         for _ in range(40):
             ticks.now += 5
-            assert not role.keep()
+            assert not role.renew()
             led.run_once(NOW)
     assert led.run_once(NOW) == Counts()
-    assert role.keep()
+    assert role.renew()
     assert led.run_once(NOW) == Counts(passes=1)
 
 
 def test_a_pass_that_hung_and_ended_lets_its_process_act_again(db: Database):
     ticks = Ticks()
     role = make_role(db, ticks=ticks, patience_s=120)
-    led = Led(role, db, lambda fenced: Remembering(fenced, lambda _: None), pulse=role.pulse)
-    role.keep()
+    led = LeaderOnly(role, db, lambda fenced: Remembering(fenced, lambda _: None), heartbeat=role.heartbeat)
+    role.renew()
     led.run_once(NOW)
     ticks.now += 200
-    assert not role.keep()
+    assert not role.renew()
     led.run_once(NOW)
-    assert role.keep()
+    assert role.renew()
     assert led.run_once(NOW)["passes"] == 1
 
 
@@ -240,16 +240,16 @@ class Remembering:
 def test_a_led_step_rests_without_the_role_and_starts_afresh_in_each_term(db: Database):
     tenant = make_tenant(db)
     role, other = make_role(db, 1), make_role(db, 2)
-    led = Led(role, db, lambda fenced: Remembering(fenced, rename(tenant, "written")))
+    led = LeaderOnly(role, db, lambda fenced: Remembering(fenced, rename(tenant, "written")))
     assert led.run_once(NOW) == Counts()
-    role.keep()
+    role.renew()
     assert [led.run_once(NOW)["passes"] for _ in range(2)] == [1, 2]
     run_out(db)
     other.keep()
     assert led.run_once(NOW) == Counts(role_lost=1)
     assert led.run_once(NOW) == Counts()
     other.give_back()
-    role.keep()
+    role.renew()
     assert led.run_once(NOW) == Counts(passes=1)
 
 

@@ -217,7 +217,7 @@ def test_a_job_waits_with_a_reason_and_starts_when_the_device_is_free(db: Databa
 def test_a_host_nobody_wants_is_ended(world: World):
     from tests.builders.specs import make_host_spec
 
-    world.cluster.start_host(make_host_spec(world.folder, host_id="stray"), {"CPU": 1})
+    world.cluster.start_host(make_host_spec(world.folder, host_id="orphan"), {"CPU": 1})
     world.tick()
     assert world.cluster.host_ids() == frozenset()
 

@@ -13,9 +13,9 @@ from orchestrator.hosts.reconcile import LOAD_DEADLINE_S
 from orchestrator.hosts.reports import RUNTIME_GRACE_S
 from orchestrator.lifecycle.attempts import Seated, end_attempt
 from orchestrator.lifecycle.events import EventDraft
-from orchestrator.lifecycle.retry_policy import AttemptEnd, Verdict
+from orchestrator.lifecycle.retry_policy import AttemptEnd, RetryDecision
 from orchestrator.lifecycle.transition import JobRef
-from orchestrator.submission.validate import PATIENCE, ROUNDS, Validate
+from orchestrator.submission.validate import RETRY_FOR, ROUNDS, Validate
 from tests.builders.rows import make_tenant
 from tests.builders.specs import make_dataset, sum_rows
 from tests.builders.world import World, make_catalogue
@@ -244,9 +244,9 @@ def test_files_that_storage_does_not_give_fail_their_job_only_after_they_were_as
 
     monkeypatch.setattr("orchestrator.submission.validate.check_files", away)
     job_id = submit(world, state=JobState.VALIDATING)
-    world.tick(seconds=10 * PATIENCE.total_seconds())  # nobody came to it before
-    world.tick(seconds=10 * PATIENCE.total_seconds())  # and the pass that came to it may have lasted as long
-    world.tick(seconds=PATIENCE.total_seconds())
+    world.tick(seconds=10 * RETRY_FOR.total_seconds())  # nobody came to it before
+    world.tick(seconds=10 * RETRY_FOR.total_seconds())  # and the pass that came to it may have lasted as long
+    world.tick(seconds=RETRY_FOR.total_seconds())
     assert world.job(job_id).state == JobState.VALIDATING
     world.tick()
     assert world.job(job_id).error_code == ErrorCode.STORAGE_UNAVAILABLE
@@ -257,11 +257,11 @@ def test_files_of_one_tenant_hold_nobody_else_up_for_more_than_one(world: World,
     busy, modest, newcomer = (make_tenant(world.db) for _ in range(3))
     checked: list[str] = []
 
-    def check(spec: JobSpec) -> Verdict:
+    def check(spec: JobSpec) -> RetryDecision:
         if not checked:
             waiting["n1"] = submit(world, state=JobState.VALIDATING, tenant=newcomer)
         checked.append(spec.job_id)
-        return Verdict(JobState.QUEUED, EventDraft("Files validated"))
+        return RetryDecision(JobState.QUEUED, EventDraft("Files validated"))
 
     monkeypatch.setattr("orchestrator.submission.validate.check_files", check)
     waiting = {name: submit(world, state=JobState.VALIDATING, tenant=busy) for name in ("b1", "b2", "b3")}
@@ -277,10 +277,10 @@ def test_files_that_cannot_be_read_do_not_keep_their_owners_others_from_their_tu
     unreadable = [submit(world, state=JobState.VALIDATING, tenant=tenant) for _ in range(ROUNDS + 1)]
     sound = submit(world, state=JobState.VALIDATING, tenant=tenant)
 
-    def check(spec: JobSpec) -> Verdict:
+    def check(spec: JobSpec) -> RetryDecision:
         if spec.job_id != sound:
             raise PermissionError
-        return Verdict(JobState.QUEUED, EventDraft("Files validated"))
+        return RetryDecision(JobState.QUEUED, EventDraft("Files validated"))
 
     monkeypatch.setattr("orchestrator.submission.validate.check_files", check)
     validate = Validate(world.db)

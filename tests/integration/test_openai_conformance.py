@@ -19,7 +19,7 @@ from orchestrator.db.states import JobState
 from orchestrator.lifecycle.events import EventDraft
 from orchestrator.lifecycle.transition import JobRef, transition
 from orchestrator.tenancy.keys import create_tenant_key, revoke_key
-from orchestrator.webhooks.addresses import Reach
+from orchestrator.webhooks.addresses import EgressPolicy
 from orchestrator.webhooks.deliver import DeliverWebhooks
 from orchestrator.webhooks.send import Sender
 from tests.builders.live_api import Api, add_tenant, live_api, make_api, serving
@@ -30,7 +30,7 @@ from tests.builders.specs import make_base_spec
 from tests.builders.stock_client import ROWS, stock_client, tenant_row, upload
 
 pytestmark = pytest.mark.slow
-DEV = Reach(allow_http=True, allow_private=True)
+DEV = EgressPolicy(allow_http=True, allow_private=True)
 
 
 @pytest.fixture
@@ -269,7 +269,7 @@ def test_two_identical_posts_that_are_meant_make_two_jobs(client: OpenAI) -> Non
 
 
 def test_webhooks_create_and_unwrap_what_is_delivered(db: Database, tmp_path: Path) -> None:
-    with live_api(db, tmp_path, webhook_reach=DEV) as api, receiving() as receiver, stock_client(api) as client:
+    with live_api(db, tmp_path, egress_policy=DEV) as api, receiving() as receiver, stock_client(api) as client:
         events: list[Any] = ["fine_tuning.job.cancelled"]
         endpoint = client.webhooks.create(name="ci", url=receiver.url, event_types=events)
         job = make_job(db, JobState.QUEUED, tenant_row(api))

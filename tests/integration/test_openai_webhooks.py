@@ -8,7 +8,7 @@ import pytest
 from openai import OpenAI
 
 from orchestrator.db.database import Database
-from orchestrator.webhooks.addresses import Reach
+from orchestrator.webhooks.addresses import EgressPolicy
 from tests.builders.live_api import live_api
 from tests.builders.receiver import Receiver, receiving
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def client(db: Database, tmp_path: Path) -> Iterator[OpenAI]:
     with (
-        live_api(db, tmp_path, webhook_reach=Reach(allow_http=True, allow_private=True)) as api,
+        live_api(db, tmp_path, egress_policy=EgressPolicy(allow_http=True, allow_private=True)) as api,
         OpenAI(api_key=api.key, base_url=f"{api.url}/v1") as opened,
     ):
         yield opened

@@ -91,7 +91,7 @@ def test_a_resumed_job_continues_from_the_checkpoint_of_its_pause(world: World):
     host.finish(job_id)
     world.tick()
     job = world.job(job_id)
-    assert (job.state, job.step, job.attempt, job.infra_failures, job.preemptions) == ("publishing", 6, 2, 0, 0)
+    assert (job.state, job.step, job.attempt, job.infra_failures, job.host_evictions) == ("publishing", 6, 2, 0, 0)
     assert "Fine-tuning job restarted from step 2" in world.messages(job_id)
 
 
@@ -146,7 +146,7 @@ def test_a_job_resumed_before_it_was_paused_goes_on_without_a_penalty(world: Wor
     host.leave(job_id)
     world.tick(5)
     job = world.job(job_id)
-    assert (job.state, job.preemptions, job.infra_failures) == (JobState.STARTING, 0, 0)
+    assert (job.state, job.host_evictions, job.infra_failures) == (JobState.STARTING, 0, 0)
     assert world.host_of(job_id).seats[job_id].order.resume_from[0].step == 1
 
 

@@ -12,7 +12,7 @@ from orchestrator.db.database import Database
 from orchestrator.db.states import JobState
 from orchestrator.scheduling.queue import HEADS, heads
 from orchestrator.submission.request import JobRequest
-from orchestrator.submission.submit import Desk, submit
+from orchestrator.submission.submit import SubmitDeps, submit
 from orchestrator.tenancy.views import Tenant
 from tests.bench.control.rows import fill
 from tests.builders.live_api import make_catalogue
@@ -79,12 +79,12 @@ def test_a_submission_reads_nothing_of_what_its_tenant_had_before(db: Database) 
     tenant = make_tenant(db)
     file = make_file(db, tenant)
     fill(db, queued=300, finished=600)
-    desk = Desk(db, make_catalogue(), "file:///nowhere", max_live_jobs=100)
+    submit_deps = SubmitDeps(db, make_catalogue(), "file:///nowhere", max_live_jobs=100)
     asked: dict[str, Any] = {}
     event.listen(
         db.engine, "before_cursor_execute", lambda _c, _cur, statement, given, *_: asked.update({statement: given})
     )
-    submit(desk, Tenant.of(tenant), JobRequest(model="tiny", training_file=file.id), None, NOW)
+    submit(submit_deps, Tenant.of(tenant), JobRequest(model="tiny", training_file=file.id), None, NOW)
     ((statement, given),) = ((text, given) for text, given in asked.items() if "FROM job" in text)
     explain = "EXPLAIN QUERY PLAN" if db.engine.dialect.name == "sqlite" else "EXPLAIN"
     with db.connect() as connection:

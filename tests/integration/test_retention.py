@@ -10,9 +10,9 @@ from sqlalchemy import select
 
 from orchestrator.checkpoints import attempt_gc as attempts
 from orchestrator.checkpoints import gc as erase
-from orchestrator.checkpoints.attempt_gc import SweepAttempts
-from orchestrator.checkpoints.gc import EraseCheckpoints
-from orchestrator.checkpoints.retention import RetainCheckpoints
+from orchestrator.checkpoints.attempt_gc import AttemptGc
+from orchestrator.checkpoints.gc import CheckpointGc
+from orchestrator.checkpoints.retention import CheckpointRetention
 from orchestrator.checkpoints.states import CheckpointState, mark_corrupt, mark_verified
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import AttemptRow, CheckpointRow, JobRow
@@ -20,7 +20,7 @@ from orchestrator.db.states import JobState
 from orchestrator.db.tables import CheckpointPermissionRow, FileRow
 from orchestrator.errors import StorageDown
 from orchestrator.files import gc as files
-from orchestrator.files.gc import SweepFiles
+from orchestrator.files.gc import FileGc
 from orchestrator.storage.listing import children
 from orchestrator.storage.objects import remove
 from tests.builders.rows import NOW, make_checkpoint, make_file, make_job, make_tenant
@@ -86,13 +86,13 @@ def test_superseded_checkpoints_lose_their_row_first_and_their_bytes_next(db: Da
     job = job_with_attempt(db, tmp_path)
     for step in (1, 2, 3, 4):
         saved(db, job, step)
-    assert RetainCheckpoints(db, keep=2).run_once(NOW) == {"condemned": 2}
+    assert CheckpointRetention(db, keep=2).run_once(NOW) == {"condemned": 2}
     assert states(db, job) == {1: DELETING, 2: DELETING, 3: COMMITTED, 4: COMMITTED}
     assert folders(job) == {"step-1", "step-2", "step-3", "step-4"}
-    assert EraseCheckpoints(db).run_once(NOW) == {"erased": 2}
+    assert CheckpointGc(db).run_once(NOW) == {"erased": 2}
     assert states(db, job) == {1: DELETED, 2: DELETED, 3: COMMITTED, 4: COMMITTED}
     assert folders(job) == {"step-3", "step-4"}
-    assert RetainCheckpoints(db, keep=2).run_once(NOW) == EraseCheckpoints(db).run_once(NOW) == {}
+    assert CheckpointRetention(db, keep=2).run_once(NOW) == CheckpointGc(db).run_once(NOW) == {}
 
 
 def test_killed_between_bytes_and_row_the_next_pass_finishes(db: Database, tmp_path: Path):
@@ -100,10 +100,10 @@ def test_killed_between_bytes_and_row_the_next_pass_finishes(db: Database, tmp_p
     saved(db, job, 1, state=DELETING)
     saved(db, job, 2, state=DELETING)
     with killing("checkpoints.erased"), pytest.raises(Killed):
-        EraseCheckpoints(db).run_once(NOW)
+        CheckpointGc(db).run_once(NOW)
     assert states(db, job) == {1: DELETING, 2: DELETING}
     assert folders(job) == {"step-2"}
-    assert EraseCheckpoints(db).run_once(NOW) == {"erased": 2}
+    assert CheckpointGc(db).run_once(NOW) == {"erased": 2}
     assert states(db, job) == {1: DELETED, 2: DELETED}
 
 
@@ -118,7 +118,7 @@ def test_the_one_resumed_from_and_the_shared_one_stay(db: Database, tmp_path: Pa
                 id="cp_1", tenant_id=job.tenant_id, checkpoint_id=shared.id, project_id=other.id, created_at=NOW
             )
         )
-    RetainCheckpoints(db, keep=1).run_once(NOW)
+    CheckpointRetention(db, keep=1).run_once(NOW)
     assert states(db, job) == {1: COMMITTED, 2: COMMITTED, 3: DELETING, 4: COMMITTED}
 
 
@@ -127,7 +127,7 @@ def test_nothing_goes_while_an_attempt_chooses_among_them(db: Database, tmp_path
     job = job_with_attempt(db, tmp_path, state)
     for step in (1, 2, 3):
         saved(db, job, step)
-    assert RetainCheckpoints(db, keep=1).run_once(NOW) == {}
+    assert CheckpointRetention(db, keep=1).run_once(NOW) == {}
     assert set(states(db, job).values()) == {COMMITTED}
 
 
@@ -149,9 +149,9 @@ def test_storage_that_is_away_delays_and_keeps_the_rows(db: Database, tmp_path: 
 
     with monkeypatch.context() as broken:
         broken.setattr(erase, "remove", away)
-        assert EraseCheckpoints(db).run_once(NOW) == {"delayed": 1}
+        assert CheckpointGc(db).run_once(NOW) == {"delayed": 1}
     assert states(db, job) == {1: DELETING}
-    assert EraseCheckpoints(db).run_once(NOW) == {"erased": 1}
+    assert CheckpointGc(db).run_once(NOW) == {"erased": 1}
 
 
 @pytest.mark.parametrize("room", [erase, attempts, files])
@@ -172,7 +172,7 @@ def test_what_cannot_be_deleted_holds_up_nothing_else(
         remove(uri)
 
     monkeypatch.setattr(room, "remove", refuse)
-    step = {erase: EraseCheckpoints(db), attempts: SweepAttempts(db, 86_400), files: SweepFiles(db)}[room]
+    step = {erase: CheckpointGc(db), attempts: AttemptGc(db, 86_400), files: FileGc(db)}[room]
     counts = step.run_once(NOW)
     assert counts["delayed"] == counts["erased"] + counts["swept"] + counts["files_swept"] == 1
 
@@ -182,7 +182,7 @@ def test_a_row_that_points_elsewhere_deletes_nothing(db: Database, tmp_path: Pat
     elsewhere = tmp_path / "jobs" / "another" / "a1" / "step-1"
     elsewhere.mkdir(parents=True)
     make_checkpoint(db, job, 1, uri=elsewhere.as_uri(), state=DELETING)
-    assert EraseCheckpoints(db).run_once(NOW) == {"refused": 1}
+    assert CheckpointGc(db).run_once(NOW) == {"refused": 1}
     assert elsewhere.exists()
 
 
@@ -193,10 +193,10 @@ def test_of_a_dead_attempt_only_what_a_row_speaks_for_stays(db: Database, tmp_pa
     for name in ("a1/step-3", "a1/.step-4.tmp-0", "a1/adapter"):
         leftover(job, name)
     ended(db, job)
-    assert SweepAttempts(db, 86_400).run_once(NOW) == {"swept": 1, "leftovers": 3}
+    assert AttemptGc(db, 86_400).run_once(NOW) == {"swept": 1, "leftovers": 3}
     assert folders(job) == {"step-1", "step-2"}
     assert states(db, job) == {1: COMMITTED, 2: DELETING}
-    assert SweepAttempts(db, 86_400).run_once(NOW) == {}
+    assert AttemptGc(db, 86_400).run_once(NOW) == {}
 
 
 def test_the_adapter_of_the_job_stays(db: Database, tmp_path: Path):
@@ -205,7 +205,7 @@ def test_the_adapter_of_the_job_stays(db: Database, tmp_path: Path):
     ended(db, job)
     with db.write() as session:
         session.get_one(JobRow, job.seq).adapter = {"uri": adapter.as_uri()}
-    SweepAttempts(db, 86_400).run_once(NOW)
+    AttemptGc(db, 86_400).run_once(NOW)
     assert folders(job) == {"adapter"}
 
 
@@ -214,7 +214,7 @@ def test_attempts_that_live_or_ended_lately_are_left_alone(db: Database, tmp_pat
     for job in (live, lately):
         leftover(job, "a1/step-3")
     ended(db, lately, ago=DAY - timedelta(seconds=1))
-    assert SweepAttempts(db, 86_400).run_once(NOW) == {}
+    assert AttemptGc(db, 86_400).run_once(NOW) == {}
     assert folders(live) == folders(lately) == {"step-3"}
 
 
@@ -227,8 +227,8 @@ def test_of_a_cancelled_job_nothing_stays(db: Database, tmp_path: Path):
         row = session.get_one(JobRow, job.seq)
         row.state, row.lease_token = JobState.CANCELLED, None
         row.finished_at, row.state_deadline = NOW - DAY, None
-    SweepAttempts(db, 86_400).run_once(NOW)
-    EraseCheckpoints(db).run_once(NOW)
+    AttemptGc(db, 86_400).run_once(NOW)
+    CheckpointGc(db).run_once(NOW)
     assert states(db, job) == {1: DELETED}
     assert folders(job) == set()
 
@@ -239,9 +239,9 @@ def test_a_sweeper_killed_between_two_leftovers_is_finished_by_the_next_pass(db:
         leftover(job, f"a1/step-{step}")
     ended(db, job)
     with killing("attempts.leftover"), pytest.raises(Killed):
-        SweepAttempts(db, 86_400).run_once(NOW)
+        AttemptGc(db, 86_400).run_once(NOW)
     assert len(folders(job)) == 2
-    assert SweepAttempts(db, 86_400).run_once(NOW) == {"swept": 1, "leftovers": 2}
+    assert AttemptGc(db, 86_400).run_once(NOW) == {"swept": 1, "leftovers": 2}
     assert folders(job) == set()
 
 
@@ -251,11 +251,11 @@ def test_bytes_of_a_deleted_file_that_were_left_behind_are_removed_once(db: Data
     for file in (gone, kept):
         (tmp_path / file.id).mkdir()
         (tmp_path / file.id / "content").write_bytes(b"{}")
-    assert SweepFiles(db).run_once(NOW) == {"files_swept": 1}
+    assert FileGc(db).run_once(NOW) == {"files_swept": 1}
     assert [path.name for path in tmp_path.glob("file-*")] == ["file-kept"]
     with db.read() as session:
         assert session.scalars(select(FileRow.id).where(FileRow.swept_at.is_not(None))).all() == ["file-gone"]
-    assert SweepFiles(db).run_once(NOW) == {}
+    assert FileGc(db).run_once(NOW) == {}
 
 
 @pytest.mark.slow
@@ -275,7 +275,7 @@ def test_on_s3_only_what_rows_speak_for_stays_and_no_old_listing_is_believed(sql
     for name in ("step-2/weights", "step-3/weights", "step-3/deep/manifest.json"):
         elsewhere.pipe_file(f"{prefix}/a1/{name}", b"1")
     ended(sqlite_db, job)
-    assert SweepAttempts(sqlite_db, 86_400).run_once(NOW) == {"swept": 1, "leftovers": 1}
-    assert EraseCheckpoints(sqlite_db).run_once(NOW) == {"erased": 1}
+    assert AttemptGc(sqlite_db, 86_400).run_once(NOW) == {"swept": 1, "leftovers": 1}
+    assert CheckpointGc(sqlite_db).run_once(NOW) == {"erased": 1}
     elsewhere.invalidate_cache()
     assert [path.split(f"{job.id}/")[1] for path in elsewhere.find(prefix)] == ["a1/step-1/weights"]

@@ -20,7 +20,7 @@ from orchestrator.errors import NotFound, StorageDown
 from orchestrator.ids import new_id
 from orchestrator.registry.errors import RegistryRefused, RegistryUnavailable
 from orchestrator.registry.mlflow_registry import MlflowRegistry
-from orchestrator.registry.unpublish import Retract
+from orchestrator.registry.unpublish import Unpublish
 from orchestrator.steps.gc import IN_A_ROW
 from orchestrator.steps.step import Counts
 from orchestrator.storage.objects import remove
@@ -38,7 +38,7 @@ class Marks:
         self.failures = list(failures)
         self.marked: list[tuple[str, str, str, datetime]] = []
 
-    def retract(self, tenant_slug: str, name: str, version: str, deleted_at: datetime) -> None:
+    def unpublish(self, tenant_slug: str, name: str, version: str, deleted_at: datetime) -> None:
         if self.failures:
             raise self.failures.pop(0)
         self.marked.append((tenant_slug, name, version, deleted_at))
@@ -60,7 +60,7 @@ class Deleted:
 
     def is_retracted(self, db: Database) -> bool:
         with db.read() as session:
-            return session.get_one(JobRow, self.job.seq).retracted_at is not None
+            return session.get_one(JobRow, self.job.seq).unpublished_at is not None
 
     @property
     def mark(self) -> tuple[str, str, str, datetime]:
@@ -71,11 +71,11 @@ def test_what_was_deleted_is_removed_and_marked_once(db: Database, tmp_path: Pat
     kept = make_job(db, JobState.SUCCEEDED)
     model, registry = Deleted(db, tmp_path), Marks()
 
-    assert Retract(db, registry).run_once(NOW) == Counts(retracted=1)
-    assert Retract(db, registry).run_once(NOW) == Counts()
+    assert Unpublish(db, registry).run_once(NOW) == Counts(retracted=1)
+    assert Unpublish(db, registry).run_once(NOW) == Counts()
     assert (registry.marked, model.folder.exists()) == ([model.mark], False)
     with db.read() as session:
-        assert session.get_one(JobRow, kept.seq).retracted_at is None
+        assert session.get_one(JobRow, kept.seq).unpublished_at is None
 
 
 def test_the_checkpoints_of_a_deleted_model_go_with_it_and_no_others(db: Database, tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_the_checkpoints_of_a_deleted_model_go_with_it_and_no_others(db: Databas
 def test_a_registry_that_is_away_delays_the_mark(db: Database, tmp_path: Path) -> None:
     models = [Deleted(db, tmp_path) for _ in range(IN_A_ROW + 1)]
     registry = Marks(*(RegistryUnavailable("away") for _ in range(IN_A_ROW)))
-    retract = Retract(db, registry)
+    retract = Unpublish(db, registry)
 
     assert retract.run_once(NOW) == Counts(delayed=IN_A_ROW)
     assert not any(model.is_retracted(db) for model in models)
@@ -106,7 +106,7 @@ def test_a_refusal_is_not_repeated_and_holds_up_nobody(db: Database, tmp_path: P
     first, second = Deleted(db, tmp_path), Deleted(db, tmp_path)
     registry = Marks(RegistryRefused("no"))
 
-    assert Retract(db, registry).run_once(NOW) == Counts(retracted=2)
+    assert Unpublish(db, registry).run_once(NOW) == Counts(retracted=2)
     assert first.is_retracted(db)
     assert registry.marked == [second.mark]
 
@@ -119,9 +119,9 @@ def test_storage_that_is_away_delays_everything(db: Database, tmp_path: Path, mo
 
     with monkeypatch.context() as outage:
         outage.setattr("orchestrator.registry.unpublish.remove", down)
-        assert Retract(db, registry).run_once(NOW) == Counts(delayed=1)
+        assert Unpublish(db, registry).run_once(NOW) == Counts(delayed=1)
     assert (registry.marked, model.is_retracted(db)) == ([], False)
-    assert Retract(db, registry).run_once(NOW) == Counts(retracted=1)
+    assert Unpublish(db, registry).run_once(NOW) == Counts(retracted=1)
 
 
 def test_an_adapter_that_cannot_be_removed_holds_up_no_other(
@@ -135,7 +135,7 @@ def test_an_adapter_that_cannot_be_removed_holds_up_no_other(
         remove(uri)
 
     monkeypatch.setattr("orchestrator.registry.unpublish.remove", refuse)
-    assert Retract(db, Marks()).run_once(NOW) == Counts(delayed=1, retracted=1)
+    assert Unpublish(db, Marks()).run_once(NOW) == Counts(delayed=1, retracted=1)
     assert (stuck.is_retracted(db), other.is_retracted(db)) == (False, True)
 
 
@@ -144,7 +144,7 @@ def test_an_adapter_outside_its_jobs_prefix_is_left_alone(db: Database, tmp_path
     write_adapter(victim)
     with db.write() as session:
         session.get_one(JobRow, model.job.seq).adapter = {"uri": victim.as_uri()}
-    assert Retract(db, Marks()).run_once(NOW) == Counts(retracted=1)
+    assert Unpublish(db, Marks()).run_once(NOW) == Counts(retracted=1)
     assert victim.exists()
 
 
@@ -152,7 +152,7 @@ def test_a_job_that_was_never_registered_needs_no_mark(db: Database, tmp_path: P
     model, registry = Deleted(db, tmp_path), Marks()
     with db.write() as session:
         session.execute(update(JobRow).where(JobRow.id == model.job.id).values(registry_version=None))
-    assert Retract(db, registry).run_once(NOW) == Counts(retracted=1)
+    assert Unpublish(db, registry).run_once(NOW) == Counts(retracted=1)
     assert registry.marked == []
 
 
@@ -164,9 +164,9 @@ def test_in_mlflow_the_version_stays_with_a_tag_and_without_alias_and_weights(
     publication = make_publication(tmp_path, slug)
     old = registry.publish(publication, tmp_path / "adapter")
     for _ in range(2):
-        registry.retract(slug, old.name, old.version, NOW)
-    registry.retract(slug, old.name, "99", NOW)
-    registry.retract(slug, "never-published", "1", NOW)
+        registry.unpublish(slug, old.name, old.version, NOW)
+    registry.unpublish(slug, old.name, "99", NOW)
+    registry.unpublish(slug, "never-published", "1", NOW)
 
     client = MlflowClient(mlflow_server.uri, mlflow_server.uri)
     with ServerWorkspaceContext(slug):

@@ -16,9 +16,9 @@ from orchestrator.db.upload_tables import UploadPartRow, UploadRow
 from orchestrator.errors import InvalidRequest, NotFound, QuotaExceeded, StorageDown, TooLarge
 from orchestrator.storage.objects import remove
 from orchestrator.uploads import begin, parts
-from orchestrator.uploads.begin import LIFETIME, Depot, NewUpload
+from orchestrator.uploads.begin import LIFETIME, NewUpload, PartUploadLimits
 from orchestrator.uploads.complete import CompleteUpload, complete
-from orchestrator.uploads.gc import GRACE, SweepUploads
+from orchestrator.uploads.gc import GRACE, UploadGc
 from orchestrator.uploads.views import UploadView
 from tests.builders.rows import NOW, make_tenant
 from tests.builders.stock_client import ROWS
@@ -26,25 +26,25 @@ from tests.builders.stock_client import ROWS
 HALF = len(ROWS) // 2
 
 
-class Desk:
+class Uploader:
     """One tenant and its uploads."""
 
     def __init__(self, db: Database, folder: Path) -> None:
         self.db = db
         self.folder = folder / "storage"
-        self.depot = Depot(self.folder.as_uri(), max_upload_bytes=10_000)
+        self.part_limits = PartUploadLimits(self.folder.as_uri(), max_upload_bytes=10_000)
         self.tenant = make_tenant(db).id
 
     def begin(self, size: int = len(ROWS), **fields: object) -> str:
         new = {"bytes": size, "filename": "a.jsonl", "mime_type": "text/plain", "purpose": "fine-tune"} | fields
-        return begin.begin(self.db, self.tenant, self.depot, NewUpload.model_validate(new), NOW).id
+        return begin.begin(self.db, self.tenant, self.part_limits, NewUpload.model_validate(new), NOW).id
 
     def send(self, upload: str, content: bytes = ROWS, tenant: str | None = None) -> str:
         stream = io.BytesIO(content)
-        return parts.add_part(self.db, tenant or self.tenant, self.depot, upload, stream, NOW).id
+        return parts.add_part(self.db, tenant or self.tenant, self.part_limits, upload, stream, NOW).id
 
     def complete(self, upload: str, *part_ids: str, md5: str | None = None) -> UploadView:
-        return complete(self.db, self.tenant, self.depot, upload, CompleteUpload(part_ids=part_ids, md5=md5), NOW)
+        return complete(self.db, self.tenant, self.part_limits, upload, CompleteUpload(part_ids=part_ids, md5=md5), NOW)
 
     def stored(self) -> list[str]:
         """The folders of what lies in storage: `uploads` for parts, `files` for files."""
@@ -60,15 +60,15 @@ class Desk:
 
 
 @pytest.fixture
-def desk(db: Database, tmp_path: Path) -> Desk:
-    return Desk(db, tmp_path)
+def uploader(db: Database, tmp_path: Path) -> Uploader:
+    return Uploader(db, tmp_path)
 
 
-def test_parts_follow_each_other_as_the_completion_says(desk: Desk) -> None:
-    upload = desk.begin(expires_after={"anchor": "created_at", "seconds": 3600})
-    second, first = desk.send(upload, ROWS[HALF:]), desk.send(upload, ROWS[:HALF])
+def test_parts_follow_each_other_as_the_completion_says(uploader: Uploader) -> None:
+    upload = uploader.begin(expires_after={"anchor": "created_at", "seconds": 3600})
+    second, first = uploader.send(upload, ROWS[HALF:]), uploader.send(upload, ROWS[:HALF])
 
-    file = desk.complete(upload, first, second, md5=hashlib.md5(ROWS).hexdigest().upper()).file
+    file = uploader.complete(upload, first, second, md5=hashlib.md5(ROWS).hexdigest().upper()).file
 
     assert file is not None
     assert (file.status, file.x_orchard.rows, file.bytes) == ("processed", 12, len(ROWS))
@@ -76,24 +76,24 @@ def test_parts_follow_each_other_as_the_completion_says(desk: Desk) -> None:
     assert file.expires_at == file.created_at + 3600
 
 
-def test_a_part_that_is_not_named_is_left_out(desk: Desk) -> None:
-    upload = desk.begin()
-    desk.send(upload, b"garbage")
-    assert desk.complete(upload, desk.send(upload)).file.bytes == len(ROWS)
+def test_a_part_that_is_not_named_is_left_out(uploader: Uploader) -> None:
+    upload = uploader.begin()
+    uploader.send(upload, b"garbage")
+    assert uploader.complete(upload, uploader.send(upload)).file.bytes == len(ROWS)
 
 
-def test_bad_lines_make_a_file_with_status_error_as_any_upload_does(desk: Desk) -> None:
-    upload = desk.begin(8)
-    file = desk.complete(upload, desk.send(upload, b"not json")).file
+def test_bad_lines_make_a_file_with_status_error_as_any_upload_does(uploader: Uploader) -> None:
+    upload = uploader.begin(8)
+    file = uploader.complete(upload, uploader.send(upload, b"not json")).file
     assert (file.status, file.x_orchard.issue_count) == ("error", 1)
 
 
-def test_completing_again_gives_the_same_file(desk: Desk) -> None:
-    upload = desk.begin()
-    part = desk.send(upload)
-    first = desk.complete(upload, part)
-    assert desk.complete(upload, part) == first
-    assert desk.count(FileRow) == 1
+def test_completing_again_gives_the_same_file(uploader: Uploader) -> None:
+    upload = uploader.begin()
+    part = uploader.send(upload)
+    first = uploader.complete(upload, part)
+    assert uploader.complete(upload, part) == first
+    assert uploader.count(FileRow) == 1
 
 
 @pytest.mark.parametrize(
@@ -106,67 +106,69 @@ def test_completing_again_gives_the_same_file(desk: Desk) -> None:
     ],
 )
 def test_what_does_not_add_up_is_refused_and_can_be_put_right(
-    desk: Desk, sent: bytes, named: int, md5: str | None, code: str
+    uploader: Uploader, sent: bytes, named: int, md5: str | None, code: str
 ) -> None:
-    upload = desk.begin()
-    part = desk.send(upload, sent)
+    upload = uploader.begin()
+    part = uploader.send(upload, sent)
 
     with pytest.raises(InvalidRequest) as caught:
-        desk.complete(upload, *[part] * named, md5=md5)
+        uploader.complete(upload, *[part] * named, md5=md5)
 
     assert caught.value.code == code
-    assert desk.stored() == ["uploads"]
-    assert desk.complete(upload, desk.send(upload)).status == "completed"
+    assert uploader.stored() == ["uploads"]
+    assert uploader.complete(upload, uploader.send(upload)).status == "completed"
 
 
-def test_a_part_of_another_upload_is_not_found(desk: Desk) -> None:
-    upload, other = desk.begin(), desk.begin()
+def test_a_part_of_another_upload_is_not_found(uploader: Uploader) -> None:
+    upload, other = uploader.begin(), uploader.begin()
     with pytest.raises(InvalidRequest, match="has no part"):
-        desk.complete(upload, desk.send(other))
+        uploader.complete(upload, uploader.send(other))
 
 
-def test_another_tenants_upload_does_not_exist(desk: Desk) -> None:
-    upload = desk.begin()
+def test_another_tenants_upload_does_not_exist(uploader: Uploader) -> None:
+    upload = uploader.begin()
     with pytest.raises(NotFound, match=upload):
-        desk.send(upload, tenant=make_tenant(desk.db).id)
-    assert desk.stored() == []
+        uploader.send(upload, tenant=make_tenant(uploader.db).id)
+    assert uploader.stored() == []
 
 
-def test_what_is_announced_is_bounded(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_announced_is_bounded(uploader: Uploader, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(TooLarge, match="at most 10,000"):
-        desk.begin(10_001)
+        uploader.begin(10_001)
     monkeypatch.setattr(begin, "MAX_PENDING", 1)
-    first = desk.begin()
+    first = uploader.begin()
     with pytest.raises(QuotaExceeded, match="1 uploads wait"):
-        desk.begin()
-    begin.cancel(desk.db, desk.tenant, first, NOW)
-    desk.begin()
+        uploader.begin()
+    begin.cancel(uploader.db, uploader.tenant, first, NOW)
+    uploader.begin()
 
 
-def test_what_is_sent_is_bounded_and_a_refused_part_leaves_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    upload = desk.begin(10)
+def test_what_is_sent_is_bounded_and_a_refused_part_leaves_nothing(
+    uploader: Uploader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = uploader.begin(10)
     for _ in range(3):  # the client repeats a part twice at most
-        desk.send(upload, b"0123456789")
+        uploader.send(upload, b"0123456789")
     with pytest.raises(InvalidRequest) as caught:
-        desk.send(upload, b"0")
+        uploader.send(upload, b"0")
     assert caught.value.code == "upload_too_many_bytes"
 
     monkeypatch.setattr(parts, "MAX_PART_BYTES", 5)
     with pytest.raises(TooLarge, match="larger than 5 bytes"):
-        desk.send(upload, b"012345")
+        uploader.send(upload, b"012345")
     monkeypatch.setattr(parts, "MAX_PARTS", 3)
     with pytest.raises(InvalidRequest, match="has 3 parts already"):
-        desk.send(upload, b"")
-    assert desk.stored() == ["uploads"] * 3
+        uploader.send(upload, b"")
+    assert uploader.stored() == ["uploads"] * 3
 
 
-def test_completions_at_the_same_time_make_one_file(desk: Desk) -> None:
-    upload = desk.begin()
-    part, together, got = desk.send(upload), threading.Barrier(3), []
+def test_completions_at_the_same_time_make_one_file(uploader: Uploader) -> None:
+    upload = uploader.begin()
+    part, together, got = uploader.send(upload), threading.Barrier(3), []
 
     def post() -> None:
         together.wait()
-        got.append(desk.complete(upload, part))
+        got.append(uploader.complete(upload, part))
 
     threads = [threading.Thread(target=post) for _ in range(3)]
     for thread in threads:
@@ -175,55 +177,62 @@ def test_completions_at_the_same_time_make_one_file(desk: Desk) -> None:
         thread.join()
 
     assert len({view.file.id for view in got}) == 1
-    assert desk.count(FileRow) == 1
-    assert desk.stored() == ["files", "uploads"]
+    assert uploader.count(FileRow) == 1
+    assert uploader.stored() == ["files", "uploads"]
 
 
-def test_nothing_is_taken_after_the_hour(desk: Desk) -> None:
-    upload = desk.begin()
-    part = desk.send(upload)
+def test_nothing_is_taken_after_the_hour(uploader: Uploader) -> None:
+    upload = uploader.begin()
+    part = uploader.send(upload)
     late = NOW + LIFETIME
     for act in (
-        lambda: parts.add_part(desk.db, desk.tenant, desk.depot, upload, io.BytesIO(b""), late),
-        lambda: complete(desk.db, desk.tenant, desk.depot, upload, CompleteUpload(part_ids=[part]), late),
-        lambda: begin.cancel(desk.db, desk.tenant, upload, late),
+        lambda: parts.add_part(uploader.db, uploader.tenant, uploader.part_limits, upload, io.BytesIO(b""), late),
+        lambda: complete(
+            uploader.db, uploader.tenant, uploader.part_limits, upload, CompleteUpload(part_ids=[part]), late
+        ),
+        lambda: begin.cancel(uploader.db, uploader.tenant, upload, late),
     ):
         with pytest.raises(InvalidRequest) as caught:
             act()
         assert caught.value.code == "upload_expired"
 
 
-def test_the_sweep_removes_parts_however_the_upload_ended(desk: Desk) -> None:
-    left, cancelled, completed, fresh = desk.begin(), desk.begin(), desk.begin(), desk.begin()
+def test_the_sweep_removes_parts_however_the_upload_ended(uploader: Uploader) -> None:
+    left, cancelled, completed, fresh = (
+        uploader.begin(),
+        uploader.begin(),
+        uploader.begin(),
+        uploader.begin(),
+    )
     for upload in (left, cancelled, fresh):
-        desk.send(upload)
-    begin.cancel(desk.db, desk.tenant, cancelled, NOW)
-    desk.complete(completed, desk.send(completed))
-    with desk.db.write() as session:
+        uploader.send(upload)
+    begin.cancel(uploader.db, uploader.tenant, cancelled, NOW)
+    uploader.complete(completed, uploader.send(completed))
+    with uploader.db.write() as session:
         session.get_one(UploadRow, 4).expires_at = NOW + 2 * LIFETIME
 
-    sweep, due = SweepUploads(desk.db, desk.depot.storage_uri), NOW + LIFETIME + GRACE
+    sweep, due = UploadGc(uploader.db, uploader.part_limits.storage_uri), NOW + LIFETIME + GRACE
     assert sweep.run_once(due - timedelta(seconds=1)) == {}
     assert sweep.run_once(due) == {"swept": 3}
     assert sweep.run_once(due) == {}
 
-    assert [desk.status(u) for u in (left, cancelled, completed, fresh)] == [
+    assert [uploader.status(u) for u in (left, cancelled, completed, fresh)] == [
         "expired",
         "cancelled",
         "completed",
         "pending",
     ]
-    assert desk.stored() == ["files", "uploads"]
-    assert desk.count(UploadPartRow) == 1
+    assert uploader.stored() == ["files", "uploads"]
+    assert uploader.count(UploadPartRow) == 1
 
 
 def test_parts_that_cannot_be_removed_hold_up_no_other_upload_and_go_later(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    uploader: Uploader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    upload, other = desk.begin(), desk.begin()
+    upload, other = uploader.begin(), uploader.begin()
     for sent in (upload, other):
-        desk.send(sent)
-    sweep, due = SweepUploads(desk.db, desk.depot.storage_uri), NOW + LIFETIME + GRACE
+        uploader.send(sent)
+    sweep, due = UploadGc(uploader.db, uploader.part_limits.storage_uri), NOW + LIFETIME + GRACE
 
     def stuck(uri: str) -> None:
         if upload in uri:
@@ -233,15 +242,15 @@ def test_parts_that_cannot_be_removed_hold_up_no_other_upload_and_go_later(
     with monkeypatch.context() as broken:
         broken.setattr("orchestrator.uploads.gc.remove", stuck)
         assert sweep.run_once(due) == {"delayed": 1, "swept": 1}
-    assert (desk.status(upload), desk.stored()) == ("expired", ["uploads"])
+    assert (uploader.status(upload), uploader.stored()) == ("expired", ["uploads"])
     assert sweep.run_once(due) == {"swept": 1}
-    assert desk.stored() == []
+    assert uploader.stored() == []
 
 
-def test_a_file_beyond_the_bound_is_refused_even_if_it_was_announced_smaller(desk: Desk) -> None:
-    upload = desk.begin()
-    part = desk.send(upload)
-    desk.depot = replace(desk.depot, max_upload_bytes=10)
+def test_a_file_beyond_the_bound_is_refused_even_if_it_was_announced_smaller(uploader: Uploader) -> None:
+    upload = uploader.begin()
+    part = uploader.send(upload)
+    uploader.part_limits = replace(uploader.part_limits, max_upload_bytes=10)
     with pytest.raises(TooLarge):
-        desk.complete(upload, part)
-    assert desk.stored() == ["uploads"]
+        uploader.complete(upload, part)
+    assert uploader.stored() == ["uploads"]

@@ -20,21 +20,21 @@ from orchestrator.lifecycle.events import EventDraft
 from orchestrator.lifecycle.retry_policy import failed
 from orchestrator.lifecycle.transition import JobRef, transition
 from orchestrator.steps.step import Counts
-from orchestrator.webhooks.addresses import Reach
+from orchestrator.webhooks.addresses import EgressPolicy
 from orchestrator.webhooks.claims import LEASE_S, PER_TENANT, claim_due
 from orchestrator.webhooks.deliver import DeliverWebhooks
 from orchestrator.webhooks.endpoints import Endpoints
 from orchestrator.webhooks.events import EventType
 from orchestrator.webhooks.requests import EndpointChange, NewEndpoint
-from orchestrator.webhooks.retention import KEPT_S, ForgetDeliveries
-from orchestrator.webhooks.secrets import Vault
+from orchestrator.webhooks.retention import KEPT_S, ExpireDeliveries
+from orchestrator.webhooks.secrets import SecretBox
 from orchestrator.webhooks.send import Sender
 from orchestrator.webhooks.views import EndpointWithSecret
 from tests.builders.receiver import Receiver, receiving
 from tests.builders.rows import NOW, make_job, make_tenant
 from workers.contract.failpoints import FailpointError, hooked
 
-DEV = Reach(allow_http=True, allow_private=True)
+DEV = EgressPolicy(allow_http=True, allow_private=True)
 OFF = EndpointChange(x_orchard={"enabled": False})
 
 
@@ -57,7 +57,7 @@ def tenant(db: Database) -> TenantRow:
 
 @pytest.fixture
 def endpoints(db: Database) -> Endpoints:
-    return Endpoints(db, DEV, Vault())
+    return Endpoints(db, DEV, SecretBox())
 
 
 @pytest.fixture
@@ -301,8 +301,8 @@ def test_deliveries_that_are_over_are_forgotten_after_a_month_and_waiting_ones_n
     end(db, tenant)
     loop.run_once(NOW)
     end(db, tenant)
-    assert ForgetDeliveries(db).run_once(later(KEPT_S)) == Counts()
-    assert ForgetDeliveries(db).run_once(later(KEPT_S + 1)) == Counts(forgotten=1)
+    assert ExpireDeliveries(db).run_once(later(KEPT_S)) == Counts()
+    assert ExpireDeliveries(db).run_once(later(KEPT_S + 1)) == Counts(forgotten=1)
     assert [row.state for row in deliveries(db)] == ["pending"]
 
 

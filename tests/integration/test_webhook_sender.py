@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.webhooks.addresses import Reach
+from orchestrator.webhooks.addresses import EgressPolicy
 from orchestrator.webhooks.send import Answer, Sender
 from tests.builders.receiver import Receiver, certificate_for, receiving
 
-DEV = Reach(allow_http=True, allow_private=True)
+DEV = EgressPolicy(allow_http=True, allow_private=True)
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_a_dead_address_gives_way_to_the_next_one_of_the_name(receiver: Receiver
 
 def test_nothing_is_sent_to_a_name_that_leads_home(receiver: Receiver):
     url = receiver.url.replace("127.0.0.1", "hooks.example")
-    answer = post(Sender(Reach(allow_http=True), leading_to("127.0.0.1")), url)
+    answer = post(Sender(EgressPolicy(allow_http=True), leading_to("127.0.0.1")), url)
     assert answer.status is None
     assert "private" in str(answer.error)
     assert receiver.taken == []
@@ -64,9 +64,9 @@ def test_a_name_is_looked_up_again_for_every_request(receiver: Receiver):
     async def rebinding(_host: str, _port: int) -> list[str]:
         return next(answers)
 
-    reach = Reach(allow_http=True)
-    assert asyncio.run(reach.addresses("hooks.example", 80, rebinding)) == ["93.184.216.34"]
-    answer = post(Sender(reach, rebinding), receiver.url.replace("127.0.0.1", "hooks.example"))
+    egress = EgressPolicy(allow_http=True)
+    assert asyncio.run(egress.addresses("hooks.example", 80, rebinding)) == ["93.184.216.34"]
+    answer = post(Sender(egress, rebinding), receiver.url.replace("127.0.0.1", "hooks.example"))
     assert "private" in str(answer.error)
 
 
@@ -113,10 +113,10 @@ def test_over_https_the_certificate_must_be_of_the_name_though_an_address_is_dia
     names: list[str | None] = []
     shows.sni_callback = lambda _socket, name, _context: names.append(name)
     with receiving(shows, "hooks.example") as receiver:
-        sender = Sender(Reach(allow_private=True), leading_to("127.0.0.1"), trusts)
+        sender = Sender(EgressPolicy(allow_private=True), leading_to("127.0.0.1"), trusts)
         assert post(sender, receiver.url).status == 200
         other = post(sender, receiver.url.replace("hooks.example", "other.example"))
-        stranger = post(Sender(sender.reach, sender.resolve, ssl.create_default_context()), receiver.url)
+        stranger = post(Sender(sender.egress, sender.resolve, ssl.create_default_context()), receiver.url)
     assert names[0] == "hooks.example"
     assert (other.status, stranger.status) == (None, None)
     assert other.error == stranger.error == "The host's certificate was not accepted."

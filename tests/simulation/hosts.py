@@ -51,7 +51,7 @@ class SimHost(ScriptedHost):
 
     def work(self) -> None:
         """Load, or move every seat on a little. One that nobody polls for too long gives its seats up."""
-        if (self._clock() - self._heard).total_seconds() > self.spec.trust_s:
+        if (self._clock() - self._heard).total_seconds() > self.spec.orchestrator_timeout_s:
             self.retire()
         if self._phase == "failed":
             return
@@ -131,7 +131,7 @@ class SimCluster(InProcessCluster[SimHost]):
     def __init__(self, faults: Faults, clock: Callable[[], datetime]) -> None:
         super().__init__(lambda spec: SimHost(spec, faults, clock))
         self._faults = faults
-        self.unseen: list[SimHost] = []
+        self.causal_mask: list[SimHost] = []
         self.told: Counter[str] = Counter()
         self.resumed: list[tuple[str, int, int, tuple[int, ...]]] = []
 
@@ -170,7 +170,7 @@ class SimCluster(InProcessCluster[SimHost]):
                 self.kill(host_id)
             elif self._faults.strike("host lost from sight", 0.5):
                 self.kill(host_id)
-                self.unseen.append(host)
+                self.causal_mask.append(host)
             elif host_id in self._silent:
                 if not self._faults.on or self._faults.rng.random() < 0.2:
                     self.heal(host_id)
@@ -179,7 +179,7 @@ class SimCluster(InProcessCluster[SimHost]):
         self.answers = self.answers or self._faults.rng.random() < 0.5 or not self._faults.on
         if self._faults.strike("cluster away"):
             self.answers = False
-        for host in [*self.living(), *self.unseen]:
+        for host in [*self.living(), *self.causal_mask]:
             host.work()
             host.work()
             self.resumed += host.resumed

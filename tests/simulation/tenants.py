@@ -9,7 +9,7 @@ import fsspec
 from orchestrator.errors import ServiceError
 from orchestrator.lifecycle.desired import cancel, pause, resume
 from orchestrator.submission.request import JobRequest
-from orchestrator.submission.submit import Desk, submit
+from orchestrator.submission.submit import SubmitDeps, submit
 from orchestrator.tenancy.views import Tenant
 from tests.builders.rows import make_file, make_tenant
 from tests.simulation.faults import Died, Injected
@@ -30,7 +30,7 @@ class Tenants:
 
     def __post_init__(self) -> None:
         db = self.world.db
-        self._desk = Desk(db, self.world.catalogue, PREFIX, 50)
+        self._desk = SubmitDeps(db, self.world.catalogue, PREFIX, 50)
         self._tenants, self._files = [], []
         for slug in ("acme", "zen"):
             row = make_tenant(db, slug)

@@ -13,7 +13,7 @@ from unittest.mock import patch
 import structlog
 
 from orchestrator.catalogue.entries import Catalogue
-from orchestrator.leadership.elector import Role
+from orchestrator.leadership.elector import Elector
 from orchestrator.loops.composition import HOUSEKEEPING_S, ROLE, all_loops
 from orchestrator.loops.composition import World as Outside
 from orchestrator.registry.port import Publication, Registered
@@ -55,7 +55,7 @@ class SimRegistry:
             raise RegistryAway
         return made
 
-    def retract(self, tenant_slug: str, name: str, version: str, deleted_at: datetime) -> None:
+    def unpublish(self, tenant_slug: str, name: str, version: str, deleted_at: datetime) -> None:
         """Nobody deletes a model here."""
 
 
@@ -65,7 +65,7 @@ class Orchestrator:
     def __init__(self, world: "World") -> None:
         self.name = f"process-{next(world.names)}"
         ticks = lambda: (world.now - NOW).total_seconds()  # noqa: E731, PLW0108  # `now` changes
-        self.role = Role(world.db, ROLE, self.name, ttl_s=world.settings.role_ttl_s, ticks=ticks)
+        self.role = Elector(world.db, ROLE, self.name, ttl_s=world.settings.role_ttl_s, ticks=ticks)
         self._loops = all_loops(self.role, world.db, world.outside)
         self._rng = world.rng
 
@@ -110,7 +110,7 @@ class World:
         """With ids drawn from the seed, failpoints that kill, and an ear for errors that loops swallow."""
         with ExitStack() as stack:
             stack.enter_context(patch("orchestrator.ids.secrets", _SeededSecrets(self.rng)))
-            stack.enter_context(patch("orchestrator.leadership.lease.surely_dead", self.dead.__contains__))
+            stack.enter_context(patch("orchestrator.leadership.lease.is_dead", self.dead.__contains__))
             stack.enter_context(failpoints.hooked(self._pass_failpoint))
             before = structlog.get_config()
             structlog.configure(processors=[self._hear], cache_logger_on_first_use=False)
@@ -141,12 +141,12 @@ class World:
                 step.run_once(self.now)
             except Died as death:
                 self.say(f"{acting.name} dies {death}")
-                self._bury(which)
+                self._mark_gone(which)
                 return
             except Exception as error:  # noqa: BLE001  # told apart from faults
                 self._judge(error)
 
-    def _bury(self, which: int) -> None:
+    def _mark_gone(self, which: int) -> None:
         """Another process in its place, which may be able to tell that the old one is dead."""
         if self.rng.random() < 0.7:
             self.dead.add(self.orchestrators[which].name)

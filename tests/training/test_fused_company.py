@@ -21,7 +21,7 @@ from workers.lanes.fused import FusedStepper
 from workers.lanes.fused import stepper as fused_stepper
 from workers.lanes.fused.linears import AdaptedLinears
 from workers.lanes.fused.stack import MOST_SLOTS
-from workers.lanes.fused.stepper import Window
+from workers.lanes.fused.stepper import AccumulationWindow
 
 
 def trace(reports: list[Report], job_id: str = "watched") -> list[float | None]:
@@ -96,7 +96,7 @@ def test_running_out_of_memory_splits_the_company_and_ends_nobody(
     wanted = alone(tmp_path / "alone", tiny_base)
     run = FusedStepper._run
 
-    def cramped(self: FusedStepper, windows: list[Window]) -> None:
+    def cramped(self: FusedStepper, windows: list[AccumulationWindow]) -> None:
         if len(windows) > 2:
             raise torch.OutOfMemoryError("no memory")
         run(self, windows)

@@ -18,10 +18,10 @@ from workers.engine import prefetcher as ahead
 from workers.engine import saver
 from workers.engine.background import one_thread
 from workers.host import TrainingHost
-from workers.retry import Patience
+from workers.retry import RetryPolicy
 
-BRIEF = Patience(total_s=0.05, first_pause_s=0.01, longest_pause_s=0.02)
-LASTING = Patience(total_s=60, first_pause_s=0.01, longest_pause_s=0.02)
+BRIEF = RetryPolicy(total_s=0.05, first_pause_s=0.01, longest_pause_s=0.02)
+LASTING = RetryPolicy(total_s=60, first_pause_s=0.01, longest_pause_s=0.02)
 
 
 class Outage:
@@ -43,7 +43,7 @@ class Outage:
 
 @pytest.fixture
 def outage(monkeypatch: pytest.MonkeyPatch) -> Outage:
-    for module, name in ((saver, "CHECKPOINT_PATIENCE"), (saver, "ADAPTER_PATIENCE"), (ahead, "PATIENCE")):
+    for module, name in ((saver, "CHECKPOINT_RETRY"), (saver, "ADAPTER_RETRY"), (ahead, "RETRY_FOR")):
         monkeypatch.setattr(module, name, BRIEF)
     return Outage(monkeypatch)
 
@@ -86,8 +86,8 @@ def test_checkpoints_given_up_are_warned_of_and_later_ones_are_written(
 def test_training_does_not_wait_for_a_checkpoint_that_is_tried_again(
     tmp_path: Path, tiny_base: BaseSpec, outage: Outage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(saver, "CHECKPOINT_PATIENCE", LASTING)
-    monkeypatch.setattr(saver, "ADAPTER_PATIENCE", LASTING)
+    monkeypatch.setattr(saver, "CHECKPOINT_RETRY", LASTING)
+    monkeypatch.setattr(saver, "ADAPTER_RETRY", LASTING)
     host = TrainingHost(make_host_spec(tmp_path, tiny_base), executor=one_thread)
     host.attach(make_order(make_job_spec(tmp_path, tiny_base, checkpoint_interval_steps=2)))
     outage.writing = True
@@ -136,7 +136,7 @@ def test_an_adapter_that_cannot_be_written_for_long_is_a_failure_of_the_machiner
 def test_a_newcomer_waits_for_storage_that_is_away_and_keeps_its_attempt(
     tmp_path: Path, tiny_base: BaseSpec, outage: Outage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ahead, "PATIENCE", LASTING)
+    monkeypatch.setattr(ahead, "RETRY_FOR", LASTING)
     host = TrainingHost(make_host_spec(tmp_path, tiny_base), executor=one_thread)
     outage.reading = ".jsonl"
     host.attach(make_order(make_job_spec(tmp_path, tiny_base)))
@@ -190,5 +190,5 @@ def test_a_seat_that_is_over_ends_the_patience_for_it(outage: Outage) -> None:
         raise StorageUnavailable
 
     with pytest.raises(StorageUnavailable):
-        LASTING.insist(away, unwanted)
+        LASTING.call(away, unwanted)
     assert len(calls) == 1

@@ -49,7 +49,7 @@ def test_packed_rows_see_themselves_alone(lengths: list[int], window: int | None
     query, key, value = attention_inputs(lengths)
     runs = tuple((1, length) for length in lengths)
     got, _ = packed_attention(
-        torch.nn.Identity(), query, key, value, None, row_runs=runs, scaling=0.3, sliding_window=window
+        torch.nn.Identity(), query, key, value, None, seq_lens=runs, scaling=0.3, sliding_window=window
     )
     wanted = torch.nn.functional.scaled_dot_product_attention(
         query, key, value, attn_mask=masked(lengths, window), scale=0.3, enable_gqa=True
@@ -66,8 +66,8 @@ def test_packed_rows_see_themselves_alone(lengths: list[int], window: int | None
 
 def test_equal_neighbours_go_as_one_batch_and_change_nothing() -> None:
     query, key, value = attention_inputs([5, 5, 5])
-    one_by_one, _ = packed_attention(torch.nn.Identity(), query, key, value, None, row_runs=((1, 5), (1, 5), (1, 5)))
-    together, _ = packed_attention(torch.nn.Identity(), query, key, value, None, row_runs=((3, 5),))
+    one_by_one, _ = packed_attention(torch.nn.Identity(), query, key, value, None, seq_lens=((1, 5), (1, 5), (1, 5)))
+    together, _ = packed_attention(torch.nn.Identity(), query, key, value, None, seq_lens=((3, 5),))
     torch.testing.assert_close(one_by_one, together, rtol=1e-12, atol=1e-12)
 
 
@@ -92,7 +92,7 @@ def test_a_base_whose_attention_knows_no_rows_is_left_as_it_was(
     decoder = model.get_decoder()
     passed_on = decoder.forward
 
-    def forgetful(*args: object, row_runs: object = None, **kwargs: object) -> object:
+    def forgetful(*args: object, seq_lens: object = None, **kwargs: object) -> object:
         return passed_on(*args, **kwargs)
 
     monkeypatch.setattr(decoder, "forward", forgetful)

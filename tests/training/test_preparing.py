@@ -130,7 +130,7 @@ def held_by(host: TrainingHost) -> tuple[Any, ...]:
     assert isinstance(stepper, FusedStepper)
     stacks = [stack for stacks in stepper._linears._stacks.values() for stack in stacks]
     slots, hooks = [stack.used for stack in stacks], set(stepper._linears._hooks)
-    return set(stepper._adapters), set(stepper._shares._seats), set(stepper._proven), stepper._room._held, slots, hooks
+    return set(stepper._adapters), set(stepper._queue._seats), set(stepper._proven), stepper._memory._held, slots, hooks
 
 
 @pytest.mark.parametrize(("of", "name"), [(LoraMethod, "initialize"), (StackedAdapter, "load")])

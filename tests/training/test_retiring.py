@@ -27,7 +27,7 @@ class Ticks:
 
 
 def make_host(folder: Path, base: BaseSpec, **options: object) -> TrainingHost:
-    spec = make_host_spec(folder, base).model_copy(update={"trust_s": 100.0})
+    spec = make_host_spec(folder, base).model_copy(update={"orchestrator_timeout_s": 100.0})
     return TrainingHost(spec, **options)  # type: ignore[arg-type]
 
 
@@ -91,7 +91,7 @@ def test_a_host_that_nobody_polls_saves_its_seats_and_rests(tmp_path: Path, tiny
 def test_a_started_host_that_nobody_polls_leaves(tmp_path: Path, tiny_base: BaseSpec, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(trust_module, "LOOK_S", 0.01)
     left = threading.Event()
-    spec = make_host_spec(tmp_path, tiny_base).model_copy(update={"trust_s": 0.05})
+    spec = make_host_spec(tmp_path, tiny_base).model_copy(update={"orchestrator_timeout_s": 0.05})
     host = TrainingHost(spec, leave=left.set)
     host.start()
     assert left.wait(60)

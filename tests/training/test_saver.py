@@ -15,7 +15,7 @@ from workers.contract.reports import CheckpointManifest, ExitClass, SeatWarning
 from workers.engine import saver
 from workers.engine.background import one_thread
 from workers.host import TrainingHost
-from workers.retry import Patience
+from workers.retry import RetryPolicy
 
 
 def test_training_goes_on_while_a_checkpoint_is_written(
@@ -119,7 +119,7 @@ def test_a_preempted_seat_has_a_checkpoint_of_the_step_that_the_writer_was_too_f
 def test_a_seat_whose_checkpoints_cannot_be_written_trains_to_its_end_like_its_neighbour(
     tmp_path: Path, tiny_base: BaseSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(saver, "CHECKPOINT_PATIENCE", Patience(total_s=0.02, first_pause_s=0.01))
+    monkeypatch.setattr(saver, "CHECKPOINT_RETRY", RetryPolicy(total_s=0.02, first_pause_s=0.01))
     write = saver.save_checkpoint
 
     def full(order: Any, *parts: Any) -> CheckpointManifest:

@@ -3,7 +3,7 @@
 import pytest
 
 from orchestrator.errors import StorageDown
-from orchestrator.steps.gc import Clearing
+from orchestrator.steps.gc import GcPass
 from orchestrator.steps.step import Counts
 
 
@@ -27,7 +27,7 @@ class Rows:
         self.left.remove(row)
         return Counts(cleared=1)
 
-    def run(self, clearing: Clearing[int]) -> list[int]:
+    def run(self, clearing: GcPass[int]) -> list[int]:
         """One pass; which rows it tried."""
         self.tried.clear()
         clearing.run(self.due, self.clear, str)
@@ -35,7 +35,7 @@ class Rows:
 
 
 def test_a_row_that_cannot_be_cleared_is_skipped_and_tried_again_by_the_next_pass() -> None:
-    rows, clearing = Rows(3, failing={0}), Clearing[int](10)
+    rows, clearing = Rows(3, failing={0}), GcPass[int](10)
     assert clearing.run(rows.due, rows.clear, str) == Counts(delayed=1, cleared=2)
     rows.failing.clear()
     assert rows.run(clearing) == [0]
@@ -43,7 +43,7 @@ def test_a_row_that_cannot_be_cleared_is_skipped_and_tried_again_by_the_next_pas
 
 
 def test_three_failures_in_a_row_end_the_pass_and_the_next_one_begins_behind_them() -> None:
-    rows, clearing = Rows(6, failing={0, 1, 2, 3}), Clearing[int](10)
+    rows, clearing = Rows(6, failing={0, 1, 2, 3}), GcPass[int](10)
     assert rows.run(clearing) == [0, 1, 2]
     assert rows.run(clearing) == [3, 4, 5]
     assert rows.run(clearing) == [0, 1, 2]
@@ -51,11 +51,11 @@ def test_three_failures_in_a_row_end_the_pass_and_the_next_one_begins_behind_the
 
 @pytest.mark.parametrize("kind", ["failing", "refused"])
 def test_rows_that_stay_do_not_use_up_every_pass(kind: str) -> None:
-    rows, clearing = Rows(5, **{kind: {0, 1}}), Clearing[int](2)
+    rows, clearing = Rows(5, **{kind: {0, 1}}), GcPass[int](2)
     assert [rows.run(clearing) for _ in range(4)] == [[0, 1], [2, 3], [4], [0, 1]]
 
 
 def test_what_is_not_an_outage_passes_through() -> None:
-    rows, clearing = Rows(1, failing={0}), Clearing[int](2, later=(KeyError,))
+    rows, clearing = Rows(1, failing={0}), GcPass[int](2, later=(KeyError,))
     with pytest.raises(StorageDown):
         rows.run(clearing)

@@ -11,7 +11,7 @@ from api.cli import patience as patience_module
 from api.cli.client import OrchardClient
 from api.cli.errors import CliError, ServerAway
 from api.cli.follow import follow_events
-from api.cli.patience import GIVE_UP_S, RECONNECT_S, Patience
+from api.cli.patience import GIVE_UP_S, RECONNECT_S, RetryPolicy
 from api.cli.watch import watch_job
 from api.routes.event_stream import PING_EVERY_S
 from tests.builders.fake_api import FakeApi, error, make_event, make_job, page
@@ -62,8 +62,8 @@ def hours() -> Hours:
 
 
 @pytest.fixture
-def patience(client: OrchardClient, hours: Hours) -> Patience:
-    return Patience(client, hours.wait, lambda: hours.now)
+def patience(client: OrchardClient, hours: Hours) -> RetryPolicy:
+    return RetryPolicy(client, hours.wait, lambda: hours.now)
 
 
 @pytest.fixture

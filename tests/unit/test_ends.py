@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from orchestrator.db.states import Desired, JobState, StopReason
-from orchestrator.lifecycle.retry_policy import BACKOFF_MAX_S, AttemptEnd, Standing, after_attempt, backoff_s
+from orchestrator.lifecycle.retry_policy import BACKOFF_MAX_S, AttemptEnd, RetryState, after_attempt, backoff_s
 from tests.builders.rows import NOW
 from workers.contract.errors import ErrorCode
 from workers.contract.reports import ExitClass
@@ -17,45 +17,45 @@ BAD_ROWS = AttemptEnd(ExitClass.USER, ErrorCode.INVALID_TRAINING_FILE, "Line 3 i
 GAVE_UP = AttemptEnd(ExitClass.PREEMPTED)
 
 
-def standing(state: JobState = JobState.RUNNING, desired: Desired = Desired.RUN, **changes: Any) -> Standing:
-    return Standing(state=state, desired=desired, **changes)
+def standing(state: JobState = JobState.RUNNING, desired: Desired = Desired.RUN, **changes: Any) -> RetryState:
+    return RetryState(state=state, desired=desired, **changes)
 
 
 @pytest.mark.parametrize("end", [LOST, DIVERGED, BAD_ROWS, GAVE_UP, AttemptEnd(ExitClass.CANCELLED)])
 def test_a_wish_to_cancel_outranks_every_end(end: AttemptEnd):
-    spent = standing(desired=Desired.CANCEL, infra_failures=10, preemptions=100, user_failures=9)
+    spent = standing(desired=Desired.CANCEL, infra_failures=10, host_evictions=100, user_failures=9)
     assert after_attempt(spent, end, NOW).to is JobState.CANCELLED
 
 
 def test_a_lost_attempt_draws_on_the_infra_budget_alone():
-    verdict = after_attempt(standing(user_failures=0, infra_failures=2, preemptions=7, jitter=1.0), LOST, NOW)
-    assert verdict.to is JobState.BACKOFF
-    assert verdict.changes == {"not_before": NOW + timedelta(seconds=4), "infra_failures": 3}
+    decision = after_attempt(standing(user_failures=0, infra_failures=2, host_evictions=7, jitter=1.0), LOST, NOW)
+    assert decision.to is JobState.BACKOFF
+    assert decision.changes == {"not_before": NOW + timedelta(seconds=4), "infra_failures": 3}
 
 
 def test_the_last_lost_attempt_fails_the_job_and_says_that_it_got_nowhere():
-    verdict = after_attempt(standing(infra_failures=10, step=40), LOST, NOW)
-    assert (verdict.to, verdict.changes["error_code"]) == (JobState.FAILED, ErrorCode.HOST_LOST)
-    assert "The host died. The job was lost 11 times without getting further than step 40" in verdict.event.message
+    decision = after_attempt(standing(infra_failures=10, step=40), LOST, NOW)
+    assert (decision.to, decision.changes["error_code"]) == (JobState.FAILED, ErrorCode.HOST_LOST)
+    assert "The host died. The job was lost 11 times without getting further than step 40" in decision.event.message
 
 
 def test_a_seat_that_its_host_saved_by_itself_draws_on_no_other_budget_and_waits_for_nothing():
-    verdict = after_attempt(standing(infra_failures=10, step=7), GAVE_UP, NOW)
-    assert (verdict.to, verdict.changes) == (JobState.BACKOFF, {"not_before": NOW, "preemptions": 1})
-    assert verdict.event.message.startswith("Its host was not reached for too long and saved it at step 7")
+    decision = after_attempt(standing(infra_failures=10, step=7), GAVE_UP, NOW)
+    assert (decision.to, decision.changes) == (JobState.BACKOFF, {"not_before": NOW, "host_evictions": 1})
+    assert decision.event.message.startswith("Its host was not reached for too long and saved it at step 7")
 
 
 def test_a_job_whose_hosts_are_not_reached_a_hundred_times_without_getting_anywhere_fails():
-    verdict = after_attempt(standing(preemptions=100), GAVE_UP, NOW)
-    assert verdict.to is JobState.FAILED
-    assert "was not reached for too long, 101 times in a row" in verdict.event.message
+    decision = after_attempt(standing(host_evictions=100), GAVE_UP, NOW)
+    assert decision.to is JobState.FAILED
+    assert "was not reached for too long, 101 times in a row" in decision.event.message
 
 
 def test_a_jobs_own_error_is_not_repeated_unless_asked():
     assert after_attempt(standing(), DIVERGED, NOW).to is JobState.FAILED
-    verdict = after_attempt(standing(max_user_retries=1, infra_failures=3), DIVERGED, NOW)
-    assert (verdict.to, verdict.changes["user_failures"]) == (JobState.BACKOFF, 1)
-    assert "infra_failures" not in verdict.changes
+    decision = after_attempt(standing(max_user_retries=1, infra_failures=3), DIVERGED, NOW)
+    assert (decision.to, decision.changes["user_failures"]) == (JobState.BACKOFF, 1)
+    assert "infra_failures" not in decision.changes
     assert after_attempt(standing(max_user_retries=1, user_failures=1), DIVERGED, NOW).to is JobState.FAILED
 
 
@@ -68,9 +68,9 @@ def test_an_error_that_would_come_again_is_never_repeated():
 @pytest.mark.parametrize("end", [GAVE_UP, LOST])
 def test_a_job_that_is_to_pause_pauses_however_its_attempt_ends(end: AttemptEnd):
     job = standing(JobState.STOPPING, Desired.PAUSE, stop_reason=StopReason.PAUSE, step=3, reached_step=3)
-    verdict = after_attempt(job, end, NOW)
-    assert (verdict.to, verdict.event.message) == (JobState.PAUSED, "Paused at step 3")
-    assert "not_before" not in verdict.changes
+    decision = after_attempt(job, end, NOW)
+    assert (decision.to, decision.event.message) == (JobState.PAUSED, "Paused at step 3")
+    assert "not_before" not in decision.changes
 
 
 def test_a_paused_job_that_could_not_save_its_last_steps_says_so():

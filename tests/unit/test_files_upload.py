@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.db.database import Database
 from orchestrator.files.queries import open_content, report
-from orchestrator.files.upload import NewFile, Shelf, upload
+from orchestrator.files.upload import NewFile, UploadLimits, upload
 from tests.builders.rows import NOW, make_tenant
 
 SIZE = 48_000_000
@@ -33,7 +33,7 @@ class Endless(io.RawIOBase):
 def test_a_file_of_one_endless_line_is_never_held_in_memory(db: Database, tmp_path: Path) -> None:
     tenant = make_tenant(db)
     tracemalloc.start()
-    file = upload(db, tenant.id, Shelf(tmp_path.as_uri(), SIZE), NEW, Endless(SIZE), NOW)
+    file = upload(db, tenant.id, UploadLimits(tmp_path.as_uri(), SIZE), NEW, Endless(SIZE), NOW)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
 
@@ -44,7 +44,7 @@ def test_a_file_of_one_endless_line_is_never_held_in_memory(db: Database, tmp_pa
 def test_what_is_stored_is_what_was_sent(db: Database, tmp_path: Path) -> None:
     tenant = make_tenant(db)
     content = b'\xef\xbb\xbf{"text": "a"}\r\n\n{"text": 1}\n'
-    file = upload(db, tenant.id, Shelf(tmp_path.as_uri(), 1_000), NEW, io.BytesIO(content), NOW)
+    file = upload(db, tenant.id, UploadLimits(tmp_path.as_uri(), 1_000), NEW, io.BytesIO(content), NOW)
 
     assert b"".join(open_content(db, tenant.id, file.id, NOW).chunks) == content
     assert file.x_orchard.sha256 == hashlib.sha256(content).hexdigest()

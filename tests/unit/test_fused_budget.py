@@ -11,7 +11,7 @@ from workers.contract.memory import Footprint, estimate
 from workers.contract.spec import TrainingSpec
 from workers.lanes.fused.budget import UNBOUNDED, USEFUL_SHARE, Budget, choose_budget
 from workers.lanes.fused.footprint import PROBES, ROW, probe_positions
-from workers.lanes.fused.memory_budget import Room
+from workers.lanes.fused.memory_budget import MemoryBudget
 from workers.lanes.fused.stack import Layout, Stack, StackedAdapter
 from workers.methods import LowRankForm
 
@@ -62,7 +62,7 @@ def test_every_shared_pass_fits_in_the_way_it_is_run(knee: int, room: int, kept:
 
 
 def test_running_out_of_memory_halves_the_passes_and_what_they_keep() -> None:
-    room = Room(4_000, FOOTPRINT, None)
+    room = MemoryBudget(4_000, FOOTPRINT, None)
     room.overrun(3_000, ["a", "b"])
     assert room.budget == Budget(1_500, 1_500)
     room.overrun(900, ["a", "b"])
@@ -73,7 +73,7 @@ def test_running_out_of_memory_halves_the_passes_and_what_they_keep() -> None:
 
 
 def test_a_micro_batch_larger_than_what_is_shared_recomputes_and_makes_no_other_pass_smaller() -> None:
-    room = Room(4_000, FOOTPRINT, None)
+    room = MemoryBudget(4_000, FOOTPRINT, None)
     room.overrun(10_000, ["huge"])
     assert room.budget == Budget(4_000, 5_000)
     room.overrun(4_200, ["large"])
@@ -82,7 +82,7 @@ def test_a_micro_batch_larger_than_what_is_shared_recomputes_and_makes_no_other_
 
 
 def test_the_budget_comes_back_when_all_seats_of_the_pass_that_ran_out_have_gone() -> None:
-    room = Room(4_000, FOOTPRINT, None)
+    room = MemoryBudget(4_000, FOOTPRINT, None)
     huge, small, other = (adapter_of(name) for name in ("huge", "small", "other"))
     room.hold([huge, small, other])
     room.overrun(4_000, ["huge", "small"])
@@ -95,9 +95,9 @@ def test_the_budget_comes_back_when_all_seats_of_the_pass_that_ran_out_have_gone
 
 
 def test_the_limit_holds_base_and_passes() -> None:
-    assert Room(4_000, FOOTPRINT, 1_000 + 112 * 500).budget == Budget(500, 500)
-    assert Room(4_000, FOOTPRINT, 900).budget == Budget(1, 0)
-    assert Room(4_000, FOOTPRINT, None, kept_at_most=0).budget.recomputes(1)
+    assert MemoryBudget(4_000, FOOTPRINT, 1_000 + 112 * 500).budget == Budget(500, 500)
+    assert MemoryBudget(4_000, FOOTPRINT, 900).budget == Budget(1, 0)
+    assert MemoryBudget(4_000, FOOTPRINT, None, kept_at_most=0).budget.recomputes(1)
 
 
 @pytest.mark.parametrize("limit", [None, 10**12, 2 * 10**9, 1])

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.lanes.fused.fair_queue import Shares
+from workers.lanes.fused.fair_queue import FairQueue
 from workers.lanes.fused.knee import LARGEST, SMALLEST, measure_knee
-from workers.lanes.fused.select_batch import MAX_PAD_SHARE, Candidate, compose
+from workers.lanes.fused.select_batch import MAX_PAD_SHARE, Candidate, select_batch
 
 
 def candidate(width: int = 32, rows: int = 1, tenant: float = 0, seat: float = 0, alone: bool = False) -> Candidate:
@@ -14,28 +14,30 @@ def candidate(width: int = 32, rows: int = 1, tenant: float = 0, seat: float = 0
 
 
 def test_all_go_together_when_the_budget_allows():
-    assert sorted(compose([candidate()] * 32, budget_tokens=32 * 32)) == list(range(32))
+    assert sorted(select_batch([candidate()] * 32, budget_tokens=32 * 32)) == list(range(32))
 
 
 def test_the_tenant_served_least_goes_first_then_its_seat_served_least():
     waiting = [candidate(tenant=5, seat=0), candidate(tenant=1, seat=9), candidate(tenant=1, seat=2)]
-    assert compose(waiting, budget_tokens=32) == [2]
+    assert select_batch(waiting, budget_tokens=32) == [2]
 
 
 def test_a_micro_batch_larger_than_the_budget_goes_alone_but_goes():
-    assert compose([candidate(width=900), candidate(tenant=1)], budget_tokens=256) == [0]
+    assert select_batch([candidate(width=900), candidate(tenant=1)], budget_tokens=256) == [0]
 
 
 def test_lengths_far_apart_do_not_share_a_pass():
-    assert compose([candidate(width=500), candidate(width=16, tenant=1), candidate(width=450, tenant=2)], 10_000) == [
+    assert select_batch(
+        [candidate(width=500), candidate(width=16, tenant=1), candidate(width=450, tenant=2)], 10_000
+    ) == [
         0,
         2,
     ]
 
 
 def test_who_must_not_share_neither_joins_nor_is_joined():
-    assert compose([candidate(alone=True), candidate(tenant=1)], 10_000) == [0]
-    assert compose([candidate(), candidate(tenant=1, alone=True)], 10_000) == [0]
+    assert select_batch([candidate(alone=True), candidate(tenant=1)], 10_000) == [0]
+    assert select_batch([candidate(), candidate(tenant=1, alone=True)], 10_000) == [0]
 
 
 candidates = st.builds(
@@ -50,7 +52,7 @@ candidates = st.builds(
 
 @given(st.lists(candidates, min_size=1, max_size=40), st.integers(64, 8192))
 def test_no_pass_breaks_the_budget_or_pads_too_much(waiting: list[Candidate], budget: int):
-    chosen = [waiting[index] for index in compose(waiting, budget)]
+    chosen = [waiting[index] for index in select_batch(waiting, budget)]
     positions = sum(each.rows for each in chosen) * max(each.width for each in chosen)
     tokens = sum(each.tokens for each in chosen)
     assert len(chosen) >= 1
@@ -61,7 +63,7 @@ def test_no_pass_breaks_the_budget_or_pads_too_much(waiting: list[Candidate], bu
 
 
 def test_a_newcomer_starts_level_with_the_one_served_least():
-    shares = Shares()
+    shares = FairQueue()
     shares.enter("old", "acme")
     shares.serve("old", 500)
     shares.enter("new", "beta")
@@ -76,14 +78,14 @@ def test_a_newcomer_starts_level_with_the_one_served_least():
 
 @pytest.mark.parametrize(("heavy", "light", "passes"), [(2, 1, 900), (5, 3, 1_600), (1_000, 1, 4_004)])
 def test_tokens_served_go_by_the_weights_of_tenants_and_no_seat_starves(heavy: int, light: int, passes: int):
-    shares = Shares()
+    shares = FairQueue()
     seats = [*(("heavy", n) for n in range(2)), *(("light", n) for n in range(5))]
     names = [f"{tenant}-{n}" for tenant, n in seats]
     for name, (tenant, _) in zip(names, seats, strict=True):
         shares.enter(name, tenant, heavy if tenant == "heavy" else light)
     served = dict.fromkeys(names, 0)
     for _ in range(passes):
-        chosen = compose([candidate(32, 1, *shares.served(name)) for name in names], budget_tokens=32)
+        chosen = select_batch([candidate(32, 1, *shares.served(name)) for name in names], budget_tokens=32)
         for name in (names[index] for index in chosen):
             served[name] += 32
             shares.serve(name, 32)
@@ -95,7 +97,7 @@ def test_tokens_served_go_by_the_weights_of_tenants_and_no_seat_starves(heavy: i
 
 
 def test_a_change_of_weight_holds_from_the_next_seat_on_and_not_for_the_past():
-    shares = Shares()
+    shares = FairQueue()
     shares.enter("first", "acme")
     shares.serve("first", 100)
     shares.enter("second", "acme", weight=4)

@@ -2,10 +2,10 @@
 
 from collections import Counter
 
-from workers.lanes.fused.fair_queue import Shares
+from workers.lanes.fused.fair_queue import FairQueue
 
 
-def serve_next(shares: Shares, seats: list[str]) -> str:
+def serve_next(shares: FairQueue, seats: list[str]) -> str:
     """Ten tokens for the seat that has been served least."""
     seat = min(seats, key=shares.served)
     shares.serve(seat, 10)
@@ -13,7 +13,7 @@ def serve_next(shares: Shares, seats: list[str]) -> str:
 
 
 def test_a_tenants_second_seat_starts_level_with_its_first_however_little_others_were_served() -> None:
-    shares = Shares()
+    shares = FairQueue()
     shares.enter("first", "busy")
     shares.enter("guest", "other")
     shares.serve("first", 10_000)
@@ -23,7 +23,7 @@ def test_a_tenants_second_seat_starts_level_with_its_first_however_little_others
 
 
 def test_a_new_tenant_starts_level_with_the_one_served_least_and_claims_no_past() -> None:
-    shares = Shares()
+    shares = FairQueue()
     for tenant in ("much", "little"):
         shares.enter(tenant, tenant)
     shares.serve("much", 900)

@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import select
 
 from orchestrator.db.database import Database
-from orchestrator.db.insert import fresh, insert_now
+from orchestrator.db.insert import insert_row, new_row
 from orchestrator.db.job_tables import EventRow, JobRow
 from orchestrator.lifecycle.events import EventDraft, event_row
 from tests.builders.rows import NOW, make_job
@@ -18,10 +18,10 @@ def test_a_row_comes_back_as_it_was_made_defaults_and_renamed_columns_included(d
     asked = columns(make_job(db, labels={"team": "blue"}), "id")
     defaults = ("attempt", "infra_failures", "stopped_early", "max_infra_retries", "step")
     given = {name: value for name, value in asked.items() if name not in defaults}
-    row = fresh(JobRow, **given, id="ftjob-copy")
+    row = new_row(JobRow, **given, id="ftjob-copy")
     with db.begin() as connection:
-        insert_now(connection, row)
-        insert_now(connection, event_row(row.tenant_id, row.id, EventDraft("made", data={"n": 1}), NOW))
+        insert_row(connection, row)
+        insert_row(connection, event_row(row.tenant_id, row.id, EventDraft("made", data={"n": 1}), NOW))
     with db.read() as session:
         job = session.scalars(select(JobRow).where(JobRow.id == "ftjob-copy")).one()
         event = session.scalars(select(EventRow).where(EventRow.job_id == "ftjob-copy")).one()
@@ -34,7 +34,7 @@ def test_nothing_is_written_when_the_transaction_is_given_up(db: Database) -> No
     given = columns(make_job(db), "id")
     try:
         with db.begin() as connection:
-            insert_now(connection, fresh(JobRow, **given, id="ftjob-lost"))
+            insert_row(connection, new_row(JobRow, **given, id="ftjob-lost"))
             raise KeyError
     except KeyError:
         pass
@@ -44,11 +44,11 @@ def test_nothing_is_written_when_the_transaction_is_given_up(db: Database) -> No
 
 def test_a_name_that_is_no_column_is_refused() -> None:
     with pytest.raises(TypeError, match="JobRow has no column metadata, sedd"):
-        fresh(JobRow, sedd=1, metadata={})
+        new_row(JobRow, sedd=1, metadata={})
 
 
 def test_what_nobody_gave_is_none_or_its_default_at_once() -> None:
-    row = fresh(JobRow, id="ftjob-new")
+    row = new_row(JobRow, id="ftjob-new")
     assert (row.id, row.finished_at, row.labels, row.infra_failures, row.max_infra_retries) == (
         *("ftjob-new", None, None),
         *(0, 10),

@@ -12,7 +12,7 @@ import pytest
 
 import workers
 from tests.builders.waiting import wait_until
-from workers.contract.process import process_name, still_lives
+from workers.contract.process import is_alive, process_name
 from workers.orphans import MARK, end_children, end_orphans, mark_children
 
 HOST = """
@@ -66,22 +66,22 @@ def test_a_host_may_end_all_it_started(monkeypatch: pytest.MonkeyPatch):
         name = process_name(child.pid)
         assert end_children() == [child.pid]
         assert name is not None
-        assert not still_lives(name)
+        assert not is_alive(name)
         assert other.is_running()
 
 
 def test_a_process_is_known_by_its_id_and_its_start():
     own = process_name(os.getpid())
     assert own is not None
-    assert still_lives(own)
-    assert not still_lives(f"{os.getpid()}:1")
-    assert not still_lives("no process at all")
+    assert is_alive(own)
+    assert not is_alive(f"{os.getpid()}:1")
+    assert not is_alive("no process at all")
 
 
 def test_a_process_that_only_waits_to_be_reaped_is_dead():
     child = subprocess.Popen([sys.executable, "-c", ""])
     name = process_name(child.pid)
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-    assert name is None or not still_lives(name)
+    assert name is None or not is_alive(name)
     assert process_name(child.pid) is None
     child.wait()

@@ -9,9 +9,9 @@ from sqlalchemy import func, select
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import IdempotencyRow, JobRow
 from orchestrator.steps.step import Counts
-from orchestrator.submission.idempotency import KEYS_KEPT, RETRY_WINDOW, ForgetKeys, Sender
+from orchestrator.submission.idempotency import KEYS_KEPT, RETRY_WINDOW, ExpireIdempotencyKeys, Sender
 from orchestrator.submission.request import JobRequest
-from orchestrator.submission.submit import Desk, submit
+from orchestrator.submission.submit import SubmitDeps, submit
 from orchestrator.tenancy.views import Tenant
 from tests.builders.live_api import make_catalogue
 from tests.builders.rows import NOW, make_file, make_tenant
@@ -24,7 +24,7 @@ class Client:
 
     def __init__(self, db: Database) -> None:
         row = make_tenant(db)
-        self.desk = Desk(db, make_catalogue(), "file:///nowhere", max_live_jobs=100)
+        self.submit_deps = SubmitDeps(db, make_catalogue(), "file:///nowhere", max_live_jobs=100)
         self.tenant = Tenant.of(row)
         self.request = JobRequest(model="tiny", training_file=make_file(db, row).id)
 
@@ -32,11 +32,11 @@ class Client:
         self, retries: int = 0, after: timedelta = timedelta(0), *, key_id: str = "key-1", seed: int | None = None
     ) -> str:
         request = self.request if seed is None else self.request.model_copy(update={"seed": seed})
-        return submit(self.desk, self.tenant, request, None, NOW + after, Sender(key_id, retries))
+        return submit(self.submit_deps, self.tenant, request, None, NOW + after, Sender(key_id, retries))
 
     @property
     def jobs(self) -> int:
-        with self.desk.db.read() as session:
+        with self.submit_deps.db.read() as session:
             return session.scalar(select(func.count()).select_from(JobRow)) or 0
 
 
@@ -101,7 +101,7 @@ def test_another_tenants_equal_body_is_another_job(db: Database, client: Client)
 
 def test_keys_are_forgotten_after_a_day(client: Client, db: Database) -> None:
     for key, at in (("old", NOW), ("young", NOW + SECOND)):
-        submit(client.desk, client.tenant, client.request, key, at)
+        submit(client.submit_deps, client.tenant, client.request, key, at)
 
     assert forget(db, NOW + KEYS_KEPT) == Counts()
     assert forget(db, NOW + KEYS_KEPT + SECOND) == Counts(forgotten=1)
@@ -111,4 +111,4 @@ def test_keys_are_forgotten_after_a_day(client: Client, db: Database) -> None:
 
 
 def forget(db: Database, now: datetime) -> Counts:
-    return ForgetKeys(db).run_once(now)
+    return ExpireIdempotencyKeys(db).run_once(now)

@@ -15,7 +15,7 @@ from orchestrator.errors import IdempotencyMismatch, NotFound, QuotaExceeded
 from orchestrator.files.delete import remove_expired
 from orchestrator.submission.request import JobRequest
 from orchestrator.submission.resolve import batch_sizes
-from orchestrator.submission.submit import Desk, submit
+from orchestrator.submission.submit import SubmitDeps, submit
 from orchestrator.tenancy.views import Tenant
 from tests.builders.live_api import make_catalogue
 from tests.builders.rows import NOW, make_file, make_job, make_tenant
@@ -23,13 +23,13 @@ from workers.contract.spec import JobSpec
 
 
 @pytest.fixture
-def desk(db: Database) -> Desk:
-    return Desk(db, make_catalogue(), "file:///nowhere", max_live_jobs=3)
+def submit_deps(db: Database) -> SubmitDeps:
+    return SubmitDeps(db, make_catalogue(), "file:///nowhere", max_live_jobs=3)
 
 
-def prepared(desk: Desk, **changes: object) -> tuple[Tenant, JobRequest]:
-    row = make_tenant(desk.db)
-    file = make_file(desk.db, row)
+def prepared(submit_deps: SubmitDeps, **changes: object) -> tuple[Tenant, JobRequest]:
+    row = make_tenant(submit_deps.db)
+    file = make_file(submit_deps.db, row)
     return Tenant.of(row), JobRequest(model="tiny", training_file=file.id, **changes)
 
 
@@ -38,11 +38,11 @@ def count(db: Database, table: type) -> int:
         return session.scalar(select(func.count()).select_from(table)) or 0
 
 
-def test_a_job_enters_with_its_first_event_and_a_deadline(desk: Desk) -> None:
-    tenant, request = prepared(desk, metadata={})
-    job_id = submit(desk, tenant, request, None, NOW)
+def test_a_job_enters_with_its_first_event_and_a_deadline(submit_deps: SubmitDeps) -> None:
+    tenant, request = prepared(submit_deps, metadata={})
+    job_id = submit(submit_deps, tenant, request, None, NOW)
 
-    with desk.db.read() as session:
+    with submit_deps.db.read() as session:
         job, event = session.scalars(select(JobRow)).one(), session.scalars(select(EventRow)).one()
     spec = JobSpec.model_validate(job.spec)
     assert (job.id, job.state, job.desired, job.labels) == (job_id, JobState.VALIDATING, "run", None)
@@ -51,13 +51,13 @@ def test_a_job_enters_with_its_first_event_and_a_deadline(desk: Desk) -> None:
     assert event.message == f"Created fine-tuning job: {job_id}"
 
 
-def test_the_same_key_at_the_same_time_makes_one_job(desk: Desk) -> None:
-    tenant, request = prepared(desk)
+def test_the_same_key_at_the_same_time_makes_one_job(submit_deps: SubmitDeps) -> None:
+    tenant, request = prepared(submit_deps)
     together, ids = threading.Barrier(4), []
 
     def post() -> None:
         together.wait()
-        ids.append(submit(desk, tenant, request, "once", NOW))
+        ids.append(submit(submit_deps, tenant, request, "once", NOW))
 
     threads = [threading.Thread(target=post) for _ in range(4)]
     for thread in threads:
@@ -67,46 +67,50 @@ def test_the_same_key_at_the_same_time_makes_one_job(desk: Desk) -> None:
 
     assert len(ids) == 4
     assert len(set(ids)) == 1
-    assert (count(desk.db, JobRow), count(desk.db, EventRow), count(desk.db, IdempotencyRow)) == (1, 1, 1)
+    assert (count(submit_deps.db, JobRow), count(submit_deps.db, EventRow), count(submit_deps.db, IdempotencyRow)) == (
+        1,
+        1,
+        1,
+    )
 
 
-def test_a_key_belongs_to_its_tenant_and_its_body(desk: Desk) -> None:
-    tenant, request = prepared(desk)
-    other, others_request = prepared(desk)
+def test_a_key_belongs_to_its_tenant_and_its_body(submit_deps: SubmitDeps) -> None:
+    tenant, request = prepared(submit_deps)
+    other, others_request = prepared(submit_deps)
 
-    first = submit(desk, tenant, request, "k", NOW)
-    assert submit(desk, other, others_request, "k", NOW) != first
+    first = submit(submit_deps, tenant, request, "k", NOW)
+    assert submit(submit_deps, other, others_request, "k", NOW) != first
     with pytest.raises(IdempotencyMismatch, match="another body"):
-        submit(desk, tenant, request.model_copy(update={"seed": 1}), "k", NOW)
+        submit(submit_deps, tenant, request.model_copy(update={"seed": 1}), "k", NOW)
 
 
-def test_a_repeated_key_is_answered_even_when_nothing_more_is_allowed(desk: Desk) -> None:
-    tenant, request = prepared(desk)
-    full = replace(desk, max_live_jobs=1)
+def test_a_repeated_key_is_answered_even_when_nothing_more_is_allowed(submit_deps: SubmitDeps) -> None:
+    tenant, request = prepared(submit_deps)
+    full = replace(submit_deps, max_live_jobs=1)
     assert submit(full, tenant, request, "k", NOW) == submit(full, tenant, request, "k", NOW)
 
 
-def test_the_quota_counts_live_jobs_of_the_tenant_only(desk: Desk) -> None:
-    tenant, request = prepared(desk)
+def test_the_quota_counts_live_jobs_of_the_tenant_only(submit_deps: SubmitDeps) -> None:
+    tenant, request = prepared(submit_deps)
     for state in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED):
-        make_job(desk.db, state)
-    make_job(desk.db, JobState.RUNNING)
+        make_job(submit_deps.db, state)
+    make_job(submit_deps.db, JobState.RUNNING)
     for _ in range(3):
-        submit(desk, tenant, request, None, NOW)
+        submit(submit_deps, tenant, request, None, NOW)
     with pytest.raises(QuotaExceeded, match="3 jobs queued or running; at most 3"):
-        submit(desk, tenant, request, None, NOW)
+        submit(submit_deps, tenant, request, None, NOW)
 
 
-def test_an_expired_file_is_gone_and_swept_unless_a_job_uses_it(desk: Desk) -> None:
-    row = make_tenant(desk.db)
-    used, unused = (make_file(desk.db, row, expires_at=NOW + timedelta(hours=1)) for _ in range(2))
-    submit(desk, Tenant.of(row), JobRequest(model="tiny", training_file=used.id), None, NOW)
+def test_an_expired_file_is_gone_and_swept_unless_a_job_uses_it(submit_deps: SubmitDeps) -> None:
+    row = make_tenant(submit_deps.db)
+    used, unused = (make_file(submit_deps.db, row, expires_at=NOW + timedelta(hours=1)) for _ in range(2))
+    submit(submit_deps, Tenant.of(row), JobRequest(model="tiny", training_file=used.id), None, NOW)
 
     later = NOW + timedelta(hours=2)
     with pytest.raises(NotFound, match=used.id):
-        submit(desk, Tenant.of(row), JobRequest(model="tiny", training_file=used.id), None, later)
-    assert remove_expired(desk.db, later) == 1
-    with desk.db.read() as session:
+        submit(submit_deps, Tenant.of(row), JobRequest(model="tiny", training_file=used.id), None, later)
+    assert remove_expired(submit_deps.db, later) == 1
+    with submit_deps.db.read() as session:
         assert session.scalars(select(FileRow.id).where(FileRow.deleted_at.is_not(None))).all() == [unused.id]
 
 

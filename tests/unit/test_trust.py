@@ -6,7 +6,7 @@ import pytest
 
 from workers import dead_man_switch as trust_module
 from workers.contract.host import EXIT_GRACE_S
-from workers.dead_man_switch import Trust, leave_when_spent
+from workers.dead_man_switch import DeadManSwitch, exit_when_expired
 
 
 class Ticks:
@@ -25,7 +25,7 @@ def ticks(monkeypatch: pytest.MonkeyPatch) -> Ticks:
 
 
 def test_trust_is_counted_from_the_last_poll(ticks: Ticks):
-    trust = Trust(900, ticks)
+    trust = DeadManSwitch(900, ticks)
     ticks.now = 900
     assert not trust.lapsed
     trust.renew()
@@ -40,7 +40,7 @@ def test_trust_is_counted_from_the_last_poll(ticks: Ticks):
 
 def test_a_host_that_is_done_with_its_seats_leaves_at_once(ticks: Ticks):
     left = threading.Event()
-    leave_when_spent(Trust(900, ticks), lambda: True, left.set)
+    exit_when_expired(DeadManSwitch(900, ticks), lambda: True, left.set)
     ticks.now = 901
     assert left.wait(10)
 
@@ -52,8 +52,8 @@ def test_a_host_that_hangs_leaves_when_its_time_is_spent(ticks: Ticks):
         asked.set()
         return False
 
-    trust = Trust(900, ticks)
-    leave_when_spent(trust, never, left.set)
+    trust = DeadManSwitch(900, ticks)
+    exit_when_expired(trust, never, left.set)
     ticks.now = 901
     assert asked.wait(10)
     assert not left.is_set()

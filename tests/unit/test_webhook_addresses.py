@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from orchestrator.webhooks.addresses import ForbiddenUrl, Reach
+from orchestrator.webhooks.addresses import EgressPolicy, ForbiddenUrl
 
-INTERNET = Reach()
+INTERNET = EgressPolicy()
 PRIVATE = [
     "127.0.0.1",
     "10.1.2.3",
@@ -35,12 +35,12 @@ PRIVATE = [
 PUBLIC = ["93.184.216.34", "2606:2800:220:1:248:1893:25c8:1946", "::ffff:93.184.216.34", "64:ff9b::5db8:d822"]
 
 
-def looked_up(reach: Reach, *answers: str) -> list[str]:
+def looked_up(egress: EgressPolicy, *answers: str) -> list[str]:
     async def resolve(host: str, port: int) -> list[str]:
         assert (host, port) == ("hooks.example", 443)
         return list(answers)
 
-    return asyncio.run(reach.addresses("hooks.example", 443, resolve))
+    return asyncio.run(egress.addresses("hooks.example", 443, resolve))
 
 
 @pytest.mark.parametrize("address", PRIVATE)
@@ -66,7 +66,7 @@ def test_a_name_without_an_address_is_an_error_of_the_network():
 
 
 def test_a_setting_lets_private_addresses_through():
-    assert looked_up(Reach(allow_private=True), "127.0.0.1", "::1") == ["127.0.0.1", "::1"]
+    assert looked_up(EgressPolicy(allow_private=True), "127.0.0.1", "::1") == ["127.0.0.1", "::1"]
 
 
 @pytest.mark.parametrize(
@@ -97,4 +97,4 @@ def test_a_url_is_refused_by_its_looks_with_the_reason(url: str, why: str):
 def test_good_urls_pass_and_http_only_where_it_is_allowed():
     INTERNET.check_url("https://hooks.example:8443/path?query=1")
     INTERNET.check_url("https://xn--hks-1na.example/")
-    Reach(allow_http=True).check_url("http://hooks.example/")
+    EgressPolicy(allow_http=True).check_url("http://hooks.example/")

@@ -11,9 +11,9 @@ from sqlalchemy import select
 from api.app import create_app
 from orchestrator.db.database import Database
 from orchestrator.db.effect_tables import WebhookEndpointRow
-from orchestrator.webhooks.addresses import Reach
+from orchestrator.webhooks.addresses import EgressPolicy
 from orchestrator.webhooks.endpoints import MAX_ENDPOINTS
-from orchestrator.webhooks.secrets import SealedForAnother, Vault
+from orchestrator.webhooks.secrets import SealedForAnother, SecretBox
 from tests.builders.live_api import Api, add_tenant
 
 PATH = "/v1/webhook_endpoints"
@@ -59,14 +59,14 @@ def test_the_secret_is_shown_when_it_is_made_and_never_again(web: TestClient, ap
 def test_with_a_key_only_sealed_secrets_are_stored(api: Api):
     from dataclasses import replace
 
-    vault = Vault.of(Fernet.generate_key().decode())
-    services = replace(api.services, vault=vault)
+    secret_box = SecretBox.of(Fernet.generate_key().decode())
+    services = replace(api.services, secret_box=secret_box)
     with TestClient(create_app(services), headers=api.headers) as web:
         made = web.post(PATH, json=NEW).json()
         web.post(f"{PATH}/{made['id']}/rotate_secret", json={"keep_old_secret_active_for_24_hours": True})
     [row] = rows(services.db)
     assert made["signing_secret"] not in f"{row.secret}{row.old_secret}"
-    assert vault.open(row.old_secret or "") == made["signing_secret"]
+    assert secret_box.open(row.old_secret or "") == made["signing_secret"]
 
 
 def test_a_rotation_ends_the_old_secret_at_once_unless_asked_for_a_day(web: TestClient, api: Api):
@@ -80,7 +80,7 @@ def test_a_rotation_ends_the_old_secret_at_once_unless_asked_for_a_day(web: Test
     kept = web.post(path, json={"keep_old_secret_active_for_24_hours": True}).json()
     assert kept["x_orchard"]["old_secret_until"] == kept["updated_at"] + 86_400
     [row] = rows(api.services.db)
-    assert Vault().open(row.old_secret or "") == at_once["signing_secret"]
+    assert SecretBox().open(row.old_secret or "") == at_once["signing_secret"]
 
 
 WRONG: list[tuple[dict[str, object], str]] = [
@@ -152,19 +152,23 @@ def test_the_event_types_are_openais_of_fine_tuning(web: TestClient):
 
 def test_a_vault_opens_what_older_keys_sealed_and_nothing_of_strangers():
     old, new = Fernet.generate_key().decode(), Fernet.generate_key().decode()
-    sealed = Vault.of(old).seal("whsec_x")
-    assert Vault.of(f"{new}, {old}").open(sealed) == Vault.of(new).open(Vault.of(new).seal("whsec_x")) == "whsec_x"
-    assert Vault.of(new).open(Vault().seal("whsec_x")) == "whsec_x"  # stored before there was a key
-    for stranger in (Vault(), Vault.of(new)):
+    sealed = SecretBox.of(old).seal("whsec_x")
+    assert (
+        SecretBox.of(f"{new}, {old}").open(sealed)
+        == SecretBox.of(new).open(SecretBox.of(new).seal("whsec_x"))
+        == "whsec_x"
+    )
+    assert SecretBox.of(new).open(SecretBox().seal("whsec_x")) == "whsec_x"  # stored before there was a key
+    for stranger in (SecretBox(), SecretBox.of(new)):
         with pytest.raises(SealedForAnother, match="ORCHARD_SECRETS_KEY"):
             stranger.open(sealed)
-    assert "whsec_x" not in repr(Vault.of(old)) + sealed
-    assert old not in repr(Vault.of(old))
+    assert "whsec_x" not in repr(SecretBox.of(old)) + sealed
+    assert old not in repr(SecretBox.of(old))
 
 
 def test_a_key_that_is_none_is_refused_without_being_shown():
     with pytest.raises(ValueError, match="key 2 of 2 is no Fernet key") as refused:
-        Vault.of(f"{Fernet.generate_key().decode()},hunter2")
+        SecretBox.of(f"{Fernet.generate_key().decode()},hunter2")
     assert "hunter2" not in str(refused.value)
 
 
@@ -182,5 +186,5 @@ def test_the_settings_refuse_such_a_key_without_printing_it(monkeypatch: pytest.
     monkeypatch.setenv("ORCHARD_SECRETS_KEY", key)
     monkeypatch.setenv("ORCHARD_WEBHOOK_ALLOW_PRIVATE", "true")
     settings = Settings()
-    assert (settings.vault.keys, settings.webhook_reach) == ((key,), Reach(allow_private=True))
+    assert (settings.secret_box.keys, settings.egress_policy) == ((key,), EgressPolicy(allow_private=True))
     assert key not in repr(settings)

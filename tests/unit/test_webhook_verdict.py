@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.webhooks.delivery_policy import GIVE_UP_S, LONGEST_PAUSE_S, Again, Delivered, Failed, after_try
+from orchestrator.webhooks.delivery_policy import GIVE_UP_S, LONGEST_PAUSE_S, Delivered, Failed, Retry, after_try
 from orchestrator.webhooks.send import Answer
 from tests.builders.rows import NOW
 
@@ -15,15 +15,15 @@ def tried(answer: Answer, attempts: int = 1, age_s: float = 0, jitter: float = 0
     return after_try(answer, attempts, NOW - timedelta(seconds=age_s), NOW, lambda: jitter)
 
 
-def pause_s(verdict: object) -> float:
-    assert isinstance(verdict, Again)
-    return (verdict.at - NOW).total_seconds()
+def pause_s(decision: object) -> float:
+    assert isinstance(decision, Retry)
+    return (decision.at - NOW).total_seconds()
 
 
 def test_only_a_2xx_is_a_delivery():
     assert {type(tried(Answer(status))) for status in (200, 202, 204, 299)} == {Delivered}
-    assert {type(tried(Answer(status))) for status in (100, 199, 300, 302, 400, 404, 429, 500, 599)} == {Again}
-    assert type(tried(Answer(None, "The connection was refused."))) is Again
+    assert {type(tried(Answer(status))) for status in (100, 199, 300, 302, 400, 404, 429, 500, 599)} == {Retry}
+    assert type(tried(Answer(None, "The connection was refused."))) is Retry
 
 
 def test_gone_ends_it_and_the_endpoint():
@@ -46,11 +46,11 @@ def test_a_receiver_that_asks_for_more_time_gets_it_within_bounds():
 
 @given(st.integers(1, 10_000), st.floats(0, 2 * GIVE_UP_S), st.floats(0, 1), st.none() | st.floats(0, 10**9))
 def test_nothing_is_tried_at_once_nor_after_three_days(attempts: int, age_s: float, jitter: float, asked: float | None):
-    verdict = tried(Answer(500, retry_after_s=asked), attempts, age_s, jitter)
-    if isinstance(verdict, Again):
-        assert 2.5 <= pause_s(verdict) <= GIVE_UP_S - age_s + 1e-3
+    decision = tried(Answer(500, retry_after_s=asked), attempts, age_s, jitter)
+    if isinstance(decision, Retry):
+        assert 2.5 <= pause_s(decision) <= GIVE_UP_S - age_s + 1e-3
     else:
-        assert verdict == Failed()
+        assert decision == Failed()
         assert age_s > GIVE_UP_S - LONGEST_PAUSE_S - 1
 
 

@@ -6,7 +6,7 @@ from workers.contract.reports import ExitClass, HostReport
 from workers.contract.spec import SeatAssignment
 
 EXIT_GRACE_S: Final = 120.0
-"""How long a host that nobody has polled for `HostSpec.trust_s` may take to save and exit: then it is surely gone."""
+"""How long a host may take to save and exit, once no orchestrator polled it for `HostSpec.orchestrator_timeout_s`."""
 
 
 class Host(Protocol):

@@ -21,7 +21,7 @@ def process_name(pid: int) -> str | None:
     return None if fields[_STATE] in _DEAD else f"{pid}:{fields[_START]}"
 
 
-def still_lives(name: str) -> bool:
+def is_alive(name: str) -> bool:
     """Whether the process of that name lives on this machine, in this process's name space of pids."""
     pid, _, _ = name.partition(":")
     return pid.isdigit() and process_name(int(pid)) == name

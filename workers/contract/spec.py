@@ -213,6 +213,6 @@ class HostSpec(Frozen):
     lane: Lane = Lane.FUSED
     devices: int = Field(1, ge=1, description="devices that the host takes")
     memory_bytes: int | None = Field(None, gt=0, description="of its device, for all it does; None: no limit is known")
-    trust_s: float = Field(
+    orchestrator_timeout_s: float = Field(
         900.0, gt=0, description="seconds without a poll after which the host saves its seats, ends them and exits"
     )

@@ -10,7 +10,7 @@ from workers.contract.spec import SeatAssignment
 from workers.engine.evaluation import Evaluation
 from workers.engine.seat import Seat
 from workers.engine.stepper import StepResult
-from workers.engine.stopping import Milestone
+from workers.engine.stopping import BestWeights
 
 Phase = Literal["waiting", "preparing", "training", "evaluating", "saving"]
 AttemptKey = tuple[str, int]
@@ -21,22 +21,22 @@ MAX_DETAILS = 1000
 
 @dataclass
 class Attempt:
-    """One attempt from `attach` to its `Outcome`. `leaving` is set by other threads, all else by the engine."""
+    """One attempt from `attach` to its `Outcome`. `exit_requested` is set by other threads, all else by the engine."""
 
     order: SeatAssignment
     deadline: float
     phase: Phase = "waiting"
     seat: Seat | None = None
-    unsaid: StepResult | None = None
+    pending_result: StepResult | None = None
     """The last step, while its report waits for the evaluation that goes with it."""
     evaluation: Evaluation | None = None
     """Under way."""
-    result: Milestone | None = None
+    result: BestWeights | None = None
     """What is being published."""
-    leaving: ExitClass | None = None
-    parting: bool = False
+    exit_requested: ExitClass | None = None
+    final_save_queued: bool = False
     """Whether, since it is to leave, its last checkpoint was handed over to be written."""
-    gone: threading.Event = field(default_factory=threading.Event, repr=False)
+    done: threading.Event = field(default_factory=threading.Event, repr=False)
     """Set once it is over, for those who still work for it in other threads."""
 
     @property
@@ -49,21 +49,21 @@ class Attempt:
         """Finished optimizer steps."""
         return self.seat.step if self.seat else 0
 
-    def say(self, report: type[ReportT], **fields: Any) -> ReportT:
+    def report(self, report: type[ReportT], **fields: Any) -> ReportT:
         """A report of this attempt, under its lease."""
         job_id, attempt = self.key
         return report(job_id=job_id, attempt=attempt, lease_token=self.order.lease_token, **fields)
 
     def heartbeat(self) -> Heartbeat:
         """Where the attempt stands now."""
-        return self.say(Heartbeat, step=self.step, phase=self.phase)
+        return self.report(Heartbeat, step=self.step, phase=self.phase)
 
     def ended(self, exit_class: ExitClass, **fields: Any) -> Outcome:
         """The last report."""
         seat = self.seat
         if seat is not None:
             fields |= {"trained_tokens": seat.trained_tokens, "eval_loss_before": seat.eval_loss_before}
-        return self.say(Outcome, exit_class=exit_class, step=self.step, **fields)
+        return self.report(Outcome, exit_class=exit_class, step=self.step, **fields)
 
     def succeeded(self, adapter: AdapterManifest) -> Outcome:
         """The last report of an attempt whose `result` is whole in storage."""

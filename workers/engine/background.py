@@ -5,7 +5,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any
 
 
-class Inline(Executor):
+class SynchronousExecutor(Executor):
     """Does the work at once, in the caller's thread: for a host that is driven step by step."""
 
     def __init__(self, name: str = "inline") -> None:

@@ -10,9 +10,9 @@ from workers.contract.errors import MaxRuntimeExceeded, WorkerError
 from workers.contract.failpoints import failpoint
 from workers.contract.reports import ExitClass, Outcome, Report, SeatWarning
 from workers.engine.attempt import Attempt
-from workers.engine.background import Inline
+from workers.engine.background import SynchronousExecutor
 from workers.engine.evaluation import Evaluation
-from workers.engine.prefetcher import Ahead
+from workers.engine.prefetcher import Prefetcher
 from workers.engine.prepare import prepared, seat_of
 from workers.engine.progress import step_report
 from workers.engine.saver import Saver
@@ -37,14 +37,14 @@ class Engine:
         report: Callable[[Report], None],
         *,
         clock: Clock = time.monotonic,
-        executor: Callable[[str], Executor] = Inline,
+        executor: Callable[[str], Executor] = SynchronousExecutor,
         wake: Callable[[], None] = lambda: None,
     ) -> None:
         self._base = base
         self._stepper = stepper
         self._report = report
         self._clock = clock
-        self._ahead = Ahead(base, executor("ahead"), wake)
+        self._prefetcher = Prefetcher(base, executor("ahead"), wake)
         self._saver = Saver(base, executor("saver"), wake)
 
     def advance(self, attempts: Sequence[Attempt]) -> bool:
@@ -65,7 +65,7 @@ class Engine:
             if isinstance(stepped.result, WorkerError):
                 self._end(attempt, attempt.failed(stepped.result))
                 continue
-            attempt.unsaid = stepped.result
+            attempt.pending_result = stepped.result
             self._settle(attempt)
         return bool(seats)
 
@@ -82,8 +82,8 @@ class Engine:
 
     def _owed(self, attempt: Attempt) -> bool:
         self._tell_saved(attempt)
-        if attempt.leaving is not None:
-            return self._leave(attempt, attempt.leaving)
+        if attempt.exit_requested is not None:
+            return self._exit(attempt, attempt.exit_requested)
         if attempt.result is None and self._clock() > attempt.deadline:
             limit_s = attempt.order.spec.limits.max_runtime_s
             raise MaxRuntimeExceeded(f"stopped after {limit_s} s in all at step {attempt.step}; raise max_runtime_s")
@@ -93,28 +93,28 @@ class Engine:
 
     def _follow_up(self, attempt: Attempt, seat: Seat) -> bool:
         """After a step come, as far as due, an evaluation, the report, a checkpoint, the end, or the next step."""
-        if seat.owes_evaluation:
+        if seat.evaluation_due:
             self._evaluate(attempt, seat)
             return True
         self._tell_step(attempt, seat)
-        if seat.owes_checkpoint and not self._save(attempt, seat):
+        if seat.checkpoint_due and not self._save(attempt, seat):
             return False
         if seat.finished:
             return self._finish(attempt, seat)
         attempt.phase = "training"
         return False
 
-    def _leave(self, attempt: Attempt, reason: ExitClass) -> bool:
+    def _exit(self, attempt: Attempt, reason: ExitClass) -> bool:
         """The end that was asked for, once a preempted seat has its checkpoint, or one try at it was given up."""
         seat = attempt.seat
         if seat is not None:
             self._tell_step(attempt, seat)
         if reason is ExitClass.PREEMPTED and seat is not None and seat.step > 0:
             attempt.phase = "saving"
-            if seat.saved_step != seat.step and not attempt.parting:
+            if seat.saved_step != seat.step and not attempt.final_save_queued:
                 if not self._save(attempt, seat):
                     return False
-                attempt.parting = True
+                attempt.final_save_queued = True
             if self._saver.saving(attempt):
                 return False
         self._end(attempt, attempt.ended(reason))
@@ -123,8 +123,8 @@ class Engine:
     def _prepare(self, attempt: Attempt) -> bool:
         if attempt.phase == "waiting":
             attempt.phase = "preparing"
-            self._ahead.begin(attempt)
-        ready = self._ahead.ready(attempt, self._report)
+            self._prefetcher.begin(attempt)
+        ready = self._prefetcher.ready(attempt, self._report)
         if ready is None:
             return False
         seat = attempt.seat = seat_of(attempt.order, ready, self._base, self._stepper)
@@ -140,8 +140,8 @@ class Engine:
         if attempt.evaluation.done:
             seat.take(attempt.evaluation.score(seat.step))
             attempt.evaluation = None
-            self._report(step_report(attempt, seat, attempt.unsaid))
-            attempt.unsaid = None
+            self._report(step_report(attempt, seat, attempt.pending_result))
+            attempt.pending_result = None
 
     def _save(self, attempt: Attempt, seat: Seat) -> bool:
         """Have a checkpoint of this step written, or passed over: storage that is away stops no training.
@@ -149,8 +149,8 @@ class Engine:
         False while the one before is still being written.
         """
         if self._saver.saving(attempt):
-            if attempt.leaving is None and self._saver.behind(attempt):
-                seat.forgo_checkpoint(seat.step)
+            if attempt.exit_requested is None and self._saver.behind(attempt):
+                seat.skip_checkpoint(seat.step)
                 return True
             attempt.phase = "saving"
             return False
@@ -173,23 +173,23 @@ class Engine:
         return True
 
     def _tell_step(self, attempt: Attempt, seat: Seat) -> None:
-        if attempt.unsaid is not None:
-            self._report(step_report(attempt, seat, attempt.unsaid))
-            attempt.unsaid = None
+        if attempt.pending_result is not None:
+            self._report(step_report(attempt, seat, attempt.pending_result))
+            attempt.pending_result = None
 
     def _tell_saved(self, attempt: Attempt) -> None:
         saved = self._saver.saved(attempt)
         if saved is None:
             return
         if isinstance(saved, SeatWarning) and attempt.seat is not None:
-            attempt.seat.forgo_checkpoint(saved.step)
+            attempt.seat.skip_checkpoint(saved.step)
         self._report(saved)
 
     def _end(self, attempt: Attempt, outcome: Outcome) -> None:
-        attempt.gone.set()
+        attempt.done.set()
         if attempt.seat is not None:
             self._tell_step(attempt, attempt.seat)
             self._stepper.close(attempt.seat.adapter)
-        self._ahead.forget(attempt)
+        self._prefetcher.forget(attempt)
         self._saver.forget(attempt)
         self._report(outcome)

@@ -7,7 +7,7 @@ from typing import Final
 from workers.bases import LoadedBase
 from workers.contract.reports import AdapterManifest
 from workers.contract.spec import JobSpec, SeatAssignment
-from workers.engine.stopping import Milestone
+from workers.engine.stopping import BestWeights
 from workers.methods import METHODS
 from workers.storage import child, digest_folder, publish_folder, scratch
 from workers.tasks import TASKS
@@ -16,7 +16,7 @@ MANIFEST: Final = "manifest.json"
 WEIGHTS: Final = "peft/adapter_model.safetensors"
 
 
-def publish_adapter(order: SeatAssignment, result: Milestone, base: LoadedBase) -> AdapterManifest:
+def publish_adapter(order: SeatAssignment, result: BestWeights, base: LoadedBase) -> AdapterManifest:
     """Write `<output_uri>/a<attempt>/adapter/`: `peft/`, `components/tokenizer/`, `manifest.json`.
 
     Raises StorageUnavailable.
@@ -39,7 +39,7 @@ def publish_adapter(order: SeatAssignment, result: Milestone, base: LoadedBase) 
     return manifest
 
 
-def _write_adapter(spec: JobSpec, result: Milestone, folder: Path) -> None:
+def _write_adapter(spec: JobSpec, result: BestWeights, folder: Path) -> None:
     folder.mkdir(parents=True)
     METHODS.of(spec.method).export(spec, result.weights, folder)
     (folder / "README.md").write_text(_card(spec, result.step))

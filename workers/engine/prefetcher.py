@@ -11,9 +11,9 @@ from workers.engine.attempt import Attempt, AttemptKey
 from workers.engine.prepare import Ready, read
 from workers.methods import METHODS
 from workers.methods.linears import adaptable_linears
-from workers.retry import Patience
+from workers.retry import RetryPolicy
 
-PATIENCE: Final = Patience(total_s=300)
+RETRY_FOR: Final = RetryPolicy(total_s=300)
 """With storage that is away while rows or checkpoints are read."""
 
 
@@ -23,7 +23,7 @@ class _Reading:
     rejected: list[CheckpointRejected]
 
 
-class Ahead:
+class Prefetcher:
     """Newcomers in the order they came. `executor` must use one thread: the tokenizer is used by it alone.
 
     Owned by the engine's thread. `wake` is called, from whichever thread, when a newcomer is ready.
@@ -48,9 +48,9 @@ class Ahead:
 
         def read_anew() -> Ready:
             rejected.clear()
-            return read(attempt.order, self._base, shapes, rejected.append, attempt.gone.is_set)
+            return read(attempt.order, self._base, shapes, rejected.append, attempt.done.is_set)
 
-        future = self._executor.submit(PATIENCE.insist, read_anew, attempt.gone)
+        future = self._executor.submit(RETRY_FOR.call, read_anew, attempt.done)
         self._under_way[attempt.key] = _Reading(future, rejected)
         future.add_done_callback(lambda _: self._wake())
 

@@ -77,7 +77,7 @@ def seat_of(order: SeatAssignment, ready: Ready, base: LoadedBase, stepper: Step
 def prepared(attempt: Attempt, seat: Seat, ready: Ready) -> Prepared:
     """The report of a seat that can train."""
     training, validation = ready.training, ready.validation
-    return attempt.say(
+    return attempt.report(
         Prepared,
         total_steps=seat.total_steps,
         resumed_from_step=seat.step,

@@ -13,7 +13,7 @@ def step_report(attempt: Attempt, seat: Seat, result: StepResult | None) -> Step
 
     No result: the evaluation alone, as before the first step.
     """
-    return attempt.say(
+    return attempt.report(
         StepReport,
         step=seat.step,
         total_steps=seat.total_steps,

@@ -16,11 +16,11 @@ from workers.contract.errors import StorageUnavailable
 from workers.contract.reports import AdapterManifest, CheckpointManifest, SeatWarning
 from workers.engine.attempt import Attempt, AttemptKey
 from workers.engine.export import publish_adapter
-from workers.engine.stopping import Milestone
-from workers.retry import Patience
+from workers.engine.stopping import BestWeights
+from workers.retry import RetryPolicy
 
-CHECKPOINT_PATIENCE: Final = Patience(total_s=120)
-ADAPTER_PATIENCE: Final = Patience(total_s=900)
+CHECKPOINT_RETRY: Final = RetryPolicy(total_s=120)
+ADAPTER_RETRY: Final = RetryPolicy(total_s=900)
 BEHIND_S: Final = 10.0
 """A checkpoint under way for longer holds its seat up no more: those that come due meanwhile are passed over."""
 
@@ -52,7 +52,7 @@ class Saver:
     def save(self, attempt: Attempt, snapshot: Snapshot) -> None:
         """Have `snapshot` written. The one before must have been fetched by `saved`."""
         write = self._noting(lambda: save_checkpoint(attempt.order, snapshot, self._base.digest))
-        future = self._executor.submit(CHECKPOINT_PATIENCE.insist, write, attempt.gone)
+        future = self._executor.submit(CHECKPOINT_RETRY.call, write, attempt.done)
         self._checkpoints[attempt.key] = _Writing(snapshot.step, time.monotonic(), future)
         future.add_done_callback(lambda _: self._wake())
 
@@ -74,12 +74,12 @@ class Saver:
             return writing.future.result()
         except StorageUnavailable as error:
             message = f"No checkpoint of step {writing.step} could be kept: {error}. Training goes on without it."
-            return attempt.say(SeatWarning, step=writing.step, message=message)
+            return attempt.report(SeatWarning, step=writing.step, message=message)
 
-    def publish(self, attempt: Attempt, result: Milestone) -> None:
+    def publish(self, attempt: Attempt, result: BestWeights) -> None:
         """Have the finished adapter written, after the checkpoint that may be under way."""
         write = self._noting(lambda: publish_adapter(attempt.order, result, self._base))
-        future = self._executor.submit(ADAPTER_PATIENCE.insist, write, attempt.gone)
+        future = self._executor.submit(ADAPTER_RETRY.call, write, attempt.done)
         self._adapters[attempt.key] = future
         future.add_done_callback(lambda _: self._wake())
 

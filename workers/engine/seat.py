@@ -10,7 +10,7 @@ from workers.data.encode import EncodedRow
 from workers.engine.adapter import Adapter, copied
 from workers.engine.evaluation import Score
 from workers.engine.schedule import learning_rate
-from workers.engine.stopping import EarlyStopping, Milestone
+from workers.engine.stopping import BestWeights, EarlyStopping
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Seat:
     eval_accuracy: float | None = None
     saved_step: int | None = None
     """Whose checkpoint was last handed over to be written and has not been given up, or the one it resumed from."""
-    forgone_step: int = 0
+    skipped_step: int = 0
     """Whose checkpoint was last passed over or given up: it is not due again while training goes on."""
     stopping: EarlyStopping | None = field(init=False)
 
@@ -63,22 +63,22 @@ class Seat:
         return self.eval_step == self.step
 
     @property
-    def owes_evaluation(self) -> bool:
+    def evaluation_due(self) -> bool:
         """Whether the validation file is due: before the first step, at the interval, at the end; once for a step."""
         if not self.validation or self.evaluated:
             return False
         return self.finished or self.step % self.spec.training.eval_interval_steps == 0
 
     @property
-    def owes_checkpoint(self) -> bool:
+    def checkpoint_due(self) -> bool:
         """Whether a checkpoint is due: at the interval and at the end; once for a step."""
-        if self.step in {0, self.saved_step, self.forgone_step}:
+        if self.step in {0, self.saved_step, self.skipped_step}:
             return False
         return self.finished or self.step % self.spec.training.checkpoint_interval_steps == 0
 
-    def forgo_checkpoint(self, step: int) -> None:
+    def skip_checkpoint(self, step: int) -> None:
         """There will be none of `step`: training goes on without it."""
-        self.forgone_step = max(self.forgone_step, step)
+        self.skipped_step = max(self.skipped_step, step)
         if self.saved_step == step:
             self.saved_step = None
 
@@ -95,11 +95,11 @@ class Seat:
         elif self.stopping is not None:
             self.stopping.judge(self.step, score.loss, score.accuracy, self.adapter)
 
-    def result(self) -> Milestone:
+    def result(self) -> BestWeights:
         """What becomes of a finished seat: with early stopping its best weights, else its last."""
         if self.stopping is not None and self.stopping.best is not None:
             return self.stopping.best
-        return Milestone(self.step, self.eval_loss, self.eval_accuracy, copied(self.adapter.weights()))
+        return BestWeights(self.step, self.eval_loss, self.eval_accuracy, copied(self.adapter.weights()))
 
     def snapshot(self) -> Snapshot:
         """All that an exact resume needs. Tensors are copied, so training may go on."""

@@ -12,7 +12,7 @@ from workers.engine.adapter import Adapter, copied
 
 
 @dataclass(frozen=True)
-class Milestone:
+class BestWeights:
     """An adapter's weights after `step` steps, and how they did on the whole validation file, if there is one."""
 
     step: int
@@ -31,7 +31,7 @@ class EarlyStopping:
 
     patience: int
     threshold: float
-    best: Milestone | None = None
+    best: BestWeights | None = None
     stale: int = 0
 
     @classmethod
@@ -51,7 +51,7 @@ class EarlyStopping:
         lowest = self.best.eval_loss if self.best is not None else None
         self.stale = 0 if lowest is None or loss < lowest - self.threshold else self.stale + 1
         if lowest is None or loss < lowest:
-            self.best = Milestone(step, loss, accuracy, copied(adapter.weights()))
+            self.best = BestWeights(step, loss, accuracy, copied(adapter.weights()))
 
     def state(self) -> dict[str, Any]:
         """The fields of a `Snapshot` that continue the count. The kept weights never change and are not copied."""
@@ -69,6 +69,6 @@ class EarlyStopping:
         """Continue where `snapshot` was taken."""
         self.stale = snapshot.stale_evaluations
         if snapshot.best_step is not None:
-            self.best = Milestone(
+            self.best = BestWeights(
                 snapshot.best_step, snapshot.best_eval_loss, snapshot.best_eval_accuracy, snapshot.best_weights
             )

@@ -5,7 +5,7 @@ May import: `workers.*` but `workers.host`; torch.
 - `stack` keeps the adapters of equal rank and targets as rows of one tensor, gradients likewise.
 - `routing` says which rows of a fused micro-batch belong to which seats; `delta` is the arithmetic of one linear, and
   `linears` hooks it onto the base, whatever its architecture and quantization.
-- `compose` (pure) chooses who shares a pass, by the tokens `shares` says were served; `window` keeps a seat's
+- `select_batch` (pure) chooses who shares a pass, by the tokens `shares` says were served; `window` keeps a seat's
   accumulation; `stepper` puts them together behind `workers.engine.stepper.Stepper`.
 - `knee` measures how many tokens are worth sharing, `footprint` (with `peak`) what a pass takes for each; `budget`
   (pure) chooses from both, `room` keeps it in step with the seats, and `recompute` switches the passes that must.

@@ -4,13 +4,13 @@ from dataclasses import dataclass, field
 
 from workers.data.batches import MicroBatch
 from workers.engine.seat import Seat
-from workers.lanes.fused.routing import Pick
+from workers.lanes.fused.routing import SeatBatch
 from workers.lanes.fused.stack import StackedAdapter
 from workers.rng import DropoutKey
 
 
 @dataclass
-class Window:
+class AccumulationWindow:
     """Sums over the micro-batches done; `supervised` counts those of the whole window, and normalises every loss."""
 
     seat: Seat
@@ -37,11 +37,11 @@ class Window:
         """Whether the step can be taken."""
         return self.done == len(self.batches)
 
-    def pick(self) -> Pick:
+    def seat_batch(self) -> SeatBatch:
         """The next micro-batch as a part of a fused pass."""
         dropout = self.adapter.form.dropout
         key = DropoutKey(self.seat.spec.seed, self.seat.step, self.done) if dropout else None
-        return Pick(self.adapter, self.next_batch, key)
+        return SeatBatch(self.adapter, self.next_batch, key)
 
     def add(self, nll: float, correct: int, seconds: float) -> None:
         """Enter the sums of the micro-batch that was just done."""

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
-from workers.lanes.fused.short_rows import LONGEST, attend_short, unseen
+from workers.lanes.fused.short_rows import LONGEST, attend_short, causal_mask
 
 PACKED: Final = "orchard_packed"
 """Our name in transformers' registry of attention functions."""
 
-RowRuns = Sequence[tuple[int, int]]
+SeqLens = Sequence[tuple[int, int]]
 """(rows, tokens of each) of neighbouring rows that are equally long."""
 
 _NOT_SERVED: Final = ("softcap", "s_aux", "position_bias", "cache", "head_mask")
@@ -29,20 +29,20 @@ def packed_attention(
     value: Tensor,
     attention_mask: Tensor | None,
     *,
-    row_runs: RowRuns | None = None,
+    seq_lens: SeqLens | None = None,
     scaling: float | None = None,
     sliding_window: int | None = None,
     **more: Any,
 ) -> tuple[Tensor, None]:
     """`query` [B, Hq, T, D], `key` and `value` [B, Hkv, T, D] -> [B, T, Hq, D].
 
-    With `row_runs`, B is 1 and T holds all rows, one after the other; without, every one of the B rows is a row.
+    With `seq_lens`, B is 1 and T holds all rows, one after the other; without, every one of the B rows is a row.
     Raises: NotImplementedError for variants of attention that this one does not know.
     """
     if attention_mask is not None or any(more.get(name) is not None for name in _NOT_SERVED):
         raise NotImplementedError(f"{type(module).__name__} asks for more than causal attention")
     batch, _, tokens, _ = query.shape
-    runs = row_runs or ((batch, tokens),)
+    runs = seq_lens or ((batch, tokens),)
     sizes = [rows * length for rows, length in runs]
     split = [torch.split(part.transpose(1, 2).flatten(0, 1), sizes) for part in (query, key, value)]
     outputs = []
@@ -64,7 +64,7 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, scale: float | None, window: int | 
         q,
         k,
         v,
-        attn_mask=unseen(length, window, q.device).logical_not() if window is not None and banded else None,
+        attn_mask=causal_mask(length, window, q.device).logical_not() if window is not None and banded else None,
         is_causal=not banded,
         scale=scale,
         enable_gqa=q.shape[1] != k.shape[1],

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from workers.lanes.fused.routing import Routing, Segment
-from workers.lanes.fused.stack import Place
+from workers.lanes.fused.stack import WeightSlice
 
 
 class StackedDelta(torch.autograd.Function):
@@ -27,11 +27,11 @@ class StackedDelta(torch.autograd.Function):
         parts = routing.at(path)
         hiddens: list[Tensor] = []
         masks: list[Tensor | None] = []
-        wide = routing.wide.of(inputs)
+        fp32 = routing.fp32.of(inputs)
         for segment, at in parts:
             own = outputs[segment.positions]
-            mask = _mask(segment, path, wide[segment.positions], routing.width)
-            hidden = torch.bmm(_by_seat(segment, wide, mask), _a(segment, at).mT).mul_(segment.scale)
+            mask = _mask(segment, path, fp32[segment.positions], routing.width)
+            hidden = torch.bmm(_by_seat(segment, fp32, mask), _a(segment, at).mT).mul_(segment.scale)
             own.add_(torch.bmm(hidden, _b(segment, at).mT).view(own.shape))
             hiddens.append(hidden)
             masks.append(mask)
@@ -46,13 +46,13 @@ class StackedDelta(torch.autograd.Function):
         inputs, *saved = ctx.saved_tensors
         hiddens, masks = saved[: len(ctx.parts)], saved[len(ctx.parts) :]
         outer = gradient.reshape(-1, gradient.shape[-1]).float()
-        wide = ctx.routing.wide.of(inputs)
+        fp32 = ctx.routing.fp32.of(inputs)
         dx = _gradient_like(inputs, ctx.parts) if ctx.needs_input_grad[1] else None
         for (segment, at), hidden, mask in zip(ctx.parts, hiddens, masks, strict=True):
             dy = _by_seat(segment, outer)
             segment.add_gradient(at.b, (at.outputs, at.rank), dy.mT, hidden)
             dhidden = torch.bmm(dy, _b(segment, at)).mul_(segment.scale)
-            segment.add_gradient(at.a, (at.rank, at.inputs), dhidden.mT, _by_seat(segment, wide, mask))
+            segment.add_gradient(at.a, (at.rank, at.inputs), dhidden.mT, _by_seat(segment, fp32, mask))
             if dx is not None:
                 back = torch.bmm(dhidden, _a(segment, at)).view(-1, at.inputs)
                 dx[segment.positions] = back if mask is None else back.mul_(mask)
@@ -64,18 +64,18 @@ def _by_seat(segment: Segment, source: Tensor, mask: Tensor | None = None) -> Te
     own = source[segment.positions]
     if mask is not None:
         own = own * mask
-    return own.view(len(segment.picks), -1, own.shape[-1])
+    return own.view(len(segment.seat_batches), -1, own.shape[-1])
 
 
-def _a(segment: Segment, at: Place) -> Tensor:
+def _a(segment: Segment, at: WeightSlice) -> Tensor:
     return segment.gather(segment.stack.weights, at.a, at.a_size, (at.rank, at.inputs))
 
 
-def _b(segment: Segment, at: Place) -> Tensor:
+def _b(segment: Segment, at: WeightSlice) -> Tensor:
     return segment.gather(segment.stack.weights, at.b, at.b_size, (at.outputs, at.rank))
 
 
-def _gradient_like(inputs: Tensor, parts: Sequence[tuple[Segment, Place]]) -> Tensor:
+def _gradient_like(inputs: Tensor, parts: Sequence[tuple[Segment, WeightSlice]]) -> Tensor:
     """[N, in] to be written by the segments; zeros unless they cover all of it."""
     covered = sum(segment.positions.stop - segment.positions.start for segment, _ in parts)
     return torch.empty_like(inputs) if covered == len(inputs) else torch.zeros_like(inputs)
@@ -83,7 +83,7 @@ def _gradient_like(inputs: Tensor, parts: Sequence[tuple[Segment, Place]]) -> Te
 
 def _mask(segment: Segment, path: str, like: Tensor, width: int | None) -> Tensor | None:
     """The seats' dropout masks [S * P, in]; None where nobody has dropout."""
-    if all(pick.dropout is None for pick in segment.picks):
+    if all(seat_batch.dropout is None for seat_batch in segment.seat_batches):
         return None
-    parts = like.chunk(len(segment.picks))
-    return torch.cat([p.dropout_mask(path, part, width) for p, part in zip(segment.picks, parts, strict=True)])
+    parts = like.chunk(len(segment.seat_batches))
+    return torch.cat([p.dropout_mask(path, part, width) for p, part in zip(segment.seat_batches, parts, strict=True)])

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass
-class Shares:
+class FairQueue:
     """Who has been served how much. A tenant's tokens count 1 / its weight, so that twice the weight earns twice as
     many. A newcomer starts level with the one served least, so it cannot claim the past: a tenant among tenants, a seat
     among its tenant's.

@@ -15,7 +15,7 @@ from workers.contract.rows import DatasetFormat
 from workers.contract.spec import DatasetRef, DataSpec, HostSpec, JobSpec, TrainingSpec
 from workers.data.batches import MicroBatch
 from workers.lanes.fused.peak import give_back_free_memory, measure_peak
-from workers.lanes.fused.routing import Pick
+from workers.lanes.fused.routing import SeatBatch
 from workers.lanes.fused.stack import StackedAdapter
 from workers.methods.linears import adaptable_linears
 from workers.rng import DropoutKey
@@ -114,11 +114,11 @@ def probe_spec(base: LoadedBase) -> JobSpec:
     )
 
 
-def probe_pick(adapter: StackedAdapter, positions: int, all_supervised: bool) -> Pick:
+def probe_batch(adapter: StackedAdapter, positions: int, all_supervised: bool) -> SeatBatch:
     """Rows of `ROW` positions under dropout, which takes most."""
     ids = torch.ones(positions // ROW, ROW, dtype=torch.long)
     loss_mask = torch.zeros_like(ids, dtype=torch.bool)
     loss_mask[:, 1 if all_supervised else -1 :] = True
     supervised = int(loss_mask.sum())
     batch = MicroBatch(ids, torch.ones_like(ids), loss_mask, tuple(range(len(ids))), positions, supervised)
-    return Pick(adapter, batch, DropoutKey(seed=0, step=0, micro_batch=0))
+    return SeatBatch(adapter, batch, DropoutKey(seed=0, step=0, micro_batch=0))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from workers.data.batches import MicroBatch
-from workers.lanes.fused.attention import RowRuns
+from workers.lanes.fused.attention import SeqLens
 from workers.lanes.fused.routing import Routing
 
 
@@ -22,11 +22,11 @@ class PackedBatch:
     """[1, N] int64; starts again with every row."""
     loss_mask: Tensor
     """[1, N] bool. Never set on the first token of a row, so none is predicted from the row before."""
-    row_runs: RowRuns
+    seq_lens: SeqLens
 
     def inputs(self) -> dict[str, Any]:
         """See `Scorable.inputs`."""
-        return {"input_ids": self.input_ids, "position_ids": self.position_ids, "row_runs": self.row_runs}
+        return {"input_ids": self.input_ids, "position_ids": self.position_ids, "seq_lens": self.seq_lens}
 
 
 def fuse(routing: Routing, pad_id: int, device: torch.device) -> PackedBatch | MicroBatch:
@@ -35,7 +35,7 @@ def fuse(routing: Routing, pad_id: int, device: torch.device) -> PackedBatch | M
 
 
 def _pack(routing: Routing, device: torch.device) -> PackedBatch:
-    masks = [pick.batch.attention_mask.bool() for pick in routing.picks]
+    masks = [seat_batch.batch.attention_mask.bool() for seat_batch in routing.seat_batches]
     lengths = [length for mask in masks for length in mask.sum(1).tolist()]
 
     def joined(parts: list[Tensor]) -> Tensor:
@@ -43,30 +43,30 @@ def _pack(routing: Routing, device: torch.device) -> PackedBatch:
         return torch.cat(real)[None].to(device)
 
     return PackedBatch(
-        joined([pick.batch.input_ids for pick in routing.picks]),
+        joined([seat_batch.batch.input_ids for seat_batch in routing.seat_batches]),
         torch.cat([torch.arange(length) for length in lengths])[None].to(device),
-        joined([pick.batch.loss_mask for pick in routing.picks]),
+        joined([seat_batch.batch.loss_mask for seat_batch in routing.seat_batches]),
         tuple((len(list(run)), length) for length, run in groupby(lengths)),
     )
 
 
 def _pad(routing: Routing, width: int, pad_id: int) -> MicroBatch:
-    rows = sum(pick.rows for pick in routing.picks)
+    rows = sum(seat_batch.rows for seat_batch in routing.seat_batches)
     input_ids = torch.full((rows, width), pad_id, dtype=torch.long)
     attention_mask = torch.zeros((rows, width), dtype=torch.long)
     loss_mask = torch.zeros((rows, width), dtype=torch.bool)
     row = 0
-    for pick in routing.picks:
-        own = slice(row, row + pick.rows)
-        input_ids[own, : pick.width] = pick.batch.input_ids
-        attention_mask[own, : pick.width] = pick.batch.attention_mask
-        loss_mask[own, : pick.width] = pick.batch.loss_mask
-        row += pick.rows
+    for seat_batch in routing.seat_batches:
+        own = slice(row, row + seat_batch.rows)
+        input_ids[own, : seat_batch.width] = seat_batch.batch.input_ids
+        attention_mask[own, : seat_batch.width] = seat_batch.batch.attention_mask
+        loss_mask[own, : seat_batch.width] = seat_batch.batch.loss_mask
+        row += seat_batch.rows
     return MicroBatch(
         input_ids,
         attention_mask,
         loss_mask,
-        tuple(line for pick in routing.picks for line in pick.batch.lines),
-        sum(pick.batch.tokens for pick in routing.picks),
-        sum(pick.batch.supervised for pick in routing.picks),
+        tuple(line for seat_batch in routing.seat_batches for line in seat_batch.batch.lines),
+        sum(seat_batch.batch.tokens for seat_batch in routing.seat_batches),
+        sum(seat_batch.batch.supervised for seat_batch in routing.seat_batches),
     )

@@ -22,7 +22,7 @@ class _Overrun:
     kept_at_most: int
 
 
-class Room:
+class MemoryBudget:
     """Keeps the budget in step with the seats. Running out of memory, which no model foresees wholly, lowers it for as
     long as one of those is seated whose pass ran out.
     """

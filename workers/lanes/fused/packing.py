@@ -48,7 +48,7 @@ def _packed(model: Any, rows: Sequence[Tensor]) -> Tensor:
         model,
         input_ids=torch.cat(list(rows), dim=1),
         position_ids=torch.cat([torch.arange(row.shape[1], device=row.device) for row in rows])[None],
-        row_runs=tuple((1, row.shape[1]) for row in rows),
+        seq_lens=tuple((1, row.shape[1]) for row in rows),
     )
 
 

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from workers.data.batches import MicroBatch
-from workers.lanes.fused.stack import Place, Stack, StackedAdapter
+from workers.lanes.fused.stack import Stack, StackedAdapter, WeightSlice
 from workers.rng import DropoutKey
 
 
 @dataclass(frozen=True)
-class Pick:
+class SeatBatch:
     """One seat's micro-batch of [B, T] tokens in a fused pass."""
 
     adapter: StackedAdapter
@@ -59,7 +59,7 @@ class Segment:
     """The first slot if the slots are consecutive, so that views do instead of copies; else None."""
     positions: slice
     """Of the fused batch, rows end to end."""
-    picks: tuple[Pick, ...]
+    seat_batches: tuple[SeatBatch, ...]
     scale: Tensor
     """[S, 1, 1] fp32."""
 
@@ -68,8 +68,8 @@ class Segment:
         if self.first_slot is None:
             rows = source[self.slots, offset : offset + size]
         else:
-            rows = source[self.first_slot : self.first_slot + len(self.picks), offset : offset + size]
-        return rows.view(len(self.picks), *shape)
+            rows = source[self.first_slot : self.first_slot + len(self.seat_batches), offset : offset + size]
+        return rows.view(len(self.seat_batches), *shape)
 
     def add_gradient(self, offset: int, shape: tuple[int, int], left: Tensor, right: Tensor) -> None:
         """Add the products `left` @ `right` [S, *shape] to the gradients of the seats."""
@@ -81,7 +81,7 @@ class Segment:
             self.gather(self.stack.gradients, offset, size, shape).baddbmm_(left, right)
 
 
-class Widened:
+class Fp32Cache:
     """The last tensor asked for, in fp32: linears that read one input, such as q, k and v, share the copy."""
 
     def __init__(self) -> None:
@@ -107,29 +107,31 @@ class Routing:
     """The segments of a fused batch of `positions` tokens, and the picks in the order in which they lie there."""
 
     segments: tuple[Segment, ...]
-    picks: tuple[Pick, ...]
+    seat_batches: tuple[SeatBatch, ...]
     positions: int
     width: int | None
     """To which rows are padded; None: they are packed."""
-    wide: Widened = field(default_factory=Widened)
+    fp32: Fp32Cache = field(default_factory=Fp32Cache)
 
-    def at(self, path: str) -> list[tuple[Segment, Place]]:
+    def at(self, path: str) -> list[tuple[Segment, WeightSlice]]:
         """The segments that adapt the linear at `path`, and where."""
         return [(s, s.stack.layout.places[path]) for s in self.segments if path in s.stack.layout.places]
 
 
-def route(picks: Sequence[Pick], *, packed: bool) -> Routing:
+def route(seat_batches: Sequence[SeatBatch], *, packed: bool) -> Routing:
     """Order the picks so that seats of one stack with equally many positions lie together."""
-    stacks: Mapping[int, int] = {id(stack): n for n, stack in enumerate(dict.fromkeys(p.adapter.stack for p in picks))}
-    width = None if packed else max(pick.width for pick in picks)
+    stacks: Mapping[int, int] = {
+        id(stack): n for n, stack in enumerate(dict.fromkeys(p.adapter.stack for p in seat_batches))
+    }
+    width = None if packed else max(seat_batch.width for seat_batch in seat_batches)
 
-    def size(pick: Pick) -> int:
-        return pick.batch.tokens if width is None else pick.rows * width
+    def size(seat_batch: SeatBatch) -> int:
+        return seat_batch.batch.tokens if width is None else seat_batch.rows * width
 
-    def place(pick: Pick) -> tuple[int, int]:
-        return stacks[id(pick.adapter.stack)], size(pick)
+    def place(seat_batch: SeatBatch) -> tuple[int, int]:
+        return stacks[id(seat_batch.adapter.stack)], size(seat_batch)
 
-    ordered = sorted(picks, key=lambda pick: (*place(pick), pick.adapter.slot))
+    ordered = sorted(seat_batches, key=lambda seat_batch: (*place(seat_batch), seat_batch.adapter.slot))
     segments, start = [], 0
     for _, group in groupby(ordered, key=place):
         members = tuple(group)
@@ -139,9 +141,9 @@ def route(picks: Sequence[Pick], *, packed: bool) -> Routing:
     return Routing(tuple(segments), tuple(ordered), start, width)
 
 
-def _segment(picks: tuple[Pick, ...], positions: slice) -> Segment:
-    stack = picks[0].adapter.stack
-    slots = [pick.adapter.slot for pick in picks]
+def _segment(seat_batches: tuple[SeatBatch, ...], positions: slice) -> Segment:
+    stack = seat_batches[0].adapter.stack
+    slots = [seat_batch.adapter.slot for seat_batch in seat_batches]
     device = stack.weights.device
     consecutive = slots == list(range(slots[0], slots[0] + len(slots)))
     return Segment(
@@ -149,6 +151,8 @@ def _segment(picks: tuple[Pick, ...], positions: slice) -> Segment:
         slots=torch.tensor(slots, device=device),
         first_slot=slots[0] if consecutive else None,
         positions=positions,
-        picks=picks,
-        scale=torch.tensor([pick.adapter.form.scale for pick in picks], device=device).view(-1, 1, 1),
+        seat_batches=seat_batches,
+        scale=torch.tensor([seat_batch.adapter.form.scale for seat_batch in seat_batches], device=device).view(
+            -1, 1, 1
+        ),
     )

@@ -20,7 +20,7 @@ class Candidate:
     """Whether it must not share a pass."""
 
 
-def compose(candidates: Sequence[Candidate], budget_tokens: int, *, packed: bool = False) -> list[int]:
+def select_batch(candidates: Sequence[Candidate], budget_tokens: int, *, packed: bool = False) -> list[int]:
     """Indices of the candidates to run together; at least one.
 
     The seat served least, of the tenant served least, goes first, whatever its size. Others join while they fit the

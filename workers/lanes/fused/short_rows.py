@@ -51,13 +51,13 @@ def attend_short(query: Tensor, key: Tensor, value: Tensor, scale: float | None,
     """Causal attention within rows; a token sees itself and the `window` - 1 before it, or all of them."""
     tokens, size = query.shape[-2:]
     out: Tensor = ShortRowAttention.apply(  # type: ignore[no-untyped-call]
-        query, key, value, size**-0.5 if scale is None else scale, unseen(tokens, window or tokens, query.device)
+        query, key, value, size**-0.5 if scale is None else scale, causal_mask(tokens, window or tokens, query.device)
     )
     return out
 
 
 @lru_cache(maxsize=256)
-def unseen(tokens: int, window: int, device: torch.device) -> Tensor:
+def causal_mask(tokens: int, window: int, device: torch.device) -> Tensor:
     """[T, T] bool: the keys after a token, and those `window` or more before it."""
     ones = torch.ones(tokens, tokens, dtype=torch.bool, device=device)
     return ones.triu(1) | ones.tril(-window)

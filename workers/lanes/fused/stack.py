@@ -19,7 +19,7 @@ STACK_BYTES: Final = 1 << 28  # of weights and gradients, unless a single adapte
 
 
 @dataclass(frozen=True)
-class Place:
+class WeightSlice:
     """Where one linear's A [rank, in] and B [out, rank] lie in a row of N floats."""
 
     rank: int
@@ -43,7 +43,7 @@ class Place:
 class Layout:
     """How a whole adapter is laid out in one row."""
 
-    places: Mapping[str, Place]
+    places: Mapping[str, WeightSlice]
     size: int
 
     @classmethod
@@ -51,7 +51,7 @@ class Layout:
         """The layout of rank `rank` on linears given as path -> (in, out)."""
         places, offset = {}, 0
         for path, (inputs, outputs) in features.items():
-            place = Place(rank, inputs, outputs, offset, offset + rank * inputs)
+            place = WeightSlice(rank, inputs, outputs, offset, offset + rank * inputs)
             places[path] = place
             offset = place.b + place.b_size
         return cls(places, -(-offset // ALIGN) * ALIGN)

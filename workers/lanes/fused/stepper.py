@@ -17,18 +17,18 @@ from workers.engine.guards import freeze_base, memory_guarded, require_finite
 from workers.engine.optimizer import update
 from workers.engine.seat import Seat
 from workers.engine.stepper import Stepped, StepResult
-from workers.lanes.fused.accumulation import Window
+from workers.lanes.fused.accumulation import AccumulationWindow
 from workers.lanes.fused.budget import UNBOUNDED
-from workers.lanes.fused.fair_queue import Shares
-from workers.lanes.fused.footprint import estimate_of, measure_footprint, probe_pick, probe_spec
+from workers.lanes.fused.fair_queue import FairQueue
+from workers.lanes.fused.footprint import estimate_of, measure_footprint, probe_batch, probe_spec
 from workers.lanes.fused.fuse import fuse
 from workers.lanes.fused.knee import measure_knee
 from workers.lanes.fused.linears import AdaptedLinears
-from workers.lanes.fused.memory_budget import Room, stack_bytes
+from workers.lanes.fused.memory_budget import MemoryBudget, stack_bytes
 from workers.lanes.fused.packing import switch_to_packing
 from workers.lanes.fused.recompute import Recomputation
-from workers.lanes.fused.routing import Pick, Routing, route
-from workers.lanes.fused.select_batch import Candidate, compose
+from workers.lanes.fused.routing import Routing, SeatBatch, route
+from workers.lanes.fused.select_batch import Candidate, select_batch
 from workers.lanes.fused.stack import StackedAdapter
 from workers.tasks import TASKS
 from workers.tasks.task import Scorable
@@ -49,12 +49,12 @@ class FusedStepper:
         self._scorer = TASKS.of(base.spec.task).loss(base.model)
         self._linears = AdaptedLinears(base)
         self._adapters: dict[str, StackedAdapter] = {}
-        self._windows: dict[str, Window] = {}
-        self._shares = Shares()
+        self._windows: dict[str, AccumulationWindow] = {}
+        self._queue = FairQueue()
         self._alone: set[str] = set()
         self._proven: set[str] = set()
         self.footprint = None if budget_tokens else self._measured()
-        self._room = Room(
+        self._memory = MemoryBudget(
             budget_tokens or measure_knee(self._pass_of),
             self.footprint or estimate_of(base.spec),
             base.spec.memory_bytes if budget_tokens is None else None,
@@ -64,30 +64,30 @@ class FusedStepper:
     @property
     def budget_tokens(self) -> int:
         """See `Stepper.budget_tokens`."""
-        return self._room.budget.tokens
+        return self._memory.budget.tokens
 
     def open(self, spec: JobSpec) -> Adapter:
         """See `Stepper.open`."""
         adapter = self._linears.open(spec)
         self._adapters[adapter.name] = adapter
-        self._room.hold(self._adapters.values())
-        self._shares.enter(adapter.name, spec.tenant_id, spec.fair_weight)
+        self._memory.hold(self._adapters.values())
+        self._queue.enter(adapter.name, spec.tenant_id, spec.fair_weight)
         return adapter
 
     def close(self, adapter: Adapter) -> None:
         """See `Stepper.close`."""
         self._windows.pop(adapter.name, None)
-        self._shares.leave(adapter.name)
+        self._queue.leave(adapter.name)
         self._alone.discard(adapter.name)
         self._proven.discard(adapter.name)
         self._linears.close(self._adapters.pop(adapter.name))
-        self._room.hold(self._adapters.values())
+        self._memory.hold(self._adapters.values())
 
     def step(self, due: Sequence[Seat]) -> list[Stepped]:
         """See `Stepper.step`: one fused pass, then an optimizer step for every seat whose window it filled."""
         windows = [self._window(seat) for seat in due]
         candidates = [self._candidate(window) for window in windows]
-        chosen = [windows[index] for index in compose(candidates, self.budget_tokens, packed=self._packs)]
+        chosen = [windows[index] for index in select_batch(candidates, self.budget_tokens, packed=self._packs)]
         try:
             with memory_guarded():
                 self._run(chosen)
@@ -104,32 +104,32 @@ class FusedStepper:
         widest = max(len(row.input_ids) for row in seat.validation)
         size = training.micro_batch_size if training.deterministic else max(1, self.budget_tokens // widest)
         for batch in seat.plan.evaluation_batches(seat.validation, size):
-            routing, fused = self._fused([Pick(adapter, batch)], seat)
+            routing, fused = self._fused([SeatBatch(adapter, batch)], seat)
             with memory_guarded(), self._linears.routed(routing):
                 scores = self._scorer.score(fused)
                 scored = Scored(float(scores.nll.double().sum()), int(scores.correct.sum()), batch.supervised)
-            self._shares.serve(adapter.name, batch.tokens)
+            self._queue.serve(adapter.name, batch.tokens)
             yield scored
 
-    def _run(self, windows: Sequence[Window]) -> None:
+    def _run(self, windows: Sequence[AccumulationWindow]) -> None:
         """Forward, backward and bookkeeping of one fused pass. Gradients of seats add up in their stacks' rows."""
         started = time.perf_counter()
-        routing, batch = self._fused([window.pick() for window in windows], windows[0].seat)
+        routing, batch = self._fused([window.seat_batch() for window in windows], windows[0].seat)
         by_adapter = {window.adapter.name: window for window in windows}
-        ordered = [by_adapter[pick.adapter.name] for pick in routing.picks]
-        counts = [pick.batch.supervised for pick in routing.picks]
-        with self._recomputation.when(self._room.budget.recomputes(routing.positions)):
+        ordered = [by_adapter[seat_batch.adapter.name] for seat_batch in routing.seat_batches]
+        counts = [seat_batch.batch.supervised for seat_batch in routing.seat_batches]
+        with self._recomputation.when(self._memory.budget.recomputes(routing.positions)):
             nll, correct = self._forward_backward(routing, batch, [1 / window.supervised for window in ordered], counts)
         seconds = time.perf_counter() - started
-        total = sum(pick.batch.tokens for pick in routing.picks)
+        total = sum(seat_batch.batch.tokens for seat_batch in routing.seat_batches)
         for window, seat_nll, seat_correct in zip(ordered, nll, correct, strict=True):
             tokens = window.next_batch.tokens
             window.add(seat_nll, seat_correct, seconds * tokens / total)
-            self._shares.serve(window.adapter.name, tokens)
+            self._queue.serve(window.adapter.name, tokens)
 
-    def _fused(self, picks: Sequence[Pick], of: Seat) -> tuple[Routing, Scorable]:
+    def _fused(self, seat_batches: Sequence[SeatBatch], of: Seat) -> tuple[Routing, Scorable]:
         """Where the picks lie in a pass, and the pass's tokens."""
-        routing = route(picks, packed=self._packs)
+        routing = route(seat_batches, packed=self._packs)
         return routing, fuse(routing, of.plan.pad_id, self._base.device)
 
     def _forward_backward(
@@ -146,7 +146,7 @@ class FusedStepper:
         correct = torch.split(scores.correct, list(counts))
         return [float(part.sum()) for part in nll], [int(part.sum()) for part in correct]
 
-    def _update(self, window: Window) -> Stepped:
+    def _update(self, window: AccumulationWindow) -> Stepped:
         """The optimizer step of one seat whose window is full. Whatever it raises ends this seat and no other."""
         name = window.adapter.name
         del self._windows[name]
@@ -157,7 +157,7 @@ class FusedStepper:
         except Exception as error:  # noqa: BLE001  # as with a pass
             return Stepped.failed(window.seat, error)
 
-    def _stepped(self, window: Window) -> StepResult:
+    def _stepped(self, window: AccumulationWindow) -> StepResult:
         """Raises NonFiniteLoss, NoGradient, and whatever an optimizer may raise."""
         seat, adapter = window.seat, window.adapter
         loss = window.nll / window.supervised
@@ -172,15 +172,15 @@ class FusedStepper:
         accuracy = window.correct / window.supervised
         return StepResult(loss, accuracy, norm, rate, window.tokens, window.supervised, window.seconds)
 
-    def _undo(self, windows: Sequence[Window], error: Exception) -> list[Stepped]:
+    def _undo(self, windows: Sequence[AccumulationWindow], error: Exception) -> list[Stepped]:
         """Forget the windows of a pass that failed. One seat alone is guilty; several are tried again one by one."""
         for window in windows:
             del self._windows[window.adapter.name]
         if isinstance(error, OutOfMemory):
-            positions = route([window.pick() for window in windows], packed=self._packs).positions
-            last_resort = not self._recomputation.possible or self._room.budget.recomputes(positions)
-            self._room.overrun(positions, [window.adapter.name for window in windows])
-            log.warning("out of memory over %s positions; now %s", positions, self._room.budget)
+            positions = route([window.seat_batch() for window in windows], packed=self._packs).positions
+            last_resort = not self._recomputation.possible or self._memory.budget.recomputes(positions)
+            self._memory.overrun(positions, [window.adapter.name for window in windows])
+            log.warning("out of memory over %s positions; now %s", positions, self._memory.budget)
             if not last_resort:
                 return []  # the same pass, if it comes to that, recomputes next time
         if len(windows) > 1:
@@ -188,16 +188,16 @@ class FusedStepper:
             return []
         return [Stepped.failed(windows[0].seat, error)]
 
-    def _window(self, seat: Seat) -> Window:
+    def _window(self, seat: Seat) -> AccumulationWindow:
         name = seat.adapter.name
         if name not in self._windows:
-            self._windows[name] = Window(seat, self._adapters[name])
+            self._windows[name] = AccumulationWindow(seat, self._adapters[name])
         return self._windows[name]
 
-    def _candidate(self, window: Window) -> Candidate:
+    def _candidate(self, window: AccumulationWindow) -> Candidate:
         rows, width = window.next_batch.input_ids.shape
         name = window.adapter.name
-        tenant, seat = self._shares.served(name)
+        tenant, seat = self._queue.served(name)
         alone = window.seat.spec.training.deterministic or name in self._alone
         return Candidate(rows, width, window.next_batch.tokens, tenant, seat, alone)
 
@@ -230,11 +230,11 @@ class FusedStepper:
         adapter = self._linears.open(probe_spec(self._base))
 
         def probe(positions: int, recompute: bool, all_supervised: bool) -> None:
-            pick = probe_pick(adapter, positions, all_supervised)
-            routing = route([pick], packed=self._packs)
+            seat_batch = probe_batch(adapter, positions, all_supervised)
+            routing = route([seat_batch], packed=self._packs)
             with memory_guarded(), self._recomputation.when(recompute):
                 batch = fuse(routing, 0, self._base.device)
-                self._forward_backward(routing, batch, [1 / positions], [pick.batch.supervised])
+                self._forward_backward(routing, batch, [1 / positions], [seat_batch.batch.supervised])
 
         try:
             measured = measure_footprint(self._base, probe, can_recompute=self._recomputation.possible)

@@ -10,7 +10,7 @@ from fastapi.routing import APIRoute
 from api.threads import in_thread
 
 
-class OneHop(APIRoute):
+class ThreadedRoute(APIRoute):
     """A route whose plain endpoint runs in a thread, and whose answer is checked on the event loop.
 
     FastAPI would send the answer of a plain endpoint to a thread of its own to be checked, which is less work than the

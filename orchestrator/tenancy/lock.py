@@ -9,7 +9,7 @@ from orchestrator.db.tables import TenantRow
 _HOLD: Final = select(TenantRow.id).where(TenantRow.id == bindparam("tenant_id")).with_for_update()
 
 
-def hold_tenant(connection: Connection, tenant_id: str) -> None:
+def lock_tenant(connection: Connection, tenant_id: str) -> None:
     """Wait until no other write transaction holds the tenant; held until the caller's transaction ends.
 
     PostgreSQL locks the row. SQLite drops FOR UPDATE, and needs none: its write transactions have begun IMMEDIATE.
