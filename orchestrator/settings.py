@@ -77,6 +77,7 @@ class Settings(BaseSettings):
         if self.orchestrator_timeout_s < self.lease_ttl_s + self.role_ttl_s:
             raise ValueError(
                 f"orchestrator_timeout_s {self.orchestrator_timeout_s} must be at least "
-                f"lease_ttl_s {self.lease_ttl_s} + role_ttl_s {self.role_ttl_s}: hosts have to outlast a change of orchestrators"
+                f"lease_ttl_s {self.lease_ttl_s} + role_ttl_s {self.role_ttl_s}: hosts must outlast "
+                "a change of orchestrators"
             )
         return self

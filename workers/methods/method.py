@@ -74,6 +74,9 @@ class TrainableMethod(Protocol):
     def export(self, job: JobSpec, weights: Mapping[str, Tensor], folder: Path) -> None:
         """Write what the stock library of the method loads."""
 
+    def load(self, model: nn.Module, folder: Path) -> nn.Module:
+        """Load what `export` wrote onto a plain base, through the stock library; returns the model to call."""
+
 
 class MethodRegistry:
     """Methods by the `type` of their spec."""

@@ -82,6 +82,11 @@ class PeftMethod:
         whole = {name: weight.contiguous() for name, weight in weights.items()}
         save_file(whole, folder / "adapter_model.safetensors", metadata={"format": "pt"})
 
+    def load(self, model: nn.Module, folder: Path) -> nn.Module:
+        """See `TrainableMethod.load`."""
+        loaded: nn.Module = PeftModel.from_pretrained(model, folder)
+        return loaded
+
 
 def _weights_of(model: PeftModel, adapter_name: str) -> dict[str, nn.Parameter]:
     """Parameters of the adapter under the names PEFT stores them by, which leave out the adapter's name."""

@@ -1,0 +1,186 @@
+"""What every method promises, in every lane that can train it. A new method is tested by being registered."""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from tests.builders.driving import as_ref, drain, losses, of_job, outcome_of, work_to_step
+from tests.builders.specs import make_dataset, make_host_spec, make_job_spec, make_order, sum_rows
+from tests.conformance import example
+from workers import methods, tasks
+from workers.contract import methods as method_specs
+from workers.contract import tasks as task_specs
+from workers.contract.base import BaseSpec
+from workers.contract.errors import ErrorCode, InvalidTargetModules
+from workers.contract.lanes import Lane
+from workers.contract.reports import CheckpointManifest, ExitClass, Report
+from workers.contract.spec import JobSpec
+from workers.data.encode import encode_row, encode_validation
+from workers.engine.adapter import copied
+from workers.host import TrainingHost
+from workers.methods.linears import adaptable_linears
+
+with example.registered():
+    NAMES = list(method_specs.METHODS)
+    CASES = [(name, lane) for name in method_specs.METHODS for lane in sorted(method_specs.METHODS[name].lanes)]
+every_method = pytest.mark.parametrize(("name", "lane"), CASES)
+
+
+@pytest.fixture(autouse=True)
+def _example_is_registered() -> Iterator[None]:
+    with example.registered():
+        yield
+
+
+def test_the_registries_with_and_without_torch_have_the_same_members():
+    assert methods.METHODS.names() == set(method_specs.METHODS)
+    assert tasks.TASKS.names() == set(task_specs.TASKS)
+
+
+def job(folder: Path, base: BaseSpec, name: str, lane: Lane, job_id: str = "ftjob-1", seed: int = 7) -> JobSpec:
+    """Six steps of the method as its defaults have it."""
+    linears = [linear.name for linear in base.shape.linears]
+    spec = make_job_spec(
+        folder,
+        base,
+        job_id=job_id,
+        lane=lane,
+        seed=seed,
+        validation=make_dataset(folder / "validation.jsonl", sum_rows(5, start=50)),
+        learning_rate=3e-2,
+        deterministic=True,
+    )
+    return spec.model_copy(update={"method": method_specs.METHODS[name].model_validate({}).resolve(linears)})
+
+
+def host_of(folder: Path, base: BaseSpec, lane: Lane) -> TrainingHost:
+    return TrainingHost(make_host_spec(folder, base, lane=lane))
+
+
+def run(host: TrainingHost, *specs: JobSpec, attempt: int = 1, resume_from=()) -> list[Report]:
+    for spec in specs:
+        host.attach(make_order(spec, attempt=attempt, resume_from=resume_from))
+    return drain(host)
+
+
+def exported(reports: list[Report], spec: JobSpec) -> Path:
+    outcome = outcome_of(reports, spec.job_id)
+    assert outcome.exit_class is ExitClass.OK, outcome.message
+    return Path(outcome.adapter.uri.removeprefix("file://")) / "peft"
+
+
+def weights_of(reports: list[Report], spec: JobSpec) -> dict[str, torch.Tensor]:
+    return load_file(exported(reports, spec) / "adapter_model.safetensors")
+
+
+@every_method
+def test_it_starts_from_the_seed_alone(tmp_path: Path, tiny_base: BaseSpec, name: str, lane: Lane):
+    host = host_of(tmp_path, tiny_base, lane)
+    host.run_once()
+    spec, other = (job(tmp_path, tiny_base, name, lane, f"ftjob-{seed}", seed) for seed in (7, 8))
+    first = copied(host._stepper.open(spec).weights())
+    between = host._stepper.open(other)
+    again = copied(host._stepper.open(spec).weights())
+    assert between.weights().keys() == first.keys() == again.keys()
+    assert all(torch.equal(first[key], again[key]) for key in first)
+
+
+@every_method
+def test_what_it_trains_is_what_its_formulas_say(tmp_path: Path, tiny_base: BaseSpec, name: str, lane: Lane):
+    host, spec = host_of(tmp_path, tiny_base, lane), job(tmp_path, tiny_base, name, lane)
+    host.attach(make_order(spec))
+    work_to_step(host, spec.job_id, 1)
+    (attempt,) = host._attempts.values()
+    adapter = attempt.seat.adapter
+    weights, moments = adapter.weights(), adapter.moments()
+    shapes = methods.METHODS.of(spec.method).shapes(spec.method, adaptable_linears(load(tiny_base)))
+    assert {key: tuple(weight.shape) for key, weight in weights.items()} == shapes
+    count = sum(weight.numel() for weight in weights.values())
+    assert count == spec.method.trained(tiny_base.shape)
+    held = 2 * size_of(weights) + size_of(moments)  # gradients are as large as weights
+    written = size_of(weights) + size_of(moments)  # of a checkpoint, once more in host memory
+    assert held + written == pytest.approx(spec.seat_bytes, rel=0.25)
+
+
+@every_method
+def test_it_learns_and_leaves_the_base_as_it_was(tmp_path: Path, tiny_base: BaseSpec, name: str, lane: Lane):
+    host, spec = host_of(tmp_path, tiny_base, lane), job(tmp_path, tiny_base, name, lane)
+    outcome = outcome_of(run(host, spec), spec.job_id)
+    assert outcome.exit_class is ExitClass.OK, outcome.message
+    assert outcome.eval_loss_after < outcome.eval_loss_before
+    host.stop()  # raises when the base has changed
+
+
+@every_method
+def test_it_resumes_to_the_last_bit(tmp_path: Path, tiny_base: BaseSpec, name: str, lane: Lane):
+    spec = job(tmp_path, tiny_base, name, lane)
+    straight = run(host_of(tmp_path, tiny_base, lane), spec)
+    saved = [as_ref(manifest) for manifest in of_job(straight, CheckpointManifest, spec.job_id)]
+    whole = weights_of(straight, spec)
+    resumed = run(host_of(tmp_path, tiny_base, lane), spec, attempt=2, resume_from=tuple(saved[:1]))
+    assert losses(resumed, spec.job_id) == losses(straight, spec.job_id)[saved[0].step :]
+    again = weights_of(resumed, spec)
+    assert whole.keys() == again.keys()
+    assert all(torch.equal(whole[key], again[key]) for key in whole)
+
+
+@every_method
+def test_a_loss_that_is_not_finite_ends_it_alone(tmp_path: Path, tiny_base: BaseSpec, name: str, lane: Lane):
+    host = host_of(tmp_path, tiny_base, lane)
+    sick, well = (job(tmp_path, tiny_base, name, lane, job_id) for job_id in ("sick", "well"))
+    host.attach(make_order(sick))
+    work_to_step(host, "sick", 1)
+    (attempt,) = host._attempts.values()
+    with torch.no_grad():
+        next(iter(attempt.seat.adapter.weights().values())).fill_(float("nan"))
+    reports = run(host, well)
+    assert outcome_of(reports, "sick").error_code is ErrorCode.NON_FINITE_LOSS
+    assert outcome_of(reports, "well").exit_class is ExitClass.OK
+
+
+@every_method
+def test_its_stock_library_loads_it_and_gives_the_seats_own_loss(
+    tmp_path: Path, tiny_base: BaseSpec, name: str, lane: Lane
+):
+    spec = job(tmp_path, tiny_base, name, lane)
+    reports = run(host_of(tmp_path, tiny_base, lane), spec)
+    folder = exported(reports, spec)
+    loaded = methods.METHODS.of(spec.method).load(load(tiny_base), folder)
+    outcome = outcome_of(reports, spec.job_id)
+    assert loss_of(load(tiny_base), spec) == pytest.approx(outcome.eval_loss_before, rel=1e-5)
+    assert loss_of(loaded, spec) == pytest.approx(outcome.eval_loss_after, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_refuses_what_the_base_does_not_have_with_a_message(tiny_base: BaseSpec, name: str):
+    spec = method_specs.METHODS[name].model_validate({"target_modules": ["no_such_proj"]})
+    with pytest.raises(ValueError, match="'no_such_proj'"):
+        spec.resolve([linear.name for linear in tiny_base.shape.linears])
+    with pytest.raises(InvalidTargetModules, match="no_such_proj"):
+        methods.METHODS.of(spec).shapes(spec, adaptable_linears(load(tiny_base)))
+
+
+def load(base: BaseSpec) -> torch.nn.Module:
+    return AutoModelForCausalLM.from_pretrained(base.location)
+
+
+def size_of(tensors) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+
+
+def loss_of(model: torch.nn.Module, spec: JobSpec) -> float:
+    """The validation loss row by row over full logits, as anyone would write it."""
+    tokenizer = AutoTokenizer.from_pretrained(spec.base.location)
+    nll, count = 0.0, 0
+    for row in encode_validation(partial(encode_row, tokenizer, None), spec.data).rows:
+        ids, mask = torch.tensor([row.input_ids]), torch.tensor(list(row.loss_mask[1:])).bool()
+        with torch.no_grad():
+            logits = model(input_ids=ids).logits[0, :-1][mask]
+        nll += float(torch.nn.functional.cross_entropy(logits, ids[0, 1:][mask], reduction="sum"))
+        count += int(mask.sum())
+    return nll / count
