@@ -67,7 +67,7 @@ def test_no_seat_is_given_on_a_host_that_has_gone_since(db: Database, state: str
     job = make_job(db)
     ((admit,),) = plans(db, 1)
     burial = HostReaper(db)
-    burial.mark_for_deletion(host.id, "it must go")
+    burial.mark_stopping(host.id, "it must go")
     if state == "gone":
         burial.mark_gone(host.id, "it went", NOW)
     assert not make_applier(db).apply(admit, NOW)

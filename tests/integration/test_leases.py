@@ -58,21 +58,21 @@ def rename(tenant: TenantRow, name: str) -> Callable[[Database], None]:
 
 def test_one_holds_the_role_and_the_other_stands_by_until_the_lease_is_over(db: Database):
     first, second = make_role(db, 1), make_role(db, 2)
-    assert first.keep()
-    assert not second.keep()
+    assert first.renew()
+    assert not second.renew()
     assert second.grant is None
     run_out(db)
-    assert second.keep()
+    assert second.renew()
     assert (lease(db).holder, lease(db).term) == (ELSEWHERE.format(2), 2)
-    assert not first.keep()
+    assert not first.renew()
     assert first.grant is None
 
 
 def test_a_lease_is_renewed_by_the_clock_of_the_database(db: Database):
     holder = make_role(db)
-    holder.keep()
+    holder.renew()
     run_out(db)
-    holder.keep()
+    holder.renew()
     with db.read() as session:
         left = session.execute(select(LeaseRow.expires_at, db_clock())).one()
     assert timedelta(seconds=10) < left[0] - left[1] <= timedelta(seconds=15)
@@ -95,11 +95,11 @@ def test_a_holder_that_has_died_here_is_followed_at_once(db: Database):
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     place = this_process().rpartition("/")[0]
     dead = Elector(db, "loops", f"{place}/{process_name(child.pid)}")
-    assert dead.keep()
-    assert not make_role(db).keep()
+    assert dead.renew()
+    assert not make_role(db).renew()
     child.kill()
     child.wait()
-    assert make_role(db).keep()
+    assert make_role(db).renew()
 
 
 def test_only_a_process_that_can_be_seen_is_surely_dead():
@@ -112,12 +112,12 @@ def test_only_a_process_that_can_be_seen_is_surely_dead():
 def test_who_was_stopped_and_wakes_up_writes_nothing(db: Database):
     tenant = make_tenant(db, name="old")
     stopped, other = make_role(db, 1), make_role(db, 2)
-    stopped.keep()
+    stopped.renew()
     assert stopped.grant is not None
     fenced = db.fenced(fence(stopped.grant))
     rename(tenant, "mine")(fenced)
     run_out(db)
-    other.keep()
+    other.renew()
     with pytest.raises(LeadershipLost):
         rename(tenant, "late")(fenced)
     with pytest.raises(LeadershipLost), fenced.begin():
@@ -129,13 +129,13 @@ def test_who_was_stopped_and_wakes_up_writes_nothing(db: Database):
 def test_who_took_the_role_again_still_writes_nothing_of_its_former_term(db: Database):
     tenant = make_tenant(db)
     first, other = make_role(db, 1), make_role(db, 2)
-    first.keep()
+    first.renew()
     assert first.grant is not None
     former = db.fenced(fence(first.grant))
     run_out(db)
-    other.keep()
+    other.renew()
     other.give_back()
-    first.keep()
+    first.renew()
     assert lease(db).term == 3
     with pytest.raises(LeadershipLost):
         rename(tenant, "late")(former)
@@ -160,7 +160,7 @@ def test_a_role_whose_work_hangs_is_not_renewed(db: Database):
         role.renew()
     assert role.grant is None
     run_out(db)
-    assert make_role(db, 2).keep()
+    assert make_role(db, 2).renew()
 
 
 def test_while_the_database_is_away_a_holder_believes_no_longer_than_its_lease(
@@ -218,9 +218,9 @@ def test_a_pass_that_hung_and_ended_lets_its_process_act_again(db: Database):
 
 def test_a_role_given_back_is_free_at_once(db: Database):
     first = make_role(db, 1)
-    first.keep()
+    first.renew()
     first.give_back()
-    assert make_role(db, 2).keep()
+    assert make_role(db, 2).renew()
     first.give_back()
     assert lease(db).holder == ELSEWHERE.format(2)
 
@@ -245,7 +245,7 @@ def test_a_led_step_rests_without_the_role_and_starts_afresh_in_each_term(db: Da
     role.renew()
     assert [led.run_once(NOW)["passes"] for _ in range(2)] == [1, 2]
     run_out(db)
-    other.keep()
+    other.renew()
     assert led.run_once(NOW) == Counts(role_lost=1)
     assert led.run_once(NOW) == Counts()
     other.give_back()
