@@ -1,6 +1,7 @@
 """Initial schema: tenants, keys, files, hosts, jobs and what hangs on them."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
@@ -14,6 +15,32 @@ depends_on: str | Sequence[str] | None = None
 
 
 def upgrade() -> None:
+    _create_host()
+    _create_lease()
+    _create_tenant()
+    _create_api_key()
+    _create_file()
+    _create_webhook_endpoint()
+    _create_job()
+    _index_job()
+    _create_upload()
+    _create_attempt()
+    _create_checkpoint()
+    _create_event()
+    _create_idempotency()
+    _create_upload_part()
+    _create_usage()
+    _create_webhook_delivery()
+    _create_checkpoint_permission()
+
+
+def downgrade() -> None:
+    _drop_part_1()
+    _drop_part_2()
+    _drop_part_3()
+
+
+def _create_host() -> None:
     op.create_table(
         "host",
         sa.Column("id", sa.String(length=40), nullable=False),
@@ -45,9 +72,12 @@ def upgrade() -> None:
         sa.Column("ended_at", UtcDateTime(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_host")),
     )
+
     with op.batch_alter_table("host", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_host_state"), ["state"], unique=False)
 
+
+def _create_lease() -> None:
     op.create_table(
         "lease",
         sa.Column("name", sa.String(length=63), nullable=False),
@@ -56,6 +86,9 @@ def upgrade() -> None:
         sa.Column("expires_at", UtcDateTime(), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_lease")),
     )
+
+
+def _create_tenant() -> None:
     op.create_table(
         "tenant",
         sa.Column("id", sa.String(length=40), nullable=False),
@@ -68,6 +101,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_tenant")),
         sa.UniqueConstraint("slug", name=op.f("uq_tenant_slug")),
     )
+
+
+def _create_api_key() -> None:
     op.create_table(
         "api_key",
         sa.Column("id", sa.String(length=40), nullable=False),
@@ -84,9 +120,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_api_key")),
         sa.UniqueConstraint("digest", name=op.f("uq_api_key_digest")),
     )
+
     with op.batch_alter_table("api_key", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_api_key_tenant_id"), ["tenant_id"], unique=False)
 
+
+def _create_file() -> None:
     op.create_table(
         "file",
         sa.Column("seq", BigInt, autoincrement=True, nullable=False),
@@ -111,6 +150,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("seq", name=op.f("pk_file")),
         sa.UniqueConstraint("id", name=op.f("uq_file_id")),
     )
+
     with op.batch_alter_table("file", schema=None) as batch_op:
         batch_op.create_index("ix_file_tenant_id_seq", ["tenant_id", "seq"], unique=False)
         batch_op.create_index(
@@ -121,6 +161,8 @@ def upgrade() -> None:
             sqlite_where=sa.text("deleted_at IS NOT NULL AND swept_at IS NULL"),
         )
 
+
+def _create_webhook_endpoint() -> None:
     op.create_table(
         "webhook_endpoint",
         sa.Column("seq", BigInt, autoincrement=True, nullable=False),
@@ -148,11 +190,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("seq", name=op.f("pk_webhook_endpoint")),
         sa.UniqueConstraint("id", name=op.f("uq_webhook_endpoint_id")),
     )
+
     with op.batch_alter_table("webhook_endpoint", schema=None) as batch_op:
         batch_op.create_index("ix_webhook_endpoint_tenant_id_seq", ["tenant_id", "seq"], unique=False)
 
-    op.create_table(
-        "job",
+
+def _job_columns_asked() -> list[sa.Column[Any]]:
+    return [
         sa.Column("seq", BigInt, autoincrement=True, nullable=False),
         sa.Column("id", sa.String(length=40), nullable=False),
         sa.Column("tenant_id", sa.String(length=40), nullable=False),
@@ -180,6 +224,11 @@ def upgrade() -> None:
         sa.Column("state_deadline", UtcDateTime(), nullable=True),
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("lease_token", sa.String(length=40), nullable=True),
+    ]
+
+
+def _job_columns_state() -> list[sa.Column[Any]]:
+    return [
         sa.Column("not_before", UtcDateTime(), nullable=True),
         sa.Column("queue_reason", sa.Text(), nullable=True),
         sa.Column("stop_reason", sa.String(length=8), nullable=True),
@@ -208,6 +257,14 @@ def upgrade() -> None:
         sa.Column("error_code", sa.String(length=64), nullable=True),
         sa.Column("error_message", sa.Text(), nullable=True),
         sa.Column("error_param", sa.String(length=64), nullable=True),
+    ]
+
+
+def _create_job() -> None:
+    op.create_table(
+        "job",
+        *_job_columns_asked(),
+        *_job_columns_state(),
         sa.CheckConstraint("(state = 'failed') = (error_code IS NOT NULL)", name=op.f("ck_job_error_iff_failed")),
         sa.CheckConstraint("(state = 'stopping') = (stop_reason IS NOT NULL)", name=op.f("ck_job_reason_iff_stopping")),
         sa.CheckConstraint(
@@ -236,6 +293,9 @@ def upgrade() -> None:
         sa.UniqueConstraint("fine_tuned_model", name=op.f("uq_job_fine_tuned_model")),
         sa.UniqueConstraint("id", name=op.f("uq_job_id")),
     )
+
+
+def _index_job() -> None:
     with op.batch_alter_table("job", schema=None) as batch_op:
         batch_op.create_index(
             "ix_job_live",
@@ -275,6 +335,8 @@ def upgrade() -> None:
             sqlite_where=sa.text("model_deleted_at IS NOT NULL AND retracted_at IS NULL"),
         )
 
+
+def _create_upload() -> None:
     op.create_table(
         "upload",
         sa.Column("seq", BigInt, autoincrement=True, nullable=False),
@@ -297,6 +359,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("seq", name=op.f("pk_upload")),
         sa.UniqueConstraint("id", name=op.f("uq_upload_id")),
     )
+
     with op.batch_alter_table("upload", schema=None) as batch_op:
         batch_op.create_index("ix_upload_tenant_id_status", ["tenant_id", "status"], unique=False)
         batch_op.create_index(
@@ -307,6 +370,8 @@ def upgrade() -> None:
             sqlite_where=sa.text("swept_at IS NULL"),
         )
 
+
+def _create_attempt() -> None:
     op.create_table(
         "attempt",
         sa.Column("job_id", sa.String(length=40), nullable=False),
@@ -331,6 +396,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("job_id", "number", name=op.f("pk_attempt")),
         sa.UniqueConstraint("lease_token", name=op.f("uq_attempt_lease_token")),
     )
+
     with op.batch_alter_table("attempt", schema=None) as batch_op:
         batch_op.create_index("ix_attempt_host_id_ended_at", ["host_id", "ended_at"], unique=False)
         batch_op.create_index(
@@ -348,6 +414,8 @@ def upgrade() -> None:
             sqlite_where=sa.text("ended_at IS NULL"),
         )
 
+
+def _create_checkpoint() -> None:
     op.create_table(
         "checkpoint",
         sa.Column("seq", BigInt, autoincrement=True, nullable=False),
@@ -371,6 +439,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("id", name=op.f("uq_checkpoint_id")),
         sa.UniqueConstraint("job_id", "attempt", "step", name=op.f("uq_checkpoint_job_id_attempt_step")),
     )
+
     with op.batch_alter_table("checkpoint", schema=None) as batch_op:
         batch_op.create_index(
             "ix_checkpoint_deleting",
@@ -381,6 +450,8 @@ def upgrade() -> None:
         )
         batch_op.create_index("ix_checkpoint_job_id_seq", ["job_id", "seq"], unique=False)
 
+
+def _create_event() -> None:
     op.create_table(
         "event",
         sa.Column("seq", BigInt, autoincrement=True, nullable=False),
@@ -398,6 +469,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("seq", name=op.f("pk_event")),
         sa.UniqueConstraint("id", name=op.f("uq_event_id")),
     )
+
     with op.batch_alter_table("event", schema=None) as batch_op:
         batch_op.create_index("ix_event_job_id_seq", ["job_id", "seq"], unique=False)
         batch_op.create_index(
@@ -408,6 +480,8 @@ def upgrade() -> None:
             sqlite_where=sa.text("moved_to IN ('cancelled', 'failed', 'succeeded')"),
         )
 
+
+def _create_idempotency() -> None:
     op.create_table(
         "idempotency",
         sa.Column("tenant_id", sa.String(length=40), nullable=False),
@@ -419,9 +493,12 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["tenant_id"], ["tenant.id"], name=op.f("fk_idempotency_tenant_id")),
         sa.PrimaryKeyConstraint("tenant_id", "key", name=op.f("pk_idempotency")),
     )
+
     with op.batch_alter_table("idempotency", schema=None) as batch_op:
         batch_op.create_index("ix_idempotency_created_at", ["created_at"], unique=False)
 
+
+def _create_upload_part() -> None:
     op.create_table(
         "upload_part",
         sa.Column("seq", BigInt, autoincrement=True, nullable=False),
@@ -434,9 +511,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("seq", name=op.f("pk_upload_part")),
         sa.UniqueConstraint("id", name=op.f("uq_upload_part_id")),
     )
+
     with op.batch_alter_table("upload_part", schema=None) as batch_op:
         batch_op.create_index("ix_upload_part_upload_id", ["upload_id"], unique=False)
 
+
+def _create_usage() -> None:
     op.create_table(
         "usage",
         sa.Column("job_id", sa.String(length=40), nullable=False),
@@ -463,10 +543,13 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["tenant_id"], ["tenant.id"], name=op.f("fk_usage_tenant_id")),
         sa.PrimaryKeyConstraint("job_id", "attempt", "minute", name=op.f("pk_usage")),
     )
+
     with op.batch_alter_table("usage", schema=None) as batch_op:
         batch_op.create_index("ix_usage_minute", ["minute"], unique=False)
         batch_op.create_index("ix_usage_tenant_id_minute", ["tenant_id", "minute"], unique=False)
 
+
+def _create_webhook_delivery() -> None:
     op.create_table(
         "webhook_delivery",
         sa.Column("seq", BigInt, autoincrement=True, nullable=False),
@@ -500,6 +583,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("endpoint_id", "job_id", name=op.f("uq_webhook_delivery_endpoint_id_job_id")),
         sa.UniqueConstraint("id", name=op.f("uq_webhook_delivery_id")),
     )
+
     with op.batch_alter_table("webhook_delivery", schema=None) as batch_op:
         batch_op.create_index(
             "ix_webhook_delivery_due",
@@ -510,6 +594,8 @@ def upgrade() -> None:
         )
         batch_op.create_index("ix_webhook_delivery_endpoint_id_seq", ["endpoint_id", "seq"], unique=False)
 
+
+def _create_checkpoint_permission() -> None:
     op.create_table(
         "checkpoint_permission",
         sa.Column("seq", BigInt, autoincrement=True, nullable=False),
@@ -532,15 +618,17 @@ def upgrade() -> None:
         ),
         sa.UniqueConstraint("id", name=op.f("uq_checkpoint_permission_id")),
     )
+
     with op.batch_alter_table("checkpoint_permission", schema=None) as batch_op:
         batch_op.create_index("ix_checkpoint_permission_project_id", ["project_id"], unique=False)
 
 
-def downgrade() -> None:
+def _drop_part_1() -> None:
     with op.batch_alter_table("checkpoint_permission", schema=None) as batch_op:
         batch_op.drop_index("ix_checkpoint_permission_project_id")
 
     op.drop_table("checkpoint_permission")
+
     with op.batch_alter_table("webhook_delivery", schema=None) as batch_op:
         batch_op.drop_index("ix_webhook_delivery_endpoint_id_seq")
         batch_op.drop_index(
@@ -550,19 +638,23 @@ def downgrade() -> None:
         )
 
     op.drop_table("webhook_delivery")
+
     with op.batch_alter_table("usage", schema=None) as batch_op:
         batch_op.drop_index("ix_usage_tenant_id_minute")
         batch_op.drop_index("ix_usage_minute")
 
     op.drop_table("usage")
+
     with op.batch_alter_table("upload_part", schema=None) as batch_op:
         batch_op.drop_index("ix_upload_part_upload_id")
 
     op.drop_table("upload_part")
+
     with op.batch_alter_table("idempotency", schema=None) as batch_op:
         batch_op.drop_index("ix_idempotency_created_at")
 
     op.drop_table("idempotency")
+
     with op.batch_alter_table("event", schema=None) as batch_op:
         batch_op.drop_index(
             "uq_event_terminal",
@@ -572,6 +664,7 @@ def downgrade() -> None:
         batch_op.drop_index("ix_event_job_id_seq")
 
     op.drop_table("event")
+
     with op.batch_alter_table("checkpoint", schema=None) as batch_op:
         batch_op.drop_index("ix_checkpoint_job_id_seq")
         batch_op.drop_index(
@@ -580,7 +673,10 @@ def downgrade() -> None:
             sqlite_where=sa.text("state = 'deleting'"),
         )
 
+
+def _drop_part_2() -> None:
     op.drop_table("checkpoint")
+
     with op.batch_alter_table("attempt", schema=None) as batch_op:
         batch_op.drop_index(
             "uq_attempt_live", postgresql_where=sa.text("ended_at IS NULL"), sqlite_where=sa.text("ended_at IS NULL")
@@ -591,6 +687,7 @@ def downgrade() -> None:
         batch_op.drop_index("ix_attempt_host_id_ended_at")
 
     op.drop_table("attempt")
+
     with op.batch_alter_table("upload", schema=None) as batch_op:
         batch_op.drop_index(
             "ix_upload_unswept", postgresql_where=sa.text("swept_at IS NULL"), sqlite_where=sa.text("swept_at IS NULL")
@@ -598,6 +695,7 @@ def downgrade() -> None:
         batch_op.drop_index("ix_upload_tenant_id_status")
 
     op.drop_table("upload")
+
     with op.batch_alter_table("job", schema=None) as batch_op:
         batch_op.drop_index(
             "ix_job_unretracted",
@@ -625,11 +723,15 @@ def downgrade() -> None:
             "ix_job_live", postgresql_where=sa.text("finished_at IS NULL"), sqlite_where=sa.text("finished_at IS NULL")
         )
 
+
+def _drop_part_3() -> None:
     op.drop_table("job")
+
     with op.batch_alter_table("webhook_endpoint", schema=None) as batch_op:
         batch_op.drop_index("ix_webhook_endpoint_tenant_id_seq")
 
     op.drop_table("webhook_endpoint")
+
     with op.batch_alter_table("file", schema=None) as batch_op:
         batch_op.drop_index(
             "ix_file_unswept",
@@ -639,12 +741,16 @@ def downgrade() -> None:
         batch_op.drop_index("ix_file_tenant_id_seq")
 
     op.drop_table("file")
+
     with op.batch_alter_table("api_key", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_api_key_tenant_id"))
 
     op.drop_table("api_key")
+
     op.drop_table("tenant")
+
     op.drop_table("lease")
+
     with op.batch_alter_table("host", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_host_state"))
 

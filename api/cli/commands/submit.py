@@ -1,5 +1,6 @@
 """`orchard submit` and `orchard schema`."""
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,39 +11,56 @@ from api.cli.exit_codes import ExitCode
 from api.cli.output import Format, FormatOption, say, show_one
 from api.cli.session import session_of
 
-JobPath = Annotated[Path | None, typer.Argument(metavar="JOB.yaml", help="Job file; flags win over it.")]
 DATA = "Data"
 TRAINING = "Training"
+
+
+JobPath = Annotated[Path | None, typer.Argument(metavar="JOB.yaml", help="Job file; flags win over it.")]
+TrainingFile = Annotated[
+    str | None, typer.Option("--file", help="Training JSONL, or the id of an upload.", rich_help_panel=DATA)
+]
+ValidationFile = Annotated[str | None, typer.Option(help="Validation JSONL or id.", rich_help_panel=DATA)]
+MaxSeqLen = Annotated[int | None, typer.Option(help="Tokens a row may have.", rich_help_panel=DATA)]
+Overlength = Annotated[str | None, typer.Option(help="Longer rows: error, truncate or drop.", rich_help_panel=DATA)]
+Model = Annotated[str | None, typer.Option(help="Base; see `orchard bases`.")]
+Name = Annotated[str | None, typer.Option(help="Suffix of the adapter's name.")]
+Quantization = Annotated[str | None, typer.Option(help="nf4, int8 or none.", rich_help_panel=TRAINING)]
+Rank = Annotated[int | None, typer.Option(help="Of the adapter's matrices.", rich_help_panel=TRAINING)]
+Alpha = Annotated[float | None, typer.Option(help="Scale = alpha / rank.", rich_help_panel=TRAINING)]
+Epochs = Annotated[int | None, typer.Option(help="Passes over the training file.", rich_help_panel=TRAINING)]
+BatchSize = Annotated[int | None, typer.Option(help="Rows per step.", rich_help_panel=TRAINING)]
+LearningRate = Annotated[float | None, typer.Option(help="After warm-up.", rich_help_panel=TRAINING)]
+Seed = Annotated[int | None, typer.Option(help="Of order, first weights and dropout.", rich_help_panel=TRAINING)]
+Priority = Annotated[int | None, typer.Option(help="Larger goes first.")]
+Assignments = Annotated[
+    list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Any field, such as training.warmup_ratio=0.1.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show spec, steps and memory; create nothing.")]
+Watch = Annotated[bool, typer.Option("--watch", help="Follow the job to its end; the exit code tells how.")]
+Key = Annotated[str | None, typer.Option(help="Any text; the same twice is one job.")]
 
 
 def submit(
     context: typer.Context,
     job_file: JobPath = None,
-    file: Annotated[
-        str | None, typer.Option("--file", help="Training JSONL, or the id of an upload.", rich_help_panel=DATA)
-    ] = None,
-    validation_file: Annotated[str | None, typer.Option(help="Validation JSONL or id.", rich_help_panel=DATA)] = None,
-    model: Annotated[str | None, typer.Option(help="Base; see `orchard bases`.")] = None,
-    name: Annotated[str | None, typer.Option(help="Suffix of the adapter's name.")] = None,
-    max_seq_len: Annotated[int | None, typer.Option(help="Tokens a row may have.", rich_help_panel=DATA)] = None,
-    overlength: Annotated[
-        str | None, typer.Option(help="Longer rows: error, truncate or drop.", rich_help_panel=DATA)
-    ] = None,
-    quantization: Annotated[str | None, typer.Option(help="nf4, int8 or none.", rich_help_panel=TRAINING)] = None,
-    rank: Annotated[int | None, typer.Option(help="Of the adapter's matrices.", rich_help_panel=TRAINING)] = None,
-    alpha: Annotated[float | None, typer.Option(help="Scale = alpha / rank.", rich_help_panel=TRAINING)] = None,
-    n_epochs: Annotated[
-        int | None, typer.Option(help="Passes over the training file.", rich_help_panel=TRAINING)
-    ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Rows per step.", rich_help_panel=TRAINING)] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="After warm-up.", rich_help_panel=TRAINING)] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Of order, first weights and dropout.", rich_help_panel=TRAINING)
-    ] = None,
-    priority: Annotated[int | None, typer.Option(help="Larger goes first.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show spec, steps and memory; create nothing.")] = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Follow the job to its end; the exit code tells how.")] = False,
-    idempotency_key: Annotated[str | None, typer.Option(help="Any text; the same twice is one job.")] = None,
+    file: TrainingFile = None,
+    validation_file: ValidationFile = None,
+    model: Model = None,
+    name: Name = None,
+    max_seq_len: MaxSeqLen = None,
+    overlength: Overlength = None,
+    quantization: Quantization = None,
+    rank: Rank = None,
+    alpha: Alpha = None,
+    n_epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    learning_rate: LearningRate = None,
+    seed: Seed = None,
+    priority: Priority = None,
+    assignments: Assignments = None,
+    dry_run: DryRun = False,
+    watch: Watch = False,
+    idempotency_key: Key = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Submit a job from a job file, from flags, or from both.
@@ -64,29 +82,16 @@ def submit(
     metadata: {team: helpdesk}
     """
     if job_file is None and (file is None or model is None):
-        raise CliError(
-            "nothing to submit",
-            code="missing_argument",
-            hint="orchard submit JOB.yaml, or orchard submit --file train.jsonl --model BASE",
-            exit_code=ExitCode.USAGE,
-        )
-    overrides = {
+        raise _usage("nothing to submit", "orchard submit JOB.yaml, or orchard submit --file train.jsonl --model BASE")
+    flags = {
         "training_file": _absolute(file),
         "validation_file": _absolute(validation_file),
-        "model": model,
-        "name": name,
-        "data.max_seq_len": max_seq_len,
-        "data.overlength": overlength,
-        "quantization": quantization,
-        "method.rank": rank,
-        "method.alpha": alpha,
-        "training.n_epochs": n_epochs,
-        "training.batch_size": batch_size,
-        "training.learning_rate": learning_rate,
-        "seed": seed,
-        "priority": priority,
+        "data": {"max_seq_len": max_seq_len, "overlength": overlength},
+        "method": {"rank": rank, "alpha": alpha},
+        "training": {"n_epochs": n_epochs, "batch_size": batch_size, "learning_rate": learning_rate},
+        **{"model": model, "name": name, "quantization": quantization, "seed": seed, "priority": priority},
     }
-    given = {key: value for key, value in overrides.items() if value is not None}
+    given = dict(_given(flags)) | dict(map(_assignment, assignments or ()))
     _submit(context, job_file, given, dry_run=dry_run, watch=watch, idempotency_key=idempotency_key, output=output)
 
 
@@ -131,3 +136,29 @@ def _submit(
 def _absolute(name: str | None) -> str | None:
     """A path given on the command line is relative to the working folder, not to the job file."""
     return str(Path(name).absolute()) if name and Path(name).is_file() else name
+
+
+def _given(flags: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The flags that were given, by their dotted place in the job file."""
+    for name, value in flags.items():
+        if isinstance(value, dict):
+            yield from _given(value, f"{prefix}{name}.")
+        elif value is not None:
+            yield f"{prefix}{name}", value
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    """`training.warmup_ratio=0.1` -> field and value, read as YAML. Raises CliError."""
+    import yaml
+
+    field, equals, value = text.partition("=")
+    if not equals or not field.strip():
+        raise _usage(f"--set {text} names no field and value", "write --set training.warmup_ratio=0.1")
+    try:
+        return field.strip(), yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise _usage(f"--set {text}: the value is no YAML", "quote it as you would in a job file") from None
+
+
+def _usage(message: str, hint: str) -> CliError:
+    return CliError(message, code="missing_argument", hint=hint, exit_code=ExitCode.USAGE)
