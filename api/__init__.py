@@ -4,11 +4,11 @@ May import: services and views of `orchestrator`, FastAPI. No SQL, no scheduling
 
 Rooms
 - `app`: the application; `serve`: its process. `routes`: one module a resource, each endpoint one service call.
-- `threads`: where requests wait for the database; `one_hop`: what spares the busiest routes a change of threads.
-- `errors`: the one table from kinds of refusal to HTTP. `auth`: from the header to whom a request speaks for.
+- `threads`: where requests wait for the database; `threaded_route`: saves the busiest routes a change of threads.
+- `errors`: the one table from kinds of refusal to HTTP. `auth`: from the header to the tenant or admin that asks.
 - `cli`: the command line. `demo`: the main job from end to end.
 
 Invariants
-- Every error, whoever raises it, leaves in OpenAI's body shape and with an `x-request-id`.
+- Every error leaves in OpenAI's body shape and with an `x-request-id`.
 - An endpoint passes the tenant of its key to the service; no id from a request decides whose data is read.
 """

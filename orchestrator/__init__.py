@@ -3,19 +3,19 @@
 May import: `workers.contract`, `workers.actor` (the torch-free shell that Ray starts), SQLAlchemy, Ray, MLflow.
 Never `api`, torch or transformers.
 
-Rooms
-- `db`: tables and sessions. `tenancy`: tenants and API keys. `files`: uploads and their validation; `uploads`: those
-  that come in parts. `outages`: what is down, told from what is a bug.
-- `catalogue`: the bases and flavors an operator offers. `jobs`: submission, queries and the one state machine.
-- `scheduling`: snapshot -> `plan` (pure) -> actions. `cluster`: the port to hosts (Ray, in-process).
-- `checkpoints`: which are kept, and clearing away what nobody needs. `leases`: who acts.
-- `webhooks`: telling tenants that a job has ended. `usage`: the ledger of what was trained.
-- `loops`: the steps that move jobs, each `run_once(now) -> Counts`. `registry`: publishing to MLflow.
-- `embedded`: the whole stack as processes of one machine.
+Rooms, bottom up; import-linter holds the order (pyproject.toml)
+- `db`: tables, states, sessions. `storage`: objects and their paths. `steps`: what a step of a loop is.
+- `catalogue`: the bases and flavors an operator offers. `tenancy`: tenants and API keys. `cluster`: the port to hosts.
+- `leadership`: which orchestrator acts. `usage`: the ledger of what was trained. `webhooks`: deliveries to tenants.
+- `lifecycle`: the one state machine, attempts, retries, deadlines. `checkpoints`: which are kept; deleting the rest.
+- `files`: uploads and their validation; `uploads`: those that come in parts. `queries`: jobs as their owners see them.
+- `artifacts`: tuned models, archives, results. `submission`: from a request to a job. `registry`: publishing to MLflow.
+- `scheduling`: snapshot -> `plan` (pure) -> actions. `hosts`: host rows and the cluster kept in step.
+- `loops`: which steps run in which loop, each `run_once(now) -> Counts`. `embedded`: the whole stack on one machine.
 
 Invariants
-- A job's state changes in `jobs.transition` and nowhere else, guarded by (id, state, attempt, lease token), with its
-  event in the same transaction.
+- A job's state changes in `lifecycle.transition` and nowhere else, guarded by (id, state, attempt, lease token), with
+  its event in the same transaction.
 - No network call is made inside a database transaction.
-- Users move `desired`; only the loops move `state`.
+- Users change `desired`; only the loops change `state`.
 """

@@ -1,8 +1,9 @@
 """Reading: jobs, events, checkpoints and hosts as their owners and operators see them, and why a job waits.
 
-May import: `orchestrator.db`, `orchestrator.lifecycle`, `orchestrator.catalogue`, `workers.contract`. Writes nothing.
+May import: `orchestrator.db`, `orchestrator.lifecycle`, `orchestrator.catalogue`, `orchestrator.tenancy`,
+`workers.contract`. Writes nothing.
 
 Invariants
-- Another tenant's job is one that does not exist.
+- A tenant that asks for another tenant's job gets the answer for a job that does not exist.
 - Of other tenants' jobs an owner learns counts (`why`) and nothing else.
 """

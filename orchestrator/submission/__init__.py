@@ -1,7 +1,7 @@
 """Submission: from the body of a POST to a job that waits for its files to be checked.
 
 May import: `orchestrator.catalogue`, `orchestrator.files`, `orchestrator.lifecycle`, `orchestrator.queries`,
-`orchestrator.tenancy`, `workers.contract`. No Ray, no MLflow, no HTTP.
+`orchestrator.storage`, `orchestrator.tenancy`, `workers.contract`. No Ray, no MLflow, no HTTP.
 
 Invariants
 - Submission loads (`context`, `datasets`), decides (`resolve`, pure) and writes the job with its first event in one

@@ -1,4 +1,4 @@
-"""Tenants, their API keys, and who a key speaks for.
+"""Tenants, their API keys, and the tenant a key belongs to.
 
 May import: `orchestrator.db`, `orchestrator.catalogue`, `orchestrator.errors`. No HTTP.
 

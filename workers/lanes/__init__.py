@@ -1,4 +1,4 @@
-"""Lanes: how a host trains its seats. Each brings a `Stepper` and nothing else.
+"""Lanes: how a host trains its seats. Each lane brings a `Stepper` and nothing else; `workers.host.LANES` lists them.
 
-May import: `workers.*` but `workers.host`.
+May import: `workers.*` except `workers.host`. A lane does not import another.
 """

@@ -1,1 +1,1 @@
-"""The commands of `orchard`, one module per subject. Each is argument parsing and one call; no logic lives here."""
+"""The commands of `orchard`, one module a subject. Each parses arguments and makes one call; no logic is here."""

@@ -1,6 +1,6 @@
-"""The solo lane: each seat trains by itself, through the stock library of its method. Also what others are audited by.
+"""The solo lane: one job owns the host and trains through the stock library of its method. The reference in audits.
 
-May import: `workers.*` but `workers.host` and the other lanes.
+May import: `workers.*` except `workers.host` and the other lanes.
 """
 
 from workers.lanes.solo.stepper import SequentialStepper
