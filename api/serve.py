@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from api.app import create_app
 from api.services import Services
-from orchestrator.catalogue.entries import CatalogueError, load_catalogue
+from orchestrator.catalogue.document import CatalogueError
+from orchestrator.catalogue.file import load_catalogue
 from orchestrator.db.database import Database
 from orchestrator.logs import configure_logs
 from orchestrator.settings import Settings

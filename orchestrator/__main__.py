@@ -10,7 +10,7 @@ import threading
 
 import structlog
 
-from orchestrator.catalogue.entries import load_catalogue
+from orchestrator.catalogue.file import load_catalogue
 from orchestrator.db.clock import DatabaseClock
 from orchestrator.db.database import Database
 from orchestrator.leadership.elector import Role

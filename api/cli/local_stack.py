@@ -8,7 +8,8 @@ from api.cli.client import OrchardClient
 from api.cli.errors import CliError
 from api.cli.exit_codes import ExitCode
 from api.cli.profiles import Profile, profile_path, read_profiles, save_profile
-from orchestrator.catalogue.entries import CatalogueError, load_catalogue
+from orchestrator.catalogue.document import CatalogueError
+from orchestrator.catalogue.file import load_catalogue
 from orchestrator.db.database import Database
 from orchestrator.embedded.child import ChildFailed
 from orchestrator.embedded.foreground import run_foreground

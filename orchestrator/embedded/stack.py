@@ -12,7 +12,7 @@ from typing import IO, Final, Self
 
 import structlog
 
-from orchestrator.catalogue.entries import load_catalogue
+from orchestrator.catalogue.file import load_catalogue
 from orchestrator.embedded.child import ChildSpec
 from orchestrator.embedded.ports import LOOPBACK, free_ports, listens
 from orchestrator.embedded.process_registry import MARK, Roll

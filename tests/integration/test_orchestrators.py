@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 from sqlalchemy import select
 
 import orchestrator
+from orchestrator.catalogue.file import dump_catalogue
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import JobRow
 from orchestrator.db.states import JobState
@@ -34,7 +34,7 @@ class Fleet:
     def __init__(self, db: Database, url: str, folder: Path) -> None:
         self.db, self._folder = db, folder
         catalogue = folder / "catalogue.yaml"
-        catalogue.write_text(yaml.safe_dump(make_catalogue().model_dump(mode="json")))
+        catalogue.write_text(dump_catalogue(make_catalogue()))
         self._settings = {
             "ORCHARD_DATABASE_URL": url,
             "ORCHARD_STORAGE_URI": folder.as_uri(),
