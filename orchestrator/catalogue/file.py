@@ -64,10 +64,10 @@ class Entry(Frozen):
 
 
 class File(Frozen):
-    """The whole file."""
+    """The whole file. That its lists are not empty is asked apart: pydantic takes wrong items for missing ones."""
 
-    bases: tuple[Entry, ...] = Field(min_length=1)
-    flavors: tuple[Flavor, ...] = Field(min_length=1)
+    bases: tuple[Entry, ...]
+    flavors: tuple[Flavor, ...]
 
 
 def load_catalogue(path: Path) -> Catalogue:
@@ -108,6 +108,9 @@ def _of_schema(document: Document) -> Iterator[Finding]:
     except ValidationError as error:
         for detail in error.errors(include_url=False):
             yield _finding(document, detail["loc"], _message(detail))
+    for kind in File.model_fields:
+        if isinstance(document.value, dict) and document.value.get(kind) == []:
+            yield _finding(document, (kind,), "is empty: there has to be one at least")
 
 
 def _named_twice(document: Document) -> Iterator[Finding]:

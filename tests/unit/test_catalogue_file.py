@@ -105,7 +105,7 @@ colour: red
         ("", 1, "valid dictionary"),
         ("[]", 1, "valid dictionary"),
         ("bases:\n- id: a\n b: [", 3, "is no YAML"),
-        ("a: 1\nbases: []\n" + FLAVORS, 2, "at least 1 item"),
+        ("a: 1\nbases: []\n" + FLAVORS, 2, "is empty"),
         ("bases:\n- spec: {}\n" + FLAVORS, 2, "not nested any more"),
         ("bases:\n- licence: mit\n" + FLAVORS, 2, "spelled `license`"),
     ],
