@@ -74,6 +74,7 @@ def serving(url: str, folder: Path) -> Iterator[tuple[int, psutil.Process]]:
         "ORCHARD_CATALOGUE": str(catalogue),
         "ORCHARD_CACHE_DIR": str(folder / "cache"),
         "ORCHARD_PORT": str(port),
+        "ORCHARD_ONE_CORE": "true",  # as `orchard up` has it
     }
     child = api_server(env, LOOPBACK, port)
     with (folder / "api.log").open("ab") as log:
