@@ -1,9 +1,5 @@
 """`orchard db`, `keys create-admin` and `catalogue`: a server's machine before any server runs."""
 
-import os
-import shutil
-import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,7 +9,6 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import text
 from typer.testing import CliRunner, Result
 
-import api
 from api.cli.checks import check_catalogue
 from api.cli.findings import Verdict
 from api.cli.main import app
@@ -26,7 +21,6 @@ from orchestrator.tenancy.views import Role
 from tests.builders.base_folder import make_folder
 
 NEWEST = ScriptDirectory.from_config(alembic_config()).get_current_head()
-WHEEL = ("api", "orchestrator", "workers", "migrations")
 
 
 @pytest.fixture(autouse=True)
@@ -103,26 +97,6 @@ def test_the_first_admin_key_is_printed_once_and_opens_the_door(empty_url: str) 
     db = Database(empty_url)
     assert authenticate(db, key, None, datetime.now(UTC)).role is Role.ADMIN
     db.dispose()
-
-
-@pytest.mark.slow
-def test_an_installed_wheel_migrates_and_makes_a_key_without_a_checkout(tmp_path: Path) -> None:
-    """The packages that the wheel holds, laid out as it lays them out, run from an empty folder."""
-    site, desk = tmp_path / "site", tmp_path / "desk"
-    for package in WHEEL:
-        source = Path(api.__file__).parents[1] / package
-        shutil.copytree(source, site / package, ignore=shutil.ignore_patterns("__pycache__"))
-    desk.mkdir()
-    url = f"sqlite:///{desk / 'orchard.sqlite'}"
-    environment = os.environ | {"PYTHONPATH": str(site), "ORCHARD_DATABASE_URL": url}
-
-    def run(*args: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "api.cli.main", *args]
-        return subprocess.run(command, cwd=desk, env=environment, capture_output=True, text=True, check=True)
-
-    run("db", "upgrade")
-    run("db", "check")
-    assert run("keys", "create-admin").stdout.startswith("sk-orchard-")
 
 
 def test_a_base_is_added_by_one_line_and_shown(tmp_path: Path) -> None:
