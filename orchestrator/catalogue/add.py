@@ -13,10 +13,11 @@ import yaml
 from orchestrator.catalogue.document import CatalogueError, Document, Finding
 from orchestrator.catalogue.entries import CatalogueBase
 from orchestrator.catalogue.facts import Facts
-from orchestrator.catalogue.file import USUAL_SEQ_LEN, entry_of, load_catalogue
+from orchestrator.catalogue.file import load_catalogue
 from orchestrator.catalogue.hub import fetch
 from orchestrator.catalogue.inspect import facts_of, inspect
 from orchestrator.catalogue.refusal import Refused
+from orchestrator.catalogue.schema import LONGEST_ID, entry_of, usual_seq_len
 from workers.contract.base import BaseSpec
 
 SCHEMES: Final = ("hf", "file", "gguf")
@@ -42,6 +43,8 @@ class NewBase:
 
 def read_base(source: str, base_id: str | None, revision: str | None) -> NewBase:
     """Read config, tokenizer and weight sizes. Asks the hub for `hf:`. Raises: Refused."""
+    if base_id is not None and not 0 < len(base_id) <= LONGEST_ID:
+        raise Refused(f"an id has 1 to {LONGEST_ID} characters")
     scheme, _, location = source.partition(":")
     if scheme not in SCHEMES or not location:
         raise Refused(f"{source!r} is no source; write hf:org/name, file:/folder or gguf:/file")
@@ -58,7 +61,7 @@ def read_base(source: str, base_id: str | None, revision: str | None) -> NewBase
         chat_template=None,
         shape=facts.shape,
     )
-    length = min(USUAL_SEQ_LEN, facts.shape.max_positions)
+    length = usual_seq_len(facts.shape)
     base = CatalogueBase(spec=spec, license=facts.license, max_seq_len=length, target_modules=facts.target_modules)
     return NewBase(facts, base)
 

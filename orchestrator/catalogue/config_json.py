@@ -59,7 +59,7 @@ def require_trainable(config: dict[str, Any]) -> None:
 def shape_of(config: dict[str, Any], parameters: int) -> BaseShape:
     """The sizes. Raises: Refused naming the key that is missing."""
     hidden, heads = _size(config, HIDDEN), _size(config, HEADS)
-    head_size = config.get("head_dim") or hidden // heads
+    head_size = _first(config, ("head_dim",)) or max(hidden // heads, 1)
     key_value_heads = _first(config, KEY_VALUE_HEADS) or (1 if config.get("multi_query") else heads)
     return BaseShape(
         parameters=parameters,

@@ -1,6 +1,6 @@
 """A YAML file as plain values that still know their lines."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -54,6 +54,22 @@ class Document:
     def parse(cls, text: str) -> Self:
         """Raises: yaml.YAMLError."""
         return cls(text, yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader))
+
+    def repeated_keys(self) -> Iterator[Finding]:
+        """Keys that a mapping has twice; YAML's readers keep the last one and say nothing."""
+        nodes: list[tuple[str, yaml.Node | None]] = [("", self.node)]
+        while nodes:
+            path, node = nodes.pop()
+            if isinstance(node, yaml.SequenceNode):
+                nodes += [(f"{path}.{number}", item) for number, item in enumerate(node.value)]
+            elif isinstance(node, yaml.MappingNode):
+                seen: set[str] = set()
+                for key, value in node.value:
+                    inner = f"{path}.{key.value}"
+                    if str(key.value) in seen:
+                        yield Finding(key.start_mark.line + 1, inner.lstrip("."), "is written twice")
+                    seen.add(str(key.value))
+                    nodes.append((inner, value))
 
     def child(self, *location: str | int) -> yaml.Node | None:
         """The node at that place, if there is one."""

@@ -1,4 +1,4 @@
-"""The catalogue file: what an operator writes, and what becomes of it. A base needs an `id` and a `source` there.
+"""The catalogue file, read and written. Every error in it is told at once, each with its line.
 
 What an entry leaves out is read from the base itself when it is a file or folder that this process can see, or lies in
 this machine's cache of the hub. `orchard catalogue add` writes whole entries, so that no process has to.
@@ -6,74 +6,21 @@ this machine's cache of the hub. `orchard catalogue add` writes whole entries, s
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import yaml
-from pydantic import Field, ValidationError, field_validator
+from pydantic import ValidationError
 
 from orchestrator.catalogue.document import CatalogueError, Document, Finding
-from orchestrator.catalogue.entries import Catalogue, CatalogueBase, Flavor
-from orchestrator.catalogue.inspect import inspect
+from orchestrator.catalogue.entries import Catalogue, CatalogueBase
 from orchestrator.catalogue.refusal import Refused
-from workers.contract.base import BaseShape, BaseSpec, ComputeDtype, Quantization
-from workers.contract.model import Frozen
-
-USUAL_SEQ_LEN: Final = 2048  # tokens; or what the base has positions for
-OF_SPEC: Final = ("id", "source", "revision", "weight_digest", "chat_template")
-OF_OFFER: Final = ("license", "quantizations", "compute_dtype")
-
-
-class Entry(Frozen):
-    """A base as the file gives it."""
-
-    id: str = Field(min_length=1, max_length=128)
-    source: str = Field(pattern=r"^(hf|file|gguf):.+")
-    revision: str | None = None
-    weight_digest: str | None = None
-    chat_template: str | None = None
-    license: str | None = None
-    quantizations: tuple[Quantization, ...] = Field(tuple(Quantization), min_length=1)
-    compute_dtype: ComputeDtype = ComputeDtype.BF16
-    max_seq_len: int | None = Field(None, ge=8)
-    target_modules: tuple[str, ...] | None = Field(None, min_length=1)
-    shape: BaseShape | None = None
-
-    @field_validator("source")
-    @classmethod
-    def _absolute(cls, source: str) -> str:
-        scheme, _, location = source.partition(":")
-        if scheme != "hf" and not Path(location).is_absolute():
-            raise ValueError("needs an absolute path: processes with other working folders read it")
-        return source
-
-    def base(self) -> CatalogueBase:
-        """The base on offer. Raises: Refused when it has to be read and cannot be, or cannot be trained."""
-        fields: dict[str, Any] = {name: getattr(self, name) for name in OF_OFFER}
-        shape = self.shape
-        if shape is None:
-            facts = inspect(self.source, self.revision)
-            shape = facts.shape
-            fields |= {"license": self.license or facts.license, "target_modules": facts.target_modules}
-        if self.target_modules is not None:
-            fields["target_modules"] = self.target_modules
-        length = self.max_seq_len or min(USUAL_SEQ_LEN, shape.max_positions)
-        if length > shape.max_positions:
-            raise Refused(f"max_seq_len {length} exceeds the base's {shape.max_positions} positions")
-        spec = BaseSpec(shape=shape, **{name: getattr(self, name) for name in OF_SPEC})
-        return CatalogueBase(spec=spec, max_seq_len=length, **fields)
-
-
-class File(Frozen):
-    """The whole file. That its lists are not empty is asked apart: pydantic takes wrong items for missing ones."""
-
-    bases: tuple[Entry, ...]
-    flavors: tuple[Flavor, ...]
+from orchestrator.catalogue.schema import Entry, File, entry_of
 
 
 def load_catalogue(path: Path) -> Catalogue:
     """Read the catalogue. Raises: CatalogueError naming every error with its line."""
     document = Document.of(path)
-    findings = [*_of_schema(document), *_named_twice(document)]
+    findings = [*document.repeated_keys(), *_of_schema(document), *_named_twice(document)]
     bases: list[CatalogueBase] = []
     for number, entry in _entries(document):
         try:
@@ -93,13 +40,6 @@ def dump_catalogue(catalogue: Catalogue) -> str:
         "flavors": [flavor.model_dump(mode="json") for flavor in catalogue.flavors],
     }
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-
-
-def entry_of(base: CatalogueBase) -> dict[str, Any]:
-    """The entry of a base, with everything written out that is known."""
-    offer = base.model_dump(mode="json", exclude={"spec"})
-    fields = base.spec.model_dump(mode="json") | offer
-    return {name: fields[name] for name in Entry.model_fields if fields[name] is not None}
 
 
 def _of_schema(document: Document) -> Iterator[Finding]:

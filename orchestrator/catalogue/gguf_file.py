@@ -33,16 +33,19 @@ def read_gguf(file: Path) -> Facts:
     _require_whole(file, reader)
 
     def number(name: str) -> int:
-        return int(_value(reader, f"{architecture}.{name}"))
+        return _count(reader, f"{architecture}.{name}")
 
     def head_size(name: str, heads: int) -> int:
-        known = reader.get_field(f"{architecture}.attention.{name}")
-        return int(known.contents()) if known is not None else number("embedding_length") // heads
+        known = reader.get_field(f"{architecture}.attention.{name}") is not None
+        return number(f"attention.{name}") if known else max(number("embedding_length") // heads, 1)
 
     heads, key_value_heads = number("attention.head_count"), number("attention.head_count_kv")
+    vocabulary = reader.get_field("tokenizer.ggml.tokens")
+    if vocabulary is None:
+        raise Refused("the GGUF file holds no tokenizer")
     shape = BaseShape(
         parameters=sum(int(tensor.n_elements) for tensor in reader.tensors),
-        vocab_size=len(reader.get_field("tokenizer.ggml.tokens").data),
+        vocab_size=len(vocabulary.data),
         hidden_size=number("embedding_length"),
         intermediate_size=number("feed_forward_length"),
         num_layers=number("block_count"),
@@ -83,6 +86,13 @@ def _value(reader: Any, key: str) -> Any:
     if field is None:
         raise Refused(f"the GGUF file does not say {key}")
     return field.contents()
+
+
+def _count(reader: Any, key: str) -> int:
+    value = _value(reader, key)
+    if not isinstance(value, int) or value < 1:
+        raise Refused(f"the GGUF file says {value!r} of {key}; Orchard trains decoders whose layers are alike")
+    return value
 
 
 def _text(reader: Any, key: str) -> str | None:

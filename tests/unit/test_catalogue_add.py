@@ -83,3 +83,12 @@ def test_what_is_no_source_is_refused(source: str) -> None:
 def test_a_folder_has_no_revision(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="revision belongs"):
         read_base(f"file:{make_folder(tmp_path)}", None, "main")
+
+
+def test_an_id_of_any_length_and_a_base_without_positions_are_refused(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path, max_position_embeddings=4)
+    with pytest.raises(Refused, match="has 4 positions"):
+        read_base(f"file:{folder}", None, None)
+    for name in ("", "x" * 129):
+        with pytest.raises(Refused, match="an id has 1 to 128"):
+            read_base(f"file:{folder}", name, None)

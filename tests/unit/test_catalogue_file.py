@@ -42,6 +42,20 @@ def test_a_base_whose_shape_is_written_down_is_not_read(tmp_path: Path) -> None:
     assert load_catalogue(write(tmp_path, dump_catalogue(catalogue))) == catalogue
 
 
+def test_a_base_in_the_cache_of_the_hub_is_read_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("huggingface_hub")
+    commit = "0" * 40
+    repository = tmp_path / "models--org--tiny"
+    make_folder(repository / "snapshots" / commit)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    for revision in ("", "  revision: main\n", f"  revision: '{commit}'\n"):
+        text = f"bases:\n- id: tiny\n  source: hf:org/tiny\n{revision}{FLAVORS}"
+        [base] = load_catalogue(write(tmp_path, text)).bases
+        assert base.spec.shape.parameters == PARAMETERS
+
+
 def test_a_base_of_the_hub_that_is_not_here_says_which_command_writes_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -59,6 +73,7 @@ def test_every_error_is_listed_with_its_line(tmp_path: Path) -> None:
 bases:
 - id: tiny
   source: file:{base}
+  max_seq_len: 65
   max_seq_len: 65
 - source: ftp:x
   quantizations: [nf4, int3]
@@ -79,18 +94,20 @@ colour: red
     found = errors(tmp_path, text)
     assert [(line, field) for line, field, _ in found] == [
         (5, "bases.0.max_seq_len"),
-        (6, "bases.1.id"),
-        (6, "bases.1.source"),
-        (7, "bases.1.quantizations.1"),
-        (8, "bases.2.id"),
-        (9, "bases.2.source"),
-        (10, "bases.2.sorce"),
-        (12, "bases.3.source"),
-        (15, "flavors.0.memory_bytes"),
-        (17, "flavors.1.name"),
-        (20, "colour"),
+        (6, "bases.0.max_seq_len"),
+        (7, "bases.1.id"),
+        (7, "bases.1.source"),
+        (8, "bases.1.quantizations.1"),
+        (9, "bases.2.id"),
+        (10, "bases.2.source"),
+        (11, "bases.2.sorce"),
+        (13, "bases.3.source"),
+        (16, "flavors.0.memory_bytes"),
+        (18, "flavors.1.name"),
+        (21, "colour"),
     ]
     said = [message for _, _, message in found]
+    assert said.pop(1) == "is written twice"
     assert said[0] == "max_seq_len 65 exceeds the base's 64 positions"
     assert said[1] == "is missing"
     assert said[4] == "'tiny' is listed twice, first at line 3"
