@@ -5,14 +5,14 @@ import random
 import sys
 
 import uvicorn
-from pydantic import ValidationError
 
 from api.app import create_app
 from api.services import Services
-from orchestrator.catalogue.entries import CatalogueError, load_catalogue
+from orchestrator.catalogue.document import CatalogueError
+from orchestrator.catalogue.file import load_catalogue
 from orchestrator.db.database import Database
 from orchestrator.logs import configure_logs
-from orchestrator.settings import Settings
+from orchestrator.settings import SettingsError, read_settings
 
 SHUTDOWN_S = 10  # event streams have no end of their own
 
@@ -21,12 +21,9 @@ def main() -> None:
     """Read the settings and serve until told to stop."""
     configure_logs()
     try:
-        settings = Settings()
+        settings = read_settings()
         catalogue = load_catalogue(settings.catalogue)
-    except ValidationError as error:
-        names = ", ".join(f"ORCHARD_{str(detail['loc'][0]).upper()}" for detail in error.errors())
-        sys.exit(f"missing or wrong settings: {names}")
-    except CatalogueError as error:
+    except (SettingsError, CatalogueError) as error:
         sys.exit(str(error))
     if settings.one_core:
         _stay_on_one_core()
@@ -44,7 +41,8 @@ def main() -> None:
 def _stay_on_one_core() -> None:
     """Python computes on one core at a time. Where its threads wait on several, each query of one hands the
     interpreter's lock, and all that the caches hold, to another core: it cost up to half of the submissions a second.
-    Replicas on one machine spread by chance.
+    Replicas on one machine spread by chance. In a container the kernel or a scheduler hands out cores, so it has to be
+    asked for.
     """
     if hasattr(os, "sched_setaffinity"):  # Linux
         os.sched_setaffinity(0, {random.choice(sorted(os.sched_getaffinity(0)))})  # noqa: S311  # no secret

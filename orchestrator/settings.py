@@ -3,11 +3,28 @@
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from orchestrator.webhooks.addresses import EgressPolicy
 from orchestrator.webhooks.secrets import SecretBox
+
+
+class SettingsError(Exception):
+    """The environment does not hold what a process needs. Names variables, and never a value."""
+
+
+def read_settings() -> "Settings":
+    """The settings of this process. Raises: SettingsError."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = [f"{_variable(detail['loc'])}: {detail['msg']}" for detail in error.errors(include_input=False)]
+        raise SettingsError("missing or wrong settings: " + "; ".join(wrong)) from None
+
+
+def _variable(location: tuple[int | str, ...]) -> str:
+    return f"ORCHARD_{str(location[0]).upper()}" if location else "together"
 
 
 class Settings(BaseSettings):
@@ -24,7 +41,13 @@ class Settings(BaseSettings):
     cache_dir: Path = Field(description="folder on the hosts' machines for converted weights")
     host: str = Field("127.0.0.1", description="address the API listens on")
     port: int = Field(8000, ge=0, le=65_535)
-    one_core: bool = Field(True, description="the API's process stays on one core, drawn by chance")
+    one_core: bool = Field(
+        False, description="the API's process stays on one core, drawn by chance; not where others place processes"
+    )
+    health_host: str = Field("127.0.0.1", description="address the orchestrator's probes listen on")
+    health_port: int | None = Field(
+        8001, ge=0, le=65_535, description="their port; 0: any free one, which the log names; empty: none"
+    )
     public_url: str | None = Field(None, description="how tenants reach the API; for links in the registry")
     loop_interval_s: float = Field(0.5, gt=0, description="pause between two passes of the control loop")
     lease_ttl_s: int = Field(60, ge=5, description="an attempt not heard of for so long has lost its lease")
@@ -51,6 +74,11 @@ class Settings(BaseSettings):
     )
     webhook_allow_http: bool = Field(False, description="webhooks may go to http:// URLs; for development")
     webhook_allow_private: bool = Field(False, description="webhooks may go to private and local addresses")
+
+    @field_validator("health_port", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return None if value == "" else value
 
     @field_validator("secrets_key")
     @classmethod

@@ -87,6 +87,18 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
     execute(server, f"DROP DATABASE {name} WITH (FORCE)")
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a database that holds nothing, once on each engine."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'empty.sqlite'}"
+        return
+    server: URL = request.getfixturevalue("postgres")
+    execute(server, "CREATE DATABASE empty")
+    yield server.set(database="empty").render_as_string(hide_password=False)
+    execute(server, "DROP DATABASE empty WITH (FORCE)")
+
+
 @pytest.fixture
 def db(database_url: str) -> Iterator[Database]:
     """An open `Database` over `database_url`."""

@@ -1,6 +1,7 @@
 """The actor shell that a cluster runs: JSON strings in and out, so that a driver needs no torch to hold a handle.
 
-May import: the standard library and `workers.contract`. The training stack is imported inside the worker process only.
+May import: the standard library, `workers.contract` and `workers.node`. The training stack is imported inside the
+worker process only.
 """
 
 import importlib
@@ -9,6 +10,7 @@ from typing import Any, Final
 
 from workers.contract.reports import ExitClass
 from workers.contract.spec import HostSpec, SeatAssignment
+from workers.node import Node
 
 SPIN_COUNT: Final = 20_000
 """Turns an OpenMP thread waits awake for the next piece of work, about 0.1 ms. Without any, waking costs more than the
@@ -21,7 +23,7 @@ class HostActor:
     """`workers.host.TrainingHost` behind strings. Contract errors cross the process border as themselves."""
 
     def __init__(self, host_spec_json: str) -> None:
-        spec = HostSpec.model_validate_json(host_spec_json)
+        spec = Node.of(os.environ).localize(HostSpec.model_validate_json(host_spec_json))
         os.environ.setdefault("GOMP_SPINCOUNT", str(SPIN_COUNT))  # read once, when torch loads OpenMP
         self._orphans: Any = importlib.import_module("workers.orphans")
         self._orphans.mark_children()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from api.cli.errors import CliError
 from api.cli.findings import Check, Verdict
-from api.cli.local_checks import check_local_stack
+from api.cli.local_checks import check_catalogue, check_local_stack
 from api.cli.profiles import Connection, profile_path
 from api.cli.session import Session
 
@@ -26,6 +26,7 @@ def all_checks(session: Session, home: Path) -> Iterator[Check]:
     yield check_parts("worker parts", WORKER_PARTS, "pip install 'orchard[worker]'")
     yield check_disk(Path.cwd())
     yield from check_local_stack(home)
+    yield from check_catalogue(home)
     yield check_profile_file(profile_path())
     try:
         connection = session.connection()

@@ -1,13 +1,16 @@
 """What `orchard doctor` can see of a stack that `orchard up` runs on this machine."""
 
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 
 from api.cli.findings import Check, Verdict
+from api.cli.settings import CATALOGUE
 
-SERVING = frozenset({"ray", "mlflow", "api"})
+SERVING = frozenset({"ray", "mlflow", "api", "orchestrator"})
 
 
 def check_local_stack(home: Path) -> list[Check]:
@@ -22,6 +25,23 @@ def check_local_stack(home: Path) -> list[Check]:
             Check("local stack", Verdict.BAD, f"{roll} cannot be read: {error}", "end the stack and start it again")
         ]
     return [_check_child(name, pid, home) for name, pid in pids.items()]
+
+
+def check_catalogue(home: Path) -> Iterator[Check]:
+    """The catalogue that a server of this machine reads, if one is known."""
+    from orchestrator.catalogue.document import CatalogueError
+    from orchestrator.catalogue.file import load_catalogue
+
+    path = Path(os.environ.get(CATALOGUE) or home / "catalogue.yaml")
+    if not path.exists():
+        return
+    try:
+        bases = [base.id for base in load_catalogue(path).bases]
+    except CatalogueError as error:
+        todo = "orchard catalogue check lists them all"
+        yield Check("catalogue", Verdict.BAD, f"{str(error).splitlines()[0]} (of {len(error.findings)})", todo)
+        return
+    yield Check("catalogue", Verdict.OK, f"{path} offers {', '.join(bases)}")
 
 
 def _check_child(name: str, pid: int, home: Path) -> Check:

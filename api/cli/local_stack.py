@@ -1,20 +1,20 @@
 """`orchard up`: the embedded stack in the foreground, and keys for whoever started it."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
+from api.cli.bootstrap import new_admin_key
+from api.cli.catalogue_errors import told
 from api.cli.client import OrchardClient
 from api.cli.errors import CliError
 from api.cli.exit_codes import ExitCode
 from api.cli.profiles import Profile, profile_path, read_profiles, save_profile
-from orchestrator.catalogue.entries import CatalogueError, load_catalogue
-from orchestrator.db.database import Database
+from orchestrator.catalogue.document import CatalogueError
+from orchestrator.catalogue.file import load_catalogue
 from orchestrator.embedded.child import ChildFailed
 from orchestrator.embedded.foreground import run_foreground
 from orchestrator.embedded.stack import EmbeddedStack, PortTaken, StackOptions, StackRunning
 from orchestrator.logs import configure_logs
-from orchestrator.tenancy.keys import create_admin_key
 
 TENANT = "local"
 CATALOGUE = "catalogue.yaml"
@@ -27,8 +27,7 @@ def run_stack(options: StackOptions, profile: str, say: Callable[[str], None]) -
     try:
         load_catalogue(options.catalogue)
     except CatalogueError as error:
-        hint = "correct it, or name another with --catalogue"
-        raise CliError(str(error), code="catalogue", hint=hint, exit_code=ExitCode.USAGE) from error
+        raise told(error) from error
     try:
         run_foreground(EmbeddedStack(options), lambda stack: _announce(stack, profile, say))
     except (StackRunning, PortTaken) as error:  # they say themselves what to do
@@ -58,8 +57,7 @@ def first_catalogue(home: Path) -> Path:
 
 def make_admin_key(stack: EmbeddedStack, name: str) -> str:
     """A new admin key, made in the stack's own database: the one way in that needs no key."""
-    _, secret = create_admin_key(Database(stack.database_url), name, datetime.now(UTC))
-    return secret
+    return new_admin_key(stack.database_url, name)
 
 
 def _announce(stack: EmbeddedStack, profile: str, say: Callable[[str], None]) -> None:

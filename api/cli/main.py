@@ -7,7 +7,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from api.cli.commands import account, admin, doctor, jobs, models, submit, up, usage, webhooks
+from api.cli.commands import account, admin, catalogue, db, doctor, jobs, models, submit, up, usage, webhooks
 from api.cli.errors import CliError
 from api.cli.exit_codes import EPILOG
 from api.cli.output import say
@@ -73,6 +73,8 @@ for panel, commands in {
 app.add_typer(webhooks.webhooks, name="webhooks", rich_help_panel="Account")
 app.add_typer(admin.tenants, name="tenants", rich_help_panel="Operator")
 app.add_typer(admin.keys, name="keys", rich_help_panel="Operator")
+app.add_typer(catalogue.catalogue, name="catalogue", rich_help_panel="Operator")
+app.add_typer(db.db, name="db", rich_help_panel="Operator")
 
 
 def main() -> None:

@@ -1,11 +1,11 @@
 """The base of the demo: Gemma 3 270M out of a PyPI package, and its catalogue entry."""
 
 from pathlib import Path
-from typing import Any, Final
-
-import yaml
+from typing import Final
 
 from orchestrator.catalogue.entries import Catalogue, CatalogueBase, Flavor
+from orchestrator.catalogue.file import dump_catalogue
+from orchestrator.catalogue.gguf_file import read_gguf
 from workers.contract.base import BaseShape, BaseSpec, Quantization
 
 BASE_ID: Final = "gemma-3-270m"
@@ -37,7 +37,7 @@ def read_shape(gguf_file: Path) -> BaseShape:
     kept = gguf_file.with_suffix(".shape.json")
     if kept.exists():
         return BaseShape.model_validate_json(kept.read_text(encoding="utf-8"))
-    shape = _shape_of_metadata(gguf_file)
+    shape = read_gguf(gguf_file).shape
     kept.write_text(shape.model_dump_json(), encoding="utf-8")
     return shape
 
@@ -53,7 +53,7 @@ def make_catalogue(gguf_file: Path, digest: str, memory_bytes: int) -> Catalogue
     )
     base = CatalogueBase(
         spec=spec,
-        licence="gemma",
+        license="gemma",
         quantizations=(Quantization.NF4, Quantization.INT8, Quantization.NONE),
         max_seq_len=MAX_SEQ_LEN,
     )
@@ -64,28 +64,5 @@ def make_catalogue(gguf_file: Path, digest: str, memory_bytes: int) -> Catalogue
 def write_catalogue(catalogue: Catalogue, path: Path) -> Path:
     """Write the catalogue where the control plane reads it, for people to go on from."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = yaml.safe_dump(catalogue.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    path.write_text(text, encoding="utf-8")
+    path.write_text(dump_catalogue(catalogue), encoding="utf-8")
     return path
-
-
-def _shape_of_metadata(gguf_file: Path) -> BaseShape:
-    from gguf import GGUFReader
-
-    reader = GGUFReader(gguf_file)
-    architecture = reader.get_field("general.architecture").contents()
-
-    def number(name: str) -> int:
-        field: Any = reader.get_field(f"{architecture}.{name}")
-        return int(field.contents())
-
-    return BaseShape(
-        parameters=sum(int(tensor.n_elements) for tensor in reader.tensors),
-        vocab_size=len(reader.get_field("tokenizer.ggml.tokens").data),
-        hidden_size=number("embedding_length"),
-        intermediate_size=number("feed_forward_length"),
-        num_layers=number("block_count"),
-        query_size=number("attention.head_count") * number("attention.key_length"),
-        key_value_size=number("attention.head_count_kv") * number("attention.value_length"),
-        max_positions=number("context_length"),
-    )

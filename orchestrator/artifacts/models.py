@@ -33,7 +33,7 @@ class BaseDetails(BaseModel):
     """What a job may ask of a base."""
 
     kind: Literal["base"] = "base"
-    licence: str
+    license: str | None = Field(description="SPDX id or name; null: not recorded")
     parameters: int = Field(description="weights")
     quantizations: tuple[Quantization, ...] = Field(description="allowed ones; the first is the default")
     compute_dtype: ComputeDtype
@@ -130,7 +130,7 @@ def _tuned(tenant_id: str) -> ColumnElement[bool]:
 
 def _base_view(base: CatalogueBase) -> ModelView:
     details = BaseDetails(
-        licence=base.licence,
+        license=base.license,
         parameters=base.spec.shape.parameters,
         quantizations=base.quantizations,
         compute_dtype=base.compute_dtype,

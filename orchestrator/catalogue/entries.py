@@ -1,25 +1,19 @@
-"""What a catalogue holds: bases, flavors, and how the two are read from YAML."""
+"""What a catalogue holds: bases and flavors. `orchestrator.catalogue.file` reads them from YAML."""
 
-from pathlib import Path
-from typing import Any
-
-import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from workers.contract.base import DECODER_LINEARS, BaseSpec, ComputeDtype, Quantization
 from workers.contract.model import Frozen
-
-
-class CatalogueError(Exception):
-    """The catalogue file cannot be used."""
 
 
 class CatalogueBase(Frozen):
     """A base on offer."""
 
     spec: BaseSpec
-    licence: str = Field(description="SPDX id or name of the licence the weights come under")
-    quantizations: tuple[Quantization, ...] = Field(min_length=1, description="allowed ones; the first is the default")
+    license: str | None = Field(None, description="SPDX id or name of the license the weights come under")
+    quantizations: tuple[Quantization, ...] = Field(
+        tuple(Quantization), min_length=1, description="allowed ones; the first is the default"
+    )
     compute_dtype: ComputeDtype = ComputeDtype.BF16
     max_seq_len: int = Field(2048, ge=8, description="longest row a job may ask for, in tokens")
     target_modules: tuple[str, ...] = Field(
@@ -81,17 +75,3 @@ class Catalogue(Frozen):
             for name, amount in flavor.resources.items():
                 total[name] = total.get(name, 0) + flavor.count * amount
         return total
-
-
-def load_catalogue(path: Path) -> Catalogue:
-    """Read a catalogue from YAML. Raises: CatalogueError naming the file and the field."""
-    try:
-        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise CatalogueError(f"{path}: cannot be read: {error}") from error
-    try:
-        return Catalogue.model_validate(content)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(str(part) for part in first["loc"]) or "(top level)"
-        raise CatalogueError(f"{path}: {field}: {first['msg']}") from error

@@ -1,6 +1,5 @@
 """`RayCluster`: every host is a detached, named actor `host-<id>` that outlives the orchestrator."""
 
-import sysconfig
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing_extensions import override
 
 import workers
 from orchestrator.cluster.port import Cluster, HostGone, HostUnreachable
-from orchestrator.cluster.ray_connection import RayConnection
+from orchestrator.cluster.ray_connection import RayConnection, is_loopback
 from workers.contract.errors import InfraError, WorkerError
 from workers.contract.reports import ExitClass, HostReport
 from workers.contract.spec import HostSpec, SeatAssignment
@@ -62,7 +61,7 @@ class RayCluster(Cluster):
             num_cpus=cpus,
             num_gpus=gpus,
             resources=custom,
-            runtime_env={"env_vars": worker_environment()},
+            runtime_env={"env_vars": worker_environment(self._connection.address)},
         )
         with self._connection.asking():
             host.remote(spec.model_dump_json())
@@ -190,11 +189,12 @@ def split_resources(resources: Mapping[str, float]) -> tuple[float, float, dict[
     return resources.get("CPU", 0), resources.get("GPU", 0), custom
 
 
-def worker_environment() -> dict[str, str]:
-    """Variables of a host's process. From a checkout it needs the checkout's root on its path to import `workers`.
+def worker_environment(address: str) -> dict[str, str]:
+    """Variables of a host's process. A checkout on this machine has to be on its path for it to import `workers`.
 
-    Installed packages need nothing. On a machine without that folder the entry has no effect.
+    A cluster of several machines, or containers, has Orchard installed on each: no path of this machine means anything
+    there, and setting one would hide the node's own `PYTHONPATH`.
     """
     root = Path(workers.__file__).resolve().parents[1]
-    installed = {Path(sysconfig.get_path(kind)).resolve() for kind in ("purelib", "platlib")}
-    return {} if root in installed else {"PYTHONPATH": str(root)}
+    host, _, _ = address.rpartition(":")
+    return {"PYTHONPATH": str(root)} if is_loopback(host) and (root / "pyproject.toml").is_file() else {}

@@ -32,9 +32,11 @@ def api_server(env: dict[str, str], host: str, port: int) -> ChildSpec:
     return ChildSpec("api", (sys.executable, "-m", "api.serve"), lambda: answers(probed, port, "/healthz"), env)
 
 
-def orchestrator_loop(env: dict[str, str]) -> ChildSpec:
-    """`python -m orchestrator`. It serves nothing: running is ready."""
-    return ChildSpec("orchestrator", (sys.executable, "-m", "orchestrator"), lambda: True, env)
+def orchestrator_loop(env: dict[str, str], health_port: int) -> ChildSpec:
+    """`python -m orchestrator`, which reads `ORCHARD_*`. Ready: its probes answer."""
+    argv = (sys.executable, "-m", "orchestrator")
+    own = {"ORCHARD_HEALTH_HOST": LOOPBACK, "ORCHARD_HEALTH_PORT": str(health_port)}
+    return ChildSpec("orchestrator", argv, lambda: answers(LOOPBACK, health_port, "/healthz"), {**env, **own})
 
 
 def answers(host: str, port: int, path: str) -> bool:

@@ -12,7 +12,7 @@ from typing import IO, Final, Self
 
 import structlog
 
-from orchestrator.catalogue.entries import load_catalogue
+from orchestrator.catalogue.file import load_catalogue
 from orchestrator.embedded.child import ChildSpec
 from orchestrator.embedded.ports import LOOPBACK, free_ports, listens
 from orchestrator.embedded.process_registry import MARK, ProcessRegistry
@@ -60,11 +60,12 @@ class EmbeddedStack:
 
     def __init__(self, options: StackOptions) -> None:
         self.home = options.home.resolve()
-        free = free_ports(5)
+        free = free_ports(6)
         self._options = options
         self._ray_ports = RayPorts(*free[:3])
         self.port = options.port or free[3]
         self.mlflow_port = options.mlflow_port or free[4]
+        self.health_port = free[5]
         self.api_url = f"http://{LOOPBACK if options.host == '0.0.0.0' else options.host}:{self.port}"  # noqa: S104
         self.mlflow_url = f"http://{LOOPBACK}:{self.mlflow_port}"
         self.ray_address = f"{LOOPBACK}:{self._ray_ports.head}"
@@ -86,6 +87,8 @@ class EmbeddedStack:
             "ORCHARD_CACHE_DIR": str(self.home / "cache"),
             "ORCHARD_HOST": self._options.host,
             "ORCHARD_PORT": str(self.port),
+            "ORCHARD_ONE_CORE": os.environ.get("ORCHARD_ONE_CORE", "true"),  # all its processes share this machine
+            "ORCHARD_HEALTH_PORT": "0",  # of whoever joins; the stack's own orchestrator has `health_port`
             **ray_environment(self.token),
         }
 
@@ -132,7 +135,7 @@ class EmbeddedStack:
             ray_head(temp_dir, write_token(self.token), self._ray_ports, resources),
             mlflow_server(self.home, self.mlflow_port),
             api_server(env, self._options.host, self.port),
-            orchestrator_loop(env),
+            orchestrator_loop(env, self.health_port),
         )
 
     def _marked(self, spec: ChildSpec) -> ChildSpec:

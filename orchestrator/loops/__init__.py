@@ -1,6 +1,7 @@
 """The loops: which steps an orchestrator runs, in which order, and the threads that repeat them.
 
-May import: every room of the orchestrator. `composition` names the steps of each loop, `runner` repeats them.
+May import: every room of the orchestrator. `composition` names the steps of each loop, `runner` repeats them, and
+`health` tells over HTTP whether they are repeated.
 
 One pass of the control loop runs, in this order: `ReconcileHosts`, `ReconcileDesired`, `StopSeats`, `AttachSeats`,
 `Schedule`, `EnforceDeadlines`. What may wait for storage, the registry or a tenant's server runs in loops of its own.

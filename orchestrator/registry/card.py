@@ -65,7 +65,7 @@ def model_card(publication: Publication) -> str:
         f"| evaluation loss after | {_loss(publication.eval_loss_after)} |",
         f"| base | `{spec.base.source}`{f' at `{spec.base.revision}`' if spec.base.revision else ''} |",
         f"| base sha256 | `{publication.manifest.base_digest}` |",
-        f"| licence of the base | {publication.base_licence or 'not recorded'} |",
+        f"| license of the base | {publication.base_license or 'not recorded'} |",
         f"| adapter sha256 | `{publication.manifest.adapter_sha256}` |",
         *(
             f"| {use} data | `{data.file_id}`, {data.rows} rows, sha256 `{data.sha256}` |"

@@ -84,7 +84,7 @@ def _metadata(publication: Publication) -> dict[str, Any]:
         "fine_tuned_model": publication.fine_tuned_model,
         "base_model": publication.spec.base.id,
         "base_revision": publication.spec.base.revision,
-        "licence": publication.base_licence,
+        "license": publication.base_license,
     }
 
 

@@ -34,7 +34,7 @@ class Publication:
     orchard_version: str
     base_path: str | None = None
     """Folder of the base as consumers mount it; None: `spec.base.location`."""
-    base_licence: str | None = None
+    base_license: str | None = None
     eval_loss_before: float | None = None
     eval_loss_after: float | None = None
     best_step: int | None = None

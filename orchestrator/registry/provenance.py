@@ -28,7 +28,7 @@ def adapter_tags(publication: Publication) -> dict[str, str]:
             "orchard.base_source": spec.base.source,
             "orchard.base_revision": spec.base.revision,
             BASE_SHA256: manifest.base_digest,
-            "orchard.licence": publication.base_licence,
+            "orchard.license": publication.base_license,
             "orchard.quantization": spec.quantization,
             "orchard.compute_dtype": spec.compute_dtype,
             "orchard.peft_type": spec.method.type.upper(),
@@ -70,7 +70,7 @@ def base_params(publication: Publication) -> dict[str, str]:
             "source": base.source,
             "revision": base.revision,
             "sha256": publication.manifest.base_digest,
-            "licence": publication.base_licence,
+            "license": publication.base_license,
             "parameters": base.shape.parameters,
         }
     )

@@ -142,7 +142,7 @@ class Publish:
             manifest=AdapterManifest.model_validate(row.adapter),
             orchard_version=version("orchard"),
             base_path=holder,
-            base_licence=base.licence if base else None,
+            base_license=base.license if base else None,
             eval_loss_before=row.eval_loss_before,
             eval_loss_after=row.eval_loss_after,
             best_step=row.best_step,

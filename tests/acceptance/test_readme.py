@@ -33,9 +33,10 @@ def submit_deps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("submit_deps")
     (folder / "api").symlink_to(ROOT / "api")
     base = make_tiny_base(folder / "base", "gemma-3-270m").model_dump(mode="json")
-    offer = {"spec": base, "licence": "apache-2.0", "quantizations": ["nf4"], "max_seq_len": 256}
-    (folder / "catalogue.yaml").write_text(yaml.safe_dump({"bases": [offer], "flavors": [FLAVOR]}))
-    command = [str(BIN / "orchard"), "up", "--catalogue", "catalogue.yaml", "--port", "0", "--mlflow-port", "0"]
+    offer = {**base, "license": "apache-2.0", "quantizations": ["nf4"], "max_seq_len": 256}
+    (folder / ".orchard").mkdir()
+    (folder / ".orchard" / "catalogue.yaml").write_text(yaml.safe_dump({"bases": [offer], "flavors": [FLAVOR]}))
+    command = [str(BIN / "orchard"), "up", "--port", "0", "--mlflow-port", "0"]
     with (folder / "up.log").open("w") as log:
         up = subprocess.Popen(command, cwd=folder, env=environment(folder), stdout=log, stderr=subprocess.STDOUT)
         try:

@@ -44,7 +44,7 @@ class Api:
 def make_catalogue(**changes: Any) -> Catalogue:
     """The bases `tiny` (allowing none and nf4), `org/tiny-2` and `secret`; one flavor of 4 GB."""
     fields: dict[str, Any] = {
-        "licence": "Apache-2.0",
+        "license": "Apache-2.0",
         "quantizations": (Quantization.NONE, Quantization.NF4),
         "compute_dtype": ComputeDtype.FP32,
         "max_seq_len": 256,

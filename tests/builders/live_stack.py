@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import openai
-import yaml
 from openai.types.fine_tuning import FineTuningJob
 
 from orchestrator.catalogue.entries import Catalogue, CatalogueBase, Flavor
+from orchestrator.catalogue.file import dump_catalogue
 from orchestrator.db.database import Database
 from orchestrator.embedded.stack import EmbeddedStack, StackOptions
 from orchestrator.tenancy.keys import create_admin_key
@@ -64,14 +64,14 @@ def live_stack(home: Path, database_url: str | None = None, devices: int = 1) ->
     base = make_tiny_base(home / "base")
     entry = CatalogueBase(
         spec=base,
-        licence="apache-2.0",
+        license="apache-2.0",
         quantizations=(Quantization.NF4, Quantization.NONE, Quantization.INT8),
         compute_dtype=ComputeDtype.FP32,
         max_seq_len=256,
     )
     flavor = Flavor(name="cpu", memory_bytes=6 * GB, count=devices, max_seats=8, threads=1)
     catalogue = home / "catalogue.yaml"
-    catalogue.write_text(yaml.safe_dump(Catalogue(bases=(entry,), flavors=(flavor,)).model_dump(mode="json")))
+    catalogue.write_text(dump_catalogue(Catalogue(bases=(entry,), flavors=(flavor,))))
     options = StackOptions(home / "stack", catalogue, port=0, mlflow_port=0, database_url=database_url)
     stop = threading.Event()
     with EmbeddedStack(options) as stack:

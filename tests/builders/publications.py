@@ -64,7 +64,7 @@ def make_publication(folder: Path, tenant_slug: str, spec: JobSpec | None = None
         "fine_tuned_model": fine_tuned_model_name(spec.base.id, tenant_slug, "support-bot", spec.job_id),
         "manifest": make_manifest(adapter),
         "orchard_version": "0.1.0",
-        "base_licence": "apache-2.0",
+        "base_license": "apache-2.0",
         "eval_loss_before": 2.5,
         "eval_loss_after": 0.5,
         "metrics": CURVE,

@@ -29,7 +29,7 @@ def make_catalogue(*bases: str, devices: int = 1, max_seats: int = 4) -> Catalog
     entries = tuple(
         CatalogueBase(
             spec=make_base_spec(base),
-            licence="apache-2.0",
+            license="apache-2.0",
             quantizations=(Quantization.NONE, Quantization.NF4),
             max_seq_len=256,
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.embedded.ray_head import LONGEST_TEMP_DIR, make_temp_dir, remove_temp_dir, write_token
+from orchestrator.embedded.services import orchestrator_loop
 from orchestrator.embedded.stack import EmbeddedStack, PortTaken, StackOptions, StackRunning
 
 
@@ -62,3 +63,12 @@ def test_a_long_home_keeps_rays_sockets_in_a_short_folder(tmp_path: Path) -> Non
     remove_temp_dir(home)
     assert not again.exists()
     assert not (home / "ray").is_symlink()
+
+
+def test_on_one_machine_the_api_keeps_to_a_core_and_no_port_of_probes_is_taken_twice(tmp_path: Path) -> None:
+    stack = make_stack(tmp_path)
+    assert stack.environment["ORCHARD_ONE_CORE"] == "true"
+    assert stack.environment["ORCHARD_HEALTH_PORT"] == "0", "whoever joins takes a free one"
+    own = orchestrator_loop(stack.environment, stack.health_port)
+    assert own.env["ORCHARD_HEALTH_PORT"] == str(stack.health_port)
+    assert stack.health_port not in {stack.port, stack.mlflow_port}

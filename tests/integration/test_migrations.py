@@ -1,29 +1,13 @@
 """The migrations build what the tables say, on both databases."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import URL, inspect
+from sqlalchemy import inspect
 
 from orchestrator.db.columns import Base
 from orchestrator.db.database import Database
 from orchestrator.db.migrate import alembic_config, is_current, upgrade
-from tests.conftest import execute
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
-def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'empty.sqlite'}"
-        return
-    server: URL = request.getfixturevalue("postgres")
-    execute(server, "CREATE DATABASE empty")
-    yield server.set(database="empty").render_as_string(hide_password=False)
-    execute(server, "DROP DATABASE empty WITH (FORCE)")
 
 
 def test_the_newest_revision_equals_the_tables(empty_url: str):

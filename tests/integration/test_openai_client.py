@@ -136,7 +136,7 @@ def test_models_are_bases_and_the_tenants_own_adapters(client: OpenAI, api: Api,
     make_job(db, JobState.SUCCEEDED)
 
     assert [m.id for m in client.models.list()] == ["tiny", "org/tiny-2", job.fine_tuned_model]
-    assert client.models.retrieve("org/tiny-2").model_extra["x_orchard"]["licence"] == "Apache-2.0"
+    assert client.models.retrieve("org/tiny-2").model_extra["x_orchard"]["license"] == "Apache-2.0"
     assert client.models.retrieve(job.fine_tuned_model).owned_by == "acme"
     assert client.models.delete(job.fine_tuned_model).deleted
     with pytest.raises(openai.NotFoundError):

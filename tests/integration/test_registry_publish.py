@@ -125,7 +125,7 @@ def test_a_published_adapter_is_a_version_with_provenance_and_the_alias_candidat
             "orchard.quantization": "none",
             "orchard.dataset_sha256": spec.data.training.sha256,
             "orchard.adapter_sha256": publication.manifest.adapter_sha256,
-            "orchard.licence": "apache-2.0",
+            "orchard.license": "apache-2.0",
             "orchard.eval_loss_before": "2.5",
             "orchard.eval_loss_after": "0.5",
         }.items()

@@ -16,6 +16,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from orchestrator.catalogue.file import dump_catalogue
+from orchestrator.db.migrate import upgrade
 from tests.builders.live_api import make_catalogue
 
 pytestmark = pytest.mark.slow
@@ -23,7 +25,7 @@ pytestmark = pytest.mark.slow
 
 def environment(folder: Path, port: int) -> dict[str, str]:
     catalogue = folder / "catalogue.yaml"
-    catalogue.write_text(json.dumps(make_catalogue().model_dump(mode="json")))
+    catalogue.write_text(dump_catalogue(make_catalogue()))
     ours = {
         "DATABASE_URL": f"sqlite:///{folder / 'orchard.sqlite'}",
         "STORAGE_URI": (folder / "storage").as_uri(),
@@ -66,8 +68,6 @@ def serving(folder: Path, **changes: str) -> Iterator[tuple[str, dict[str, str],
 
 
 def test_the_process_serves_says_when_it_is_ready_and_stops_on_sigterm(tmp_path: Path) -> None:
-    from orchestrator.db.migrate import upgrade
-
     with serving(tmp_path) as (url, settings, server):
         assert get(f"{url}/healthz") == (200, {"status": "ok"})
         assert get(f"{url}/readyz")[0] == 503
@@ -80,8 +80,8 @@ def test_the_process_serves_says_when_it_is_ready_and_stops_on_sigterm(tmp_path:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process cannot choose its core")
 @pytest.mark.parametrize("one_core", [True, False])
-def test_the_process_keeps_to_one_core_unless_told_otherwise(tmp_path: Path, one_core: bool) -> None:
-    with serving(tmp_path, ORCHARD_ONE_CORE=str(one_core)) as (url, _, server):
+def test_the_process_keeps_to_one_core_only_when_it_is_told_to(tmp_path: Path, one_core: bool) -> None:
+    with serving(tmp_path, **({"ORCHARD_ONE_CORE": "true"} if one_core else {})) as (url, _, server):
         get(f"{url}/healthz")
         threads = [psutil.Process(thread.id).cpu_affinity() for thread in psutil.Process(server.pid).threads()]
     ours = sorted(os.sched_getaffinity(0))

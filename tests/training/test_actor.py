@@ -13,7 +13,20 @@ from workers.contract.reports import ExitClass, HostReport, Outcome, Report
 from workers.orphans import MARK
 
 
+def test_a_node_that_mounts_its_bases_elsewhere_trains_the_same_job(
+    tmp_path: Path, tiny_base: BaseSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ORCHARD_NODE_SOURCES", f"/catalogue/bases={Path(tiny_base.location).parent}")
+    monkeypatch.setenv("ORCHARD_NODE_CACHE_DIR", str(tmp_path / "of this node"))
+    elsewhere = f"file:/catalogue/bases/{Path(tiny_base.location).name}"
+    train(tmp_path, tiny_base.model_copy(update={"source": elsewhere}), monkeypatch)
+
+
 def test_a_job_given_as_json_is_trained(tmp_path: Path, tiny_base: BaseSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    train(tmp_path, tiny_base, monkeypatch)
+
+
+def train(tmp_path: Path, tiny_base: BaseSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(MARK, "")  # servers that later tests start are no children of a host
     actor = HostActor(make_host_spec(tmp_path, tiny_base).model_dump_json())
     actor.attach(make_order(make_job_spec(tmp_path, tiny_base)).model_dump_json())

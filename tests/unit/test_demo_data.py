@@ -10,7 +10,7 @@ from api.demo.base import CHAT_TEMPLATE, make_catalogue, write_catalogue
 from api.demo.outcome import Example, Result, json_line, print_table
 from api.demo.tasks import RANKS, TASKS
 from api.demo.tenants import BATCH_SIZE, OPTIONS
-from orchestrator.catalogue.entries import load_catalogue
+from orchestrator.catalogue.file import load_catalogue
 from orchestrator.submission.request import Options
 from tests.builders.specs import make_base_spec
 from workers.contract.rows import ChatRow
@@ -60,7 +60,7 @@ def test_the_catalogue_survives_the_way_to_disk(tmp_path):
     catalogue = make_catalogue(gguf_file, "0" * 64, 10**9)
     path = write_catalogue(catalogue, tmp_path / "catalogue.yaml")
     assert load_catalogue(path) == catalogue
-    assert path.read_text().startswith("bases:\n- spec:\n    id: gemma-3-270m\n")
+    assert path.read_text().startswith("bases:\n- id: gemma-3-270m\n  source: gguf:")
 
 
 def test_the_demo_leaves_the_catalogue_of_orchard_up_as_it_is(tmp_path, monkeypatch):

@@ -67,8 +67,8 @@ def test_an_adapter_stands_for_its_last_step_or_for_the_one_that_early_stopping_
 
 def test_what_is_not_known_is_left_out_of_the_tags(tmp_path: Path) -> None:
     known = adapter_tags(make_publication(tmp_path, "acme"))
-    unknown = adapter_tags(make_publication(tmp_path, "acme", eval_loss_after=None, base_licence=None, job_url=None))
-    assert known.keys() - unknown.keys() == {"orchard.eval_loss_after", "orchard.licence", "orchard.job_url"}
+    unknown = adapter_tags(make_publication(tmp_path, "acme", eval_loss_after=None, base_license=None, job_url=None))
+    assert known.keys() - unknown.keys() == {"orchard.eval_loss_after", "orchard.license", "orchard.job_url"}
     assert "None" not in unknown.values()
 
 

@@ -43,11 +43,22 @@ def test_importing_the_actor_imports_no_training_stack() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_strings_go_in_as_models_and_come_out_as_json(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True)
+def _recording_host(monkeypatch: pytest.MonkeyPatch) -> None:
     fake = types.ModuleType("workers.host")
     fake.TrainingHost = RecordingHost  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "workers.host", fake)
     monkeypatch.setenv("ORCHARD_HOST_PROCESS", "")  # this process is no host: what it starts is to stay unmarked
+
+
+def test_a_host_works_with_the_paths_of_its_own_node(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORCHARD_NODE_CACHE_DIR", "/ssd/cache")
+    monkeypatch.setenv("ORCHARD_NODE_SOURCES", "/nowhere=/mnt/models")
+    spec: HostSpec = HostActor(make_host_spec(tmp_path).model_dump_json())._host.calls[0]
+    assert (spec.cache_dir, spec.base.source) == ("/ssd/cache", "file:/mnt/models/tiny")
+
+
+def test_strings_go_in_as_models_and_come_out_as_json(tmp_path: Any) -> None:
     spec, order = make_host_spec(tmp_path), make_order(make_job_spec(tmp_path))
     actor = HostActor(spec.model_dump_json())
     actor.attach(order.model_dump_json())

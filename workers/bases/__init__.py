@@ -3,7 +3,7 @@
 May import: `workers.contract`, `workers.storage`, `workers.tasks`, torch, transformers, bitsandbytes, gguf.
 
 Invariants
-- Only safetensors are loaded and no code of a base is ever run: pickles, `*.py` and `auto_map` are refused by name.
+- Only safetensors are loaded and no code of a base is ever run: `workers.contract.guard` refuses the rest by name.
 - A base is frozen: no parameter requires a gradient, and `LoadedBase.resident_digest()` stays the same for life.
 - Weights are checked against `BaseSpec.weight_digest` before they are loaded.
 - Weights quantized earlier, on this host or another, are used only if they load to the bits that quantizing gave.

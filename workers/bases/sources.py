@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Final
 
 from workers.bases.gguf import converted_folder
-from workers.bases.guard import weight_files
 from workers.contract.base import BaseSpec
 from workers.contract.errors import BaseDigestMismatch, BaseUnavailable
+from workers.contract.guard import weight_files
 from workers.storage import file_sha256
 
 HUB_FILES: Final = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.model", "*.txt", "*.jinja")

@@ -6,6 +6,7 @@ import typer
 
 from api.cli.output import Format, FormatOption, say, show_list, show_one
 from api.cli.session import session_of
+from api.cli.settings import DatabaseOption, database_of
 
 tenants = typer.Typer(no_args_is_help=True, help="Tenants (operator).")
 keys = typer.Typer(no_args_is_help=True, help="API keys of a tenant (operator).")
@@ -69,6 +70,19 @@ def create_key(
         key = client.create_key(tenant, name)
     say("Keep the key now; it cannot be shown again.")
     show_one(key, output)
+
+
+@keys.command("create-admin")
+def create_admin_key(
+    name: Annotated[str, typer.Option(help="What the key is for.")] = "operator",
+    database_url: DatabaseOption = None,
+) -> None:
+    """Make an admin key in the database itself: the way in when there is no key yet. Standard output is the key."""
+    from api.cli.bootstrap import new_admin_key
+
+    secret = new_admin_key(database_of(database_url), name)
+    say("Keep the key now, for example as ORCHARD_ADMIN_KEY; it cannot be shown again.")
+    typer.echo(secret)
 
 
 @keys.command("revoke")

@@ -21,7 +21,7 @@ def bases(context: typer.Context, output: FormatOption = Format.TABLE) -> None:
         "PARAMETERS": "x_orchard.parameters",
         "QUANTIZATIONS": "x_orchard.quantizations",
         "MAX SEQ LEN": "x_orchard.max_seq_len",
-        "LICENCE": "x_orchard.licence",
+        "LICENSE": "x_orchard.license",
     }
     show_list(found, columns, output)
 

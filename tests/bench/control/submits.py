@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import psutil
-import yaml
 
+from orchestrator.catalogue.file import dump_catalogue
 from orchestrator.db.database import Database
 from orchestrator.embedded.ports import LOOPBACK, free_ports
 from orchestrator.embedded.services import api_server
@@ -67,13 +67,14 @@ def serving(url: str, folder: Path) -> Iterator[tuple[int, psutil.Process]]:
     """`python -m api.serve` as the stack starts it; its port and process."""
     (port,) = free_ports(1)
     catalogue = folder / "catalogue.yaml"
-    catalogue.write_text(yaml.safe_dump(make_catalogue().model_dump(mode="json")))
+    catalogue.write_text(dump_catalogue(make_catalogue()))
     env = {
         "ORCHARD_DATABASE_URL": url,
         "ORCHARD_STORAGE_URI": (folder / "storage").as_uri(),
         "ORCHARD_CATALOGUE": str(catalogue),
         "ORCHARD_CACHE_DIR": str(folder / "cache"),
         "ORCHARD_PORT": str(port),
+        "ORCHARD_ONE_CORE": "true",  # as `orchard up` has it
     }
     child = api_server(env, LOOPBACK, port)
     with (folder / "api.log").open("ab") as log:

@@ -1,0 +1,85 @@
+"""Reading a base: from its source to `Facts`, without torch and without loading a weight.
+
+A file or folder is read where it lies. What is named on the hub is read from this machine's cache alone (`inspect`), so
+that no process waits for the network when it starts, or from the hub itself (`orchestrator.catalogue.hub.fetch`).
+"""
+
+from pathlib import Path
+from typing import Final
+
+import yaml
+
+from orchestrator.catalogue.config_json import read_json, require_trainable, shape_of
+from orchestrator.catalogue.facts import Facts
+from orchestrator.catalogue.gguf_file import read_gguf
+from orchestrator.catalogue.hub import cached_folder
+from orchestrator.catalogue.refusal import Refused
+from orchestrator.catalogue.weights import Shapes, count_parameters, linears_of, read_shapes, require_all_shards
+from workers.contract.errors import BaseRefused, BaseUnavailable
+from workers.contract.guard import weight_files
+
+TEMPLATE_FILES: Final = ("chat_template.jinja", "chat_template.json")
+TOKENIZER_FILES: Final = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model")
+
+
+def inspect(source: str, revision: str | None = None) -> Facts:
+    """What the base at `source` says of itself. Asks no network. Raises: Refused."""
+    scheme, _, location = source.partition(":")
+    match scheme:
+        case "gguf":
+            return read_gguf(Path(location))
+        case "file":
+            return inspect_folder(Path(location))
+        case _:
+            return inspect_folder(cached_folder(location, revision))
+
+
+def inspect_folder(folder: Path) -> Facts:
+    """A folder of safetensors, config and tokenizer. Raises: Refused."""
+    try:
+        files = weight_files(folder)
+    except (BaseRefused, BaseUnavailable) as error:
+        raise Refused(f"{folder}: {error}") from error
+    require_trainable(_config(folder))
+    require_all_shards(folder, files)
+    return facts_of(folder, read_shapes(files))
+
+
+def facts_of(folder: Path, shapes: Shapes) -> Facts:
+    """`folder` holds config and tokenizer; of the weights their names and sizes are enough. Raises: Refused."""
+    config = _config(folder)
+    require_trainable(config)
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        raise Refused(f"there is no tokenizer in {folder} ({', '.join(TOKENIZER_FILES)})")
+    return Facts(
+        shape=shape_of(config, count_parameters(shapes)),
+        target_modules=linears_of(shapes),
+        has_chat_template=_has_chat_template(folder),
+        license=license_of_card(folder / "README.md"),
+    )
+
+
+def license_of_card(card: Path) -> str | None:
+    """`license` in the YAML at the head of a model card, if there is a card that says so."""
+    if not card.is_file():
+        return None
+    _, mark, rest = card.read_text(encoding="utf-8", errors="replace").partition("---\n")
+    head, _, _ = rest.partition("\n---")
+    try:
+        content = yaml.safe_load(head) if mark else None
+    except yaml.YAMLError:
+        return None
+    stated = content.get("license_name") or content.get("license") if isinstance(content, dict) else None
+    return stated if isinstance(stated, str) else None
+
+
+def _config(folder: Path) -> dict[str, object]:
+    if not (folder / "config.json").is_file():
+        raise Refused(f"there is no config.json in {folder}")
+    return read_json(folder / "config.json")
+
+
+def _has_chat_template(folder: Path) -> bool:
+    if any((folder / name).is_file() for name in TEMPLATE_FILES):
+        return True
+    return bool(read_json(folder / "tokenizer_config.json").get("chat_template"))

@@ -1,0 +1,147 @@
+"""`orchard db`, `keys create-admin` and `catalogue`: a server's machine before any server runs."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import yaml
+from alembic.script import ScriptDirectory
+from sqlalchemy import text
+from typer.testing import CliRunner, Result
+
+from api.cli.checks import check_catalogue
+from api.cli.findings import RetryDecision
+from api.cli.main import app
+from api.cli.session import Session
+from orchestrator.catalogue.file import load_catalogue
+from orchestrator.db.database import Database
+from orchestrator.db.migrate import alembic_config, upgrade
+from orchestrator.tenancy.authenticate import authenticate
+from orchestrator.tenancy.views import Elector
+from tests.builders.base_folder import make_folder
+
+NEWEST = ScriptDirectory.from_config(alembic_config()).get_current_head()
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("ORCHARD_DATABASE_URL", "ORCHARD_CATALOGUE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def orchard(*args: str) -> Result:
+    return CliRunner().invoke(app, list(args), obj=Session())
+
+
+def test_check_says_what_is_there_and_upgrade_brings_what_is_wanted(empty_url: str) -> None:
+    before = orchard("db", "check", "--database-url", empty_url)
+    assert before.exit_code == 1
+    assert "Error (schema): the database holds no schema, this code wants" in before.stderr
+    assert "Try: orchard db upgrade" in before.stderr
+    for was in ("empty", NEWEST):
+        done = orchard("db", "upgrade", "--database-url", empty_url)
+        assert done.exit_code == 0, done.stderr
+        assert f"(was: {was}" in done.stderr
+    assert orchard("db", "check", "--database-url", empty_url).exit_code == 0
+
+
+def test_a_database_that_is_behind_or_ahead_is_told_with_both_revisions(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ORCHARD_DATABASE_URL", empty_url)
+    upgrade(empty_url, "0001")
+    behind = orchard("db", "check")
+    assert behind.exit_code == 1
+    assert f"is at 0001, this code wants {NEWEST}" in behind.stderr
+    refused = orchard("keys", "create-admin")
+    assert "is at 0001" in refused.stderr
+    assert "sk-orchard-" not in refused.stdout
+    db = Database(empty_url)
+    with db.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    db.dispose()
+    ahead = orchard("db", "upgrade")
+    assert ahead.exit_code == 1
+    assert "9999" in ahead.stderr
+
+
+@pytest.mark.parametrize(
+    ("url", "code"),
+    [
+        ("nonsense", "database_url"),
+        ("oracle://x", "database_url"),
+        ("postgresql+psycopg://nobody:secret-word@127.0.0.1:1/none", "database_down"),
+        ("sqlite:////nowhere/at/all.sqlite", "database_down"),
+    ],
+)
+def test_a_database_that_cannot_be_used_is_one_line_without_its_password(url: str, code: str) -> None:
+    for command in (("db", "check"), ("db", "upgrade"), ("keys", "create-admin")):
+        done = orchard(*command, "--database-url", url)
+        assert done.exit_code == 1
+        assert f"Error ({code}):" in done.stderr
+        assert "secret-word" not in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_without_a_database_the_variable_is_named() -> None:
+    assert "ORCHARD_DATABASE_URL" in orchard("db", "check").stderr
+
+
+def test_the_first_admin_key_is_printed_once_and_opens_the_door(empty_url: str) -> None:
+    upgrade(empty_url)
+    done = orchard("keys", "create-admin", "--database-url", empty_url, "--name", "bootstrap")
+    assert done.exit_code == 0, done.stderr
+    key = done.stdout.strip()
+    assert key not in done.stderr
+    db = Database(empty_url)
+    assert authenticate(db, key, None, datetime.now(UTC)).role is Elector.ADMIN
+    db.dispose()
+
+
+def test_a_base_is_added_by_one_line_and_shown(tmp_path: Path) -> None:
+    base = make_folder(tmp_path / "tiny")
+    done = orchard("catalogue", "add", f"file:{base}")
+    assert done.exit_code == 0, done.stderr
+    [entry] = yaml.safe_load(done.stdout)
+    assert entry.items() >= {"id": "tiny", "source": f"file:{base}", "license": "apache-2.0", "max_seq_len": 64}.items()
+    assert "has a chat template" in done.stderr
+    plain = make_folder(tmp_path / "plain", template=False)
+    done = orchard("catalogue", "add", f"file:{plain}", "--id", "other")
+    assert "rows with `messages` will be refused" in " ".join(done.stderr.split())
+    assert [base.id for base in load_catalogue(tmp_path / ".orchard/catalogue.yaml").bases] == ["tiny", "other"]
+    well = orchard("catalogue", "check")
+    assert well.exit_code == 0
+    assert "Bases: 2, flavors: 1." in well.stderr
+
+
+def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
+    base = make_folder(tmp_path / "tiny")
+    assert orchard("catalogue", "add", f"file:{base}", "--dry-run").exit_code == 0
+    assert not (tmp_path / ".orchard").exists()
+
+
+def test_a_base_that_cannot_be_trained_is_refused_where_it_is_added(tmp_path: Path) -> None:
+    base = make_folder(tmp_path / "bert", architectures=["BertForMaskedLM"])
+    done = orchard("catalogue", "add", f"file:{base}")
+    assert done.exit_code == 2
+    assert "BertForMaskedLM cannot be trained" in done.stderr
+    assert not (tmp_path / ".orchard").exists()
+
+
+def test_check_lists_every_error_with_file_and_line_and_doctor_knows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "catalogue.yaml"
+    path.write_text("bases:\n- id: a\n- source: hf:a/b\nflavors: []\n")
+    monkeypatch.setenv("ORCHARD_CATALOGUE", str(path))
+    done = orchard("catalogue", "check")
+    assert done.exit_code == 2
+    lines = done.stderr.splitlines()
+    assert lines[0] == f"{path}:2: bases.0.source: is missing"
+    assert lines[1] == f"{path}:3: bases.1.id: is missing"
+    assert lines[2].startswith(f"{path}:4: flavors: ")
+    assert lines[3].startswith(f"Error (catalogue): 3 errors in {path}")
+    [finding] = check_catalogue(tmp_path)
+    assert finding.decision is RetryDecision.BAD
+    assert "(of 3)" in finding.found
