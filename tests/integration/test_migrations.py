@@ -12,7 +12,7 @@ from sqlalchemy import URL, inspect
 from orchestrator.db.columns import Base
 from orchestrator.db.database import Database
 from orchestrator.db.migrate import alembic_config, is_current, upgrade
-from tests.conftest import execute
+from tests.builders.postgres import own_database
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
@@ -21,9 +21,8 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         yield f"sqlite:///{tmp_path / 'empty.sqlite'}"
         return
     server: URL = request.getfixturevalue("postgres")
-    execute(server, "CREATE DATABASE empty")
-    yield server.set(database="empty").render_as_string(hide_password=False)
-    execute(server, "DROP DATABASE empty WITH (FORCE)")
+    with own_database(server, "empty") as url:
+        yield url
 
 
 def test_the_newest_revision_equals_the_tables(empty_url: str):
