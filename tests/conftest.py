@@ -46,7 +46,7 @@ MACHINE_WIDE = (
     "tests/faults/test_workers.py",  # hosts: each ends, machine-wide, the children that a dead host left
     "tests/training/test_actor.py",
     "tests/unit/test_orphans.py",
-    "tests/unit/test_bench_control.py",  # measures a whole stack
+    "tests/unit/test_bench_control.py",  # starts and measures a whole stack
 )
 """Tests that start a Ray head or a stack, or find processes of any parent: beside each other they would interfere."""
 
