@@ -3,10 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Two processes; tests/conftest.py says what must share one.
+TWO := -n 2 --dist loadgroup
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check bench bench-control faults soak simulate format clean
+.PHONY: help setup demo up test check matrix bench bench-control faults soak simulate format clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -28,11 +30,11 @@ up: $(READY) ## Run the whole stack in the foreground; prints URLs and an admin 
 
 test: $(READY) ## Run every check and every test, on SQLite and PostgreSQL
 	$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TWO)
 
 check: $(READY) ## The fast part: format, lint, types, imports, unit tests
 	$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest -m 'not slow' -q
+	$(BIN)/python -m pytest -m 'not slow' -q $(TWO)
 
 .PHONY: lint
 lint: $(READY)
@@ -40,6 +42,9 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+matrix: $(READY) ## Run the whole matrix of fused training against stock PEFT, of which the tests run a pairwise part
+	$(BIN)/python -m pytest tests/training/test_fused_equivalence.py -m 'slow or matrix' -q $(TWO)
 
 bench: $(READY) ## Measure fused training beside what people use today; prints JSON (WORKLOAD=W1 QUANT=nf4)
 	$(BIN)/python -m tests.bench.engine --workload $(or $(WORKLOAD),W1) --quant $(or $(QUANT),nf4) --peers ours,sequential,process --json

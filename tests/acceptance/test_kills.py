@@ -13,9 +13,9 @@ from openai.types.fine_tuning import FineTuningJob
 from sqlalchemy import URL
 
 from tests.builders.live_stack import LiveStack, details, live_stack, messages, submit, upload, wait_for_end
+from tests.builders.postgres import own_database
 from tests.builders.specs import sum_rows
 from tests.builders.waiting import wait_until
-from tests.conftest import execute
 
 pytestmark = pytest.mark.slow
 
@@ -31,10 +31,8 @@ def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             yield live
         return
     server: URL = request.getfixturevalue("postgres")
-    execute(server, "CREATE DATABASE kills")
-    with live_stack(folder, server.set(database="kills").render_as_string(hide_password=False)) as live:
+    with own_database(server, "kills") as url, live_stack(folder, url) as live:
         yield live
-    execute(server, "DROP DATABASE kills WITH (FORCE)")
 
 
 def long_job(client: openai.OpenAI) -> FineTuningJob:

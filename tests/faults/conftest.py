@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import URL
 
-from tests.conftest import execute
+from tests.builders.postgres import own_database
 from tests.faults.rig import Rig, running_rig
 
 
@@ -33,10 +33,8 @@ def rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
             yield rig
         return
     server: URL = request.getfixturevalue("postgres")
-    execute(server, "CREATE DATABASE faults")
-    with running_rig(folder, server.set(database="faults").render_as_string(hide_password=False)) as rig:
+    with own_database(server, "faults") as url, running_rig(folder, url) as rig:
         yield rig
-    execute(server, "DROP DATABASE faults WITH (FORCE)")
 
 
 @pytest.fixture(autouse=True)

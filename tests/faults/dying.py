@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from orchestrator.registry.publish import Publish
+from tests.builders.listed_registry import ListedRegistry
 from tests.builders.world import World
-from tests.integration.test_publish import ListedRegistry
 from workers.contract.failpoints import hooked
 
 

@@ -17,18 +17,14 @@ from sqlalchemy import func, select
 
 from orchestrator.db.job_tables import EventRow, JobRow
 from orchestrator.db.tables import HostRow
-from tests.builders.live_stack import messages, submit, upload
+from tests.builders.live_stack import submit, upload
 from tests.builders.waiting import wait_until
 from tests.faults.rig import LEASE_TTL_S, PATIENCE_S, Rig, end_of
+from tests.faults.tenants import one_client, succeeds
 
 pytestmark = [pytest.mark.slow, pytest.mark.live, pytest.mark.timeout(1_200)]
 
 PRECISIONS = ("none", "int8")
-
-
-def one_client(rig: Rig) -> openai.OpenAI:
-    """A new tenant, whose client never tries again by itself."""
-    return rig.live.client(f"t{time.time_ns()}").with_options(max_retries=0)
 
 
 def post(client: openai.OpenAI, file_id: str, key: str) -> httpx2.Response | None:
@@ -46,16 +42,6 @@ def answered(client: openai.OpenAI, file_id: str, key: str) -> str:
     answer = wait_until(lambda: post(client, file_id, key), "the API answers again", PATIENCE_S)
     assert answer.status_code == 200, answer.text
     return str(answer.json()["id"])
-
-
-def succeeds(rig: Rig, client: openai.OpenAI, job_id: str, attempts: int = 1) -> None:
-    """The job ends well, at the given attempt, with one version and without a step told twice."""
-    job = end_of(client, job_id)
-    assert job.status == "succeeded", job.error
-    assert len(rig.attempts(job_id)) == attempts
-    assert rig.versions(job_id) == 1
-    told = [message for message in messages(client, job_id) if message.startswith("Step ")]
-    assert len(told) == len(set(told)) or attempts > 1
 
 
 def fresh_precision(rig: Rig) -> str:

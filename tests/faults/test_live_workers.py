@@ -15,7 +15,7 @@ from tests.builders.live_stack import messages, submit, upload
 from tests.builders.specs import sum_rows
 from tests.builders.waiting import wait_until
 from tests.faults.rig import PATIENCE_S, Rig, end_of, step_of
-from tests.faults.test_live_control import one_client
+from tests.faults.tenants import one_client
 
 pytestmark = [pytest.mark.slow, pytest.mark.live, pytest.mark.timeout(1_200)]
 

@@ -18,8 +18,8 @@ from orchestrator.registry.errors import RegistryUnavailable
 from orchestrator.steps.step import StepSequence
 from tests.builders.rows import make_file, make_tenant
 from tests.builders.specs import make_dataset
+from tests.builders.world_jobs import submit, want
 from tests.faults.dying import Died, Town, dying_at
-from tests.integration.test_loops import submit, want
 from workers.contract.errors import ErrorCode
 from workers.contract.reports import ExitClass
 

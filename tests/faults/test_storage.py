@@ -16,8 +16,8 @@ from orchestrator.db.database import Database
 from orchestrator.db.job_tables import CheckpointRow
 from orchestrator.db.migrate import is_current, upgrade
 from orchestrator.db.states import JobState
+from tests.builders.world_jobs import submit
 from tests.faults.dying import Died, Town, dying_at
-from tests.integration.test_loops import submit
 from tests.simulation.faults import Faults
 from tests.simulation.schedule import run_schedule
 from tests.simulation.storage import PREFIX, SimStorage

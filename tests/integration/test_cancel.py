@@ -1,7 +1,5 @@
 """Cancelling in every state, twice, and racing with success: one terminal state, whoever comes first."""
 
-from pathlib import Path
-
 import pytest
 from sqlalchemy import func, select
 
@@ -13,13 +11,8 @@ from orchestrator.lifecycle.desired import cancel
 from orchestrator.queries.jobs import get_job
 from tests.builders.rows import make_job, make_tenant
 from tests.builders.world import World
-from tests.integration.test_loops import running, submit
+from tests.builders.world_jobs import running, submit
 from workers.contract.reports import ExitClass
-
-
-@pytest.fixture
-def world(db: Database, tmp_path: Path) -> World:
-    return World(db, tmp_path)
 
 
 def ask_to_cancel(world: World, job_id: str) -> str:

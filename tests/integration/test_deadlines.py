@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import pytest
 from sqlalchemy import update
 
 from orchestrator.db.database import Database
@@ -12,16 +11,11 @@ from orchestrator.hosts.reports import RUNTIME_GRACE_S
 from orchestrator.lifecycle.desired import pause, resume
 from tests.builders.specs import make_dataset
 from tests.builders.world import World, make_catalogue
-from tests.integration.test_loops import running, submit
+from tests.builders.world_jobs import running, submit
 from workers.contract.errors import ErrorCode
 from workers.contract.reports import ExitClass
 
 RUNTIME_S = 600  # of the specs that the builders make
-
-
-@pytest.fixture
-def world(db: Database, tmp_path: Path) -> World:
-    return World(db, tmp_path)
 
 
 def lose(world: World, job_id: str, message: str = "storage is away") -> None:

@@ -1,27 +1,20 @@
 """What early stopping leaves in the books, and what its owner reads."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import update
 
-from orchestrator.db.database import Database
 from orchestrator.db.job_tables import JobRow
 from orchestrator.db.states import JobState
 from orchestrator.queries.job_views import job_view
 from tests.builders.specs import make_dataset
 from tests.builders.world import World
-from tests.integration.test_loops import running
+from tests.builders.world_jobs import running
 from workers.contract.spec import JobSpec
 
 ROWS = b'{"prompt": "q", "completion": "a"}\n' * 12
-
-
-@pytest.fixture
-def world(db: Database, tmp_path: Path) -> World:
-    return World(db, tmp_path)
 
 
 def patient(world: World, patience: int = 3) -> str:

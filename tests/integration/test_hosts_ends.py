@@ -1,12 +1,10 @@
 """The ends of hosts: retired with a last look at the base, stuck, silent, out of reach, or taken over."""
 
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from sqlalchemy import select, update
 
-from orchestrator.db.database import Database
 from orchestrator.db.host_states import HostState
 from orchestrator.db.job_tables import AttemptRow
 from orchestrator.db.states import JobState
@@ -19,16 +17,11 @@ from orchestrator.scheduling.apply import RETIRE_DEADLINE_S
 from tests.builders.rows import make_host
 from tests.builders.specs import make_host_spec
 from tests.builders.world import World
-from tests.integration.test_loops import running, submit
+from tests.builders.world_jobs import running, submit
 from workers.contract.host import EXIT_GRACE_S
 from workers.contract.reports import ExitClass
 
 TRUST_S = 900
-
-
-@pytest.fixture
-def world(db: Database, tmp_path: Path) -> World:
-    return World(db, tmp_path)
 
 
 def host_id_of(world: World, job_id: str) -> str:

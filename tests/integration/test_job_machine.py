@@ -19,7 +19,7 @@ from orchestrator.lifecycle.desired import cancel, pause, resume
 from tests.builders.job_model import JobModel
 from tests.builders.listed_registry import ListedRegistry, make_publish
 from tests.builders.world import World, make_catalogue
-from tests.integration.test_loops import submit
+from tests.builders.world_jobs import submit
 from workers.contract.errors import ErrorCode
 from workers.contract.reports import ExitClass
 

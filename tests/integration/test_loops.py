@@ -6,7 +6,6 @@ import pytest
 from sqlalchemy import update
 
 from orchestrator.db.database import Database
-from orchestrator.db.job_tables import JobRow
 from orchestrator.db.states import Desired, JobState
 from orchestrator.db.tables import FileRow
 from orchestrator.files.retention import ExpireFiles
@@ -15,36 +14,9 @@ from orchestrator.lifecycle.transition import JobRef, transition
 from tests.builders.rows import make_job, make_tenant
 from tests.builders.specs import make_dataset, sum_rows
 from tests.builders.world import World, make_catalogue
+from tests.builders.world_jobs import running, submit, want
 from workers.contract.errors import ErrorCode
 from workers.contract.reports import ExitClass
-
-
-@pytest.fixture
-def world(db: Database, tmp_path: Path) -> World:
-    return World(db, tmp_path)
-
-
-def submit(world: World, **changes) -> str:
-    """A queued job whose outputs go below the world's folder."""
-    job = make_job(world.db, **changes)
-    spec = job.spec | {"output_uri": (world.folder / job.id).as_uri()}
-    with world.db.write() as session:
-        session.execute(update(JobRow).where(JobRow.id == job.id).values(spec=spec))
-    return job.id
-
-
-def want(world: World, job_id: str, desired: Desired) -> None:
-    with world.db.write() as session:
-        session.execute(update(JobRow).where(JobRow.id == job_id).values(desired=desired))
-
-
-def running(world: World, **changes) -> str:
-    job_id = submit(world, **changes)
-    world.tick(4)
-    world.host_of(job_id).prepare(job_id)
-    world.tick()
-    assert world.job(job_id).state == JobState.RUNNING
-    return job_id
 
 
 def test_a_job_goes_from_the_queue_to_publishing(world: World):

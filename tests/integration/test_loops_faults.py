@@ -19,15 +19,10 @@ from orchestrator.submission.validate import RETRY_FOR, ROUNDS, Validate
 from tests.builders.rows import make_tenant
 from tests.builders.specs import make_dataset, sum_rows
 from tests.builders.world import World, make_catalogue
-from tests.integration.test_loops import running, submit
+from tests.builders.world_jobs import running, submit
 from workers.contract.errors import ErrorCode, InfraError
 from workers.contract.reports import ExitClass
 from workers.contract.spec import JobSpec
-
-
-@pytest.fixture
-def world(db: Database, tmp_path: Path) -> World:
-    return World(db, tmp_path)
 
 
 def spoil_spec(world: World, job_id: str) -> None:

@@ -18,12 +18,7 @@ from orchestrator.loops.runner import run_until
 from orchestrator.steps.step import Counts, StepSequence
 from tests.builders.rows import NOW
 from tests.builders.world import World
-from tests.integration.test_loops import running, submit
-
-
-@pytest.fixture
-def world(db: Database, tmp_path: Path) -> World:
-    return World(db, tmp_path)
+from tests.builders.world_jobs import running, submit
 
 
 def passes(world: World, times: int) -> Counts:

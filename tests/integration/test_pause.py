@@ -1,7 +1,5 @@
 """Pausing and resuming, in every state and racing with everything, over both databases and scripted hosts."""
 
-from pathlib import Path
-
 import pytest
 
 from orchestrator.db.database import Database
@@ -14,13 +12,8 @@ from tests.builders.listed_registry import ListedRegistry, make_publish
 from tests.builders.rows import make_job, make_tenant
 from tests.builders.specs import make_dataset
 from tests.builders.world import World
-from tests.integration.test_loops import running, submit
+from tests.builders.world_jobs import running, submit
 from workers.contract.reports import ExitClass
-
-
-@pytest.fixture
-def world(db: Database, tmp_path: Path) -> World:
-    return World(db, tmp_path)
 
 
 def ask_to_pause(world: World, job_id: str) -> JobView:

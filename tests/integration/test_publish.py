@@ -7,7 +7,6 @@ import fsspec
 import pytest
 from sqlalchemy import select
 
-from orchestrator.db.database import Database
 from orchestrator.db.states import DEADLINE_S, JobState
 from orchestrator.db.tables import FileRow
 from orchestrator.errors import InvalidRequest
@@ -17,13 +16,8 @@ from orchestrator.registry.fetch import fetch_verified
 from orchestrator.registry.publish import Publish
 from tests.builders.listed_registry import ListedRegistry, make_publish
 from tests.builders.world import World
-from tests.integration.test_loops import running
+from tests.builders.world_jobs import running
 from workers.contract.reports import AdapterManifest
-
-
-@pytest.fixture
-def world(db: Database, tmp_path: Path) -> World:
-    return World(db, tmp_path)
 
 
 @pytest.fixture

@@ -3,12 +3,9 @@
 A scripted step has 64 tokens, 32 of them supervised.
 """
 
-from pathlib import Path
-
 import pytest
 from sqlalchemy import select, update
 
-from orchestrator.db.database import Database
 from orchestrator.db.effect_tables import UsageRow
 from orchestrator.db.job_tables import JobRow
 from orchestrator.db.states import Desired, JobState
@@ -17,11 +14,6 @@ from tests.builders.rows import make_job
 from tests.builders.world import World
 from workers.contract.errors import ErrorCode
 from workers.contract.reports import StepReport
-
-
-@pytest.fixture
-def world(db: Database, tmp_path: Path) -> World:
-    return World(db, tmp_path)
 
 
 def running(world: World) -> str:

@@ -1,4 +1,6 @@
-"""A seat trained among others computes what it computes alone through stock PEFT: the whole matrix, loss and gradients.
+"""A seat trained among others computes what it computes alone through stock PEFT, in loss and gradients.
+
+In every precision every two values of the other factors meet (`pairwise`); the whole matrix runs with `make matrix`.
 
 Tolerances: fp32 and NF4 over fp32 differ by the order of sums alone. In bf16 the base's own rounding depends on the
 shape of its matrix products; int8 keeps columns in 16 bit that any row of the batch made outliers.
@@ -13,6 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.builders.pairwise import pairwise
 from tests.builders.specs import make_host_spec, make_job_spec, make_order
 from workers.bases import LoadedBase, load_base
 from workers.contract.base import BaseSpec, ComputeDtype, Quantization
@@ -46,12 +49,12 @@ class Case:
     dropout: float
     accumulation: int
     clip: float
+    recompute: bool
 
 
-CASES = [
-    Case(*parts)
-    for parts in itertools.product((1, 2, 8), (False, True), (False, True), (0.0, 0.1), (1, 4), (0.0, 0.01))
-]
+FACTORS = ((1, 2, 8), (False, True), (False, True), (0.0, 0.1), (1, 4), (0.0, 0.01), (False, True))
+PAIRWISE = [Case(*parts) for parts in pairwise(*FACTORS)]
+OTHERS = [case for parts in itertools.product(*FACTORS) if (case := Case(*parts)) not in PAIRWISE]
 
 
 @dataclass
@@ -63,7 +66,9 @@ class Bench:
     steppers: dict[bool, FusedStepper]
 
 
-@pytest.fixture(scope="module", params=list(PRECISIONS))
+@pytest.fixture(
+    scope="module", params=[pytest.param(name, marks=pytest.mark.xdist_group(f"fused-{name}")) for name in PRECISIONS]
+)
 def precision(request: pytest.FixtureRequest) -> str:
     return request.param
 
@@ -159,13 +164,14 @@ def first_step(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recompute", [False, True])
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize(
+    "case", [*PAIRWISE, *(pytest.param(case, marks=pytest.mark.matrix) for case in OTHERS)], ids=str
+)
 def test_a_seat_among_neighbours_equals_the_seat_alone(
-    bench: Bench, spec: JobSpec, precision: str, case: Case, recompute: bool, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, spec: JobSpec, precision: str, case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loss_tolerance, gradient_tolerance = PRECISIONS[precision][2:]
-    fused = bench.steppers[recompute]
+    fused = bench.steppers[case.recompute]
     together = [seat(fused, spec, case, number) for number in range(1 + case.neighbours)]
     alone = seat(bench.solo, spec, case, 0)
     got, got_gradients = first_step(fused, together, monkeypatch)

@@ -15,6 +15,7 @@ from api.cli.job_file import JobFile
 from api.cli.main import app
 from api.cli.profiles import profile_path, read_profiles
 from api.cli.session import Session
+from tests.builders.archives import archive
 from tests.builders.fake_api import FakeApi, error, make_event, make_job, page
 
 JOBS = "/v1/fine_tuning/jobs"
@@ -339,8 +340,6 @@ def test_a_table_cuts_nothing_and_pads_no_line_and_times_are_dates(orchard, api)
 
 
 def test_an_adapter_is_found_by_its_name(orchard, api, tmp_path):
-    from tests.unit.test_cli_unpack import archive
-
     api.routes = {
         f"GET {JOBS}": page(make_job("ftjob-1")),
         f"GET {JOBS}/ftjob-1/adapter": httpx2.Response(
@@ -393,8 +392,6 @@ def test_why_shows_the_constraint_and_when_it_began(orchard, api):
 
 def test_a_checkpoint_is_downloaded_by_its_name(orchard, api, tmp_path):
     name = "ft:org/tiny:acme::abc:ckpt-step-3"
-    from tests.unit.test_cli_unpack import archive
-
     tar = archive(("ftckpt_1/peft/adapter_config.json", b"{}"))
     api.routes = {f"GET /v1/x/models/{name}/adapter": httpx2.Response(200, content=tar)}
     orchard("download", name, str(tmp_path / "out"))

@@ -1,25 +1,10 @@
 import errno
-import io
-import tarfile
 
 import pytest
 
 from api.cli.errors import CliError
 from api.cli.unpack import unpack
-
-
-def archive(*members: tuple[str, bytes], link: tuple[str, str] | None = None) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for name, content in members:
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
-        if link:
-            info = tarfile.TarInfo(link[0])
-            info.type, info.linkname = tarfile.SYMTYPE, link[1]
-            tar.addfile(info)
-    return buffer.getvalue()
+from tests.builders.archives import archive
 
 
 def chunks(data: bytes, size: int = 700):

@@ -115,8 +115,8 @@ def test_only_an_adapter_with_a_chat_template_claims_to_chat(tmp_path: Path) -> 
 
 
 def test_importing_the_registry_loads_neither_mlflow_nor_torch() -> None:
-    modules = ["mlflow_registry", "fetch", "card"]
-    code = "import sys\n" + "".join(f"import orchestrator.registry.{name}\n" for name in modules)
+    modules = ["registry.mlflow_registry", "registry.fetch", "registry.card", "lifecycle.model_names"]
+    code = "import sys\n" + "".join(f"import orchestrator.{name}\n" for name in modules)
     code += "print({'mlflow', 'torch', 'transformers', 'numpy', 'requests'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
