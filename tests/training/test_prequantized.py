@@ -102,7 +102,7 @@ def test_a_damaged_cache_is_thrown_away_and_remade_with_a_line_in_the_log(
     third = loaded(tmp_path, tiny_base)
     assert len(quantized) == 2
     assert third.digest_at_load == again.digest_at_load == first.digest_at_load
-    assert [record.getMessage() for record in caplog.records if "made anew" in record.getMessage()]
+    assert [record.getMessage() for record in caplog.records if "quantized again" in record.getMessage()]
 
 
 def test_another_precision_and_other_libraries_have_a_cache_of_their_own(
