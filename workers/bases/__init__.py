@@ -1,4 +1,4 @@
-"""Bases: locate the weights of a catalogue entry, refuse anything but plain weights, quantize, keep them resident.
+"""Bases: find the weights of a catalogue entry, refuse what is not plain weights, quantize, keep them resident.
 
 May import: `workers.contract`, `workers.storage`, torch, transformers, bitsandbytes, gguf.
 
