@@ -31,7 +31,7 @@ class Ready:
 
 
 def read(
-    order: SeatAssignment,
+    assignment: SeatAssignment,
     base: LoadedBase,
     shapes: Mapping[str, tuple[int, ...]],
     reject: Callable[[CheckpointRejected], None],
@@ -46,26 +46,26 @@ def read(
         if abandoned():
             raise Abandoned
 
-    spec = order.spec
+    spec = assignment.spec
     encode = partial(TASKS.of(spec.task).encode, base.tokenizer, spec.base.chat_template)
     training = encode_training(encode, spec.data, check_abandoned)
     validation = encode_validation(encode, spec.data, check_abandoned)
     check_abandoned()
-    return Ready(training, validation, newest_verified(order, base.digest, shapes, reject))
+    return Ready(training, validation, newest_verified(assignment, base.digest, shapes, reject))
 
 
-def seat_of(order: SeatAssignment, ready: Ready, base: LoadedBase, stepper: Stepper) -> Seat:
+def seat_of(assignment: SeatAssignment, ready: Ready, base: LoadedBase, stepper: Stepper) -> Seat:
     """Open the adapter and resume from the checkpoint, if there is one. On any error the adapter is closed again.
 
     Raises: OutOfMemory, InvalidTargetModules.
     """
-    spec = order.spec
+    spec = assignment.spec
     pad_id, collate = base.tokenizer.pad_token_id or 0, TASKS.of(spec.task).collate
     plan = BatchPlan(ready.training.rows, spec.training, spec.seed, pad_id, collate)
     with memory_guarded("the adapter", "rank"):
         adapter = stepper.open(spec)
         try:
-            seat = Seat(order, adapter, plan, ready.validation.rows)
+            seat = Seat(assignment, adapter, plan, ready.validation.rows)
             if ready.snapshot is not None:
                 seat.restore(ready.snapshot)
         except BaseException:
