@@ -38,7 +38,7 @@ class Outage:
         if not away:
             return work(*parts)
         self.failures.append(str(parts[-1]))
-        raise ConnectionRefusedError("nobody listens")
+        raise ConnectionRefusedError("no server listens")
 
 
 @pytest.fixture
