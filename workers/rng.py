@@ -1,4 +1,4 @@
-"""Random numbers that depend on the job alone: seeds by purpose, and keyed dropout masks (cf. Philox, SC'11)."""
+"""Random numbers that depend only on the job: seeds by purpose, and keyed dropout masks (cf. Philox, SC'11)."""
 
 import hashlib
 from dataclasses import dataclass

@@ -56,7 +56,7 @@ def make_catalogue(**changes: Any) -> Catalogue:
 
 
 def make_api(db: Database, folder: Path, **changes: Any) -> Api:
-    """Services over `db` with storage below `folder`; the tenant `acme` may use every base but `secret`."""
+    """Services over `db` with storage below `folder`; the tenant `acme` may use every base except `secret`."""
     services = Services(db=db, catalogue=make_catalogue(), storage_uri=(folder / "storage").as_uri(), event_poll_s=0.02)
     services = replace(services, **changes)
     tenant, key = add_tenant(services, "acme", ["tiny", "org/tiny-2"])

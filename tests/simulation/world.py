@@ -64,7 +64,7 @@ class Orchestrator:
 
     def __init__(self, world: "World") -> None:
         self.name = f"process-{next(world.names)}"
-        ticks = lambda: (world.now - NOW).total_seconds()  # noqa: E731, PLW0108  # `now` changes
+        ticks = lambda: (world.now - NOW).total_seconds()  # noqa: E731, PLW0108  # reads `now` at each call
         self.role = Elector(world.db, ROLE, self.name, ttl_s=world.settings.role_ttl_s, ticks=ticks)
         self._loops = all_loops(self.role, world.db, world.outside)
         self._rng = world.rng
@@ -161,7 +161,7 @@ class World:
         if self.faults.strike("orchestrator dies", 0.3):
             raise Died(f"at {name}")
         if not self.db.condition.depth and not self._nested and self.faults.strike("another orchestrator acts"):
-            self.say(f"an orchestrator stands still at {name}, another acts")
+            self.say(f"an orchestrator hangs at {name} while another runs")
             self._nested = True
             try:
                 for _ in range(self.rng.choice((1, 4))):

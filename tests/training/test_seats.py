@@ -87,8 +87,8 @@ def test_another_seat_does_not_change_what_a_seat_computes(
     )
     host.attach(make_order(other))
     host.attach(make_order(spec))
-    beside = losses(drain(host), "watched")
-    assert beside == (alone if each_stepper is Lane.SOLO else pytest.approx(alone, rel=1e-6))
+    together = losses(drain(host), "watched")
+    assert together == (alone if each_stepper is Lane.SOLO else pytest.approx(alone, rel=1e-6))
 
 
 def test_a_later_slot_starts_from_the_same_weights(tmp_path: Path, tiny_base: BaseSpec) -> None:

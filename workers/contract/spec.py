@@ -67,7 +67,7 @@ LearningRate = Annotated[StrictFloat, Field(gt=0, le=MAX_LEARNING_RATE)]
 
 
 class TrainingOptions(Frozen):
-    """Optimization: the options of a request beside OpenAI's own hyperparameters."""
+    """Optimization: the options of a request in addition to OpenAI's hyperparameters."""
 
     micro_batch_size: BatchSize | None = Field(
         None, description="rows per forward pass, the rest is accumulated; divides batch_size; null: up to 4"
