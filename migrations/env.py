@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the migrations over the connection that `orchestrator.db.migrate` hands in."""
+"""Alembic's entry point: runs the migrations on the connection that `orchestrator.db.migrate` passes in."""
 
 from alembic import context
 

@@ -1,9 +1,9 @@
-"""Checkpoints: a folder per saved step, whole or absent, verified by digest before it is trusted.
+"""Checkpoints: one folder per saved step. It is complete or absent, and its digests are verified before it is used.
 
-Layout below `<output_uri>/a<attempt>/step-<n>/`: `adapter.safetensors`, `optimizer.safetensors`, `state.json`, with
-early stopping `best.safetensors`, the weights it would publish, and, written last, `manifest.json`. The attempt is part
-of the path, so a worker that outlived its lease can only write into its own dead folder. Nothing is ever unpickled.
-Which checkpoints are kept is decided by the control plane.
+Layout below `<output_uri>/a<attempt>/step-<n>/`: `adapter.safetensors`, `optimizer.safetensors`, `state.json`; with
+early stopping, `best.safetensors` (the weights it would publish); and, written last, `manifest.json`. The path includes
+the attempt, so a worker that outlived its lease writes only into its own folder. Nothing is unpickled. The control
+plane decides which checkpoints to keep.
 """
 
 import hashlib
@@ -45,7 +45,7 @@ _TENSORS: Final = ("weights", "moments", "best_weights")
 
 
 class CheckpointCorrupt(Exception):
-    """A checkpoint is not what its manifest, or its reference, says."""
+    """A checkpoint does not match its manifest or its reference."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Snapshot:
     step: int
     epoch: float
     batch: int
-    """Batches of the current pass over the data that are behind."""
+    """Finished batches of the current epoch."""
     trained_tokens: int
     train_loss: float | None
     eval_loss_before: float | None
@@ -71,37 +71,37 @@ class Snapshot:
     best_weights: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
 
 
-def save_checkpoint(order: SeatAssignment, snapshot: Snapshot, base_digest: str) -> CheckpointManifest:
-    """Write `snapshot` and return its manifest. Raises StorageUnavailable; a half-written folder is never visible."""
-    uri = child(order.spec.output_uri, f"a{order.attempt}", f"step-{snapshot.step}")
+def save_checkpoint(assignment: SeatAssignment, snapshot: Snapshot, base_digest: str) -> CheckpointManifest:
+    """Write `snapshot` and return its manifest. A partial folder is never visible. Raises StorageUnavailable."""
+    uri = child(assignment.spec.output_uri, f"a{assignment.attempt}", f"step-{snapshot.step}")
     with scratch("checkpoint") as folder:
         save_file(dict(snapshot.weights), folder / WEIGHTS, metadata={"format": "pt"})
         save_file(dict(snapshot.moments), folder / MOMENTS, metadata={"format": "pt"})
         if snapshot.best_weights:
             save_file(dict(snapshot.best_weights), folder / BEST, metadata={"format": "pt"})
         (folder / STATE).write_text(json.dumps(_scalars(snapshot)))
-        manifest = _describe(order, snapshot, base_digest, uri, digest_folder(folder))
+        manifest = _describe(assignment, snapshot, base_digest, uri, digest_folder(folder))
         written = manifest.model_dump_json(indent=2).encode()
         (folder / MANIFEST).write_bytes(written)
         publish_folder(folder, uri, last=MANIFEST)
     failpoint("checkpoint.written")
     digest = hashlib.sha256(written).hexdigest()
-    return manifest.model_copy(update={"lease_token": order.lease_token, "manifest_sha256": digest})
+    return manifest.model_copy(update={"lease_token": assignment.lease_token, "manifest_sha256": digest})
 
 
 def adapter_config_sha256(spec: JobSpec) -> str:
-    """Names what the job trains: weights saved under another method mean something else."""
+    """Digest of the job's method. Weights saved under another method are not interchangeable."""
     return hashlib.sha256(spec.method.model_dump_json().encode()).hexdigest()
 
 
 def _describe(
-    order: SeatAssignment, snapshot: Snapshot, base_digest: str, uri: str, files: tuple[FileDigest, ...]
+    assignment: SeatAssignment, snapshot: Snapshot, base_digest: str, uri: str, files: tuple[FileDigest, ...]
 ) -> CheckpointManifest:
-    spec, evaluated = order.spec, snapshot.eval_step == snapshot.step
+    spec, evaluated = assignment.spec, snapshot.eval_step == snapshot.step
     return CheckpointManifest(
         job_id=spec.job_id,
-        attempt=order.attempt,
-        lease_token="",  # the lease guards the report, it has no place in storage
+        attempt=assignment.attempt,
+        lease_token="",  # the lease guards the report and is not stored
         uri=uri,
         step=snapshot.step,
         epoch=snapshot.epoch,
@@ -123,24 +123,24 @@ def _versions() -> dict[str, str]:
 
 
 def newest_verified(
-    order: SeatAssignment,
+    assignment: SeatAssignment,
     base_digest: str,
     shapes: Mapping[str, tuple[int, ...]],
     report: Callable[[CheckpointRejected], None],
 ) -> Snapshot | None:
-    """The first of `order.resume_from` that verifies; each one passed over is reported. None: start at step 0.
+    """The first checkpoint of `assignment.resume_from` that verifies; None: start at step 0. Reports each rejected one.
 
-    Raises StorageUnavailable: storage that cannot be read now says nothing about the checkpoints in it.
+    Raises StorageUnavailable: an outage does not make a checkpoint corrupt.
     """
-    for ref in order.resume_from:
+    for ref in assignment.resume_from:
         try:
-            return load_checkpoint(ref, order, base_digest, shapes)
+            return load_checkpoint(ref, assignment, base_digest, shapes)
         except (CheckpointCorrupt, StorageMissing) as error:
             report(
                 CheckpointRejected(
-                    job_id=order.spec.job_id,
-                    attempt=order.attempt,
-                    lease_token=order.lease_token,
+                    job_id=assignment.spec.job_id,
+                    attempt=assignment.attempt,
+                    lease_token=assignment.lease_token,
                     uri=ref.uri,
                     step=ref.step,
                     why=str(error),
@@ -150,22 +150,22 @@ def newest_verified(
 
 
 def load_checkpoint(
-    ref: CheckpointRef, order: SeatAssignment, base_digest: str, shapes: Mapping[str, tuple[int, ...]]
+    ref: CheckpointRef, assignment: SeatAssignment, base_digest: str, shapes: Mapping[str, tuple[int, ...]]
 ) -> Snapshot:
     """Read and verify one checkpoint. Raises: CheckpointCorrupt, StorageUnavailable."""
-    inside = ref.uri.startswith(order.spec.output_uri.rstrip("/") + "/")
+    inside = ref.uri.startswith(assignment.spec.output_uri.rstrip("/") + "/")
     if not inside or ".." in ref.uri.split("/"):
-        raise CheckpointCorrupt("the checkpoint lies outside the job's output prefix")
-    manifest = _read_manifest(ref, order, base_digest)
+        raise CheckpointCorrupt("the checkpoint is outside the job's output prefix")
+    manifest = _read_manifest(ref, assignment, base_digest)
     with scratch("resume") as folder:
         for file in manifest.files:
             _fetch_verified(ref.uri, file, folder)
         snapshot = _read_snapshot(folder)
     adapters = [snapshot.weights] if snapshot.best_step is None else [snapshot.weights, snapshot.best_weights]
     if any({name: tuple(tensor.shape) for name, tensor in stored.items()} != dict(shapes) for stored in adapters):
-        raise CheckpointCorrupt("the stored adapter has other tensors than the job's")
+        raise CheckpointCorrupt("the stored adapter's tensors do not match the job's")
     if snapshot.step != ref.step:
-        raise CheckpointCorrupt(f"holds step {snapshot.step}, was recorded as step {ref.step}")
+        raise CheckpointCorrupt(f"holds step {snapshot.step} but was recorded as step {ref.step}")
     return snapshot
 
 
@@ -177,25 +177,25 @@ def _fetch_verified(uri: str, file: FileDigest, folder: Path) -> None:
     target = folder / file.path
     fetch_file(source, target)
     if (found := target.stat().st_size) != file.bytes:
-        raise CheckpointCorrupt(f"{file.path} has {found} bytes, its manifest says {file.bytes}")
+        raise CheckpointCorrupt(f"{file.path} has {found} bytes but its manifest says {file.bytes}")
     if file_sha256(target) != file.sha256:
-        raise CheckpointCorrupt(f"{file.path} does not have the digest its manifest gives")
+        raise CheckpointCorrupt(f"{file.path} does not match the digest in its manifest")
 
 
-def _read_manifest(ref: CheckpointRef, order: SeatAssignment, base_digest: str) -> CheckpointManifest:
+def _read_manifest(ref: CheckpointRef, assignment: SeatAssignment, base_digest: str) -> CheckpointManifest:
     raw = read_bytes(child(ref.uri, MANIFEST))
     if hashlib.sha256(raw).hexdigest() != ref.manifest_sha256:
-        raise CheckpointCorrupt("manifest.json does not have the recorded digest")
+        raise CheckpointCorrupt("manifest.json does not match the recorded digest")
     try:
         manifest = CheckpointManifest.model_validate_json(raw)
     except ValidationError as error:
         raise CheckpointCorrupt("manifest.json cannot be read") from error
-    if manifest.job_id != order.spec.job_id:
+    if manifest.job_id != assignment.spec.job_id:
         raise CheckpointCorrupt(f"belongs to job {manifest.job_id}")
     if manifest.base_digest != base_digest:
-        raise CheckpointCorrupt("was trained on other base weights")
-    if manifest.adapter_config_sha256 != adapter_config_sha256(order.spec):
-        raise CheckpointCorrupt("was trained with another adapter configuration")
+        raise CheckpointCorrupt("was trained on different base weights")
+    if manifest.adapter_config_sha256 != adapter_config_sha256(assignment.spec):
+        raise CheckpointCorrupt("was trained with a different adapter configuration")
     return manifest
 
 

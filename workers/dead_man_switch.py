@@ -1,4 +1,4 @@
-"""How long a host may believe that it is still wanted, and what it does when it may not."""
+"""The dead-man switch: a host that no orchestrator polls saves its seats and exits."""
 
 import logging
 import threading
@@ -13,42 +13,43 @@ log = logging.getLogger(__name__)
 
 
 class DeadManSwitch:
-    """Time since the last poll, on a clock nobody can set.
+    """Time since the last poll, on a monotonic clock.
 
-    A host cut off from its orchestrator trains for `orchestrator_timeout_s` more, which is longer than an orchestrator
-    takes to be back. Then its seats may soon be given to others, so it has `EXIT_GRACE_S` to save them and be
-    gone. Shared by threads.
+    A host cut off from its orchestrator keeps training for `orchestrator_timeout_s`, which is longer than an
+    orchestrator restart takes. After that its jobs may soon be seated elsewhere, so it has `EXIT_GRACE_S` to save its
+    seats and exit. Shared by threads.
     """
 
     def __init__(self, orchestrator_timeout_s: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._trust_s = orchestrator_timeout_s
+        self._timeout_s = orchestrator_timeout_s
         self._clock = clock
-        self._heard = clock()
+        self._polled = clock()
 
     def renew(self) -> None:
-        """Somebody polled."""
-        self._heard = self._clock()
+        """Record a poll."""
+        self._polled = self._clock()
 
     @property
     def lapsed(self) -> bool:
-        """Nobody has polled for `orchestrator_timeout_s`: save what there is, and leave."""
-        return self._clock() - self._heard > self._trust_s
+        """No poll for `orchestrator_timeout_s`: save the seats and exit."""
+        return self._clock() - self._polled > self._timeout_s
 
     @property
     def spent(self) -> bool:
-        """The time to save is over as well."""
-        return self._clock() - self._heard > self._trust_s + EXIT_GRACE_S
+        """The grace period for saving is over too."""
+        return self._clock() - self._polled > self._timeout_s + EXIT_GRACE_S
 
 
-def exit_when_expired(trust: DeadManSwitch, done: Callable[[], bool], leave: Callable[[], None]) -> None:
-    """Watch, in a thread of its own, for the engine may hang: call `leave` once trust has lapsed and the host is
-    `done` with its seats, and in any case when the time is spent.
+def exit_when_expired(switch: DeadManSwitch, done: Callable[[], bool], leave: Callable[[], None]) -> None:
+    """Call `leave` once the switch has lapsed and the host is `done` with its seats, or once the grace period is spent.
+
+    It watches in its own thread because the engine may hang.
     """
 
     def watch() -> None:
-        while not (trust.spent or (trust.lapsed and done())):
+        while not (switch.spent or (switch.lapsed and done())):
             time.sleep(LOOK_S)
-        log.error("nobody has polled this host for too long; it leaves")
+        log.error("no orchestrator has polled this host within its timeout; the host exits")
         leave()
 
-    threading.Thread(target=watch, name="trust", daemon=True).start()
+    threading.Thread(target=watch, name="dead-man-switch", daemon=True).start()

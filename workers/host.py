@@ -34,11 +34,11 @@ log = logging.getLogger(__name__)
 
 
 class TrainingHost:
-    """Implements `Host`. `start()` trains in a thread of its own, with others for what needs no model; tests call
-    `run_once()` instead, which then does everything itself.
+    """Implements `Host`. `start()` trains in its own thread; other threads do the work that needs no model. Tests call
+    `run_once()` instead, which does all work in the caller's thread.
 
-    The lock guards the table of attempts only and is never held while the base loads or a step runs, so that
-    `attach`, `detach` and `poll` return at once.
+    The lock guards only the table of attempts. It is never held while the base loads or a step runs, so `attach`,
+    `detach` and `poll` return at once.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class TrainingHost:
         leave: Callable[[], None] | None = None,
         executor: Callable[[str], Executor] | None = None,
     ) -> None:
-        """`leave` ends the process once no orchestrator polled for `spec.orchestrator_timeout_s` and seats are saved.
+        """`leave` ends the process once no poll came for `spec.orchestrator_timeout_s` and the seats are saved.
 
         `executor`: see `Engine`.
         """
@@ -61,7 +61,7 @@ class TrainingHost:
         self._clock = clock
         self._exit = leave
         self._executor = executor
-        self._trust = DeadManSwitch(spec.orchestrator_timeout_s, clock)
+        self._dead_man_switch = DeadManSwitch(spec.orchestrator_timeout_s, clock)
         self._retiring = False
         self._base_intact: bool | None = None
         self._lock = threading.Lock()
@@ -85,7 +85,7 @@ class TrainingHost:
             if key in self._seen:
                 return
             if self._retiring:
-                raise HostFull(f"host {self._spec.id} is retiring and takes no more seats")
+                raise HostFull(f"host {self._spec.id} is retiring and accepts no more seats")
             older = [attempt for attempt in self._attempts.values() if attempt.key[0] == key[0]]
             if len(self._attempts) - len(older) >= self._spec.max_seats:
                 raise HostFull(f"host {self._spec.id} has {self._spec.max_seats} seats and all are taken")
@@ -96,7 +96,7 @@ class TrainingHost:
         self._wake.set()
 
     def detach(self, job_id: str, attempt: int, reason: ExitClass) -> None:
-        """See `Host.detach`. The first reason stands; while the base still loads, the attempt ends here and now."""
+        """See `Host.detach`. The first reason wins. While the base loads, the attempt ends immediately."""
         with self._lock:
             seated = self._attempts.get((job_id, attempt))
             if seated is None:
@@ -108,7 +108,7 @@ class TrainingHost:
 
     def poll(self, cursor: int) -> HostReport:
         """See `Host.poll`. Adds one heartbeat for each attempt."""
-        self._trust.renew()
+        self._dead_man_switch.renew()
         with self._lock:
             attempts = list(self._attempts.values())
             for attempt in attempts:
@@ -133,7 +133,7 @@ class TrainingHost:
         )
 
     def retire(self) -> None:
-        """See `Host.retire`. A host that nobody polls any more comes to this by itself."""
+        """See `Host.retire`. A host that is no longer polled retires by itself."""
         with self._lock:
             self._retiring = True
             for attempt in list(self._attempts.values()):
@@ -144,7 +144,7 @@ class TrainingHost:
 
     def run_once(self) -> bool:
         """Load the base, or do one unit of training work. False when there was nothing to do."""
-        if self._trust.lapsed and not self._retiring:
+        if self._dead_man_switch.lapsed and not self._retiring:
             self.retire()
         with self._lock:
             attempts = list(self._attempts.values())
@@ -165,7 +165,7 @@ class TrainingHost:
         self._thread = threading.Thread(target=self._run, name=f"host-{self._spec.id}", daemon=True)
         self._thread.start()
         if self._exit is not None:
-            exit_when_expired(self._trust, lambda: self._phase is HostPhase.RETIRED, self._exit)
+            exit_when_expired(self._dead_man_switch, lambda: self._phase is HostPhase.RETIRED, self._exit)
 
     def stop(self) -> None:
         """End the thread at the next step boundary and verify the base. Raises BaseDigestMismatch if it changed."""
@@ -174,7 +174,7 @@ class TrainingHost:
         if self._thread is not None:
             self._thread.join()
         for attempt in list(self._attempts.values()):
-            attempt.done.set()  # whoever reads or writes for it gives up
+            attempt.done.set()  # threads that read or write for it give up
         if self._base is not None:
             self._base.verify_unchanged()
 
@@ -212,7 +212,7 @@ class TrainingHost:
             self._phase = HostPhase.READY
 
     def _rest(self) -> bool:
-        """The last seat is gone: look at the base once more, and say so. False: that is done."""
+        """Verify the base after the last seat ended, then report RETIRED. False: already done."""
         if self._phase is HostPhase.RETIRED:
             return False
         if self._base is not None:
@@ -231,7 +231,7 @@ class TrainingHost:
             self._log.append(report)
 
     def _forget(self, outcome: Outcome) -> None:
-        """Free the seat and say so, in one go: no heartbeat may follow an outcome. The caller holds the lock."""
+        """Free the seat and report the outcome in one step: no heartbeat may follow it. The caller holds the lock."""
         attempt = self._attempts.pop((outcome.job_id, outcome.attempt), None)
         if attempt is not None:
             attempt.done.set()
@@ -247,6 +247,6 @@ def _is_intact(base: LoadedBase) -> bool:
     try:
         base.verify_unchanged()
     except BaseDigestMismatch:
-        log.critical("the resident base %s was changed while it was in use", base.spec.base.id)
+        log.critical("the resident base %s changed while it was in use", base.spec.base.id)
         return False
     return True

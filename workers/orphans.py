@@ -1,6 +1,6 @@
-"""Children that outlive their host: marked by an environment variable they inherit, found by it and ended.
+"""Orphans: processes that outlive their host. An inherited environment variable marks them so they can be killed.
 
-Ray ends what a dead actor started, but not what called `setsid` before; that would keep its memory for ever.
+Ray kills the children of a dead actor, but not those that called `setsid`. These would keep their memory.
 """
 
 import logging
@@ -17,17 +17,17 @@ log = logging.getLogger(__name__)
 
 
 def mark_children() -> None:
-    """Whatever this process starts from now on, and what that starts, carries this process's name."""
+    """Mark every descendant that this process starts from now on with its name."""
     os.environ[MARK] = process_name(os.getpid()) or ""
 
 
 def end_orphans() -> list[int]:
-    """End, on this machine, every process of a host that is dead. Returns their ids. Other users' are not seen."""
+    """Kill the orphans of dead hosts on this machine and return their ids. Other users' processes are not visible."""
     return _end([process for process, host in _marked() if not is_alive(host)])
 
 
 def end_children() -> list[int]:
-    """End every process that this one started, at whatever remove. Returns their ids."""
+    """Kill every descendant of this process. Returns their ids."""
     own = process_name(os.getpid())
     return _end([process for process, host in _marked() if host == own and process.pid != os.getpid()])
 
@@ -46,7 +46,7 @@ def _marked() -> list[tuple[psutil.Process, str]]:
 
 def _end(processes: list[psutil.Process]) -> list[int]:
     for process in processes:
-        log.warning("process %s outlived its host and is ended", process.pid)
+        log.warning("killing process %s, which outlived its host", process.pid)
         try:
             process.kill()
         except psutil.Error:

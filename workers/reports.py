@@ -1,4 +1,4 @@
-"""The host's outgoing reports: numbered, kept until acknowledged, safe to fill and to read from two threads."""
+"""The host's outgoing reports: numbered, kept until acknowledged, thread-safe."""
 
 import threading
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from workers.contract.reports import Heartbeat, NumberedReport, Report
 
 
 class ReportLog:
-    """Reports in the order they happened. A seat has at most one heartbeat in the log: a newer one replaces it."""
+    """Reports in the order they occurred. A seat has at most one heartbeat in the log: a newer one replaces it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -23,7 +23,7 @@ class ReportLog:
             self._kept.append(NumberedReport(seq=self._last_seq, report=report))
 
     def after(self, cursor: int) -> Sequence[NumberedReport]:
-        """Reports with `seq > cursor`; those up to `cursor` are acknowledged and forgotten."""
+        """Reports with `seq > cursor`. Those up to `cursor` are acknowledged and dropped."""
         with self._lock:
             self._kept = [kept for kept in self._kept if kept.seq > cursor]
             return tuple(self._kept)

@@ -1,4 +1,4 @@
-"""Trying storage again: with growing, jittered pauses, for a bounded time, while somebody still wants the result."""
+"""Retries of storage calls: exponential backoff with jitter, for a bounded time, until the result is unwanted."""
 
 import threading
 from collections.abc import Callable
@@ -21,15 +21,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How long storage may be away before something is given up, and how often it is asked meanwhile. Seconds."""
+    """How long a call is retried while storage is unavailable, and how long it pauses between tries. Seconds."""
 
     total_s: float
     first_pause_s: float = 0.5
     longest_pause_s: float = 15.0
 
     def call(self, work: Callable[[], T], unwanted: threading.Event) -> T:
-        """`work()`, repeated while storage is away. Raises the last StorageUnavailable once the time is over, or
-        `unwanted` is set; anything else at once.
+        """`work()`, retried while storage is unavailable. Raises the last StorageUnavailable once the time is over or
+        `unwanted` is set. Raises any other error at once.
         """
         retrying = Retrying(
             retry=retry_if_exception(may_heal),
@@ -43,10 +43,10 @@ class RetryPolicy:
         return retrying(work)
 
     def pause_s(self, tries: int, chance: float) -> float:
-        """The pause after `tries` failures, for those who cannot sleep. `chance`: from [0, 1)."""
+        """The pause after `tries` failures, for callers that schedule instead of sleeping. `chance`: from [0, 1)."""
         return min(self.first_pause_s * 2.0 ** min(tries - 1, 30) + chance * self.first_pause_s, self.longest_pause_s)
 
 
 def may_heal(error: BaseException) -> bool:
-    """Whether waiting can help."""
+    """Whether a retry can help."""
     return isinstance(error, StorageUnavailable) and error.retryable

@@ -1,4 +1,4 @@
-"""Random numbers that depend on the job alone: seeds by purpose, and keyed dropout masks (cf. Philox, SC'11)."""
+"""Random numbers that depend only on the job: seeds by purpose, and keyed dropout masks (cf. Philox, SC'11)."""
 
 import hashlib
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ def derive_seed(seed: int, *purpose: str | int) -> int:
 
 @dataclass(frozen=True)
 class DropoutKey:
-    """Which mask: of a job's micro-batch. With a linear's path it names one mask, now and at recomputation."""
+    """One micro-batch of a job. With a linear's path it identifies one mask, also when activations are recomputed."""
 
     seed: int
     step: int
@@ -30,7 +30,7 @@ class DropoutKey:
 
 
 class KeyedDropout(nn.Module):
-    """Stands in for PEFT's dropout of one adapter on one linear. `key` is set before each micro-batch."""
+    """Replaces PEFT's dropout of one adapter on one linear. `key` is set before each micro-batch."""
 
     def __init__(self, path: str, probability: float) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
-"""Greedy answers of a base and of adapters on it: `python -m workers.sample < request.json > answers.json`.
+"""Greedy answers of a base and its adapters: `python -m workers.sample < request.json > answers.json`.
 
-For looking at what a fine-tuning did, not for serving: one process, one load, no batching across adapters.
+For inspecting a fine-tuned model, not for serving: one process, one load, no batching across adapters.
 """
 
 import sys
@@ -32,7 +32,7 @@ def sample(request: SampleRequest) -> SampleAnswers:
 
 @contextmanager
 def _wearing(base: LoadedBase, adapter: str | None) -> Iterator[Any]:
-    """The base with the adapter in its linears, and without it again."""
+    """The base with the adapter in its linears for the duration of the block."""
     if adapter is None:
         yield base.model
         return
@@ -45,7 +45,7 @@ def _wearing(base: LoadedBase, adapter: str | None) -> Iterator[Any]:
 
 
 def _generate(model: Any, base: LoadedBase, prompts: Sequence[str], request: SampleRequest) -> list[str]:
-    """The model's continuation of each prompt [B], rendered as a user's turn."""
+    """The model's answer to each prompt [B], rendered as a user turn."""
     tokenizer = base.tokenizer
     rendered = [
         tokenizer.apply_chat_template(

@@ -1,9 +1,8 @@
 """Files by URI through fsspec (`file://`, `s3://`, …): streamed reads, atomic folder publishing, digests.
 
-A worker may touch only what lies below the prefixes of its `JobSpec`, so every path is built by `child`, which
-refuses anything that could climb out. Every failure of a back end, and of the local disk on the way there, surfaces as
-`StorageUnavailable`, a file that is not there as its subclass `StorageMissing`. Nothing here asks for a listing: a
-manifest says what there is.
+A worker may access only paths below the prefixes of its `JobSpec`. `child` builds every path and refuses parts that
+could escape the prefix. A failure of a back end or of the local disk raises `StorageUnavailable`; a missing file raises
+its subclass `StorageMissing`. Nothing here lists a folder: a manifest names its files.
 """
 
 import errno
@@ -26,15 +25,15 @@ from workers.contract.reports import FileDigest
 
 _CHUNK_BYTES: Final = 1 << 20
 _S3_OPTIONS: Final = {"config_kwargs": {"connect_timeout": 5, "read_timeout": 30, "retries": {"max_attempts": 2}}}
-"""A store that does not answer is given up soon, in seconds: whoever called decides whether and when to try again."""
+"""Short timeouts, in seconds: the caller decides whether and when to retry."""
 
 
 class UnsafePath(ValueError):
-    """A path would leave the prefix it has to stay under."""
+    """A path would escape its prefix."""
 
 
 def child(prefix: str, *parts: str) -> str:
-    """`prefix/part/…`. Raises UnsafePath for empty, absolute, dotted or otherwise climbing parts."""
+    """`prefix/part/…`. Raises UnsafePath for a part that is empty, absolute, dotted or contains a separator."""
     for part in parts:
         if part in {"", ".", ".."} or "\\" in part or "\0" in part or PurePosixPath(part).name != part:
             raise UnsafePath(f"{part!r} is not a plain file name")
@@ -55,10 +54,10 @@ def fetch_file(uri: str, target: Path) -> None:
 
 
 def publish_folder(folder: Path, uri: str, last: str | None = None) -> None:
-    """Make the local `folder` visible at `uri`: whole or not at all.
+    """Publish the local `folder` at `uri` atomically.
 
-    Local file systems: copy to a hidden sibling, fsync, rename; what stood at `uri` before is replaced. Others: one PUT
-    for each file, `last` (the manifest, whose presence proves the rest) after all others. Raises StorageUnavailable.
+    Local file systems: copy to a hidden sibling, fsync, rename; an existing folder at `uri` is replaced. Others: one
+    PUT per file, `last` (the manifest, which proves the other files) after all others. Raises StorageUnavailable.
     """
     with _translated(uri):
         filesystem, path = fsspec.url_to_fs(uri, **_options(uri))
@@ -75,7 +74,7 @@ def publish_folder(folder: Path, uri: str, last: str | None = None) -> None:
 
 @contextmanager
 def scratch(purpose: str) -> Iterator[Path]:
-    """A local folder for the time of the block. Raises StorageUnavailable when this machine's disk fails meanwhile."""
+    """A local folder that exists for the block. Raises StorageUnavailable when this machine's disk fails."""
     try:
         with tempfile.TemporaryDirectory(prefix=f"orchard-{purpose}-") as name:
             yield Path(name)
@@ -103,7 +102,7 @@ def digest_folder(folder: Path) -> tuple[FileDigest, ...]:
 
 
 def rename_folder(source: Path, target: Path) -> None:
-    """Fsync all of `source`, then move it to `target` in one step, replacing an older folder there."""
+    """Fsync all of `source`, then rename it to `target`, replacing an older folder."""
     for path in (*source.rglob("*"), source):
         _fsync(path)
     if target.exists():
@@ -134,7 +133,7 @@ def _copy(source: str, target: str) -> str:
 
 
 def _make_folders(folder: Path) -> None:
-    """`mkdir -p` that a power cut does not undo."""
+    """`mkdir -p` that survives a power cut."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for path in missing:
@@ -168,11 +167,11 @@ def _translated(uri: str) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise StorageMissing(f"{uri} does not exist") from error
-    except Exception as error:  # every back end brings its own exception types
+    except Exception as error:  # every back end has its own exception types
         raise StorageUnavailable(f"{uri} could not be read or written: {_reason(error)}") from error
 
 
 def _reason(error: Exception) -> str:
-    """The kind of the failure; messages of back ends may hold addresses and are left in the trace."""
+    """The kind of failure. Back ends' messages may contain addresses, so they appear only in the traceback."""
     full = isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
     return "no space is left" if full or "No space left" in str(error) else type(error).__name__

@@ -1,4 +1,4 @@
-"""Initial schema: tenants, keys, files, hosts, jobs and what hangs on them."""
+"""Initial schema: tenants, keys, files, hosts, jobs and their dependent tables."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a submission asks has indexes of its own: the repeat of a POST, and a tenant's live jobs.
+"""Adds indexes for the queries of a submission: the retry of a POST, and a tenant's live jobs.
 
 Revision: 0002, after 0001.
 """
@@ -16,7 +16,7 @@ depends_on: str | Sequence[str] | None = None
 _LIVE = sa.text("finished_at IS NULL")
 
 
-def upgrade() -> None:  # what is new first: who reads jobs is kept out only while indexes are dropped
+def upgrade() -> None:  # new indexes first, so that readers of jobs wait only while old indexes are dropped
     with op.batch_alter_table("job", schema=None) as batch_op:
         batch_op.create_index(
             "ix_job_tenant_id_post_sha256_created_at", ["tenant_id", "post_sha256", "created_at"], unique=False

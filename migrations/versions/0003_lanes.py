@@ -1,6 +1,6 @@
-"""Jobs and hosts have a task and a lane, hosts a number of devices; what was called otherwise has the field's names.
+"""Adds a task and a lane to jobs and hosts, and a number of devices to hosts. Renames columns.
 
-Revision: 0003, after 0002. What was there before is causal language modelling in the fused lane, on one device.
+Revision: 0003, after 0002. Existing rows become causal language modeling in the fused lane, on one device.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Drive a host without its thread, and read what it said."""
+"""Drives a host without its thread, and reads its reports."""
 
 from typing import TypeVar
 
@@ -11,7 +11,7 @@ ReportT = TypeVar("ReportT", bound=SeatReport)
 
 
 def drain(host: TrainingHost, limit: int = 500) -> list[Report]:
-    """Work until nothing is left to do, here or in the host's other threads; every report still kept, in order."""
+    """Work until neither this thread nor the host's background threads have work. Returns the kept reports in order."""
     for _ in range(limit):
         wait_until(lambda: host.run_once() or not host.poll(0).seats, "work in other threads", 60.0, pause_s=0.005)
         if not host.poll(0).seats and not host.run_once():
@@ -36,7 +36,7 @@ def losses(reports: list[Report], job_id: str) -> list[float | None]:
 
 
 def as_ref(manifest: SeatReport) -> CheckpointRef:
-    """What the control plane hands to the next attempt."""
+    """The checkpoint reference that the control plane sends to the next attempt."""
     fields = manifest.model_dump(include={"uri", "step", "manifest_sha256"})
     return CheckpointRef(**fields)
 

@@ -1,4 +1,4 @@
-"""A server that answers as told, for tests of the CLI: routes of method and path, every request kept."""
+"""A server with scripted answers for tests of the CLI. It routes by method and path and keeps every request."""
 
 import json
 from collections.abc import Callable
@@ -36,13 +36,13 @@ def page(*items: dict[str, Any], has_more: bool = False) -> dict[str, Any]:
 
 
 def error(status: int, code: str, message: str, **headers: str) -> httpx2.Response:
-    """A refusal in OpenAI's shape."""
+    """An error in OpenAI's format."""
     body = {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": code}}
     return httpx2.Response(status, json=body, headers=headers)
 
 
 class FakeApi:
-    """Routes such as `routes["GET /v1/models"] = page(...)`; a list of answers is served one by one, the last stays."""
+    """Routes such as `routes["GET /v1/models"] = page(...)`. A list of answers is served in order; the last repeats."""
 
     def __init__(self, **routes: Any) -> None:
         self.routes: dict[str, Any] = routes
@@ -50,7 +50,7 @@ class FakeApi:
 
     @property
     def transport(self) -> httpx2.MockTransport:
-        """Plug this into a Session or a client."""
+        """The transport for a Session or a client."""
         return httpx2.MockTransport(self._answer)
 
     def sent(self, route: str) -> list[Any]:

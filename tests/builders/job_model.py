@@ -1,7 +1,7 @@
 """`JobModel`: what a tenant may expect of a job, in a few lines and without a database, a loop or a host.
 
-Between two calls of `settle` things happen at once: a host's reports are heard before its owner's wishes, and a host
-that dies takes with it what it had not told.
+Events between two calls of `settle` count as simultaneous: a host's reports apply before the tenant's desired state,
+and a host that dies loses what it has not reported.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ OVER = frozenset({"succeeded", "cancelled", "failed"})
 
 @dataclass
 class JobModel:
-    """One job. `step` is the last one heard of, `saved` that of its newest checkpoint."""
+    """One job. `step` is the last reported step, `saved` that of its newest checkpoint."""
 
     base: str
     max_infra_retries: int
@@ -39,7 +39,7 @@ class JobModel:
 
     @property
     def trains(self) -> bool:
-        """Whether it has a living seat that has not ended."""
+        """Whether it has a live seat that has not ended."""
         return self.where == "running" and self.told is None and not self.host_died
 
     def train(self, steps: int, save: bool) -> None:
@@ -47,7 +47,7 @@ class JobModel:
         self.host_saved = self.host_step if save else self.host_saved
 
     def settle(self) -> None:
-        """All that happened since the last time takes its effect."""
+        """Apply everything that happened since the last call."""
         if self.where == "running":
             self._hear()
         if not self.over and self.desired is Desired.CANCEL:

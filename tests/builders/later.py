@@ -1,4 +1,4 @@
-"""An executor whose work happens when the test says so."""
+"""An executor that runs its work when the test calls `run()`."""
 
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
@@ -19,7 +19,7 @@ class Later(Executor):
         return future
 
     def run(self) -> int:
-        """Do all of it, and say how many there were; what was cancelled is passed over."""
+        """Run all tasks and return their number. Cancelled tasks are skipped."""
         done = 0
         for future, work in self.waiting:
             if future.set_running_or_notify_cancel():
@@ -34,5 +34,5 @@ class Later(Executor):
         return done
 
     def only(self, kind: Literal["ahead", "saver"]) -> Callable[[str], Executor]:
-        """The `executor` of a host that does this kind of work later and all else at once."""
+        """The `executor` of a host that defers this kind of work and does the rest at once."""
         return lambda name: self if name == kind else SynchronousExecutor(name)

@@ -1,4 +1,4 @@
-"""`ListedRegistry`: a registry in memory that fails as often as a test tells it to, and a publisher over it."""
+"""`ListedRegistry`: a registry in memory that fails as often as a test sets, and a publisher over it."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -10,7 +10,7 @@ from tests.builders.world import World
 
 
 class ListedRegistry:
-    """Keeps publications by job id, as the real one does. `before` runs while the registry is asked."""
+    """Keeps publications by job id, like the real one. `before` runs during each call."""
 
     def __init__(self) -> None:
         self.versions: dict[str, Registered] = {}
@@ -29,7 +29,7 @@ class ListedRegistry:
         return known
 
     def unpublish(self, tenant_slug: str, name: str, version: str, deleted_at: datetime) -> None:
-        """Nobody deletes a model here."""
+        """Tests delete no model here."""
 
 
 def make_publish(world: World, registry: ListedRegistry) -> Publish:

@@ -24,7 +24,7 @@ from workers.contract.base import ComputeDtype, Quantization
 
 @dataclass(frozen=True)
 class Api:
-    """A running server, or an application to be called in process, and what a test needs to speak to it."""
+    """A running server or an in-process application, and what a test needs to call it."""
 
     services: Services
     tenant: Tenant
@@ -56,7 +56,7 @@ def make_catalogue(**changes: Any) -> Catalogue:
 
 
 def make_api(db: Database, folder: Path, **changes: Any) -> Api:
-    """Services over `db` with storage below `folder`; the tenant `acme` may use every base but `secret`."""
+    """Services over `db` with storage below `folder`; the tenant `acme` may use every base except `secret`."""
     services = Services(db=db, catalogue=make_catalogue(), storage_uri=(folder / "storage").as_uri(), event_poll_s=0.02)
     services = replace(services, **changes)
     tenant, key = add_tenant(services, "acme", ["tiny", "org/tiny-2"])
@@ -65,7 +65,7 @@ def make_api(db: Database, folder: Path, **changes: Any) -> Api:
 
 
 def add_tenant(services: Services, slug: str, bases: list[str] | None = None) -> tuple[Tenant, str]:
-    """A further tenant and its key."""
+    """Another tenant and its key."""
     new = NewTenant(slug=slug, name=slug.title(), allowed_bases=bases)
     view = create_tenant(services.db, services.catalogue, new, utc_now())
     _, key = create_tenant_key(services.db, slug, "test", utc_now())

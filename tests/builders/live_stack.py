@@ -30,7 +30,7 @@ TERMINAL = ("succeeded", "failed", "cancelled")
 
 @dataclass
 class LiveStack:
-    """A running stack. Everything a test does goes through HTTP, but for making keys."""
+    """A running stack. Tests use HTTP for everything except creating keys."""
 
     stack: EmbeddedStack
     db: Database
@@ -94,7 +94,7 @@ def upload(client: openai.OpenAI, rows: list[dict[str, Any]] | None = None, name
 
 
 def submit(client: openai.OpenAI, training_file: str, n_epochs: int = 2, **options: Any) -> FineTuningJob:
-    """Submit a small job; `options` are those of `x_orchard`, whatever their section."""
+    """Submit a small job; `options` are those of `x_orchard`, in any section."""
     validation = options.pop("validation_file", openai.omit)
     suffix = options.pop("suffix", openai.omit)
     return client.fine_tuning.jobs.create(
@@ -109,14 +109,14 @@ def submit(client: openai.OpenAI, training_file: str, n_epochs: int = 2, **optio
 
 
 def wait_for_end(client: openai.OpenAI, job_id: str, timeout_s: float = 180) -> FineTuningJob:
-    """Wait until the job is over, however it ended."""
+    """Wait until the job has ended in any state."""
     over = lambda: client.fine_tuning.jobs.retrieve(job_id).status in TERMINAL  # noqa: E731
     wait_until(over, f"end of {job_id}", timeout_s, pause_s=0.5)
     return client.fine_tuning.jobs.retrieve(job_id)
 
 
 def details(job: FineTuningJob) -> dict[str, Any]:
-    """What `x_orchard` says of the job."""
+    """The job's `x_orchard` object."""
     return job.model_extra["x_orchard"]  # type: ignore[index, no-any-return]
 
 

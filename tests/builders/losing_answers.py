@@ -1,4 +1,4 @@
-"""`LosesAnswers`: an application whose work is done and whose answer is lost, as by a proxy that gives up too early."""
+"""`LosesAnswers`: an application that does its work but loses the answer, like a proxy with a short timeout."""
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
@@ -6,12 +6,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class LosesAnswers:
-    """The first `times` POSTs to `path` are served to the end, committed, and answered with a bare 500."""
+    """The first `times` POSTs to `path` are served and committed, then answered with a bare 500."""
 
     def __init__(self, app: ASGIApp, path: str, times: int) -> None:
         self._app, self._path, self._left = app, path, times
         self.retry_counts: list[str] = []
-        """What each POST to `path` said of itself, in order."""
+        """The retry count that each POST to `path` sent, in order."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or (scope["method"], scope["path"]) != ("POST", self._path):

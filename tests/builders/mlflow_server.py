@@ -21,7 +21,7 @@ STOP_TIMEOUT_S = 10.0
 
 @dataclass(frozen=True)
 class MlflowServer:
-    """Where the server listens, and its log for when a test fails."""
+    """The server's address, and its log for failed tests."""
 
     uri: str
     log: Path
@@ -35,7 +35,7 @@ def free_port() -> int:
 
 @contextmanager
 def running_mlflow(folder: Path, workspaces: bool = True) -> Iterator[MlflowServer]:
-    """Start a server whose data lies in `folder`; stop it and its workers at the end."""
+    """Start a server with its data in `folder`; stop it and its workers at the end."""
     server = MlflowServer(uri=f"http://127.0.0.1:{free_port()}", log=folder / "mlflow.log")
     with server.log.open("wb") as log:
         process = subprocess.Popen(
@@ -43,7 +43,7 @@ def running_mlflow(folder: Path, workspaces: bool = True) -> Iterator[MlflowServ
             stdout=log,
             stderr=subprocess.STDOUT,
             env=os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-            start_new_session=True,  # its workers share the group, so that all of them can be stopped
+            start_new_session=True,  # its workers share the group, so all can be stopped together
         )
     try:
         _wait_until_healthy(process, server)
@@ -54,7 +54,7 @@ def running_mlflow(folder: Path, workspaces: bool = True) -> Iterator[MlflowServ
 
 @pytest.fixture(scope="session")
 def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
-    """One server for the whole test session. Tests keep apart by using workspaces of their own."""
+    """One server for the whole test session. Each test uses its own workspaces."""
     with running_mlflow(tmp_path_factory.mktemp("mlflow")) as server:
         yield server
 

@@ -1,4 +1,4 @@
-"""`x_orchard` of a request, from options by name alone."""
+"""`x_orchard` of a request, from options by name."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ SECTIONS = {"method": Lora, "data": DataOptions, "training": TrainingOptions}
 
 
 def x_orchard(**options: Any) -> dict[str, Any]:
-    """Each option in the section that defines it; what no section knows stays at the top."""
+    """Put each option in the section that defines it; unknown options stay at the top level."""
     nested: dict[str, Any] = {}
     for name, value in options.items():
         section = next((key for key, model in SECTIONS.items() if name in model.model_fields and name != "type"), None)

@@ -28,7 +28,7 @@ def write_adapter(folder: Path) -> None:
 
 
 def make_manifest(folder: Path, **changes: Any) -> AdapterManifest:
-    """What a worker reports about the adapter that lies in `folder`."""
+    """The manifest that a worker reports for the adapter in `folder`."""
     files = tuple(
         FileDigest(
             path=path.relative_to(folder).as_posix(),

@@ -25,7 +25,7 @@ CPUS: Final = 16
 
 
 class RayHead:
-    """One head below `home`, on ports of its own, that may be killed and started again."""
+    """One head below `home`, on its own ports, that tests may kill and start again."""
 
     def __init__(self, home: Path) -> None:
         self._home = home
@@ -50,7 +50,7 @@ class RayHead:
         remove_temp_dir(self._home)
 
     def suspend(self) -> None:
-        """The head's GCS hangs: it listens, and answers nothing."""
+        """Hang the head's GCS: it listens but does not answer."""
         self._gcs().suspend()
 
     def resume(self) -> None:

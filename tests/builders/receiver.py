@@ -1,4 +1,4 @@
-"""`Receiver`: a real server on a free port that takes webhooks, keeps what came, and answers as it is told."""
+"""`Receiver`: a real server on a free port that receives and keeps webhooks, with scripted answers."""
 
 import ssl
 import threading
@@ -21,7 +21,7 @@ class Taken:
 
 @dataclass
 class Receiver:
-    """What came, and what is answered: one status after the other, the last one for ever."""
+    """The received requests, and the statuses to answer with, in order; the last one repeats."""
 
     url: str = ""
     answers: list[int] = field(default_factory=lambda: [200])
@@ -29,7 +29,7 @@ class Receiver:
     body: bytes = b""
     taken: list[Taken] = field(default_factory=list)
     hold: threading.Event = field(default_factory=threading.Event)
-    """Cleared: answers are held back until it is set."""
+    """While it is cleared, answers are held back."""
 
     @property
     def last(self) -> Taken:
@@ -41,7 +41,7 @@ class Receiver:
 
 @contextmanager
 def receiving(tls: ssl.SSLContext | None = None, name: str = "127.0.0.1") -> Iterator[Receiver]:
-    """A receiver whose URL goes to `name`."""
+    """A receiver with the host `name` in its URL."""
     receiver = Receiver()
     receiver.hold.set()
 
@@ -62,7 +62,7 @@ def receiving(tls: ssl.SSLContext | None = None, name: str = "127.0.0.1") -> Ite
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    server.handle_error = lambda *_: None  # a sender that has read enough goes away
+    server.handle_error = lambda *_: None  # a sender disconnects once it has read enough
     if tls is not None:
         server.socket = tls.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
@@ -78,7 +78,7 @@ def receiving(tls: ssl.SSLContext | None = None, name: str = "127.0.0.1") -> Ite
 
 
 def certificate_for(name: str, folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """A fresh self-signed certificate of `name`: what its server shows, and what trusts it and nothing else."""
+    """A new self-signed certificate of `name`: the server's context, and a client context that trusts only it."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -103,7 +103,7 @@ def certificate_for(name: str, folder: Path) -> tuple[ssl.SSLContext, ssl.SSLCon
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
         + certificate.public_bytes(serialization.Encoding.PEM)
     )
-    shows = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    shows.load_cert_chain(chain)
-    trusts = ssl.create_default_context(cadata=certificate.public_bytes(serialization.Encoding.PEM).decode())
-    return shows, trusts
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(chain)
+    client = ssl.create_default_context(cadata=certificate.public_bytes(serialization.Encoding.PEM).decode())
+    return server, client

@@ -1,6 +1,6 @@
-"""Rows with consistent defaults: a test names what it is about, the rest is filled in to satisfy the schema.
+"""Rows with consistent defaults: a test sets what it is about, and the builder fills in the rest.
 
-Every builder writes what it made and returns the row, detached but readable.
+Every builder writes its row and returns it, detached but readable.
 """
 
 import itertools
@@ -60,7 +60,7 @@ def make_file(db: Database, tenant: TenantRow | None = None, **changes: Any) -> 
 
 
 def make_host(db: Database, state: str = "ready", base_id: str = "tiny", **changes: Any) -> HostRow:
-    """A host that holds the tiny base without quantization, seen just now."""
+    """A host that holds the tiny base without quantization, just polled."""
     host_id = changes.pop("id", None) or new_id("host-")
     spec = make_host_spec(Path("/nowhere"), make_base_spec(base_id), host_id=host_id)
     fields = {

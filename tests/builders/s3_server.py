@@ -1,4 +1,4 @@
-"""An S3 server in this process, which `s3://` URIs reach through the usual AWS variables."""
+"""An S3 server in this process, configured for `s3://` URIs through the usual AWS variables."""
 
 import uuid
 from collections.abc import Iterator
@@ -22,8 +22,8 @@ def s3_bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         "AWS_DEFAULT_REGION": "us-east-1",
     }.items():
         monkeypatch.setenv(name, value)
-    s3fs.S3FileSystem.clear_instance_cache()  # an instance remembers the endpoint it was made with
-    bucket = f"orchard-{uuid.uuid4().hex}"  # moto keeps its buckets for as long as the process lives
+    s3fs.S3FileSystem.clear_instance_cache()  # an instance keeps the endpoint it was created with
+    bucket = f"orchard-{uuid.uuid4().hex}"  # moto keeps its buckets until the process ends
     s3fs.S3FileSystem().mkdir(bucket)
     try:
         yield f"s3://{bucket}"

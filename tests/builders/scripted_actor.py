@@ -9,7 +9,7 @@ from workers.contract.spec import HostSpec, SeatAssignment
 
 
 class ScriptedActor:
-    """Strings in and out, and `play` for the test to say what the host does next."""
+    """Strings in and out. The test calls `play` to script the host."""
 
     def __init__(self, host_spec_json: str) -> None:
         self._host = ScriptedHost(HostSpec.model_validate_json(host_spec_json))

@@ -1,7 +1,7 @@
-"""`ScriptedHost`: a host without torch. It trains nothing; the test says what happens next.
+"""`ScriptedHost`: a host without torch. It does not train; the test decides what happens next.
 
-Reports, numbers, acknowledgements and idempotence are those of a real host, and the files that checkpoints and
-adapters name really are written below the job's `output_uri`, with true digests.
+Reports, numbering, acknowledgements and idempotence match a real host. The files of checkpoints and adapters are
+written below the job's `output_uri`, with correct digests.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ BASE_DIGEST = "sha256:scripted-base"
 
 @dataclass
 class ScriptedSeat:
-    """One attempt on the host and how far the test has driven it."""
+    """One attempt on the host and its progress."""
 
     order: SeatAssignment
     total_steps: int = 0
@@ -56,8 +56,8 @@ class ScriptedSeat:
 class ScriptedHost:
     """A `Host` driven by its test.
 
-    `loading=True` leaves the base unloaded until `load()`; `prompt=False` leaves detached seats in place until
-    `leave(job_id)`, as a host does that is in the middle of a long step.
+    `loading=True` leaves the base unloaded until `load()`; `prompt=False` keeps detached seats until `leave(job_id)`,
+    like a host in the middle of a long step.
     """
 
     def __init__(self, spec: HostSpec, *, loading: bool = False, prompt: bool = True) -> None:
@@ -74,7 +74,7 @@ class ScriptedHost:
         self._last_seq = 0
         self._retiring = False
         self.intact = True
-        """What it finds when it looks at its base on retiring."""
+        """The result of the base verification on retiring."""
 
     # The contract.
 
@@ -129,7 +129,7 @@ class ScriptedHost:
     def _rests(self) -> bool:
         return self._retiring and not self.seats and self.prompt
 
-    # What the test makes happen.
+    # Events that the test triggers.
 
     def load(self) -> None:
         """The base is resident now."""
@@ -143,7 +143,7 @@ class ScriptedHost:
         self._report(Heartbeat(**seat.identity, step=seat.step, phase=phase))
 
     def prepare(self, job_id: str, total_steps: int = 6, resumed_from_step: int | None = None) -> None:
-        """The rows are tokens. Resumes from the newest checkpoint of the order unless told otherwise."""
+        """The rows are tokenized. Resumes from the assignment's newest checkpoint by default."""
         seat = self.seats[job_id]
         newest = next((ref.step for ref in seat.order.resume_from), 0)
         seat.total_steps, seat.step = total_steps, newest if resumed_from_step is None else resumed_from_step
@@ -160,7 +160,7 @@ class ScriptedHost:
         self._report(report)
 
     def reject(self, job_id: str, count: int = 1) -> None:
-        """The `count` newest checkpoints of the order do not verify; `prepare` then takes the next one."""
+        """The `count` newest checkpoints of the assignment do not verify; `prepare` then takes the next one."""
         seat = self.seats[job_id]
         refs = seat.order.resume_from
         for ref in refs[:count]:
@@ -168,7 +168,7 @@ class ScriptedHost:
         seat.order = seat.order.model_copy(update={"resume_from": refs[count:]})
 
     def step(self, job_id: str, times: int = 1, loss: float | None = None) -> None:
-        """`times` optimizer steps; the training loss falls as 3 / (1 + step) unless `loss` is given."""
+        """Take `times` optimizer steps; the training loss is 3 / (1 + step) unless `loss` is given."""
         seat = self.seats[job_id]
         for _ in range(times):
             seat.step += 1
@@ -219,7 +219,7 @@ class ScriptedHost:
     def finish(
         self, job_id: str, before: float | None = 2.0, after: float | None = 1.0, **fields: Any
     ) -> AdapterManifest:
-        """Write the adapter and end the seat well, with the evaluation losses before and after training."""
+        """Write the adapter and end the seat successfully, with the evaluation losses before and after training."""
         adapter = _write_adapter(self.seats[job_id])
         self._end(job_id, ExitClass.OK, adapter=adapter, eval_loss_before=before, eval_loss_after=after, **fields)
         return adapter
@@ -234,17 +234,17 @@ class ScriptedHost:
         self._end(job_id, exit_class, error_code=code, message=message)
 
     def leave(self, job_id: str) -> None:
-        """Obey `detach`: a preempted seat first saves what is not saved yet, a cancelled one does not."""
+        """Obey `detach`: a preempted seat first saves its step if unsaved; a cancelled one does not."""
         seat = self.seats[job_id]
         reason = seat.asked_to_leave
         if reason is None:
-            raise AssertionError(f"nobody has detached {job_id}")
+            raise AssertionError(f"{job_id} was not detached")
         if reason is ExitClass.PREEMPTED and seat.step != seat.saved_step:
             self.checkpoint(job_id)
         self._end(job_id, reason)
 
     def run(self, job_id: str, total_steps: int = 6) -> AdapterManifest:
-        """The whole life of a seat that goes well: prepare, every step, one checkpoint, finish."""
+        """Run a whole successful seat: prepare, every step, one checkpoint, finish."""
         self.prepare(job_id, total_steps)
         self.step(job_id, times=total_steps - self.seats[job_id].step)
         self.checkpoint(job_id)

@@ -1,7 +1,7 @@
-"""`python -m tests.builders.seats_memory`: eight seats of mixed ranks train; prints their peak beside the model's.
+"""`python -m tests.builders.seats_memory`: trains eight seats of mixed ranks; prints their peak and the model's.
 
-All adapt every linear and have dropout, which takes most, as the model must reckon. The knee is given: what it is worth
-to share depends on who else uses the processor.
+All adapt every linear and have dropout, the largest case of the model. The knee is fixed, because its measurement
+depends on the load of the processor.
 """
 
 import json
@@ -28,7 +28,7 @@ positions: list[int] = []
 
 
 class Watched(FusedStepper):
-    """Notes how large its passes are."""
+    """Records the size of its passes."""
 
     def _forward_backward(self, routing, batch, weights, counts):
         positions.append(routing.positions)

@@ -1,4 +1,4 @@
-"""Specs, orders and data sets with defaults. Torch-free: every room may use them."""
+"""Specs, seat assignments and data sets with defaults. They need no torch, so every test may use them."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ from workers.contract.spec import (
 
 LEASE = "lease-token"
 default_lane = Lane.FUSED
-"""Of hosts whose test does not choose; `tests/training` runs some tests once for each."""
+"""The lane of hosts whose test does not choose one; `tests/training` runs some tests once per lane."""
 
 
 def make_base_spec(base_id: str = "tiny", source: str = "file:/nowhere/tiny", **changes: Any) -> BaseSpec:
@@ -48,7 +48,7 @@ def chat_row(question: str, answer: str) -> dict[str, Any]:
 
 
 def sum_rows(count: int, start: int = 0) -> list[dict[str, Any]]:
-    """Chat rows of one easy pattern: a model of any size learns it in a few steps."""
+    """Chat rows of one simple pattern that a model of any size learns in a few steps."""
     return [chat_row(f"after {n}?", f"it is {n + 1}.") for n in range(start, start + count)]
 
 

@@ -1,4 +1,4 @@
-"""The unmodified `openai` client, pointed at a running server, and what tests do with it again and again."""
+"""The unmodified `openai` client for a running server, and helpers for common calls."""
 
 import json
 
@@ -12,12 +12,12 @@ ROWS = "".join(json.dumps(row) + "\n" for row in sum_rows(12)).encode()
 
 
 def stock_client(api: Api, key: str | None = None, **options: object) -> OpenAI:
-    """A client with the tenant's key, or another. To be closed."""
+    """A client with the tenant's key or another. The caller closes it."""
     return OpenAI(api_key=key or api.key, base_url=f"{api.url}/v1", **options)
 
 
 def upload(client: OpenAI, content: bytes = ROWS, name: str = "train.jsonl") -> str:
-    """Upload a file of good rows, or others, and return its id."""
+    """Upload a file of valid rows by default and return its id."""
     return client.files.create(file=(name, content), purpose="fine-tune").id
 
 

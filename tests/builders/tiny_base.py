@@ -1,4 +1,4 @@
-"""A random Llama of ~100k weights with a byte-level tokenizer, made on the spot: a base no test has to download."""
+"""A random Llama of ~100k weights with a byte-level tokenizer, generated on demand: no test downloads a base."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ HEADS, KV_HEADS = 4, 2
 
 
 def make_tokenizer(chat_template: str | None = CHATML) -> PreTrainedTokenizerFast:
-    """One token per byte, plus the specials: any text can be written, and lengths are easy to foresee."""
+    """One token per byte plus special tokens: it encodes any text, and lengths are easy to predict."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {token: index for index, token in enumerate((*SPECIALS, *alphabet))}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))

@@ -56,14 +56,14 @@ class World:
         self.restart_orchestrator()
 
     def restart_orchestrator(self) -> None:
-        """What is left of an orchestrator after `kill -9`: the database and the cluster."""
+        """What survives `kill -9` of an orchestrator: the database and the cluster."""
         settings = Settings(
             database_url="sqlite://", storage_uri=self.folder.as_uri(), catalogue=self.folder, cache_dir=self.folder
         )
         self.steps = (Validate(self.db), *control_steps(self.db, self.cluster, self.catalogue, settings).steps)
 
     def tick(self, times: int = 1, seconds: float = 1) -> Counts:
-        """`times` passes, `seconds` apart. Returns what the last one did. An error in a step fails the test."""
+        """Run `times` passes, `seconds` apart, and return the last one's result. An error in a step fails the test."""
         counts = Counts()
         for _ in range(times):
             self.now += timedelta(seconds=seconds)
@@ -74,7 +74,7 @@ class World:
         return counts
 
     def check(self) -> None:
-        """Every invariant holds."""
+        """Check every invariant."""
         with self.db.read() as session:
             assert violations(session, self.now) == []
 
@@ -98,5 +98,5 @@ class World:
             return list(session.scalars(select(HostRow).order_by(HostRow.created_at, HostRow.id)))
 
     def host_of(self, job_id: str) -> ScriptedHost:
-        """The living host on which the job has its current attempt."""
+        """The live host of the job's current attempt."""
         return self.cluster.host(self.attempts(job_id)[-1].host_id)

@@ -13,11 +13,11 @@ from tests.simulation.schedule import Result, run_schedule
 
 
 def main() -> None:
-    """Run the seeds from `--first` on, on every core."""
+    """Run the seeds from `--first` upwards on every core."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=200, help="how many schedules")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
-    parser.add_argument("--seed", type=int, help="run this one alone and print what happened")
+    parser.add_argument("--seed", type=int, help="run only this seed and print what happened")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     options = parser.parse_args()
     if options.seed is not None:
@@ -32,7 +32,7 @@ def main() -> None:
 
 
 def run_many(seeds: range, processes: int | None) -> list[Result]:
-    """The results of all seeds, violations printed as they come."""
+    """The results of all seeds. Violations are printed as they occur."""
     results = []
     with Pool(processes, initializer=gc.freeze) as pool:
         for result in pool.imap_unordered(_run, seeds, chunksize=10):
@@ -43,7 +43,7 @@ def run_many(seeds: range, processes: int | None) -> list[Result]:
 
 
 def summarize(results: list[Result]) -> dict[str, object]:
-    """What to print."""
+    """The line to print."""
     faults: Counter[str] = sum((result.faults for result in results), Counter())
     failed = sorted(result.seed for result in results if result.violation)
     return {

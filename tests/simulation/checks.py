@@ -1,4 +1,4 @@
-"""What must hold after every pass, and once all is over: judged from outside, by what was seen before."""
+"""Invariants after every pass and at the end, checked from outside against earlier observations."""
 
 from dataclasses import dataclass, field
 
@@ -31,7 +31,7 @@ STEP_TOKENS = 64  # of a scripted host
 
 @dataclass
 class Checks:
-    """Remembers what it saw of every job."""
+    """Remembers what it observed of every job."""
 
     world: World
     tenants: Tenants
@@ -52,7 +52,7 @@ class Checks:
             _hold(len(ids) <= 1, f"{key} made {sorted(ids)}")
 
     def of_the_rows(self, *exempt: str) -> None:
-        """The invariants that the rows themselves show. Raises: Violation."""
+        """Check the invariants of the rows. Raises: Violation."""
         with self.world.db.read() as session:
             broken = [each for each in violations(session, self.world.now) if each.name not in exempt]
         _hold(not broken, f"{broken}")
@@ -62,7 +62,7 @@ class Checks:
         return all(JobState(state) in TERMINAL for state, _ in self._seen.values())
 
     def at_the_end(self) -> None:
-        """Every job over, every seat free, every host gone. Raises: Violation."""
+        """Check that every job has ended, every seat is free and every host is gone. Raises: Violation."""
         world = self.world
         live = [job for job, (state, _) in self._seen.items() if JobState(state) not in TERMINAL]
         _hold(not live, f"{live} never ended")
@@ -109,7 +109,7 @@ class Checks:
         _hold(not stale, f"live attempts of {stale} that do not hold the job's lease")
 
     def _resumes(self, connection) -> None:
-        """Every attempt began at the newest checkpoint that was sound."""
+        """Every attempt started from the newest intact checkpoint."""
         for job_id, attempt, step, _ in self.world.cluster.resumed:
             rows = connection.execute(CHECKPOINTS, {"job": job_id, "attempt": attempt}).all()
             refs = [CheckpointRef(uri=uri, step=at, manifest_sha256=digest) for uri, at, digest in rows if at > step]

@@ -1,4 +1,4 @@
-"""The database of the simulator: SQLite in memory, one for the process, whose transactions fail on occasion.
+"""The database of the simulator: one SQLite in memory per process, whose transactions sometimes fail.
 
 Its clock is the schedule's: SQL's `strftime('…', 'now')` is answered from `clock`.
 """
@@ -31,7 +31,7 @@ class Condition:
 
 
 class SimDatabase(Database):
-    """Transactions are refused, die before or after their commit, and lose the answer to it."""
+    """Transactions are refused, fail before or after their commit, or lose the answer to it."""
 
     def __init__(self) -> None:
         super().__init__("sqlite://")
@@ -42,7 +42,7 @@ class SimDatabase(Database):
         self._connection().create_function("strftime", -1, self._strftime)
 
     def reset(self, faults: Faults, clock) -> None:
-        """Begin a schedule: no rows, its faults and its clock."""
+        """Start a schedule: no rows, its faults and its clock."""
         self.condition.faults, self.condition.depth, self.condition.clock = faults, 0, clock
         self._empty.backup(self._connection())
 
@@ -106,7 +106,7 @@ class SimDatabase(Database):
         return self.engine.raw_connection().driver_connection
 
     def _strftime(self, form: str, start: str, shift: str = "0 seconds") -> str:
-        """As far as the product uses it."""
+        """Implements only the calls that the product makes."""
         assert start == "now"
         amount, unit = shift.split()
         assert unit == "seconds"
@@ -117,5 +117,5 @@ class SimDatabase(Database):
 
 @cache
 def database() -> SimDatabase:
-    """The one of this process: SQLAlchemy compiles every statement once."""
+    """The database of this process, shared so that SQLAlchemy compiles every statement once."""
     return SimDatabase()

@@ -1,4 +1,4 @@
-"""What goes wrong: drawn from the schedule's seed, counted, and known by its type."""
+"""Injected faults: drawn from the schedule's seed, counted, and identified by type."""
 
 import random
 from collections import Counter
@@ -44,7 +44,7 @@ class Died(BaseException, Injected):
 
 
 class LostCall(HostUnreachable, Injected):
-    """Nobody answered."""
+    """No answer came."""
 
 
 class Nonsense(InfraError, Injected):

@@ -1,4 +1,4 @@
-"""Hosts that train by drawing lots, and the cluster they live on."""
+"""Hosts that make random progress, and their cluster."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ CHECKPOINT_EVERY = 2
 
 
 class SimHost(ScriptedHost):
-    """A scripted host that goes on by itself: `work` is one unit of it."""
+    """A scripted host that advances by itself: `work` is one unit."""
 
     def __init__(self, spec: HostSpec, faults: Faults, clock: Callable[[], datetime]) -> None:
         super().__init__(spec, loading=True, prompt=True)
@@ -29,9 +29,9 @@ class SimHost(ScriptedHost):
         self._clock = clock
         self._heard = clock()
         self.resumed: list[tuple[str, int, int, tuple[int, ...]]] = []
-        """(job, attempt, step resumed from, steps that had verified at that moment)"""
+        """(job, attempt, step resumed from, steps that verified at that time)"""
         self.told: Counter[str] = Counter()
-        """How many steps of each job it reported."""
+        """Steps reported for each job."""
 
     def poll(self, cursor: int) -> HostReport:
         self._heard = self._clock()
@@ -40,7 +40,7 @@ class SimHost(ScriptedHost):
         return super().poll(cursor)
 
     def detach(self, job_id: str, attempt: int, reason: ExitClass) -> None:
-        """Asked to leave; it obeys when it next works."""
+        """Record the detach; the next `work` obeys it."""
         seat = self.seats.get(job_id)
         if seat is not None and seat.order.attempt == attempt:
             seat.asked_to_leave = seat.asked_to_leave or reason
@@ -50,7 +50,7 @@ class SimHost(ScriptedHost):
         self.told[report.job_id] += isinstance(report, StepReport)
 
     def work(self) -> None:
-        """Load, or move every seat on a little. One that nobody polls for too long gives its seats up."""
+        """Load, or advance every seat. A host that is not polled for too long ends its seats."""
         if (self._clock() - self._heard).total_seconds() > self.spec.orchestrator_timeout_s:
             self.retire()
         if self._phase == "failed":
@@ -86,7 +86,7 @@ class SimHost(ScriptedHost):
                 self.checkpoint(job_id)
 
     def leave(self, job_id: str) -> None:
-        """A preempted seat saves its step, unless that is saved already."""
+        """A preempted seat saves its step unless it is already saved."""
         seat = self.seats[job_id]
         if seat.asked_to_leave is ExitClass.PREEMPTED and not self._unsaved(seat):
             self._end(job_id, ExitClass.PREEMPTED)
@@ -109,7 +109,7 @@ class SimHost(ScriptedHost):
 
 
 def verifies(ref: CheckpointRef) -> bool:
-    """As a worker verifies: the manifest has the recorded digest, and its files have theirs."""
+    """Verify like a worker: the manifest matches the recorded digest, and the files match the manifest."""
     try:
         manifest = _read(f"{ref.uri}/manifest.json")
         if hashlib.sha256(manifest).hexdigest() != ref.manifest_sha256:
@@ -126,7 +126,7 @@ def _read(uri: str) -> bytes:
 
 
 class SimCluster(InProcessCluster[SimHost]):
-    """Calls and answers get lost, doubled and garbled. Hosts out of sight live on: nobody can reach or kill them."""
+    """Calls and answers are lost, doubled and garbled. An unreachable host keeps running and cannot be killed."""
 
     def __init__(self, faults: Faults, clock: Callable[[], datetime]) -> None:
         super().__init__(lambda spec: SimHost(spec, faults, clock))
@@ -163,7 +163,7 @@ class SimCluster(InProcessCluster[SimHost]):
         return [self._hosts[host_id] for host_id in sorted(self._hosts)]
 
     def work(self) -> None:
-        """Everything that happens on machines between two passes."""
+        """Run the machines between two passes."""
         for host in self.living():
             host_id = host.spec.id
             if self._faults.strike("host dies"):

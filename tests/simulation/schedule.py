@@ -14,7 +14,7 @@ PAUSES_S = (0.5, 1, 1, 2, 5, 10, LEASE_TTL_S + 1)
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one schedule."""
+    """The result of one schedule."""
 
     seed: int
     violation: str | None
@@ -24,7 +24,7 @@ class Result:
 
 
 def run_schedule(seed: int) -> Result:
-    """Never raises but for errors of the simulator itself."""
+    """Raises only for errors of the simulator itself."""
     world = World(seed)
     violation = None
     with world.running():
@@ -53,13 +53,13 @@ def _storm(world: World, tenants: Tenants, checks: Checks) -> None:
         checks.after_pass()
         if number % 6 == 5:
             world.faults.on = False
-            checks.of_the_rows("I7")  # a pass that a fault kept from sweeping is late
+            checks.of_the_rows("I7")  # a fault may delay a sweep by a pass
             world.faults.on = True
     world.faults.on = False
 
 
 def _calm(world: World, tenants: Tenants, checks: Checks) -> None:
-    """Liveness: nothing fails any more, so everything ends."""
+    """Liveness: the faults stop, so every job ends."""
     world.say("the faults stop")
     tenants.come_to_an_end()
     for _ in range(CALM_PASSES):

@@ -1,4 +1,4 @@
-"""Storage `sim://`: files in memory, which fail and rot."""
+"""Storage `sim://`: files in memory, with failures and corruption."""
 
 import fsspec
 from fsspec.implementations.memory import MemoryFileSystem
@@ -10,7 +10,7 @@ PREFIX = f"{SCHEME}store/"
 
 
 class SimStorage(MemoryFileSystem):
-    """One store for the process; a schedule begins by emptying it."""
+    """One store per process; each schedule starts by emptying it."""
 
     protocol = "sim"
     store = {}  # noqa: RUF012  # as in the class above

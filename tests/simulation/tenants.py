@@ -1,4 +1,4 @@
-"""What tenants do: submit, lose patience and submit again, cancel, pause, resume."""
+"""Tenants: they submit, retry a submission, cancel, pause and resume."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,7 +21,7 @@ ROWS = b'{"messages":[{"role":"user","content":"q"},{"role":"assistant","content
 
 @dataclass
 class Tenants:
-    """Two tenants with a file each. `keys` has the ids that each Idempotency-Key was answered with."""
+    """Two tenants with a file each. `keys` maps each Idempotency-Key to the job ids it returned."""
 
     world: World
     keys: dict[str, set[str]] = field(default_factory=dict)
@@ -41,7 +41,7 @@ class Tenants:
             self._files.append(make_file(db, row, uri=uri, rows=4).id)
 
     def act(self) -> None:
-        """One wish of one tenant."""
+        """One action of one tenant."""
         rng = self.world.rng
         draw = rng.random()
         if draw < 0.45:
@@ -49,10 +49,10 @@ class Tenants:
         elif draw < 0.6 and self.unanswered:
             self._post(*self.unanswered.pop())
         elif draw < 0.85:
-            self._wish(rng.choice((cancel, pause, resume, resume)))
+            self._set_desired(rng.choice((cancel, pause, resume, resume)))
 
     def come_to_an_end(self) -> None:
-        """Retry what was not answered; want every paused job to run."""
+        """Retry unanswered submissions and resume every job."""
         while self.unanswered:
             self._post(*self.unanswered.pop())
         for job_id, which in self._owners.items():
@@ -90,8 +90,8 @@ class Tenants:
         finally:
             world.role = "orchestrator"
 
-    def _wish(self, wish: Callable[..., object]) -> None:
-        """As the API does, for one of the jobs that somebody knows of."""
+    def _set_desired(self, action: Callable[..., object]) -> None:
+        """Call `action` like the API, for one of the jobs whose id was returned."""
         world = self.world
         known = [(which, job_id) for job_id, which in sorted(self._owners.items())]
         if not known:
@@ -99,8 +99,8 @@ class Tenants:
         which, job_id = world.rng.choice(known)
         world.role = "API"
         try:
-            wish(world.db, self._tenants[which].id, job_id)
-            world.say(f"{job_id}: tenant asks to {wish.__name__}")
+            action(world.db, self._tenants[which].id, job_id)
+            world.say(f"{job_id}: tenant asks to {action.__name__}")
         except (Died, Exception) as error:
             if not isinstance(error, Injected | ServiceError):
                 raise

@@ -1,4 +1,4 @@
-"""One schedule's world: the loops over a faulty database, cluster, storage and registry, in virtual time."""
+"""The world of one schedule: the loops over a faulty database, cluster, storage and registry, in virtual time."""
 
 import itertools
 import random
@@ -32,11 +32,11 @@ HOST_IDLE_S = 300
 
 
 class Violation(AssertionError):
-    """The product did what it must not."""
+    """The product broke an invariant."""
 
 
 class SimRegistry:
-    """As the real one: the same job gives the same version, whatever was said about the try before."""
+    """Idempotent like the real one: the same job gets the same version, even if an earlier answer was lost."""
 
     def __init__(self, faults: Faults) -> None:
         self._faults = faults
@@ -56,28 +56,28 @@ class SimRegistry:
         return made
 
     def unpublish(self, tenant_slug: str, name: str, version: str, deleted_at: datetime) -> None:
-        """Nobody deletes a model here."""
+        """No model is deleted in the simulation."""
 
 
 class Orchestrator:
-    """One process: its role, and the loops that act while it holds that. What it keeps in memory ends with it."""
+    """One process: its role, and the loops that run while it holds the role. Its memory is lost when it dies."""
 
     def __init__(self, world: "World") -> None:
         self.name = f"process-{next(world.names)}"
-        ticks = lambda: (world.now - NOW).total_seconds()  # noqa: E731, PLW0108  # `now` changes
+        ticks = lambda: (world.now - NOW).total_seconds()  # noqa: E731, PLW0108  # reads `now` at each call
         self.role = Elector(world.db, ROLE, self.name, ttl_s=world.settings.role_ttl_s, ticks=ticks)
         self._loops = all_loops(self.role, world.db, world.outside)
         self._rng = world.rng
 
     @property
     def steps(self) -> list[Step]:
-        """Those of the next pass, in turn; in truth each has a thread."""
+        """The loops of the next pass, one after another; in production each has a thread."""
         seldom = self._rng.random() < 0.2
         return [loop.step for loop in self._loops if seldom or loop.pause_s < HOUSEKEEPING_S]
 
 
 class World:
-    """`live` is what happens in the world between two passes, `tick` one pass of an orchestrator."""
+    """`live` runs the world between two passes; `tick` is one pass of an orchestrator."""
 
     def __init__(self, seed: int) -> None:
         self.faults = Faults(seed)
@@ -107,7 +107,7 @@ class World:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """With ids drawn from the seed, failpoints that kill, and an ear for errors that loops swallow."""
+        """Draws ids from the seed, arms failpoints that kill, and records errors that loops swallow."""
         with ExitStack() as stack:
             stack.enter_context(patch("orchestrator.ids.secrets", _SeededSecrets(self.rng)))
             stack.enter_context(patch("orchestrator.leadership.lease.is_dead", self.dead.__contains__))
@@ -125,7 +125,7 @@ class World:
         return self.now
 
     def live(self) -> None:
-        """Machines do their work; bytes rot."""
+        """Advance the machines; corrupt bytes."""
         if self.faults.strike("byte flipped"):
             if SimStorage.rot("/step-"):
                 self.say("a byte of a checkpoint flips")
@@ -134,7 +134,7 @@ class World:
         self.cluster.work()
 
     def tick(self, which: int = 0) -> None:
-        """One pass of one orchestrator, which may die in it: then a new one takes its place."""
+        """One pass of one orchestrator. If it dies, a new one replaces it."""
         acting = self.orchestrators[which]
         for step in acting.steps:
             try:
@@ -143,17 +143,17 @@ class World:
                 self.say(f"{acting.name} dies {death}")
                 self._mark_gone(which)
                 return
-            except Exception as error:  # noqa: BLE001  # told apart from faults
+            except Exception as error:  # noqa: BLE001  # distinguished from faults
                 self._judge(error)
 
     def _mark_gone(self, which: int) -> None:
-        """Another process in its place, which may be able to tell that the old one is dead."""
+        """Replace the process with another, which may be able to tell that the old one is dead."""
         if self.rng.random() < 0.7:
             self.dead.add(self.orchestrators[which].name)
         self.orchestrators[which] = Orchestrator(self)
 
     def _pass_failpoint(self, name: str, _path: Path | None) -> None:
-        """A process may die here, or stand still while another takes over."""
+        """A process may die here, or hang while another takes over."""
         if self.role == "API":
             if self.faults.strike("API dies"):
                 raise Died(f"at {name}")
@@ -161,7 +161,7 @@ class World:
         if self.faults.strike("orchestrator dies", 0.3):
             raise Died(f"at {name}")
         if not self.db.condition.depth and not self._nested and self.faults.strike("another orchestrator acts"):
-            self.say(f"an orchestrator stands still at {name}, another acts")
+            self.say(f"an orchestrator hangs at {name} while another runs")
             self._nested = True
             try:
                 for _ in range(self.rng.choice((1, 4))):
@@ -179,7 +179,7 @@ class World:
         raise structlog.DropEvent
 
     def _judge(self, error: BaseException) -> None:
-        """An error that does not come of a fault is a bug, even one that a loop outlives."""
+        """An error that no fault caused is a bug, even if the loop survives it."""
         if not _is_injected(error):
             self.bugs.append("".join(traceback.format_exception(error)))
 
@@ -193,7 +193,7 @@ def _is_injected(error: BaseException | None) -> bool:
 
 
 class _SeededSecrets:
-    """Ids from the seed, so that a schedule repeats to the letter."""
+    """Ids from the seed, so that a schedule repeats exactly."""
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng

@@ -1,4 +1,4 @@
-"""The actor shell around a real host."""
+"""The actor around a real host."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What a seat leaves behind: a plain PEFT folder that anyone can load."""
+"""A finished seat publishes a plain PEFT folder that stock PEFT can load."""
 
 import hashlib
 import json
@@ -33,7 +33,7 @@ def finished(folder: Path, base: BaseSpec, *, rslora: bool = False) -> tuple[Job
 
 
 def loss_of(model: torch.nn.Module, spec: JobSpec) -> float:
-    """The validation loss as anybody would work it out, row by row over full logits."""
+    """The validation loss computed naively, row by row over full logits."""
     tokenizer = AutoTokenizer.from_pretrained(spec.base.location)
     nll, count = 0.0, 0
     for row in encode_validation(partial(encode_row, tokenizer, None), spec.data).rows:

@@ -1,4 +1,4 @@
-"""What is loaded as a base, and what is refused."""
+"""Which base folders are loaded, and which are refused."""
 
 import json
 import shutil

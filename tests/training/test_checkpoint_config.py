@@ -1,4 +1,4 @@
-"""A downloaded checkpoint says of itself to PEFT what the trained adapter says."""
+"""A downloaded checkpoint has the same PEFT config as the trained adapter."""
 
 import json
 from pathlib import Path

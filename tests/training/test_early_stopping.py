@@ -1,4 +1,4 @@
-"""Training stops when validation no longer gains, and what is published is the best, not the last."""
+"""Training stops when validation no longer improves, and the best weights are published, not the last."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,7 +24,7 @@ TOTAL_STEPS = 20
 
 
 class OneWeight:
-    """An adapter that only has something to copy."""
+    """An adapter with only weights to copy."""
 
     name = "one"
 
@@ -77,7 +77,7 @@ def test_patience_is_counted_as_transformers_counts_it(found: list[int], patienc
 
 
 def overfitting_job(folder: Path, base: BaseSpec, **changes: Any) -> JobSpec:
-    """Few rows, learnt too fast: the loss of the held-out ones, which say otherwise, falls at first and then rises."""
+    """A few rows, overfitted quickly: the loss of the contradicting validation rows first falls, then rises."""
     held_out = [chat_row(f"after {n}?", f"xyz {n * 7} was never said") for n in range(40, 44)]
     settings: dict[str, Any] = {
         "n_epochs": TOTAL_STEPS,
@@ -105,7 +105,7 @@ def run(spec: JobSpec, folder: Path, attempt: int = 1, resume_from: Any = ()) ->
 
 
 def curve(reports: list[Report], spec: JobSpec) -> dict[int, float]:
-    """Validation loss by step, from the first step on."""
+    """Validation loss by step, from the first step."""
     steps = of_job(reports, StepReport, spec.job_id)
     return {step.step: step.full_valid_loss for step in steps if step.step and step.full_valid_loss is not None}
 
@@ -128,7 +128,7 @@ def weights_of(manifest: CheckpointManifest) -> dict[str, torch.Tensor]:
     return tensors_in(manifest.uri, "adapter.safetensors")
 
 
-def test_a_job_stops_when_patience_is_used_up_and_publishes_its_best_step(
+def test_a_job_stops_when_patience_runs_out_and_publishes_its_best_step(
     tmp_path: Path, tiny_base: BaseSpec, each_stepper: Lane
 ) -> None:
     spec = overfitting_job(tmp_path, tiny_base)
@@ -143,7 +143,7 @@ def test_a_job_stops_when_patience_is_used_up_and_publishes_its_best_step(
     assert all(torch.equal(adapter[name], weight) for name, weight in weights_of(saved(reports, spec, best)).items())
 
 
-def test_an_improvement_below_the_threshold_does_not_restore_patience(tmp_path: Path, tiny_base: BaseSpec) -> None:
+def test_an_improvement_below_the_threshold_does_not_reset_patience(tmp_path: Path, tiny_base: BaseSpec) -> None:
     spec = overfitting_job(tmp_path, tiny_base, early_stopping_threshold=100.0)
     outcome = outcome_of(run(spec, tmp_path), spec.job_id)
     assert (outcome.stopped_early, outcome.step) == (True, 4)
@@ -159,7 +159,7 @@ def test_without_patience_the_last_weights_are_published(tmp_path: Path, tiny_ba
     assert all(torch.equal(weight, last[name]) for name, weight in published(outcome).items())
 
 
-def test_with_patience_left_at_the_end_the_best_is_published_all_the_same(tmp_path: Path, tiny_base: BaseSpec) -> None:
+def test_with_patience_left_at_the_end_the_best_is_still_published(tmp_path: Path, tiny_base: BaseSpec) -> None:
     spec = overfitting_job(tmp_path, tiny_base, early_stopping_patience=TOTAL_STEPS)
     reports = run(spec, tmp_path)
     outcome, found = outcome_of(reports, spec.job_id), curve(reports, spec)
@@ -176,7 +176,7 @@ def ending(reports: list[Report], spec: JobSpec) -> dict[str, Any]:
 def test_a_resumed_job_stops_at_the_same_step_and_publishes_the_same_bits(
     tmp_path: Path, tiny_base: BaseSpec, after_best: int, each_stepper: Lane
 ) -> None:
-    """From the best step itself, in the middle of patience, and from the very end."""
+    """From the best step, while patience counts, and from the last step."""
     spec = overfitting_job(tmp_path, tiny_base)
     straight = run(spec, tmp_path)
     best = outcome_of(straight, spec.job_id).best_step
@@ -188,7 +188,7 @@ def test_a_resumed_job_stops_at_the_same_step_and_publishes_the_same_bits(
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_a_checkpoint_with_a_damaged_best_is_passed_over(tmp_path: Path, tiny_base: BaseSpec) -> None:
+def test_a_checkpoint_with_a_damaged_best_is_rejected(tmp_path: Path, tiny_base: BaseSpec) -> None:
     spec = overfitting_job(tmp_path, tiny_base)
     host = TrainingHost(make_host_spec(tmp_path, tiny_base))
     host.attach(make_order(spec))

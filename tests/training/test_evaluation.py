@@ -1,4 +1,4 @@
-"""A validation file is scored in slices: neighbours train in between, and the result is that of the whole file."""
+"""A validation file is scored in slices: other seats train in between, and the result is that of the whole file."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +21,7 @@ ROWS = 12
 
 
 def narrow(base: LoadedBase) -> Stepper:
-    """A fused stepper whose passes hold no more than two rows."""
+    """A fused stepper whose passes have at most two rows."""
     return FusedStepper(base, budget_tokens=110)
 
 
@@ -48,25 +48,25 @@ def work_to_phase(host: TrainingHost, job_id: str, phase: str) -> None:
 
 
 @pytest.mark.parametrize("stepper", [narrow, SequentialStepper])
-def test_neighbours_train_between_the_slices(
+def test_other_seats_train_between_the_slices(
     tmp_path: Path, tiny_base: BaseSpec, stepper: Callable[[LoadedBase], Stepper]
 ) -> None:
     host = TrainingHost(make_host_spec(tmp_path, tiny_base), stepper=stepper)
-    host.attach(make_order(make_job_spec(tmp_path, tiny_base, job_id="neighbour", n_epochs=20, micro_batch_size=4)))
-    work_to_step(host, "neighbour", 1)
+    host.attach(make_order(make_job_spec(tmp_path, tiny_base, job_id="other", n_epochs=20, micro_batch_size=4)))
+    work_to_step(host, "other", 1)
     host.attach(make_order(evaluating_job(tmp_path, tiny_base)))
     work_to_phase(host, "evaluated", "evaluating")
-    before = len(losses([n.report for n in host.poll(0).reports], "neighbour"))
+    before = len(losses([n.report for n in host.poll(0).reports], "other"))
     slices = 0
     while phase_of(host, "evaluated") == "evaluating":
         host.run_once()
         slices += 1
-    after = len(losses([n.report for n in host.poll(0).reports], "neighbour"))
+    after = len(losses([n.report for n in host.poll(0).reports], "other"))
     assert slices >= ROWS // 2 - 1
-    assert after - before >= slices // 2, "a pass of the neighbour may hold half a step"
+    assert after - before >= slices // 2, "a pass of the other seat may hold half a step"
 
 
-def test_however_it_is_sliced_the_result_is_the_same(tmp_path: Path, tiny_base: BaseSpec) -> None:
+def test_the_result_is_the_same_for_every_slicing(tmp_path: Path, tiny_base: BaseSpec) -> None:
     found = []
     for stepper in (narrow, lambda base: FusedStepper(base, budget_tokens=100_000), SequentialStepper):
         host = TrainingHost(make_host_spec(tmp_path, tiny_base), stepper=stepper)
@@ -96,7 +96,7 @@ def test_a_step_and_its_evaluation_are_one_report(tmp_path: Path, tiny_base: Bas
     assert [step.train_loss is not None for step in steps] == [False] + 6 * [True]
 
 
-def test_a_seat_that_leaves_in_mid_evaluation_tells_its_step_and_evaluates_when_it_resumes(
+def test_a_seat_that_ends_during_an_evaluation_reports_its_step_and_evaluates_when_it_resumes(
     tmp_path: Path, tiny_base: BaseSpec
 ) -> None:
     straight_host = TrainingHost(make_host_spec(tmp_path, tiny_base), stepper=narrow)

@@ -1,4 +1,4 @@
-"""A seat that fails ends alone, under the code that says why."""
+"""A seat that fails ends alone, with an error code for the cause."""
 
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.usefixtures("each_stepper")
 
 
 def poison(monkeypatch: pytest.MonkeyPatch, job_id: str, at_step: int, harm: Any) -> None:
-    """Let `harm(seat)` happen right before the given step of one job, whoever takes it."""
+    """Call `harm(seat)` right before the given step of one job, in any stepper."""
 
     def harmed(seat: Seat) -> None:
         if seat.spec.job_id == job_id and seat.step == at_step:
@@ -68,7 +68,7 @@ def out_of_host_memory(seat: Seat) -> None:
 
 
 def out_of_memory_for_moments(seat: Seat) -> None:
-    """The pass goes well; the optimizer then makes its moments."""
+    """The pass succeeds; then the optimizer runs out of memory for its moments."""
     seat.adapter.optimizer.step = lambda: out_of_memory(seat)  # type: ignore[attr-defined]
 
 
@@ -91,7 +91,7 @@ def surprise(seat: Seat) -> None:
         (surprise_in_the_optimizer, 1, ExitClass.INFRA, ErrorCode.INTERNAL),
     ],
 )
-def test_one_seat_fails_and_its_neighbour_computes_what_it_always_did(
+def test_one_seat_fails_and_the_other_computes_the_same(
     tmp_path: Path,
     tiny_base: BaseSpec,
     monkeypatch: pytest.MonkeyPatch,
@@ -117,7 +117,7 @@ def test_one_seat_fails_and_its_neighbour_computes_what_it_always_did(
 
 
 def load_repacked(spec: HostSpec) -> load.LoadedBase:
-    """What one forward pass in evaluation mode does to 4-bit weights on such CPUs: no backward from then on."""
+    """The effect of one evaluation pass on 4-bit weights on such CPUs: they have no backward afterwards."""
     base = load.load_base(spec)
     base.model.eval()
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""The fused stepper works unchanged on decoders of many makes: random weights, reference by stock PEFT."""
+"""The fused stepper works unchanged on many decoder architectures: random weights, compared with stock PEFT."""
 
 from pathlib import Path
 

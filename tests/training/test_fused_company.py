@@ -1,4 +1,4 @@
-"""Who comes, goes, idles or breaks beside a seat makes no difference to it."""
+"""Seats that join, leave, idle or fail do not change another seat."""
 
 from functools import partial
 from pathlib import Path
@@ -34,7 +34,9 @@ def alone(folder: Path, base: BaseSpec, **changes: Any) -> list[float | None]:
     return trace(drain(host))
 
 
-def test_a_neighbour_that_arrives_and_one_that_leaves_in_mid_training(tmp_path: Path, tiny_base: BaseSpec) -> None:
+def test_a_seat_that_joins_and_one_that_leaves_during_training_change_nothing(
+    tmp_path: Path, tiny_base: BaseSpec
+) -> None:
     wanted = alone(tmp_path / "alone", tiny_base)
     host = TrainingHost(make_host_spec(tmp_path, tiny_base, max_seats=16))
     host.attach(make_order(make_job_spec(tmp_path, tiny_base, job_id="leaves", rank=8, n_epochs=20)))
@@ -69,7 +71,7 @@ def make_seat(
     return Seat(make_order(job), stepper.open(job), BatchPlan(rows, job.training, job.seed, 0, collate), ())
 
 
-def test_an_optimizer_step_that_fails_leaves_that_of_its_company_as_it_was_to_the_last_bit(
+def test_an_optimizer_step_that_fails_changes_no_bit_of_the_other_seats_steps(
     tmp_path: Path, tiny_base: BaseSpec
 ) -> None:
     base = load_base(make_host_spec(tmp_path, tiny_base))
@@ -90,7 +92,7 @@ def test_an_optimizer_step_that_fails_leaves_that_of_its_company_as_it_was_to_th
     assert all(torch.equal(got[name], weight) for name, weight in wanted.items())
 
 
-def test_running_out_of_memory_splits_the_company_and_ends_nobody(
+def test_running_out_of_memory_splits_the_pass_and_ends_no_seat(
     tmp_path: Path, tiny_base: BaseSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted = alone(tmp_path / "alone", tiny_base)
@@ -112,14 +114,14 @@ def test_running_out_of_memory_splits_the_company_and_ends_nobody(
     assert trace(reports) == pytest.approx(wanted, rel=1e-6)
 
 
-def test_a_deterministic_job_gives_the_same_bits_in_any_company_and_over_a_resume(
+def test_a_deterministic_job_gives_the_same_bits_among_any_seats_and_over_a_resume(
     tmp_path: Path, tiny_base: BaseSpec
 ) -> None:
     changes: dict[str, Any] = {"deterministic": True, "dropout": 0.1, "checkpoint_interval_steps": 3}
     wanted = alone(tmp_path / "alone", tiny_base, **changes)
     spec = make_job_spec(tmp_path, tiny_base, job_id="watched", **changes)
     host = TrainingHost(make_host_spec(tmp_path, tiny_base))
-    host.attach(make_order(make_job_spec(tmp_path, tiny_base, job_id="neighbour", rank=8)))
+    host.attach(make_order(make_job_spec(tmp_path, tiny_base, job_id="other", rank=8)))
     host.attach(make_order(spec))
     reports = drain(host)
     assert trace(reports) == wanted

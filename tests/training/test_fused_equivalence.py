@@ -2,7 +2,7 @@
 
 In every precision every two values of the other factors meet (`pairwise`); the whole matrix runs with `make matrix`.
 
-Tolerances: fp32 and NF4 over fp32 differ by the order of sums alone. In bf16 the base's own rounding depends on the
+Tolerances: fp32 and NF4 over fp32 differ only by the order of sums. In bf16 the base's own rounding depends on the
 shape of its matrix products; int8 keeps columns in 16 bit that any row of the batch made outliers.
 """
 
@@ -37,13 +37,13 @@ PRECISIONS = {
     "bf16": (Quantization.NONE, ComputeDtype.BF16, 2e-3, 5e-2),
     "int8": (Quantization.INT8, ComputeDtype.FP32, 1e-3, 5e-2),
 }
-"""Quantization, arithmetic, and how far loss and gradients may be off, relative."""
+"""Quantization, arithmetic, and the relative tolerances of loss and gradients."""
 ALL = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
 @dataclass(frozen=True)
 class Case:
-    neighbours: int
+    others: int
     mixed_lengths: bool
     mixed_ranks: bool
     dropout: float
@@ -97,7 +97,7 @@ def rows(count: int, mixed: bool, seed: int) -> list[EncodedRow]:
 
 
 def seat(stepper: Stepper, spec: JobSpec, case: Case, number: int) -> Seat:
-    """Seat 0 is the one watched; the others differ in everything the case lets differ."""
+    """Seat 0 is the one compared; the others differ in everything that the case allows."""
     ranks, targets = ((4, 16, 3), (ALL, ("q_proj", "v_proj"), ("down_proj",))) if case.mixed_ranks else ((4,), (ALL,))
     method = spec.method.model_copy(
         update={
@@ -123,13 +123,13 @@ def seat(stepper: Stepper, spec: JobSpec, case: Case, number: int) -> Seat:
 
 
 def nudged(weight: Tensor, name: str) -> Tensor:
-    """B away from zero, so that A has a gradient too."""
+    """Set B to nonzero values, so that A has a gradient too."""
     generator = torch.Generator().manual_seed(len(name))
     return weight + 0.02 * torch.randn(weight.shape, generator=generator) if ".lora_B." in name else weight.clone()
 
 
 def gradients_of(adapter: Any) -> dict[str, Tensor]:
-    """Copies, by the names of the weights."""
+    """Copies, by weight name."""
     if isinstance(adapter, StackedAdapter):
         return {name: gradient.clone() for name, gradient in adapter.gradients().items()}
     return {name: weight.grad.clone() for name, weight in adapter.by_name.items()}
@@ -167,12 +167,12 @@ def first_step(
 @pytest.mark.parametrize(
     "case", [*PAIRWISE, *(pytest.param(case, marks=pytest.mark.matrix) for case in OTHERS)], ids=str
 )
-def test_a_seat_among_neighbours_equals_the_seat_alone(
+def test_a_seat_among_others_equals_the_seat_alone(
     bench: Bench, spec: JobSpec, precision: str, case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loss_tolerance, gradient_tolerance = PRECISIONS[precision][2:]
     fused = bench.steppers[case.recompute]
-    together = [seat(fused, spec, case, number) for number in range(1 + case.neighbours)]
+    together = [seat(fused, spec, case, number) for number in range(1 + case.others)]
     alone = seat(bench.solo, spec, case, 0)
     got, got_gradients = first_step(fused, together, monkeypatch)
     wanted, wanted_gradients = first_step(bench.solo, [alone], monkeypatch)

@@ -1,4 +1,4 @@
-"""When memory is short: smaller passes, then recomputed ones; and what a host says of its memory."""
+"""When memory is short, passes get smaller, then recompute. A host reports its memory."""
 
 import json
 import subprocess
@@ -28,7 +28,7 @@ FOOTPRINT = Footprint(resident_bytes=0, activation_bytes=10_000, recomputed_byte
 
 @pytest.fixture
 def recomputed(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """For each pass from now on, whether it was recomputed. Knee and footprint are known, not measured."""
+    """Records for each pass whether it recomputes. Knee and footprint are fixed, not measured."""
     passes: list[bool] = []
     when = Recomputation.when
 
@@ -104,7 +104,7 @@ def test_a_pass_that_does_not_fit_is_recomputed_before_its_seat_is_given_up(
     assert all(recomputed[1:])
 
 
-def test_layers_are_left_as_they_were(tmp_path: Path, tiny_base: BaseSpec) -> None:
+def test_layers_are_left_unchanged(tmp_path: Path, tiny_base: BaseSpec) -> None:
     base = load_base(make_host_spec(tmp_path, tiny_base))
     recomputation = Recomputation(base.model.eval())
     assert recomputation.possible
@@ -113,7 +113,7 @@ def test_layers_are_left_as_they_were(tmp_path: Path, tiny_base: BaseSpec) -> No
     assert not any(module.training for module in base.model.modules())
 
 
-def test_a_host_tells_what_it_measured(tmp_path: Path, tiny_base: BaseSpec) -> None:
+def test_a_host_reports_what_it_measured(tmp_path: Path, tiny_base: BaseSpec) -> None:
     host = host_with(tmp_path, tiny_base, 8 * 10**9)
     assert host.poll(0).footprint is None
     host.run_once()
@@ -128,7 +128,7 @@ def test_a_host_tells_what_it_measured(tmp_path: Path, tiny_base: BaseSpec) -> N
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_eight_seats_of_mixed_ranks_stay_within_what_the_model_says() -> None:
-    """In a process of its own, on a base large enough for its passes to be seen beside the libraries."""
+    """In its own process, on a base whose passes are large enough to stand out from the libraries."""
     command = [sys.executable, "-m", "tests.builders.seats_memory"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=560)
     assert done.returncode == 0, done.stderr[-4_000:]

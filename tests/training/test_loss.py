@@ -1,4 +1,4 @@
-"""The chunked loss is the plain loss."""
+"""The chunked loss equals the plain loss."""
 
 from pathlib import Path
 

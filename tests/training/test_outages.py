@@ -1,4 +1,4 @@
-"""Storage that goes away for a while: training goes on, and nothing that can wait costs the attempt."""
+"""Storage outages: training continues, and the attempt survives everything that can wait."""
 
 import threading
 from collections.abc import Callable
@@ -25,7 +25,7 @@ LASTING = RetryPolicy(total_s=60, first_pause_s=0.01, longest_pause_s=0.02)
 
 
 class Outage:
-    """While `writing`, every write fails, and every read of a URI with `reading` in it. Remembers what it made fail."""
+    """While `writing`, every write fails, and every read of a URI that contains `reading`. Records what failed."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.writing, self.reading = False, "nothing"
@@ -38,7 +38,7 @@ class Outage:
         if not away:
             return work(*parts)
         self.failures.append(str(parts[-1]))
-        raise ConnectionRefusedError("nobody listens")
+        raise ConnectionRefusedError("no server listens")
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def told(host: TrainingHost) -> list[Report]:
 
 
 def work_until(host: TrainingHost, probe: Callable[[], Any], what: str) -> None:
-    """Work while the host's other threads do, until `probe` is true."""
+    """Run the host together with its background threads until `probe` is true."""
 
     def probed() -> Any:
         host.run_once()
@@ -67,7 +67,7 @@ def work_until(host: TrainingHost, probe: Callable[[], Any], what: str) -> None:
     wait_until(probed, what, pause_s=0.01)
 
 
-def test_checkpoints_given_up_are_warned_of_and_later_ones_are_written(
+def test_a_checkpoint_that_is_given_up_gives_a_warning_and_later_ones_are_written(
     tmp_path: Path, tiny_base: BaseSpec, host: TrainingHost, outage: Outage
 ) -> None:
     host.attach(make_order(make_job_spec(tmp_path, tiny_base, checkpoint_interval_steps=2)))
@@ -83,7 +83,7 @@ def test_checkpoints_given_up_are_warned_of_and_later_ones_are_written(
     assert outcome_of(reports, "ftjob-1").exit_class is ExitClass.OK
 
 
-def test_training_does_not_wait_for_a_checkpoint_that_is_tried_again(
+def test_training_does_not_wait_for_a_checkpoint_that_is_retried(
     tmp_path: Path, tiny_base: BaseSpec, outage: Outage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(saver, "CHECKPOINT_RETRY", LASTING)
@@ -122,7 +122,7 @@ def test_a_preempted_seat_whose_checkpoint_was_given_up_tries_once_more_before_i
     assert (outcome.exit_class, outcome.step) == (ExitClass.PREEMPTED, 2)
 
 
-def test_an_adapter_that_cannot_be_written_for_long_is_a_failure_of_the_machinery(
+def test_an_adapter_that_cannot_be_written_for_long_is_an_infrastructure_failure(
     tmp_path: Path, tiny_base: BaseSpec, host: TrainingHost, outage: Outage
 ) -> None:
     host.attach(make_order(make_job_spec(tmp_path, tiny_base)))
@@ -133,7 +133,7 @@ def test_an_adapter_that_cannot_be_written_for_long_is_a_failure_of_the_machiner
     assert len(outage.failures) > 3
 
 
-def test_a_newcomer_waits_for_storage_that_is_away_and_keeps_its_attempt(
+def test_a_new_seat_waits_during_a_storage_outage_and_keeps_its_attempt(
     tmp_path: Path, tiny_base: BaseSpec, outage: Outage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ahead, "RETRY_FOR", LASTING)
@@ -147,7 +147,7 @@ def test_a_newcomer_waits_for_storage_that_is_away_and_keeps_its_attempt(
     assert outcome_of(told(host), "ftjob-1").exit_class is ExitClass.OK
 
 
-def test_storage_that_is_away_makes_no_checkpoint_corrupt(
+def test_a_storage_outage_makes_no_checkpoint_corrupt(
     tmp_path: Path, tiny_base: BaseSpec, host: TrainingHost, outage: Outage
 ) -> None:
     spec = make_job_spec(tmp_path, tiny_base)
@@ -180,7 +180,7 @@ def test_a_full_disk_is_named_and_leaves_the_previous_checkpoint_intact(
     assert outcome_of(drain(host), "ftjob-1").exit_class is ExitClass.OK
 
 
-def test_a_seat_that_is_over_ends_the_patience_for_it(outage: Outage) -> None:
+def test_an_ended_seat_stops_its_retries(outage: Outage) -> None:
     unwanted = threading.Event()
     unwanted.set()
     calls: list[int] = []

@@ -1,4 +1,4 @@
-"""Rows end to end: the same hidden states and gradients as row by row, or the base is left to padding."""
+"""Packed rows give the same hidden states and gradients as row by row; otherwise the base uses padding."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def attention_inputs(lengths: list[int], seed: int = 0) -> list[torch.Tensor]:
 
 
 def masked(lengths: list[int], window: int | None) -> torch.Tensor:
-    """[T, T] bool: what each of the packed positions may see, built the long way."""
+    """[T, T] bool: the packed tokens that each token may attend to, built naively."""
     row = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths))
     place = torch.arange(sum(lengths))
     back = place[:, None] - place[None, :]
@@ -64,7 +64,7 @@ def test_packed_rows_see_themselves_alone(lengths: list[int], window: int | None
         torch.testing.assert_close(own, reference, rtol=1e-5, atol=1e-6)
 
 
-def test_equal_neighbours_go_as_one_batch_and_change_nothing() -> None:
+def test_adjacent_rows_of_equal_length_share_a_batch_with_the_same_result() -> None:
     query, key, value = attention_inputs([5, 5, 5])
     one_by_one, _ = packed_attention(torch.nn.Identity(), query, key, value, None, seq_lens=((1, 5), (1, 5), (1, 5)))
     together, _ = packed_attention(torch.nn.Identity(), query, key, value, None, seq_lens=((3, 5),))
@@ -77,7 +77,7 @@ def test_a_base_with_sliding_windows_packs() -> None:
     assert switch_to_packing(model)
 
 
-def test_a_base_that_caps_its_attention_is_left_as_it_was() -> None:
+def test_a_base_that_caps_its_attention_is_left_unchanged() -> None:
     torch.manual_seed(0)
     model = Gemma2ForCausalLM(Gemma2Config(**SIZES, attn_implementation="eager")).eval()
     before = model.config._attn_implementation
@@ -85,7 +85,7 @@ def test_a_base_that_caps_its_attention_is_left_as_it_was() -> None:
     assert model.config._attn_implementation == before
 
 
-def test_a_base_whose_attention_knows_no_rows_is_left_as_it_was(
+def test_a_base_whose_attention_ignores_rows_is_left_unchanged(
     tiny_base: BaseSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = AutoModelForCausalLM.from_pretrained(Path(tiny_base.location)).eval()

@@ -1,4 +1,4 @@
-"""Newcomers are prepared beside training: neighbours do not wait for them, and they may leave before they are ready."""
+"""New seats are prepared in the background. Other seats do not wait, and a new seat may end before it is ready."""
 
 from pathlib import Path
 from typing import Any
@@ -36,38 +36,38 @@ def seated(folder: Path, base: BaseSpec, reader: Later, **options: Any) -> Train
     return host
 
 
-def test_neighbours_train_while_a_newcomer_is_prepared(tmp_path: Path, tiny_base: BaseSpec) -> None:
+def test_other_seats_train_while_a_new_seat_is_prepared(tmp_path: Path, tiny_base: BaseSpec) -> None:
     reader = Later()
     host = seated(tmp_path, tiny_base, reader)
-    host.attach(make_order(make_job_spec(tmp_path, tiny_base, job_id="newcomer")))
+    host.attach(make_order(make_job_spec(tmp_path, tiny_base, job_id="new")))
     work_to_step(host, "resident", 8)
-    assert phase_of(host, "newcomer") == "preparing"
+    assert phase_of(host, "new") == "preparing"
     assert reader.run() == 1
     reports = drain(host)
-    assert outcome_of(reports, "newcomer").exit_class is ExitClass.OK
+    assert outcome_of(reports, "new").exit_class is ExitClass.OK
     assert len(losses(reports, "resident")) == 30
 
 
-def test_a_newcomer_computes_the_same_however_late_it_was_ready(tmp_path: Path, tiny_base: BaseSpec) -> None:
+def test_a_new_seat_computes_the_same_however_late_it_is_ready(tmp_path: Path, tiny_base: BaseSpec) -> None:
     at_once = TrainingHost(make_host_spec(tmp_path, tiny_base))
-    at_once.attach(make_order(make_job_spec(tmp_path, tiny_base, job_id="newcomer", deterministic=True)))
+    at_once.attach(make_order(make_job_spec(tmp_path, tiny_base, job_id="new", deterministic=True)))
     reader = Later()
     host = seated(tmp_path, tiny_base, reader)
-    host.attach(make_order(make_job_spec(tmp_path, tiny_base, job_id="newcomer", deterministic=True)))
+    host.attach(make_order(make_job_spec(tmp_path, tiny_base, job_id="new", deterministic=True)))
     work_to_step(host, "resident", 3)
     reader.run()
-    assert losses(drain(host), "newcomer") == losses(drain(at_once), "newcomer")
+    assert losses(drain(host), "new") == losses(drain(at_once), "new")
 
 
-def test_a_newcomer_may_be_cancelled_before_it_is_ready(tmp_path: Path, tiny_base: BaseSpec) -> None:
+def test_a_new_seat_may_be_cancelled_before_it_is_ready(tmp_path: Path, tiny_base: BaseSpec) -> None:
     reader = Later()
     host = seated(tmp_path, tiny_base, reader)
-    host.attach(make_order(make_job_spec(tmp_path, tiny_base, job_id="newcomer")))
+    host.attach(make_order(make_job_spec(tmp_path, tiny_base, job_id="new")))
     host.run_once()
-    host.detach("newcomer", 1, ExitClass.CANCELLED)
+    host.detach("new", 1, ExitClass.CANCELLED)
     reports = drain(host)
-    assert outcome_of(reports, "newcomer").exit_class is ExitClass.CANCELLED
-    assert reader.run() == 0, "its file would be read for nobody"
+    assert outcome_of(reports, "new").exit_class is ExitClass.CANCELLED
+    assert reader.run() == 0, "the file of a cancelled seat must not be read"
     assert outcome_of(reports, "resident").exit_class is ExitClass.OK
 
 
@@ -75,39 +75,41 @@ def test_the_time_limit_holds_while_preparing(tmp_path: Path, tiny_base: BaseSpe
     now = [0.0]
     reader = Later()
     host = seated(tmp_path, tiny_base, reader, clock=lambda: now[0])
-    host.attach(make_order(make_job_spec(tmp_path, tiny_base, job_id="newcomer", max_runtime_s=60)))
+    host.attach(make_order(make_job_spec(tmp_path, tiny_base, job_id="new", max_runtime_s=60)))
     host.run_once()
     now[0] = 61.0
     reports = drain(host)
-    outcome = outcome_of(reports, "newcomer")
+    outcome = outcome_of(reports, "new")
     assert (outcome.error_code, outcome.step) == (ErrorCode.MAX_RUNTIME_EXCEEDED, 0)
-    assert of_job(reports, Prepared, "newcomer") == []
+    assert of_job(reports, Prepared, "new") == []
     assert outcome_of(reports, "resident").exit_class is ExitClass.OK
 
 
-def test_what_cannot_be_read_ends_the_newcomer_alone(tmp_path: Path, tiny_base: BaseSpec) -> None:
+def test_unreadable_data_ends_only_the_new_seat(tmp_path: Path, tiny_base: BaseSpec) -> None:
     reader = Later()
     host = seated(tmp_path, tiny_base, reader)
     data = make_dataset(tmp_path / "changed.jsonl")
     (tmp_path / "changed.jsonl").write_text('{"messages": []}\n')
-    host.attach(make_order(make_job_spec(tmp_path, tiny_base, job_id="newcomer", training=data)))
+    host.attach(make_order(make_job_spec(tmp_path, tiny_base, job_id="new", training=data)))
     host.run_once()
     reader.run()
     reports = drain(host)
-    assert outcome_of(reports, "newcomer").error_code is ErrorCode.INVALID_TRAINING_FILE
+    assert outcome_of(reports, "new").error_code is ErrorCode.INVALID_TRAINING_FILE
     assert outcome_of(reports, "resident").exit_class is ExitClass.OK
 
 
 def test_wrong_targets_are_refused_before_anything_is_read(tmp_path: Path, tiny_base: BaseSpec) -> None:
     reader = Later()
     host = seated(tmp_path, tiny_base, reader)
-    host.attach(make_order(make_job_spec(tmp_path, tiny_base, job_id="newcomer", targets=("c_attn",))))
+    host.attach(make_order(make_job_spec(tmp_path, tiny_base, job_id="new", targets=("c_attn",))))
     reports = drain(host)
     assert reader.waiting == []
-    assert outcome_of(reports, "newcomer").error_code is ErrorCode.INVALID_TARGET_MODULES
+    assert outcome_of(reports, "new").error_code is ErrorCode.INVALID_TARGET_MODULES
 
 
-def test_a_checkpoint_is_verified_beside_training_and_a_broken_one_told_of(tmp_path: Path, tiny_base: BaseSpec) -> None:
+def test_a_checkpoint_is_verified_in_the_background_and_a_broken_one_is_reported(
+    tmp_path: Path, tiny_base: BaseSpec
+) -> None:
     spec = make_job_spec(tmp_path, tiny_base, job_id="resumed")
     first = TrainingHost(make_host_spec(tmp_path, tiny_base))
     first.attach(make_order(spec))
@@ -125,7 +127,7 @@ def test_a_checkpoint_is_verified_beside_training_and_a_broken_one_told_of(tmp_p
 
 
 def held_by(host: TrainingHost) -> tuple[Any, ...]:
-    """Whom the fused stepper knows, and what it holds for them."""
+    """The fused stepper's seats, and the bytes it holds for them."""
     stepper = host._stepper
     assert isinstance(stepper, FusedStepper)
     stacks = [stack for stacks in stepper._linears._stacks.values() for stack in stacks]

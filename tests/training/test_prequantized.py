@@ -1,4 +1,4 @@
-"""Quantized weights are kept on disk and load as what they were; a damaged cache is remade."""
+"""Quantized weights are cached on disk and load bit for bit; a damaged cache is rebuilt."""
 
 import json
 import logging
@@ -20,7 +20,7 @@ QUANTIZED = [Quantization.NF4, Quantization.INT8]
 
 @pytest.fixture
 def quantized(monkeypatch: pytest.MonkeyPatch) -> list[Quantization]:
-    """Every time weights are quantized, from now on."""
+    """Counts quantizations from now on."""
     done: list[Quantization] = []
     make = load._quantization_config
     monkeypatch.setattr(load, "_quantization_config", lambda kind, dtype: (done.append(kind), make(kind, dtype))[1])
@@ -92,7 +92,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_a_damaged_cache_is_thrown_away_and_remade_with_a_line_in_the_log(
+def test_a_damaged_cache_is_discarded_and_rebuilt_with_a_log_line(
     tmp_path: Path, tiny_base: BaseSpec, quantized: list[Any], caplog: pytest.LogCaptureFixture, damage: Any
 ) -> None:
     first = loaded(tmp_path, tiny_base)
@@ -102,7 +102,7 @@ def test_a_damaged_cache_is_thrown_away_and_remade_with_a_line_in_the_log(
     third = loaded(tmp_path, tiny_base)
     assert len(quantized) == 2
     assert third.digest_at_load == again.digest_at_load == first.digest_at_load
-    assert [record.getMessage() for record in caplog.records if "made anew" in record.getMessage()]
+    assert [record.getMessage() for record in caplog.records if "quantized again" in record.getMessage()]
 
 
 def test_another_precision_and_other_libraries_have_a_cache_of_their_own(
@@ -120,7 +120,7 @@ def test_plain_weights_are_not_copied(tmp_path: Path, tiny_base: BaseSpec) -> No
     assert not (tmp_path / "cache").exists()
 
 
-def test_a_cache_that_cannot_be_written_keeps_nobody_from_training(
+def test_a_cache_that_cannot_be_written_does_not_stop_training(
     tmp_path: Path, tiny_base: BaseSpec, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "cache").write_text("not a folder")
@@ -129,9 +129,7 @@ def test_a_cache_that_cannot_be_written_keeps_nobody_from_training(
     assert "not kept" in caplog.text
 
 
-def test_what_a_dead_host_left_half_written_is_swept_once_nobody_can_need_it(
-    tmp_path: Path, tiny_base: BaseSpec
-) -> None:
+def test_a_dead_hosts_partial_folder_is_deleted_once_no_host_can_use_it(tmp_path: Path, tiny_base: BaseSpec) -> None:
     old, young = (tmp_path / "cache" / f".nf4-{name}" for name in ("old", "young"))
     for folder in (old, young):
         folder.mkdir(parents=True)

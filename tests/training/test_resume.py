@@ -1,4 +1,4 @@
-"""A checkpoint continues a run to the last bit, and a broken one is passed over."""
+"""A checkpoint resumes a run bit for bit, and a broken one is rejected."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("each_stepper")
 
 
 def job(folder: Path, base: BaseSpec) -> JobSpec:
-    """Ten steps over epochs of unequal batches, with everything on that could disturb a resume."""
+    """Ten steps over epochs of unequal batches, with every option that could disturb a resume."""
     return make_job_spec(
         folder,
         base,
@@ -44,7 +44,7 @@ def adapter_weights(spec: JobSpec, attempt: int) -> dict[str, torch.Tensor]:
 
 
 def checkpoints(reports: list[Report], spec: JobSpec) -> list[CheckpointRef]:
-    """Newest first, as the control plane hands them out."""
+    """Newest first, as the control plane sends them."""
     return [as_ref(manifest) for manifest in reversed(of_job(reports, CheckpointManifest, spec.job_id))]
 
 

@@ -1,4 +1,4 @@
-"""How a host ends well: asked to retire, or by itself when nobody polls it any more."""
+"""How a host retires: on request, or by itself when it is no longer polled."""
 
 import threading
 from pathlib import Path
@@ -8,7 +8,7 @@ import torch
 
 from tests.builders.driving import drain, of_job, outcome_of, work_to_step
 from tests.builders.specs import make_host_spec, make_job_spec, make_order
-from workers import dead_man_switch as trust_module
+from workers import dead_man_switch
 from workers.bases import LoadedBase, load_base
 from workers.contract.base import BaseSpec
 from workers.contract.errors import HostFull
@@ -18,7 +18,7 @@ from workers.host import TrainingHost
 
 
 class Ticks:
-    """A clock that only the test moves."""
+    """A clock that only the test advances."""
 
     now = 0.0
 
@@ -45,7 +45,7 @@ def test_a_host_asked_to_retire_saves_its_seats_and_finds_its_base_intact(tmp_pa
     assert (answer.phase, answer.base_intact, answer.seats) == (HostPhase.RETIRED, True, ())
 
 
-def test_a_host_whose_base_was_changed_says_so(tmp_path: Path, tiny_base: BaseSpec):
+def test_a_host_whose_base_changed_reports_it(tmp_path: Path, tiny_base: BaseSpec):
     kept: list[LoadedBase] = []
 
     def load(spec: HostSpec) -> LoadedBase:
@@ -70,7 +70,7 @@ def test_a_host_that_has_not_loaded_yet_retires_without_a_verdict(tmp_path: Path
     assert (host.poll(0).phase, host.poll(0).base_intact) == (HostPhase.RETIRED, None)
 
 
-def test_a_host_that_nobody_polls_saves_its_seats_and_rests(tmp_path: Path, tiny_base: BaseSpec):
+def test_a_host_that_is_no_longer_polled_saves_its_seats_and_retires(tmp_path: Path, tiny_base: BaseSpec):
     ticks = Ticks()
     host = make_host(tmp_path, tiny_base, clock=ticks)
     host.attach(make_order(make_job_spec(tmp_path, tiny_base)))
@@ -88,8 +88,8 @@ def test_a_host_that_nobody_polls_saves_its_seats_and_rests(tmp_path: Path, tiny
     assert of_job(reports, CheckpointManifest, "ftjob-1")
 
 
-def test_a_started_host_that_nobody_polls_leaves(tmp_path: Path, tiny_base: BaseSpec, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(trust_module, "LOOK_S", 0.01)
+def test_a_started_host_that_is_not_polled_exits(tmp_path: Path, tiny_base: BaseSpec, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(dead_man_switch, "LOOK_S", 0.01)
     left = threading.Event()
     spec = make_host_spec(tmp_path, tiny_base).model_copy(update={"orchestrator_timeout_s": 0.05})
     host = TrainingHost(spec, leave=left.set)

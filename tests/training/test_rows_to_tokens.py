@@ -31,7 +31,7 @@ REWRITING = (
 
 
 def learned(tokenizer: Any, row: Row, template: str | None = None) -> str:
-    """The text that carries loss, with a gap where it is interrupted."""
+    """The text that carries loss, with a gap at each interruption."""
     ids, mask = encode_row(tokenizer, template, row)
     spans, open_span = [], False
     for token, counts in zip(ids, mask, strict=True):

@@ -1,4 +1,4 @@
-"""`workers.sample`: the base answers alone, and otherwise with an adapter, from one load."""
+"""`workers.sample`: one load of the base answers with and without an adapter."""
 
 import json
 import subprocess
@@ -15,7 +15,7 @@ peft = pytest.importorskip("peft")
 
 
 def make_adapter(base, folder):
-    """An adapter far from zero, so that its answers must differ."""
+    """An adapter with large weights, so that its answers must differ."""
     from transformers import AutoModelForCausalLM
 
     torch.manual_seed(3)

@@ -1,4 +1,4 @@
-"""Checkpoints are written beside training, and told of only when they are whole."""
+"""Checkpoints are written in the background and reported only when complete."""
 
 import threading
 from pathlib import Path
@@ -18,7 +18,7 @@ from workers.host import TrainingHost
 from workers.retry import RetryPolicy
 
 
-def test_training_goes_on_while_a_checkpoint_is_written(
+def test_training_continues_while_a_checkpoint_is_written(
     tmp_path: Path, tiny_base: BaseSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk_is_free = threading.Event()
@@ -58,21 +58,21 @@ def test_a_checkpoint_holds_the_step_it_was_taken_at_however_late_it_is_written(
     assert [weights(manifest) for manifest in late] == [weights(manifest) for manifest in at_once]
 
 
-def test_neighbours_train_while_an_adapter_is_written(tmp_path: Path, tiny_base: BaseSpec) -> None:
+def test_other_seats_train_while_an_adapter_is_written(tmp_path: Path, tiny_base: BaseSpec) -> None:
     writer = Later()
     host = TrainingHost(make_host_spec(tmp_path, tiny_base), executor=writer.only("saver"))
     host.attach(make_order(make_job_spec(tmp_path, tiny_base, job_id="done", n_epochs=1, checkpoint_interval_steps=50)))
-    host.attach(make_order(make_job_spec(tmp_path, tiny_base, job_id="neighbour", checkpoint_interval_steps=50)))
-    work_to_step(host, "neighbour", 6)
-    assert host.poll(0).seats == ("done", "neighbour")
+    host.attach(make_order(make_job_spec(tmp_path, tiny_base, job_id="other", checkpoint_interval_steps=50)))
+    work_to_step(host, "other", 6)
+    assert host.poll(0).seats == ("done", "other")
     assert writer.run() == 4, "a checkpoint and an adapter of each"
     reports = drain(host)
-    for job_id, step in (("done", 3), ("neighbour", 6)):
+    for job_id, step in (("done", 3), ("other", 6)):
         assert [saved.step for saved in of_job(reports, CheckpointManifest, job_id)] == [step]
         assert outcome_of(reports, job_id).exit_class is ExitClass.OK
 
 
-def test_neighbours_train_while_the_checkpoint_of_a_preempted_seat_is_written(
+def test_other_seats_train_while_the_checkpoint_of_a_preempted_seat_is_written(
     tmp_path: Path, tiny_base: BaseSpec
 ) -> None:
     writer = Later()
@@ -99,7 +99,7 @@ def test_neighbours_train_while_the_checkpoint_of_a_preempted_seat_is_written(
     assert len(losses(drain(again), "leaves")) == 10
 
 
-def test_a_preempted_seat_has_a_checkpoint_of_the_step_that_the_writer_was_too_far_behind_for(
+def test_a_preempted_seat_saves_the_step_that_the_writer_had_skipped(
     tmp_path: Path, tiny_base: BaseSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(saver, "BEHIND_S", -1.0)
@@ -116,7 +116,7 @@ def test_a_preempted_seat_has_a_checkpoint_of_the_step_that_the_writer_was_too_f
     assert (outcome_of(reports, "ftjob-1").exit_class, outcome_of(reports, "ftjob-1").step) == (ExitClass.PREEMPTED, 4)
 
 
-def test_a_seat_whose_checkpoints_cannot_be_written_trains_to_its_end_like_its_neighbour(
+def test_a_seat_whose_checkpoints_cannot_be_written_trains_to_its_end_like_the_other_seat(
     tmp_path: Path, tiny_base: BaseSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(saver, "CHECKPOINT_RETRY", RetryPolicy(total_s=0.02, first_pause_s=0.01))

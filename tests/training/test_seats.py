@@ -1,4 +1,4 @@
-"""Seats share one base, and nothing else."""
+"""Seats share one base and nothing else."""
 
 from pathlib import Path
 
@@ -67,28 +67,28 @@ def test_evaluation_and_checkpoints_come_at_their_intervals_and_at_the_end(tmp_p
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.2])
-def test_a_neighbour_does_not_change_what_a_seat_computes(
+def test_another_seat_does_not_change_what_a_seat_computes(
     tmp_path: Path, tiny_base: BaseSpec, dropout: float, each_stepper: Lane
 ) -> None:
-    """Bit for bit when seats take turns; to the rounding of other matrix shapes when they share a pass."""
+    """Bit for bit when seats step in turn; up to rounding from other matrix shapes when they share a pass."""
     spec = make_job_spec(tmp_path, tiny_base, job_id="watched", dropout=dropout)
     alone = run_alone(tmp_path, spec)
     host = TrainingHost(make_host_spec(tmp_path, tiny_base))
     rows = sum_rows(9, start=70)
-    neighbour = make_job_spec(
+    other = make_job_spec(
         tmp_path,
         tiny_base,
-        job_id="neighbour",
+        job_id="other",
         rank=16,
         dropout=0.5,
         targets=("down_proj", "q_proj"),
         training=make_dataset(tmp_path / "other.jsonl", rows),
         seed=99,
     )
-    host.attach(make_order(neighbour))
+    host.attach(make_order(other))
     host.attach(make_order(spec))
-    beside = losses(drain(host), "watched")
-    assert beside == (alone if each_stepper is Lane.SOLO else pytest.approx(alone, rel=1e-6))
+    together = losses(drain(host), "watched")
+    assert together == (alone if each_stepper is Lane.SOLO else pytest.approx(alone, rel=1e-6))
 
 
 def test_a_later_slot_starts_from_the_same_weights(tmp_path: Path, tiny_base: BaseSpec) -> None:
@@ -165,7 +165,7 @@ def test_detach_ends_a_seat_and_leaves_the_other(tmp_path: Path, tiny_base: Base
     assert of_job(reports, CheckpointManifest, "cancelled") == []
 
 
-def test_calls_may_be_repeated_and_a_full_host_says_so(tmp_path: Path, tiny_base: BaseSpec) -> None:
+def test_calls_are_idempotent_and_a_full_host_raises(tmp_path: Path, tiny_base: BaseSpec) -> None:
     host = TrainingHost(make_host_spec(tmp_path, tiny_base, max_seats=1))
     order = make_order(make_job_spec(tmp_path, tiny_base))
     host.attach(order)

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 
 class ResidentWeights:
-    """The weights and buffers of a base, and the scales bitsandbytes keeps beside quantized ones.
+    """The weights and buffers of a base, and the scales bitsandbytes keeps with quantized weights.
 
-    Names are taken now, before adapters wrap the linears and rename them; bytes are read when a digest is asked for.
+    Names are collected now, before adapters wrap the linears and rename them. `digest` reads the bytes.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -24,7 +24,7 @@ class ResidentWeights:
                 module.init_8bit_state()  # the first forward would move the scales from the weight to the module
 
     def digest(self) -> str:
-        """Hex sha256 over everything, as it is in memory now."""
+        """Hex sha256 over all of them as they are in memory now."""
         digest = hashlib.sha256()
         for name, tensor in self._parts():
             digest.update(name.encode())

@@ -1,7 +1,7 @@
 """GGUF files, converted once into plain bf16 safetensors.
 
-transformers can read GGUF, but unpacking a vocabulary and every block costs most of a minute for a 270M model, so the
-result is kept under the digest of the file it came from.
+transformers reads GGUF, but unpacking takes most of a minute for a 270M model, so the result is cached under the
+digest of the source file.
 """
 
 import shutil
@@ -13,9 +13,9 @@ from workers.storage import rename_folder
 
 
 def converted_folder(file: Path, digest: str, cache_dir: Path) -> Path:
-    """The folder with the converted weights and tokenizer; made when missing. Raises BaseRefused.
+    """The folder with the converted weights and tokenizer, created when missing. Raises BaseRefused.
 
-    Two processes may convert at once: each renames a whole folder into place, and both hold the same weights.
+    Two processes may convert at once: each renames a complete folder into place, with the same weights.
     """
     target = cache_dir / f"gguf-{digest[:32]}"
     if target.is_dir():

@@ -1,4 +1,4 @@
-"""Load a base once: locate, check, quantize or take what was quantized before, freeze."""
+"""Load a base once: locate, verify, quantize or read quantized weights from the cache, freeze."""
 
 import logging
 import time
@@ -19,7 +19,7 @@ from workers.contract.errors import BaseDigestMismatch, BaseUnavailable
 from workers.contract.spec import HostSpec, JobSpec
 from workers.tasks import TASKS
 
-# One warning for each linear and pass that int8 quantizes inputs in fp16; it does so by design (arXiv 2208.07339).
+# Silences a warning per linear and pass: int8 quantizes inputs in fp16 by design (arXiv 2208.07339).
 logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
 
 UNREADABLE: Final = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
@@ -28,7 +28,7 @@ TORCH_DTYPES: Final = {ComputeDtype.BF16: torch.bfloat16, ComputeDtype.FP32: tor
 
 @dataclass(frozen=True)
 class LoadedBase:
-    """A resident base. Adapters are injected into `model`; the weights themselves are never written."""
+    """A resident base. Adapters are injected into `model`; its own weights never change."""
 
     spec: HostSpec
     model: nn.Module
@@ -41,7 +41,7 @@ class LoadedBase:
     digest_at_load: str
 
     def require_suits(self, job: JobSpec) -> None:
-        """Raises BaseUnavailable when the job asks for another base, or this one in another precision."""
+        """Raises BaseUnavailable when the job needs another base, precision, task or lane."""
         held = _key(self.spec)
         wanted = _key(job)
         if held != wanted or job.base.weight_digest not in {None, self.digest}:
@@ -52,13 +52,13 @@ class LoadedBase:
         return self.weights.digest()
 
     def verify_unchanged(self) -> None:
-        """Raises BaseDigestMismatch when the resident weights are no longer those that were loaded."""
+        """Raises BaseDigestMismatch when the resident weights have changed since loading."""
         if self.resident_digest() != self.digest_at_load:
             raise BaseDigestMismatch("the resident base changed while it was in use; its adapters cannot be trusted")
 
 
 def load_base(spec: HostSpec) -> LoadedBase:
-    """Load `spec.base` in the precision `spec` asks for.
+    """Load `spec.base` in the precision of `spec`.
 
     Raises: BaseUnavailable, BaseRefused, BaseDigestMismatch.
     """
@@ -107,7 +107,7 @@ class _Resident:
 
 
 def _resident(source: Source, spec: HostSpec) -> _Resident:
-    """The base in memory. Quantized weights come from the cache, or go there."""
+    """The base in memory. Quantized weights are read from the cache, or written to it."""
     dtype = TORCH_DTYPES[spec.compute_dtype]
     if spec.quantization is Quantization.NONE:
         return _Resident.of(_load_model(spec, source.folder, dtype))
@@ -121,7 +121,7 @@ def _resident(source: Source, spec: HostSpec) -> _Resident:
 
 
 def _from_cache(cache: PrequantizedCache, spec: HostSpec, dtype: torch.dtype) -> _Resident | None:
-    """What the cache holds, if that is bit for bit what quantizing made."""
+    """The cached weights, if they are bit-identical to the ones that were stored."""
     manifest = cache.verified()
     if manifest is None:
         return None
@@ -131,14 +131,14 @@ def _from_cache(cache: PrequantizedCache, spec: HostSpec, dtype: torch.dtype) ->
         cache.discard(str(error))
         return None
     if resident.digest != manifest.resident_digest:
-        cache.discard("they do not load as they were stored")
+        cache.discard("their digest in memory differs from the stored one")
         return None
     return resident
 
 
 def _load_model(spec: HostSpec, folder: Path, dtype: torch.dtype, quantization: Any = None) -> nn.Module:
-    """`quantization`: how to quantize plain weights; None for weights that are to stay as they are stored."""
-    chosen = {} if quantization is None else {"quantization_config": quantization}  # None would hide the config's own
+    """`quantization`: how to quantize plain weights; None: load the weights as they are stored."""
+    chosen = {} if quantization is None else {"quantization_config": quantization}  # None would override the config's
     model: nn.Module = (
         TASKS.of(spec.task)
         .auto_class()
@@ -166,7 +166,7 @@ def _quantization_config(quantization: Quantization, dtype: torch.dtype) -> Any:
 def _keep_trainable(model: nn.Module) -> None:
     """Stop bitsandbytes from repacking 4-bit weights at the first evaluation on CPUs with AVX512-BF16.
 
-    The repacked form has no backward: every later seat would train with a normal-looking loss and no gradient.
+    The repacked form has no backward: later seats would train with a normal-looking loss and no gradient.
     """
     for module in model.modules():
         if isinstance(module, bitsandbytes.nn.Linear4bit):

@@ -1,7 +1,7 @@
-"""Quantized weights, kept on disk after the first time, so that the next host loads them without quantizing.
+"""A disk cache of quantized weights, so that the next host loads them without quantizing.
 
-Quantizing reads the weights in full precision and costs some fifteen seconds per billion on a CPU. What it makes is
-kept as transformers itself stores bitsandbytes models: safetensors and a config that says they are quantized.
+Quantizing reads the weights in full precision and takes about fifteen seconds per billion on a CPU. The cache uses
+transformers' own format for bitsandbytes models: safetensors and a config with the quantization.
 """
 
 import hashlib
@@ -24,13 +24,13 @@ from workers.contract.spec import HostSpec
 from workers.storage import digest_folder, file_sha256, rename_folder
 
 MANIFEST: Final = "manifest.json"
-ABANDONED_S: Final = 86_400  # no host writes or reads hidden folders for so long
+ABANDONED_S: Final = 86_400  # no host writes or reads a hidden folder for this long
 LIBRARIES: Final = ("bitsandbytes", "torch", "transformers")
 log = logging.getLogger(__name__)
 
 
 class Recipe(Frozen):
-    """All that quantized weights depend on. Another library version may round, name or pack them otherwise."""
+    """Everything that quantized weights depend on. Another library version may round, name or pack them differently."""
 
     weight_digest: str
     config_sha256: str
@@ -53,7 +53,7 @@ class Recipe(Frozen):
 
     @property
     def name(self) -> str:
-        """A folder name that no other recipe has."""
+        """A folder name unique to this recipe."""
         return f"{self.quantization}-{hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:32]}"
 
 
@@ -66,8 +66,8 @@ class CacheManifest(Frozen):
 
 
 class PrequantizedCache:
-    """One recipe's place below the host's cache folder. Several hosts may read and write it at once: folders appear
-    and vanish whole, and all of them hold the same weights.
+    """One recipe's folder below the host's cache folder. Several hosts may read and write it at once: folders are
+    renamed into and out of place, and all contain the same weights.
     """
 
     def __init__(self, cache_dir: Path, recipe: Recipe) -> None:
@@ -75,7 +75,7 @@ class PrequantizedCache:
         self._recipe = recipe
 
     def verified(self) -> CacheManifest | None:
-        """The manifest of a whole cache; None when there is none. A damaged one is thrown away."""
+        """The manifest of a complete cache; None when there is none. A damaged cache is discarded."""
         if not self.folder.is_dir():
             return None
         try:
@@ -90,7 +90,7 @@ class PrequantizedCache:
         return manifest
 
     def store(self, model: Any, resident_digest: str) -> None:
-        """Keep the quantized `model`. Failing is only logged: the base is loaded, and the next host quantizes again."""
+        """Store the quantized `model`. A failure is only logged: the base is loaded, the next host quantizes again."""
         try:
             self.folder.parent.mkdir(parents=True, exist_ok=True)
             self._sweep()
@@ -101,21 +101,21 @@ class PrequantizedCache:
                     rename_folder(staging, self.folder)
             finally:
                 shutil.rmtree(staging, ignore_errors=True)
-        except Exception as error:  # noqa: BLE001  # a full disk, or a model that cannot be stored: no reason not to train
-            log.warning("quantized weights were not kept in %s: %s", self.folder, error)
+        except Exception as error:  # noqa: BLE001  # a full disk or a model that cannot be stored must not stop training
+            log.warning("could not store quantized weights in %s: %s", self.folder, error)
 
     def discard(self, why: str) -> None:
-        """Throw the folder away; whoever reads it now keeps the open files."""
-        log.warning("quantized weights in %s cannot be used and are made anew: %s", self.folder, why)
+        """Delete the folder. A process that reads it now keeps its open files."""
+        log.warning("discarding the quantized weights in %s, the base is quantized again: %s", self.folder, why)
         grave = self.folder.with_name(f".{self.folder.name}.discarded-{uuid.uuid4().hex}")
         try:
             self.folder.rename(grave)
             shutil.rmtree(grave)
         except OSError as error:
-            log.warning("%s could not be removed: %s", self.folder, error)
+            log.warning("could not delete %s: %s", self.folder, error)
 
     def _sweep(self) -> None:
-        """Remove what hosts that died while writing, or throwing away, have left behind."""
+        """Delete folders left by hosts that died while they wrote or discarded one."""
         for left in self.folder.parent.glob(f".{self._recipe.quantization}-*"):
             if time.time() - left.stat().st_mtime > ABANDONED_S:
                 shutil.rmtree(left, ignore_errors=True)

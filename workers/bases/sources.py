@@ -17,14 +17,14 @@ HUB_FILES: Final = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.mo
 
 @dataclass(frozen=True)
 class Source:
-    """A base on local disk. `digest` is the sha256 over the files the catalogue names, not over a conversion."""
+    """A base on local disk. `digest` is the sha256 of the files the catalogue names, not of a conversion."""
 
     folder: Path
     digest: str
 
 
 def locate(base: BaseSpec, cache_dir: Path) -> Source:
-    """Bring the base to local disk and check it. Raises: BaseUnavailable, BaseRefused, BaseDigestMismatch."""
+    """Fetch the base to local disk and verify it. Raises: BaseUnavailable, BaseRefused, BaseDigestMismatch."""
     if base.scheme == "gguf":
         file = Path(base.location)
         if not file.is_file():
@@ -36,7 +36,7 @@ def locate(base: BaseSpec, cache_dir: Path) -> Source:
 
 
 def weight_digest(files: Sequence[Path]) -> str:
-    """The sha256 of a single weight file; of several, that of their `sha256sum` lines in order of name."""
+    """The sha256 of a single weight file; for several, of their `sha256sum` lines sorted by name."""
     if len(files) == 1:
         return file_sha256(files[0])
     lines = "".join(f"{file_sha256(path)}  {path.name}\n" for path in sorted(files, key=lambda path: path.name))
@@ -47,7 +47,7 @@ def _checked(base: BaseSpec, files: Sequence[Path]) -> str:
     digest = weight_digest(files)
     if base.weight_digest is not None and base.weight_digest != digest:
         raise BaseDigestMismatch(
-            f"base {base.id}: the catalogue pins sha256 {base.weight_digest}, the weights have {digest}"
+            f"base {base.id}: the catalogue pins sha256 {base.weight_digest}, but the weights have {digest}"
         )
     return digest
 

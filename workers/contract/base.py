@@ -1,4 +1,4 @@
-"""What a base is: where its weights come from, in which precision it may be held, and how large it is."""
+"""The definition of a base: the source of its weights, its precisions and its sizes."""
 
 from enum import StrEnum
 from typing import Final, Literal
@@ -20,7 +20,7 @@ class Quantization(StrEnum):
 
 
 class ComputeDtype(StrEnum):
-    """The floating-point type in which a host multiplies."""
+    """The floating-point type of a host's matrix products."""
 
     BF16 = "bf16"
     FP32 = "fp32"
@@ -30,11 +30,11 @@ COMPUTE_BYTES: Final = {ComputeDtype.BF16: 2, ComputeDtype.FP32: 4}
 
 
 DECODER_LINEARS: Final = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-"""Last name parts of the linears of a gated decoder, as most families call them."""
+"""Last name parts of the linears of a gated decoder, as most model families name them."""
 
 
 class LinearShape(Frozen):
-    """A kind of linear that may be adapted: its last name part, sizes, and how many of them a base has."""
+    """A kind of linear that a method may adapt: its last name part, its sizes, and their count in the base."""
 
     name: str = Field(min_length=1)
     inputs: int = Field(gt=0)
@@ -43,7 +43,7 @@ class LinearShape(Frozen):
 
 
 class BaseShape(Frozen):
-    """The sizes of a base that memory arithmetic needs. Counts of weights, not bytes."""
+    """The sizes of a base for memory arithmetic. They count weights, not bytes."""
 
     kind: Literal["decoder", "encoder", "encoder_decoder"] = "decoder"
     parameters: int = Field(gt=0, description="all weights, embeddings included")
@@ -85,7 +85,7 @@ class BaseShape(Frozen):
 
 
 class BaseSpec(Frozen):
-    """One catalogue entry, as a host needs it to load the weights."""
+    """One catalogue entry: what a host needs to load the weights."""
 
     id: str = Field(min_length=1, max_length=128)
     source: str = Field(

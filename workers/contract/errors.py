@@ -1,4 +1,4 @@
-"""The error tree of the workers. Every error has a code, says whether a retry can help, and survives pickling.
+"""The error tree of the workers. Every error has a code, states whether a retry can help, and survives pickling.
 
 To add one: a member of `ErrorCode`, a subclass whose docstring is its default message, and a row in
 `tests/unit/test_errors.py`. Keep `__init__` to the single message argument, or give `__reduce__` the rest:
@@ -32,7 +32,7 @@ class ErrorCode(StrEnum):
 
 
 class WorkerError(Exception):
-    """Something went wrong on the worker."""
+    """An unexpected error occurred on the worker."""
 
     code: ClassVar[ErrorCode] = ErrorCode.INTERNAL
     retryable: ClassVar[bool] = True
@@ -42,7 +42,7 @@ class WorkerError(Exception):
 
 
 class UserError(WorkerError):
-    """The job cannot succeed as it was asked for; a retry would end the same way."""
+    """The job cannot succeed as submitted; a retry would fail the same way."""
 
     retryable = False
 
@@ -73,7 +73,7 @@ class InvalidTargetModules(UserError):
 
 
 class NonFiniteLoss(UserError):
-    """The loss became NaN or infinite; lower the learning rate or look at the rows of that step."""
+    """The loss became NaN or infinite; lower the learning rate or inspect the rows of that step."""
 
     code = ErrorCode.NON_FINITE_LOSS
 
@@ -91,7 +91,7 @@ class MaxRuntimeExceeded(UserError):
 
 
 class InfraError(WorkerError):
-    """The machinery failed, not the job; the attempt may be repeated."""
+    """The infrastructure failed, not the job; the attempt may be retried."""
 
 
 class NoGradient(InfraError):
@@ -114,7 +114,7 @@ class BaseUnavailable(InfraError):
 
 
 class BaseDigestMismatch(InfraError):
-    """The base's weights are not the ones the catalogue pins, or changed while resident."""
+    """The base's weights differ from the ones the catalogue pins, or changed while resident."""
 
     code = ErrorCode.BASE_DIGEST_MISMATCH
     retryable = False
@@ -127,7 +127,7 @@ class StorageUnavailable(InfraError):
 
 
 class StorageMissing(StorageUnavailable):
-    """A file that should lie in storage does not; waiting will not bring it back."""
+    """A file is missing from storage; a retry cannot restore it."""
 
     retryable = False
 

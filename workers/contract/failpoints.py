@@ -1,13 +1,13 @@
-"""Failpoints: named places where a test, or an operator rehearsing a disaster, makes this process fail. Off by default.
+"""Failpoints: named places where a test, or an operator in a disaster drill, makes this process fail. Off by default.
 
-Two variables turn them on, read once at import:
+Two variables, read once at import, turn them on:
 
-`ORCHARD_FAIL="name:kill9"`, or several after one another with semicolons. Modes: `kill9`, `stop` (SIGSTOP),
-`raise`, `sleep=SECONDS`, `partial` (cut the file in question to half, then `kill9`). `@n`: not the first pass of the
-place but the n-th. Each acts once in a process. `ORCHARD_FAIL=@folder` reads the mode from the file `folder/name` when
-the place is passed, and takes that file away when it acts: armed while the process runs, once for all processes.
+`ORCHARD_FAIL="name:kill9"`, or several separated by semicolons. Modes: `kill9`, `stop` (SIGSTOP), `raise`,
+`sleep=SECONDS`, `partial` (truncate the file to half, then `kill9`). `@n` acts on the n-th pass instead of the first.
+Each acts once per process. `ORCHARD_FAIL=@folder` reads the mode from the file `folder/name` at each pass and deletes
+the file when it acts, so a running process can be armed, and only one process acts.
 
-`ORCHARD_FAIL_LOG`: a file that gets a line `name pid` before anything happens, the proof that it did.
+`ORCHARD_FAIL_LOG`: a file that receives the line `name pid` before the failpoint acts, as proof that it did.
 """
 
 import os
@@ -23,34 +23,34 @@ from typing import Final
 
 FAILPOINTS: Final[Mapping[str, str]] = {
     "submit.before_commit": "API: the job is written, its transaction is open",
-    "submit.after_commit": "API: the job is committed, nobody was told",
-    "upload.stored": "API: the bytes are in storage, no row names them",
-    "schedule.applied": "orchestrator: an action of the plan is committed, the cluster knows nothing of it",
+    "submit.after_commit": "API: the job is committed, the client has no answer",
+    "upload.stored": "API: the bytes are in storage, no row refers to them",
+    "schedule.applied": "orchestrator: an action of the plan is committed, the cluster has not been called",
     "hosts.started": "orchestrator: the host is started, nothing is recorded",
-    "hosts.polled": "orchestrator: a host's reports are in hand, nothing is written",
-    "hosts.taken": "orchestrator: reports are committed, the host is not yet told what to vacate",
-    "hosts.condemned": "orchestrator: the row says that the host must go, it still lives",
-    "hosts.stopped": "orchestrator: the host is killed, its row does not say so",
+    "hosts.polled": "orchestrator: a host's reports are received, nothing is written",
+    "hosts.taken": "orchestrator: reports are committed, the host has not been told which seats to vacate",
+    "hosts.condemned": "orchestrator: the row marks the host as stopping, it still runs",
+    "hosts.stopped": "orchestrator: the host is killed, its row is not updated",
     "seats.attached": "orchestrator: the host has the seat, the job is still ADMITTED",
     "seats.detached": "orchestrator: the host was told to stop the seat",
     "sweep.moved": "orchestrator: one overdue job was moved, others wait",
-    "expire.unlinked": "orchestrator: the row of an expired file says deleted, its bytes are still there",
-    "publish.fetched": "orchestrator: the adapter is verified, the registry knows nothing",
-    "publish.version": "orchestrator: the registry has the version, nothing else does",
+    "expire.unlinked": "orchestrator: the row of an expired file is marked deleted, its bytes still exist",
+    "publish.fetched": "orchestrator: the adapter is verified, the registry has not been called",
+    "publish.version": "orchestrator: the registry has the version, nothing else is recorded",
     "publish.registered": "orchestrator: the registry is done, the job is still PUBLISHING",
-    "publish.result": "orchestrator: the result file is written, no row names it",
+    "publish.result": "orchestrator: the result file is written, no row refers to it",
     "publish.before_commit": "orchestrator: SUCCEEDED is written, its transaction is open",
     "webhooks.claimed": "orchestrator: deliveries are claimed, nothing is sent",
-    "webhooks.sent": "orchestrator: webhooks are sent, the rows do not say so",
-    "checkpoints.erased": "orchestrator: the bytes of a checkpoint are gone, its row says DELETING",
-    "attempts.leftover": "orchestrator: one leftover of a dead attempt is gone, others and the mark are to come",
+    "webhooks.sent": "orchestrator: webhooks are sent, their rows are not updated",
+    "checkpoints.erased": "orchestrator: a checkpoint's bytes are deleted, its row is still DELETING",
+    "attempts.leftover": "orchestrator: one leftover of a dead attempt is deleted, others and the mark remain",
     "worker.step": "worker: before a step of the engine",
-    "storage.file": "worker: one file of a checkpoint or an adapter is written (`partial` cuts it)",
-    "storage.before_last": "worker: every file is written, the manifest or the rename that proves it is not",
-    "checkpoint.written": "worker: the checkpoint is whole, nobody was told",
-    "adapter.written": "worker: the adapter is whole, nobody was told",
+    "storage.file": "worker: one file of a checkpoint or an adapter is written (`partial` truncates it)",
+    "storage.before_last": "worker: every file is written, the manifest or rename that completes them is not",
+    "checkpoint.written": "worker: the checkpoint is complete, not yet reported",
+    "adapter.written": "worker: the adapter is complete, not yet reported",
 }
-"""Every place there is and what is true when it is passed (`tests/unit/test_failpoints.py` holds the list complete)."""
+"""Every failpoint and the state when it is passed (`tests/unit/test_failpoints.py` keeps the list complete)."""
 
 
 class FailpointError(Exception):
@@ -62,14 +62,14 @@ _hook: Hook | None = None
 
 
 def failpoint(name: str, path: Path | None = None) -> None:
-    """Fail here if told to. `path` is the file that was just written, for `partial`."""
+    """Fail here if this failpoint is armed. `path` is the file just written, for `partial`."""
     if _hook is not None:
         _hook(name, path)
 
 
 @contextmanager
 def hooked(hook: Hook) -> Iterator[None]:
-    """Have `hook` called at every failpoint of this process, for tests that fail in their own way."""
+    """Call `hook` at every failpoint of this process, for tests that inject their own failures."""
     global _hook
     before, _hook = _hook, hook
     try:
@@ -80,7 +80,7 @@ def hooked(hook: Hook) -> Iterator[None]:
 
 @dataclass
 class Plan:
-    """What `ORCHARD_FAIL` says. Raises ValueError for a name or mode that does not exist."""
+    """The failures that `ORCHARD_FAIL` configures. Raises ValueError for an unknown name or mode."""
 
     text: str
     log: Path | None = None
@@ -92,12 +92,12 @@ class Plan:
         entries = [] if self._folder else [entry.partition(":") for entry in self.text.split(";") if entry.strip()]
         self._armed = {name.strip(): mode.strip() for name, _, mode in entries}
         if unknown := sorted(self._armed.keys() - FAILPOINTS.keys()):
-            raise ValueError(f"ORCHARD_FAIL names {', '.join(unknown)}; known are {', '.join(FAILPOINTS)}")
+            raise ValueError(f"ORCHARD_FAIL has unknown names {', '.join(unknown)}; use one of {', '.join(FAILPOINTS)}")
         for mode in self._armed.values():
             _act(mode, None, rehearse=True)
 
     def __call__(self, name: str, path: Path | None) -> None:
-        """Pass the place `name`."""
+        """Pass the failpoint `name`."""
         mode = self._due(name)
         if mode is None:
             return
@@ -107,7 +107,7 @@ class Plan:
         _act(mode, path)
 
     def _due(self, name: str) -> str | None:
-        """The mode to act in now. Two threads may pass at once; only one of them gets it."""
+        """The mode to act in now. If two threads pass at once, only one gets it."""
         with self._lock:
             text = self._read(name)
             if text is None:
@@ -132,7 +132,7 @@ class Plan:
             return self._armed.pop(name, None) is not None
         try:
             (self._folder / name).unlink()
-        except FileNotFoundError:  # another process was here first
+        except FileNotFoundError:  # another process claimed it first
             return False
         return True
 
@@ -156,7 +156,7 @@ def _act(mode: str, path: Path | None, *, rehearse: bool = False) -> None:
                 os.truncate(path, path.stat().st_size // 2)
             os.kill(os.getpid(), signal.SIGKILL)
         case _:
-            raise ValueError(f"ORCHARD_FAIL has no mode {mode!r}; there are kill9, stop, raise, sleep=SECONDS, partial")
+            raise ValueError(f"ORCHARD_FAIL has no mode {mode!r}; use kill9, stop, raise, sleep=SECONDS or partial")
 
 
 if _text := os.environ.get("ORCHARD_FAIL"):

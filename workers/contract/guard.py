@@ -1,4 +1,4 @@
-"""What a base folder may hold. Everything that could run code when it is read is refused, by name."""
+"""What a base folder may contain. Files that could run code when loaded are refused, by name."""
 
 import json
 from pathlib import Path
@@ -15,19 +15,19 @@ CONFIG_FILES: Final = ("config.json", "tokenizer_config.json", "processor_config
 def weight_files(folder: Path) -> list[Path]:
     """The safetensors of a base folder that passed the guard, sorted by name.
 
-    Raises: BaseUnavailable when there is no such folder, BaseRefused for pickles, code and missing safetensors.
+    Raises: BaseUnavailable for a missing folder, BaseRefused for pickles, code and missing safetensors.
     """
     if not folder.is_dir():
         raise BaseUnavailable(f"base folder {folder.name} does not exist on this host; check the catalogue's source")
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in REFUSED_SUFFIXES:
             name = path.relative_to(folder).as_posix()
-            raise BaseRefused(f"base holds {name}; only safetensors and JSON are loaded, so convert and delete it")
+            raise BaseRefused(f"base contains {name}; Orchard loads only safetensors and JSON: convert and delete it")
     for name in CONFIG_FILES:
         _refuse_remote_code(folder / name)
     files = sorted(folder.glob("*.safetensors"))
     if not files:
-        raise BaseRefused("base holds no *.safetensors file; convert its weights to safetensors")
+        raise BaseRefused("base contains no *.safetensors file; convert its weights to safetensors")
     return files
 
 
@@ -39,4 +39,4 @@ def _refuse_remote_code(config: Path) -> None:
     except ValueError as error:
         raise BaseRefused(f"{config.name} is not valid JSON") from error
     if "auto_map" in content:
-        raise BaseRefused(f"{config.name} names remote code in auto_map; Orchard never runs code of a base")
+        raise BaseRefused(f"{config.name} names remote code in auto_map; Orchard never runs a base's code")

@@ -1,8 +1,8 @@
-"""What a host takes in bytes: admission reckons with an estimate until the host has measured its own.
+"""The memory of a host in bytes. Admission uses an estimate until the host has measured its own.
 
-Seats add up; passes do not. Whoever shares a training pass, its positions are bounded by the host's token budget, or by
-one micro-batch that is larger, and only a chunk of logits exists at a time. When memory is short a pass keeps no
-activations inside a layer (recomputation), so that is what a job must at least find room for.
+Seats add up; passes do not. The host's token budget, or one larger micro-batch, limits the tokens of a training pass,
+and only one chunk of logits exists at a time. When memory is short, a pass recomputes the activations inside its
+layers, so a job needs at least the memory of a recomputed pass.
 Sources: QLoRA (arXiv 2305.14314) for NF4 storage, Korthikanti et al. (arXiv 2205.05198) for activations.
 """
 
@@ -15,34 +15,34 @@ from workers.contract.model import Frozen
 
 PROCESS_BYTES: Final = 1_200_000_000  # interpreter, torch, transformers, bitsandbytes, Ray worker; or a CUDA context
 TRAINED_BYTES: Final = 16  # per trained weight: fp32 weight, gradient and two Adam moments
-SNAPSHOT_BYTES: Final = 12  # per trained weight, while a checkpoint is written: weight and moments once more
+SNAPSHOT_BYTES: Final = 12  # per trained weight, while a checkpoint is written: a copy of weight and moments
 LINEAR_BYTES: Final = {Quantization.NF4: 0.5 + 4 / 64, Quantization.INT8: 1.01}  # NF4: one fp32 absmax per 64 weights
-VOCABULARY_BLOCK: Final = 8192  # tokens of the vocabulary worked on at a time
-CHUNK_LOGITS: Final = 1 << 22  # logits worked on at a time; more only where a base's own head must make them
-LOGIT_BYTES: Final = 12  # fp32, before and after the softmax, and as the head's weights are
-SLACK: Final = 1.25  # on activations, for what an allocator cannot use again; glibc's may keep more, so hosts measure
-LEAST_POSITIONS: Final = 256  # of a pass that every host keeps room for
+VOCABULARY_BLOCK: Final = 8192  # vocabulary entries processed at a time
+CHUNK_LOGITS: Final = 1 << 22  # logits processed at a time; more only if the base's own head computes them
+LOGIT_BYTES: Final = 12  # fp32 before and after the softmax, and once in the dtype of the head
+SLACK: Final = 1.25  # on activations, for allocator fragmentation; glibc's may be higher, so hosts measure
+LEAST_POSITIONS: Final = 256  # tokens of the smallest pass that every host reserves memory for
 
 
 class Footprint(Frozen):
-    """What a host takes, whoever is seated on it: estimated from the shape of its base, or measured by itself."""
+    """The memory of a host that does not depend on its seats: estimated from the shape of its base, or measured."""
 
     resident_bytes: int = Field(ge=0, description="process and base, between passes")
-    activation_bytes: int = Field(ge=1, description="of a training pass, for each position of its micro-batch")
-    recomputed_bytes: int = Field(ge=1, description="likewise, when layers keep nothing but their input")
+    activation_bytes: int = Field(ge=1, description="of a training pass, per token of its micro-batch")
+    recomputed_bytes: int = Field(ge=1, description="likewise, when layers keep only their input")
     vocab_size: int = Field(ge=1)
 
     def on(self, *, recomputes: bool) -> Self:
-        """The same on a host that recomputes when memory is short, or on one that never does."""
+        """The footprint for a host that recomputes when memory is short, or for one that cannot."""
         return self if recomputes else self.model_copy(update={"recomputed_bytes": self.activation_bytes})
 
     def pass_bytes(self, positions: int, *, recompute: bool) -> int:
-        """What a pass over so many positions adds while it runs."""
+        """Bytes that a pass of `positions` tokens adds while it runs."""
         each = self.recomputed_bytes if recompute else self.activation_bytes
         return positions * each + logit_bytes(positions, self.vocab_size)
 
     def positions_within(self, room: int, *, recompute: bool) -> int:
-        """How many positions a pass may have that is to fit `room` bytes; 0 when none does."""
+        """Most tokens of a pass that fits `room` bytes; 0 when none fits."""
         each = self.recomputed_bytes if recompute else self.activation_bytes
         width = min(self.vocab_size, VOCABULARY_BLOCK)
         unchunked = max(room, 0) // (each + LOGIT_BYTES * width)
@@ -56,16 +56,16 @@ def estimate(shape: BaseShape, quantization: Quantization, dtype: ComputeDtype) 
     inputs = shape.num_layers * shape.hidden_size * COMPUTE_BYTES[dtype]
     return Footprint(
         resident_bytes=PROCESS_BYTES + base_bytes(shape, quantization, dtype),
-        activation_bytes=int(SLACK * (shape.num_layers + 1) * layer),  # one more: what the layer at work holds besides
+        activation_bytes=int(SLACK * (shape.num_layers + 1) * layer),  # plus one: temporaries of the running layer
         recomputed_bytes=int(SLACK * (inputs + 2 * layer)),
         vocab_size=shape.vocab_size,
     )
 
 
 def base_bytes(shape: BaseShape, quantization: Quantization, dtype: ComputeDtype) -> int:
-    """Resident weights: the layers' linears are stored as `quantization` says, all else in the compute dtype.
+    """Resident weights: the layers' linears in `quantization`, the rest in the compute dtype.
 
-    One linear, dequantized for its product, is part of it.
+    Includes one linear that is dequantized for its product.
     """
     attention = 2 * shape.hidden_size * (shape.query_size + shape.key_value_size)
     widest = shape.hidden_size * max(shape.intermediate_size, shape.query_size)
@@ -78,7 +78,7 @@ def base_bytes(shape: BaseShape, quantization: Quantization, dtype: ComputeDtype
 
 
 def layer_bytes(shape: BaseShape, dtype: ComputeDtype) -> int:
-    """What one layer keeps of one position for its backward.
+    """Bytes that one layer keeps per token for its backward.
 
     In fp32: the inputs of up to four norms, and a dropout mask for each adapted linear. In the compute dtype: queries,
     keys, values and the attention's output; gate, its activation and up; the inputs of the adapted linears.
@@ -91,12 +91,12 @@ def layer_bytes(shape: BaseShape, dtype: ComputeDtype) -> int:
 
 
 def logit_bytes(positions: int, vocab_size: int) -> int:
-    """The largest chunk of logits of a pass in which every position is supervised."""
+    """Bytes of the largest chunk of logits of a pass in which every token is supervised."""
     return LOGIT_BYTES * min(CHUNK_LOGITS, positions * min(vocab_size, VOCABULARY_BLOCK))
 
 
 def least_pass_bytes(footprint: Footprint, positions: int) -> int:
-    """What must be free for passes on a host whose seats bring micro-batches of up to `positions`."""
+    """Bytes that must be free for passes on a host whose seats have micro-batches of up to `positions` tokens."""
     return footprint.pass_bytes(max(positions, LEAST_POSITIONS), recompute=True)
 
 

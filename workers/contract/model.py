@@ -4,6 +4,6 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Frozen(BaseModel):
-    """An immutable value that refuses unknown fields, so that a typo is an error and not a silent default."""
+    """An immutable value that rejects unknown fields, so a typo is an error and not a silent default."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,18 +1,18 @@
-"""Naming a process so that others on its machine can tell whether it still lives."""
+"""Process names that let other processes on the machine check whether a process is alive."""
 
 import contextlib
 import os
 from pathlib import Path
 from typing import Final
 
-_DEAD: Final = ("Z", "X")  # a zombie does nothing any more; it only waits for its parent to read its exit status
-_STATE, _START = 0, 19  # fields of /proc/<pid>/stat after the name, which may hold spaces and brackets
+_DEAD: Final = ("Z", "X")  # a zombie has exited; it waits for its parent to read its exit status
+_STATE, _START = 0, 19  # fields of /proc/<pid>/stat after the name, which may contain spaces and parentheses
 
 
 def process_name(pid: int) -> str | None:
-    """`<pid>:<start>`, which no other process of this machine has had since it was booted. None: no such process.
+    """`<pid>:<start>`, unique on this machine since its boot. None: no such process.
 
-    The start is counted in ticks since boot and hence indifferent to a clock that is set (unlike psutil's).
+    The start counts ticks since boot, so a change of the system clock does not affect it (unlike psutil's).
     """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -22,7 +22,7 @@ def process_name(pid: int) -> str | None:
 
 
 def is_alive(name: str) -> bool:
-    """Whether the process of that name lives on this machine, in this process's name space of pids."""
+    """Whether the process of that name is alive on this machine, in this process's PID namespace."""
     pid, _, _ = name.partition(":")
     return pid.isdigit() and process_name(int(pid)) == name
 

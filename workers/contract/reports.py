@@ -1,4 +1,4 @@
-"""What a host answers to `poll`: reports of its seats, in order, each under the lease of one attempt."""
+"""A host's answer to `poll`: reports of its seats, in order, each under the lease of one attempt."""
 
 from enum import StrEnum
 from typing import Annotated, Literal
@@ -11,7 +11,7 @@ from workers.contract.model import Frozen
 
 
 class SeatReport(Frozen):
-    """The identity every report carries. The orchestrator drops it when the lease is no longer current."""
+    """The identity in every report. The orchestrator drops a report whose lease is no longer current."""
 
     job_id: str
     attempt: int = Field(ge=1)
@@ -19,7 +19,7 @@ class SeatReport(Frozen):
 
 
 class Prepared(SeatReport):
-    """The rows are tokens now; the seat trains next. Sent once an attempt."""
+    """The rows are tokenized; the seat trains next. Sent once per attempt."""
 
     kind: Literal["prepared"] = "prepared"
     total_steps: int
@@ -67,15 +67,15 @@ class FileDigest(Frozen):
 
 
 class SamplerPosition(Frozen):
-    """Where the data cursor stands. Order of rows, dropout and every other random stream follow from seed and step."""
+    """The position of the data cursor. Row order, dropout and all other random streams follow from seed and step."""
 
     seed: int
-    epoch: int = Field(ge=0, description="whole passes that are behind")
-    batch: int = Field(ge=0, description="batches of the next pass that are behind")
+    epoch: int = Field(ge=0, description="finished epochs")
+    batch: int = Field(ge=0, description="finished batches of the current epoch")
 
 
 class CheckpointManifest(SeatReport):
-    """A checkpoint that is whole in storage. Written last, so its presence proves the other files."""
+    """A checkpoint that is complete in storage. Written last, so its presence proves the other files."""
 
     kind: Literal["checkpoint"] = "checkpoint"
     version: Literal[1] = 1
@@ -89,14 +89,14 @@ class CheckpointManifest(SeatReport):
     adapter_config_sha256: str | None = Field(None, description="digest of the job's method, as JSON")
     sampler: SamplerPosition | None = None
     world_size: int = Field(1, ge=1, description="processes that trained it")
-    libraries: dict[str, str] = Field(default_factory=dict, description="version of each that took part")
+    libraries: dict[str, str] = Field(default_factory=dict, description="version of each library used")
     train_loss: float | None = None
     full_valid_loss: float | None = None
     full_valid_mean_token_accuracy: float | None = None
 
 
 class CheckpointRejected(SeatReport):
-    """A checkpoint did not verify at resume; the next older one was tried."""
+    """A checkpoint failed verification at resume; the next older one is tried."""
 
     kind: Literal["checkpoint_rejected"] = "checkpoint_rejected"
     uri: str
@@ -105,7 +105,7 @@ class CheckpointRejected(SeatReport):
 
 
 class SeatWarning(SeatReport):
-    """Something went wrong that does not end the seat; its tenant may want to know."""
+    """A problem that does not end the seat but that its tenant may want to know."""
 
     kind: Literal["warning"] = "warning"
     step: int
@@ -113,7 +113,7 @@ class SeatWarning(SeatReport):
 
 
 class ExitClass(StrEnum):
-    """Who has to act on an end; decides between retry and failure (see `orchestrator.lifecycle.retry_policy`)."""
+    """The kind of an attempt's end. It decides between retry and failure (`orchestrator.lifecycle.retry_policy`)."""
 
     OK = "ok"
     USER = "user"
@@ -145,9 +145,9 @@ class Outcome(SeatReport):
     eval_loss_before: float | None = None
     eval_loss_after: float | None = Field(None, description="of the weights in the adapter")
     best_step: int | None = Field(
-        None, description="step the adapter's weights are of, chosen by early stopping; null: the last"
+        None, description="step of the adapter's weights, chosen by early stopping; null: the last"
     )
-    stopped_early: bool = Field(False, description="patience ran out before the last step")
+    stopped_early: bool = Field(False, description="early stopping ended training before the last step")
     trained_tokens: int = Field(0, description="real training tokens, all attempts of the resumed run")
 
 
@@ -158,24 +158,24 @@ Report = Annotated[
 
 
 class NumberedReport(Frozen):
-    """A report with its place in the host's log. `poll(cursor)` returns those with `seq > cursor`."""
+    """A report with its number in the host's log. `poll(cursor)` returns those with `seq > cursor`."""
 
     seq: int = Field(ge=1)
     report: Report
 
 
 class HostPhase(StrEnum):
-    """Where a host is in its life."""
+    """The phase of a host's life cycle."""
 
     LOADING = "loading"
     READY = "ready"
     FAILED = "failed"
     RETIRED = "retired"
-    """It holds no seat and takes none, and has looked at its base for the last time; it only waits to be ended."""
+    """The host has no seats, accepts none, has verified its base and waits to be ended."""
 
 
 class HostReport(Frozen):
-    """The answer to `poll(cursor)`; polling acknowledges, and lets the host forget, every report up to `cursor`."""
+    """The answer to `poll(cursor)`. Polling acknowledges every report up to `cursor`, and the host drops them."""
 
     host_id: str
     phase: HostPhase
@@ -185,12 +185,12 @@ class HostReport(Frozen):
     base_digest: str | None = None
     base_folder: str | None = Field(None, description="local folder of the base in Hugging Face layout")
     base_intact: bool | None = Field(
-        None, description="on retiring: whether the resident weights still are those that were loaded"
+        None, description="on retiring: whether the resident weights are unchanged since loading"
     )
     base_loads: int = Field(0, description="times this process loaded base weights; stays 1")
     load_seconds: float | None = None
     memory_bytes: int | None = Field(None, description="resident memory of the process, or allocated device memory")
     footprint: Footprint | None = Field(None, description="measured once the base is resident")
-    budget_tokens: int | None = Field(None, description="positions that share a pass at most, as things stand")
+    budget_tokens: int | None = Field(None, description="most tokens that share a pass now")
     seats: tuple[str, ...] = Field((), description="ids of the jobs seated now")
     reports: tuple[NumberedReport, ...] = ()

@@ -1,6 +1,6 @@
-"""Dataset rows: the three JSONL formats, one row model each, and the shape of a complaint about a row.
+"""Dataset rows: the three JSONL formats, one row model each, and the model of a row's issues.
 
-A file holds one format. Formats follow OpenAI's fine-tuning guide (chat, prompt/completion) and the plain
+A file has one format. Formats follow OpenAI's fine-tuning guide (chat, prompt/completion) and the plain
 `{"text": …}` of continued pre-training.
 """
 
@@ -13,7 +13,7 @@ from workers.contract.model import Frozen
 
 
 class DatasetFormat(StrEnum):
-    """Which model the rows of a file follow."""
+    """The row model of a file."""
 
     CHAT = "chat"
     PROMPT_COMPLETION = "prompt_completion"
@@ -21,7 +21,7 @@ class DatasetFormat(StrEnum):
 
 
 class Role(StrEnum):
-    """Who speaks a chat message."""
+    """The author of a chat message."""
 
     SYSTEM = "system"
     DEVELOPER = "developer"
@@ -46,7 +46,7 @@ class ToolCall(Frozen):
 
 
 class ChatMessage(Frozen):
-    """One turn. Loss falls on assistant turns, unless `weight` is 0."""
+    """One turn. Assistant turns carry loss unless `weight` is 0."""
 
     role: Role
     content: str | None = None
@@ -103,7 +103,7 @@ ROW_MODELS: dict[DatasetFormat, type[Row]] = {
 
 
 class RowIssue(Frozen):
-    """What is wrong with one row, where, and under which stable code."""
+    """One problem of a row: its place, a stable code and a message."""
 
     line: int = Field(ge=1, description="line of the file, counted from 1")
     field: str | None = Field(None, description="dotted path inside the row, for example messages.2.role")
@@ -112,7 +112,7 @@ class RowIssue(Frozen):
 
 
 def detect_format(row: dict[str, Any]) -> DatasetFormat | None:
-    """The format whose telling keys `row` has, or None."""
+    """The format that the keys of `row` identify, or None."""
     if "messages" in row:
         return DatasetFormat.CHAT
     if "prompt" in row or "completion" in row:
@@ -123,7 +123,7 @@ def detect_format(row: dict[str, Any]) -> DatasetFormat | None:
 
 
 def row_issues(line: int, error: ValidationError) -> list[RowIssue]:
-    """Every complaint of pydantic about the row on `line`, in our own shape. Values are never echoed."""
+    """Pydantic's errors for the row on `line`, as issues. Values are never echoed."""
     return [
         RowIssue(
             line=line,

@@ -1,4 +1,4 @@
-"""What `workers.sample` is asked and answers: greedy text from a base, with or without an adapter."""
+"""Requests and answers of `workers.sample`: greedy text from a base, with or without an adapter."""
 
 from pydantic import Field
 
@@ -7,7 +7,7 @@ from workers.contract.spec import HostSpec
 
 
 class Question(Frozen):
-    """One user message, and who answers it."""
+    """One user message, and the adapter that answers it."""
 
     prompt: str = Field(min_length=1)
     adapter: str | None = Field(None, description="PEFT folder on this machine; None: the base alone")

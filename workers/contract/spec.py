@@ -1,4 +1,4 @@
-"""`JobSpec`: all that a worker is told about a job, with every number resolved."""
+"""`JobSpec`: everything a worker knows about a job, with every number resolved."""
 
 from enum import StrEnum
 from typing import Annotated, Final, Literal
@@ -16,12 +16,12 @@ from workers.contract.tasks import CausalLm, Task
 MAX_SEQ_LEN: Final = 131_072  # tokens
 MAX_LEARNING_RATE: Final = 0.1
 BASE_LEARNING_RATE: Final = 2e-4
-"""What OpenAI's `learning_rate_multiplier` of 1 means."""
+"""The learning rate for OpenAI's `learning_rate_multiplier` of 1."""
 MAX_FAIR_WEIGHT: Final = 1_000
 
 
 class Overlength(StrEnum):
-    """What to do with a row of more than `max_seq_len` tokens. Never silent: the counts are reported."""
+    """The policy for rows of more than `max_seq_len` tokens. The counts are reported."""
 
     ERROR = "error"
     TRUNCATE = "truncate"
@@ -47,7 +47,7 @@ class DatasetRef(Frozen):
 
 
 class DataOptions(Frozen):
-    """How rows become tokens: what a request may say."""
+    """How rows become tokens: the options of a request."""
 
     max_seq_len: StrictInt | None = Field(None, ge=8, le=MAX_SEQ_LEN, description="tokens; null: the base's limit")
     overlength: Overlength = Field(Overlength.ERROR, description="what happens to rows longer than max_seq_len")
@@ -67,7 +67,7 @@ LearningRate = Annotated[StrictFloat, Field(gt=0, le=MAX_LEARNING_RATE)]
 
 
 class TrainingOptions(Frozen):
-    """Optimization: what a request may say beside OpenAI's own hyperparameters."""
+    """Optimization: the options of a request in addition to OpenAI's hyperparameters."""
 
     micro_batch_size: BatchSize | None = Field(
         None, description="rows per forward pass, the rest is accumulated; divides batch_size; null: up to 4"
@@ -125,7 +125,7 @@ class TrainingSpec(TrainingOptions):
 
 
 class Limits(Frozen):
-    """Bounds that the service sets on a job."""
+    """Limits that the service sets on a job."""
 
     max_runtime_s: StrictInt = Field(
         86_400, ge=60, le=2_592_000, description="seconds that all attempts together may hold seats"
@@ -162,12 +162,12 @@ class JobSpec(Frozen):
 
     @property
     def seat_bytes(self) -> int:
-        """What its seat adds to a host that already holds its base, between passes."""
+        """Bytes that its seat adds to a host that already holds its base, between passes."""
         return self.method.seat_bytes(self.base.shape)
 
     @property
     def pass_positions(self) -> int:
-        """Positions of the largest micro-batch that the job may bring."""
+        """Tokens of the job's largest micro-batch."""
         return self.training.micro_batch_size * self.data.max_seq_len
 
 
@@ -180,7 +180,7 @@ class CheckpointRef(Frozen):
 
 
 class SeatAssignment(Frozen):
-    """`attach`: take this attempt of a job onto the host."""
+    """`attach`: give this attempt of a job a seat on the host."""
 
     spec: JobSpec
     attempt: int = Field(ge=1)
@@ -199,7 +199,7 @@ class SeatAssignment(Frozen):
 
 
 class HostSpec(Frozen):
-    """What a host keeps resident, and where."""
+    """What a host keeps resident, and on which device."""
 
     id: str
     base: BaseSpec

@@ -1,4 +1,4 @@
-"""Which rows a step takes, and micro-batches as tensors."""
+"""The rows of a step, and micro-batches as tensors."""
 
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -14,21 +14,21 @@ from workers.data.encode import EncodedRow
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """Rows of one forward pass, padded on the right to the longest of them."""
+    """Rows of one forward pass, padded on the right to the longest one."""
 
     input_ids: Tensor
     """[B, T] int64."""
     attention_mask: Tensor
     """[B, T] int64: 1 for real tokens."""
     loss_mask: Tensor
-    """[B, T] bool: predicting this token counts. Never set on the first token or on pads."""
+    """[B, T] bool: this token carries loss. Never set on the first token or on pads."""
     lines: tuple[int, ...]
-    """Lines of the file the rows came from."""
+    """The rows' lines in the file."""
     tokens: int
     supervised: int
 
     def inputs(self) -> dict[str, Tensor]:
-        """What a decoder is called with."""
+        """The decoder's arguments."""
         return {"input_ids": self.input_ids, "attention_mask": self.attention_mask}
 
     def to(self, device: torch.device) -> "MicroBatch":
@@ -44,12 +44,12 @@ class MicroBatch:
 
 
 Collate = Callable[[Sequence[EncodedRow], int], MicroBatch]
-"""Rows and the id of the pad -> the rows of one forward pass."""
+"""Rows and the pad id -> one micro-batch."""
 
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """The data cursor of a job: pure, so that step n holds the same rows whoever asks, and whenever."""
+    """The data cursor of a job. It is pure: step n always has the same rows."""
 
     rows: Sequence[EncodedRow]
     training: TrainingSpec
@@ -59,7 +59,7 @@ class BatchPlan:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimizer steps in one pass; the last one may take fewer rows."""
+        """Optimizer steps in one epoch; the last one may have fewer rows."""
         return -(-len(self.rows) // self.training.batch_size)
 
     @property
@@ -68,11 +68,11 @@ class BatchPlan:
         return self.training.total_steps(len(self.rows))
 
     def epoch_after(self, step: int) -> float:
-        """Passes over the data that are behind a seat which has finished `step` steps."""
+        """Epochs that a seat has finished after `step` steps."""
         return step / self.steps_per_epoch
 
     def micro_batches(self, step: int) -> list[MicroBatch]:
-        """The micro-batches of the step after `step` finished ones."""
+        """The micro-batches of the step that follows `step` finished ones."""
         epoch, position = divmod(step, self.steps_per_epoch)
         first = position * self.training.batch_size
         chosen = epoch_order(len(self.rows), self.seed, epoch)[first : first + self.training.batch_size]
@@ -81,16 +81,16 @@ class BatchPlan:
         return [self.collate([self.rows[index] for index in group], self.pad_id) for group in groups]
 
     def evaluation_batches(self, rows: Sequence[EncodedRow], size: int) -> Iterator[MicroBatch]:
-        """Every row once, neighbors of like length together so that little is padded. Made one by one, as asked for."""
+        """Every row once. Rows of similar length share a batch to limit padding. Batches are made one by one."""
         ordered = sorted(rows, key=lambda row: (len(row.input_ids), row.line))
         return (self.collate(ordered[start : start + size], self.pad_id) for start in range(0, len(ordered), size))
 
 
 @lru_cache(maxsize=64)
 def epoch_order(rows: int, seed: int, epoch: int) -> tuple[int, ...]:
-    """A permutation of `range(rows)` that depends on nothing but its arguments. Kept, since each step asks for it."""
+    """A permutation of `range(rows)` that depends only on its arguments. Cached, since each step needs it."""
     order = list(range(rows))
-    random.Random(f"order:{seed}:{epoch}").shuffle(order)  # noqa: S311 - an order of rows is no secret
+    random.Random(f"order:{seed}:{epoch}").shuffle(order)  # noqa: S311 - the row order is no secret
     return tuple(order)
 
 

@@ -1,9 +1,9 @@
-"""From a chat row to tokens with a mask of those that carry loss.
+"""Tokenizes a chat row, with a mask of the tokens that carry loss.
 
-Templates that mark assistant turns with `{% generation %}` tell the mask themselves. For all others the mask is found
-by rendering the conversation up to each message: what a message adds to the text is its own. That holds for templates
-that render message by message, and is verified for every row: a rendering that does not extend the one before it
-raises `TemplateMismatch` instead of training on the wrong tokens.
+Templates that mark assistant turns with `{% generation %}` provide the mask. For others, the conversation is rendered
+up to each message, and the text that a message adds is its own. This requires a template that renders message by
+message. It is verified for every row: a rendering that does not extend the previous one raises `TemplateMismatch`
+instead of training on the wrong tokens.
 """
 
 import json
@@ -14,11 +14,11 @@ from typing import Any
 from workers.contract.rows import ChatMessage, ChatRow, Role
 
 Tokens = tuple[list[int], list[bool]]
-"""Token ids [T] and, for each, whether loss falls on it [T]."""
+"""Token ids [T], and whether each carries loss [T]."""
 
 
 class TemplateMismatch(ValueError):
-    """The chat template cannot render this conversation, or not in a way that shows whose tokens are whose."""
+    """The chat template cannot render this conversation, or its rendering does not separate the assistant's tokens."""
 
 
 def encode_chat(tokenizer: Any, template: str | None, row: ChatRow) -> Tokens:
@@ -49,19 +49,21 @@ def _marked_by_template(tokenizer: Any, template: str, messages: list[dict[str, 
 
 
 def _marked_with_weights(tokenizer: Any, template: str, row: ChatRow, messages: list[dict[str, Any]]) -> Tokens:
-    """As the template marks them, less the turns of weight 0: those are masked by where their text lies."""
+    """The template's mask without the turns of weight 0, which are masked by the position of their text."""
     ids, mask = _marked_by_template(tokenizer, template, messages, row.tools)
     spans = _assistant_spans(tokenizer, template, row, messages)
     weighted_ids, weighted_mask = _from_spans(tokenizer, _render(tokenizer, template, messages, row.tools), spans)
     if ids != weighted_ids:
-        raise TemplateMismatch("the chat template tokenizes differently as text; message weights cannot be applied")
+        raise TemplateMismatch(
+            "the chat template gives other tokens when rendered as text, so message weights cannot be applied"
+        )
     return ids, [marked and weighted for marked, weighted in zip(mask, weighted_mask, strict=True)]
 
 
 def _assistant_spans(
     tokenizer: Any, template: str, row: ChatRow, messages: list[dict[str, Any]]
 ) -> list[tuple[int, int]]:
-    """Character ranges of the rendered text that assistant turns with weight 1 fill, header excluded."""
+    """Character ranges of assistant turns with weight 1 in the rendered text, without their headers."""
     whole = _render(tokenizer, template, messages, row.tools)
     spans: list[tuple[int, int]] = []
     for index, message in enumerate(row.messages):
@@ -76,18 +78,18 @@ def _assistant_spans(
 def _extent(
     tokenizer: Any, template: str, messages: Sequence[dict[str, Any]], tools: Any, whole: str, *, prompt: bool
 ) -> int:
-    """Length of the rendering of `messages`, which must begin the rendering of the whole conversation."""
+    """Length of the rendering of `messages`, which must be a prefix of the whole conversation's rendering."""
     part = _render(tokenizer, template, messages, tools, prompt=prompt) if messages or prompt else ""
     if not whole.startswith(part):
         raise TemplateMismatch(
-            f"the chat template renders message {len(messages)} differently when more messages follow, so the tokens "
-            "of the assistant cannot be told apart; mark them with {% generation %} in the base's chat_template"
+            f"the chat template renders message {len(messages)} differently when more messages follow, so the "
+            "assistant's tokens cannot be identified; mark them with {% generation %} in the base's chat_template"
         )
     return len(part)
 
 
 def _from_spans(tokenizer: Any, text: str, spans: Sequence[tuple[int, int]]) -> Tokens:
-    """Tokenize the rendered text; a token carries loss when its first character lies in a span."""
+    """Tokenize the rendered text. A token carries loss when its first character is in a span."""
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     mask = [any(start <= first < end for start, end in spans) for first, _ in encoded["offset_mapping"]]
     return list(encoded["input_ids"]), mask
@@ -110,8 +112,8 @@ def _render(
 
 @contextmanager
 def _refusals_named() -> Iterator[None]:
-    """Turns what a template raises over a conversation into TemplateMismatch: its own refusal, a filter that meets a
-    value of another kind, nesting too deep to write out, or that there is no template at all.
+    """Turns the errors of a template into TemplateMismatch: its own rejection, a filter on a value of the wrong type,
+    nesting that is too deep, or a missing template.
     """
     from jinja2.exceptions import TemplateError
 
@@ -121,7 +123,7 @@ def _refusals_named() -> Iterator[None]:
         raise TemplateMismatch("this conversation is nested too deeply for the chat template") from error
     except (TemplateError, TypeError, ValueError) as error:
         reason = error.message if isinstance(error, TemplateError) else error
-        raise TemplateMismatch(f"the chat template refuses this conversation: {reason}") from error
+        raise TemplateMismatch(f"the chat template rejects this conversation: {reason}") from error
 
 
 def _plain(message: ChatMessage) -> dict[str, Any]:
@@ -132,5 +134,5 @@ def _plain(message: ChatMessage) -> dict[str, Any]:
         try:
             call["function"]["arguments"] = json.loads(call["function"]["arguments"])
         except ValueError:
-            continue  # not JSON: the template shows the string as it is
+            continue  # not JSON: the template renders the string unchanged
     return content

@@ -1,4 +1,4 @@
-"""Rows become tokens, once and ahead of training, under an explicit policy for rows that are too long."""
+"""Tokenizes rows once, before training, with an explicit policy for rows that are too long."""
 
 from array import array
 from collections.abc import Callable, Sequence
@@ -13,14 +13,14 @@ from workers.data.chat import TemplateMismatch, Tokens, encode_chat
 from workers.data.reading import ReadRow, read_rows
 
 RowEncoder = Callable[[Row], Tokens]
-"""A task's encoding of one row, with tokenizer and template bound. Raises: TemplateMismatch."""
+"""A task's encoder of one row, with tokenizer and template bound. Raises: TemplateMismatch."""
 
 
 @dataclass(frozen=True)
 class EncodedRow:
-    """One row as tokens. `loss_mask[t]` says whether predicting token t counts; the first token is never predicted.
+    """One row as tokens. `loss_mask[t]` is set when token t carries loss; the first token is never predicted.
 
-    A host keeps all rows of its seats for as long as they train: five bytes a token, where lists took ten times that.
+    A host keeps all rows of its seats while they train: five bytes per token, where lists took ten times as much.
     """
 
     line: int
@@ -42,7 +42,7 @@ class EncodedRow:
 
 @dataclass(frozen=True)
 class EncodedData:
-    """A file as tokens, and what the overlength policy did to it."""
+    """A tokenized file, and how many rows the overlength policy changed."""
 
     rows: tuple[EncodedRow, ...]
     truncated: int = 0
@@ -50,12 +50,12 @@ class EncodedData:
 
     @property
     def supervised_tokens(self) -> int:
-        """Tokens that carry loss in one pass over the file."""
+        """Tokens that carry loss in one epoch."""
         return sum(row.supervised for row in self.rows)
 
 
 def encode_training(encode: RowEncoder, data: DataSpec, before_row: Callable[[], object] = lambda: None) -> EncodedData:
-    """The training file as tokens; `before_row` may raise to give up.
+    """Tokenize the training file. `before_row` may raise to stop.
 
     Raises: StorageUnavailable; DataError naming every line that cannot be used.
     """
@@ -65,7 +65,7 @@ def encode_training(encode: RowEncoder, data: DataSpec, before_row: Callable[[],
 def encode_validation(
     encode: RowEncoder, data: DataSpec, before_row: Callable[[], object] = lambda: None
 ) -> EncodedData:
-    """The validation file as tokens, empty without one. Raises: StorageUnavailable, ValidationDataError."""
+    """Tokenize the validation file; empty if there is none. Raises: StorageUnavailable, ValidationDataError."""
     if data.validation is None:
         return EncodedData(())
     return _encode(encode, data, data.validation, ValidationDataError, before_row)
@@ -122,7 +122,7 @@ def encode_row(tokenizer: Any, template: str | None, row: Row) -> Tokens:
 
 
 def _begin(tokenizer: Any, text: str) -> list[int]:
-    """Tokens of `text` with the tokenizer's own beginning, but without the end some tokenizers append."""
+    """Tokens of `text` with the tokenizer's own prefix, but without the EOS token that some tokenizers append."""
     ids = list(tokenizer(text)["input_ids"])
     return ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id else ids
 
@@ -133,7 +133,7 @@ def _end(tokenizer: Any) -> list[int]:
 
 def _too_long(read: ReadRow, tokens: int, limit: int) -> RowIssue:
     message = (
-        f"row has {tokens} tokens, max_seq_len is {limit}; shorten it, raise max_seq_len, "
+        f"row has {tokens} tokens but max_seq_len is {limit}; shorten it, raise max_seq_len, "
         'or set overlength to "truncate" or "drop"'
     )
     return RowIssue(line=read.line, code="too_long", message=message)

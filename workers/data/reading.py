@@ -1,4 +1,4 @@
-"""Read a validated JSONL file again, where it is used, and trust none of it."""
+"""Reads a validated JSONL file on the host and validates it again."""
 
 import json
 from collections.abc import Callable, Generator
@@ -15,7 +15,7 @@ from workers.storage import fetch_file, file_sha256, scratch
 
 @dataclass(frozen=True)
 class ReadRow:
-    """A row and the line it came from, counted from 1."""
+    """A row and its line number, counted from 1."""
 
     line: int
     row: Row
@@ -24,9 +24,9 @@ class ReadRow:
 def read_rows(
     ref: DatasetRef, error: type[DataError] = DataError, before_line: Callable[[], object] = lambda: None
 ) -> Generator[ReadRow]:
-    """The rows of the file, one at a time; `before_line` may raise to give up.
+    """The rows of the file, one at a time. `before_line` may raise to stop.
 
-    Raises: StorageUnavailable; after the last line, `error` listing every one that does not parse.
+    Raises: StorageUnavailable; after the last line, `error` listing every line that does not parse.
     """
     with scratch("rows") as folder:
         path = folder / "rows.jsonl"
@@ -55,7 +55,7 @@ def _parse(
                 issues.append(RowIssue(line=line, code="invalid_json", message="line is not a JSON object"))
             else:
                 rows += 1
-                if not issues:  # else the file is refused, and only its other bad lines are of interest
+                if not issues:  # else the file is rejected, and only its other bad lines matter
                     yield ReadRow(line, row)
     if issues:
         raise error(f"file {ref.file_id} has {len(issues)} problem(s) in its rows", issues)

@@ -1,4 +1,4 @@
-"""An adapter as a seat sees it: named tensors and Adam moments, wherever a stepper keeps them."""
+"""An adapter as a seat sees it: named tensors and Adam moments, independent of how a stepper stores them."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -10,14 +10,14 @@ EXP_AVG_SQ = "exp_avg_sq"
 
 
 class Adapter(Protocol):
-    """Trainable weights by the names PEFT stores them under: `….q_proj.lora_A.weight` [r, in], `lora_B` [out, r].
+    """Trainable weights under PEFT's names: `….q_proj.lora_A.weight` [r, in], `lora_B` [out, r].
 
-    Tensors handed out are views of live memory; whoever keeps one beyond the next step copies it.
+    The tensors are views of live memory: copy one to keep it beyond the next step.
     """
 
     @property
     def name(self) -> str:
-        """Unlike that of any other adapter of the stepper."""
+        """Unique among the stepper's adapters."""
 
     def weights(self) -> Mapping[str, Tensor]:
         """Every weight, by name."""
@@ -26,7 +26,7 @@ class Adapter(Protocol):
         """AdamW's moments as `<weight>:exp_avg` and `<weight>:exp_avg_sq`; empty before the first update."""
 
     def load(self, weights: Mapping[str, Tensor], moments: Mapping[str, Tensor], updates: int) -> None:
-        """Continue from copies of what `weights` and `moments` once gave, after `updates` updates."""
+        """Continue after `updates` updates, from copies of `weights` and `moments`."""
 
 
 def copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""An attempt on the host: its order, where it stands, and its seat once it is prepared."""
+"""An attempt on the host: its assignment, its phase, and its seat once prepared."""
 
 import threading
 from dataclasses import dataclass, field
@@ -21,23 +21,23 @@ MAX_DETAILS = 1000
 
 @dataclass
 class Attempt:
-    """One attempt from `attach` to its `Outcome`. `exit_requested` is set by other threads, all else by the engine."""
+    """One attempt from `attach` to its `Outcome`. Other threads set `exit_requested`; the engine sets the rest."""
 
     order: SeatAssignment
     deadline: float
     phase: Phase = "waiting"
     seat: Seat | None = None
     pending_result: StepResult | None = None
-    """The last step, while its report waits for the evaluation that goes with it."""
+    """The last step, while its report waits for the evaluation after it."""
     evaluation: Evaluation | None = None
-    """Under way."""
+    """The one in progress."""
     result: BestWeights | None = None
-    """What is being published."""
+    """The weights being published."""
     exit_requested: ExitClass | None = None
     final_save_queued: bool = False
-    """Whether, since it is to leave, its last checkpoint was handed over to be written."""
+    """Whether the last checkpoint before a preemption was submitted for writing."""
     done: threading.Event = field(default_factory=threading.Event, repr=False)
-    """Set once it is over, for those who still work for it in other threads."""
+    """Set once the attempt is over, so that other threads stop working for it."""
 
     @property
     def key(self) -> AttemptKey:
@@ -55,7 +55,7 @@ class Attempt:
         return report(job_id=job_id, attempt=attempt, lease_token=self.order.lease_token, **fields)
 
     def heartbeat(self) -> Heartbeat:
-        """Where the attempt stands now."""
+        """The attempt's current step and phase."""
         return self.report(Heartbeat, step=self.step, phase=self.phase)
 
     def ended(self, exit_class: ExitClass, **fields: Any) -> Outcome:
@@ -66,7 +66,7 @@ class Attempt:
         return self.report(Outcome, exit_class=exit_class, step=self.step, **fields)
 
     def succeeded(self, adapter: AdapterManifest) -> Outcome:
-        """The last report of an attempt whose `result` is whole in storage."""
+        """The last report of an attempt whose `result` is complete in storage."""
         seat, result = self.seat, self.result
         if seat is None or result is None:
             raise AssertionError("an adapter was published for a seat that was not finished")

@@ -1,4 +1,4 @@
-"""Threads beside the engine's: one to prepare newcomers, one to write what seats leave behind."""
+"""Background threads of the engine: one prepares new seats, one writes checkpoints and adapters."""
 
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class SynchronousExecutor(Executor):
-    """Does the work at once, in the caller's thread: for a host that is driven step by step."""
+    """Runs work at once in the caller's thread, for a host that is driven step by step."""
 
     def __init__(self, name: str = "inline") -> None:
         self.name = name
@@ -16,11 +16,11 @@ class SynchronousExecutor(Executor):
         future: Future[Any] = Future()
         try:
             future.set_result(fn(*args, **kwargs))
-        except Exception as error:  # noqa: BLE001  # it belongs to whoever asks for the result, as with any executor
+        except Exception as error:  # noqa: BLE001  # raised by `result()`, as with any executor
             future.set_exception(error)
         return future
 
 
 def one_thread(name: str) -> Executor:
-    """A thread that does one thing after the other."""
+    """A thread that runs tasks one after another."""
     return ThreadPoolExecutor(1, thread_name_prefix=name)

@@ -1,4 +1,4 @@
-"""What the host does next: what each seat owes, then one training step. Training itself is the stepper's."""
+"""The host's loop body: the work due for each seat, then one training step. The stepper does the training."""
 
 import logging
 import time
@@ -24,10 +24,10 @@ Clock = Callable[[], float]
 
 
 class Engine:
-    """Moves attempts forward, a short piece of work a call. Not thread-safe: one thread owns it.
+    """Advances attempts, one short piece of work per call. Not thread-safe: one thread owns it.
 
-    What needs no model is done beside it: `executor(name)` gives each kind of such work its one thread, and `wake` is
-    called, from there, when some of it is done.
+    Work that needs no model runs in background threads. `executor(name)` makes one thread for each kind of work; `wake`
+    is called from that thread when a piece is done.
     """
 
     def __init__(
@@ -48,9 +48,9 @@ class Engine:
         self._saver = Saver(base, executor("saver"), wake)
 
     def advance(self, attempts: Sequence[Attempt]) -> bool:
-        """A piece of what each attempt owes, and one step for those that owe nothing. False when nothing was done.
+        """Do a piece of each attempt's due work, and one step of those with none. False when nothing was done.
 
-        An attempt is over once its `Outcome` was reported; the caller drops it then.
+        An attempt is over once its `Outcome` is reported; the caller then drops it.
         """
         failpoint("worker.step")
         idle = [attempt for attempt in attempts if not self._settle(attempt)]
@@ -70,7 +70,7 @@ class Engine:
         return bool(seats)
 
     def _settle(self, attempt: Attempt) -> bool:
-        """Do a piece of what `attempt` owes; whatever that raises ends this attempt and no other. False: none done."""
+        """Do a piece of the attempt's due work. An error ends this attempt only. False: no work was due."""
         try:
             return self._owed(attempt)
         except WorkerError as error:
@@ -86,13 +86,15 @@ class Engine:
             return self._exit(attempt, attempt.exit_requested)
         if attempt.result is None and self._clock() > attempt.deadline:
             limit_s = attempt.order.spec.limits.max_runtime_s
-            raise MaxRuntimeExceeded(f"stopped after {limit_s} s in all at step {attempt.step}; raise max_runtime_s")
+            raise MaxRuntimeExceeded(
+                f"the job stopped at step {attempt.step}: its attempts ran longer than {limit_s} s; raise max_runtime_s"
+            )
         if attempt.seat is None:
             return self._prepare(attempt)
         return self._follow_up(attempt, attempt.seat)
 
     def _follow_up(self, attempt: Attempt, seat: Seat) -> bool:
-        """After a step come, as far as due, an evaluation, the report, a checkpoint, the end, or the next step."""
+        """After a step: evaluate, report, save a checkpoint, then finish or take the next step, as each is due."""
         if seat.evaluation_due:
             self._evaluate(attempt, seat)
             return True
@@ -105,7 +107,7 @@ class Engine:
         return False
 
     def _exit(self, attempt: Attempt, reason: ExitClass) -> bool:
-        """The end that was asked for, once a preempted seat has its checkpoint, or one try at it was given up."""
+        """End as requested. A preempted seat first saves a checkpoint; it ends also when that save is given up."""
         seat = attempt.seat
         if seat is not None:
             self._tell_step(attempt, seat)
@@ -132,7 +134,7 @@ class Engine:
         return True
 
     def _evaluate(self, attempt: Attempt, seat: Seat) -> None:
-        """One pass over some validation rows; the last one makes the result."""
+        """One pass over some validation rows. The last pass completes the score."""
         attempt.phase = "evaluating"
         if attempt.evaluation is None:
             attempt.evaluation = Evaluation(seat.validation, self._stepper.evaluate(seat))
@@ -144,9 +146,9 @@ class Engine:
             attempt.pending_result = None
 
     def _save(self, attempt: Attempt, seat: Seat) -> bool:
-        """Have a checkpoint of this step written, or passed over: storage that is away stops no training.
+        """Submit a checkpoint of this step, or skip it: a storage outage does not stop training.
 
-        False while the one before is still being written.
+        False while the previous checkpoint is being written.
         """
         if self._saver.saving(attempt):
             if attempt.exit_requested is None and self._saver.behind(attempt):
@@ -168,7 +170,7 @@ class Engine:
         if adapter is None:
             return False
         failpoint("adapter.written")
-        self._tell_saved(attempt)  # written before it, by the same thread
+        self._tell_saved(attempt)  # the same thread wrote it before the adapter
         self._end(attempt, attempt.succeeded(adapter))
         return True
 

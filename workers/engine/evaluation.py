@@ -1,4 +1,4 @@
-"""A validation file scored in slices, so that neighbours train in between."""
+"""A validation file scored in slices, so that other seats train in between."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Score:
 
 
 class Evaluation:
-    """The sums so far, and the passes still to come. The weights must not change before it is `done`."""
+    """The sums so far and the remaining passes. The weights must not change before it is `done`."""
 
     def __init__(self, rows: Sequence[EncodedRow], passes: Iterator[Scored]) -> None:
         self._passes = passes

@@ -1,4 +1,4 @@
-"""The finished adapter: a plain PEFT folder and the tokenizer, laid out as MLflow's transformers flavour keeps them."""
+"""The finished adapter: a plain PEFT folder and the tokenizer, in the layout of MLflow's transformers flavor."""
 
 import hashlib
 from pathlib import Path
@@ -16,13 +16,13 @@ MANIFEST: Final = "manifest.json"
 WEIGHTS: Final = "peft/adapter_model.safetensors"
 
 
-def publish_adapter(order: SeatAssignment, result: BestWeights, base: LoadedBase) -> AdapterManifest:
+def publish_adapter(assignment: SeatAssignment, result: BestWeights, base: LoadedBase) -> AdapterManifest:
     """Write `<output_uri>/a<attempt>/adapter/`: `peft/`, `components/tokenizer/`, `manifest.json`.
 
     Raises StorageUnavailable.
     """
-    spec = order.spec
-    uri = child(spec.output_uri, f"a{order.attempt}", "adapter")
+    spec = assignment.spec
+    uri = child(spec.output_uri, f"a{assignment.attempt}", "adapter")
     with scratch("adapter") as folder:
         _write_adapter(spec, result, folder / "peft")
         template = TASKS.of(spec.task).export(base.tokenizer, spec.base, folder / "components" / "tokenizer")

@@ -1,4 +1,4 @@
-"""Guards around a step: what a failure is called, and a base that keeps still."""
+"""Guards around a step: typed errors for its failures, and a base in evaluation mode."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,13 +14,13 @@ def require_finite(value: float, what: str, lines: Sequence[int]) -> None:
     """Raises NonFiniteLoss, naming the lines of the rows involved, when `value` is NaN or infinite."""
     if value - value != 0:
         rows = f" (rows of line {', '.join(map(str, sorted(lines)))})" if lines else ""
-        raise NonFiniteLoss(f"{what} is {value}{rows}; lower the learning rate or look at these rows")
+        raise NonFiniteLoss(f"{what} is {value}{rows}; lower the learning rate or inspect these rows")
 
 
 @contextmanager
 def memory_guarded(what: str = "the step", remedy: str = "micro_batch_size or max_seq_len") -> Iterator[None]:
-    """Turns every form of running out of memory into OutOfMemory, which says that `what` did not fit and that to lower
-    `remedy` may help. The allocator frees the tensors with the frames.
+    """Turns every out-of-memory error into OutOfMemory. The message says that `what` did not fit and which option
+    (`remedy`) to lower. The tensors are freed with the frames.
     """
     try:
         yield
@@ -33,10 +33,10 @@ def memory_guarded(what: str = "the step", remedy: str = "micro_batch_size or ma
 
 
 def freeze_base(model: nn.Module) -> None:
-    """No dropout of the base's own: it is frozen, and its noise would be nobody's seed's.
+    """Turn off the base's own dropout, which no job's seed controls.
 
-    bitsandbytes' linears stay in training mode, for only then is their backward sure: in evaluation mode they repack
-    their weights on CPUs with AVX512-BF16.
+    bitsandbytes' linears stay in training mode: in evaluation mode they repack their weights on CPUs with AVX512-BF16,
+    and the repacked form has no backward.
     """
     model.eval()
     for module in model.modules():

@@ -1,4 +1,4 @@
-"""AdamW (arXiv 1711.05101) of one job, and the update that both steppers share: clip, rate, step."""
+"""AdamW (arXiv 1711.05101) of one job, and the update that both steppers share: clip, set the rate, step."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from workers.engine.guards import require_finite
 
 
 def make_adamw(parameters: Sequence[nn.Parameter], training: TrainingSpec) -> torch.optim.AdamW:
-    """The job's optimizer. Fused: one pass over weight, gradient and moments instead of a dozen."""
+    """The job's optimizer. Fused: one pass over weights, gradients and moments instead of a dozen."""
     return torch.optim.AdamW(
         parameters,
         lr=training.learning_rate,
@@ -22,9 +22,9 @@ def make_adamw(parameters: Sequence[nn.Parameter], training: TrainingSpec) -> to
 
 
 def update(optimizer: torch.optim.AdamW, training: TrainingSpec, rate: float, step: int, lines: Sequence[int]) -> float:
-    """Clip by the job's own norm and take update number `step` at `rate`. Returns the norm before clipping.
+    """Clip to the job's own norm and take update number `step` at `rate`. Returns the norm before clipping.
 
-    Raises NonFiniteLoss naming `lines`, the rows behind the gradient, before any weight is touched.
+    Raises NonFiniteLoss naming `lines`, the rows behind the gradient, before any weight changes.
     """
     (group,) = optimizer.param_groups
     norm = float(nn.utils.clip_grad_norm_(group["params"], training.max_grad_norm or float("inf")))

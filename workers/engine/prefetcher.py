@@ -1,4 +1,4 @@
-"""Preparing ahead: what a newcomer needs is read beside training, and picked up at a step boundary."""
+"""Prefetching: a new seat's data is read in the background and collected at a step boundary."""
 
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
@@ -14,7 +14,7 @@ from workers.methods.linears import adaptable_linears
 from workers.retry import RetryPolicy
 
 RETRY_FOR: Final = RetryPolicy(total_s=300)
-"""With storage that is away while rows or checkpoints are read."""
+"""For reads of rows and checkpoints while storage is unavailable."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class _Reading:
 
 
 class Prefetcher:
-    """Newcomers in the order they came. `executor` must use one thread: the tokenizer is used by it alone.
+    """Prepares new attempts in order of arrival. `executor` must use one thread: only it may use the tokenizer.
 
-    Owned by the engine's thread. `wake` is called, from whichever thread, when a newcomer is ready.
+    Owned by the engine's thread. `wake` is called, from any thread, when an attempt is ready.
     """
 
     def __init__(self, base: LoadedBase, executor: Executor, wake: Callable[[], None]) -> None:
@@ -37,7 +37,7 @@ class Prefetcher:
         self._under_way: dict[AttemptKey, _Reading] = {}
 
     def begin(self, attempt: Attempt) -> None:
-        """Have the attempt prepared. What needs no reading is checked here and now.
+        """Start to prepare the attempt. Checks that need no data run at once.
 
         Raises: BaseUnavailable, InvalidTargetModules.
         """
@@ -46,16 +46,16 @@ class Prefetcher:
         shapes = METHODS.of(spec.method).shapes(spec.method, self._linears)
         rejected: list[CheckpointRejected] = []
 
-        def read_anew() -> Ready:
+        def read_again() -> Ready:
             rejected.clear()
             return read(attempt.order, self._base, shapes, rejected.append, attempt.done.is_set)
 
-        future = self._executor.submit(RETRY_FOR.call, read_anew, attempt.done)
+        future = self._executor.submit(RETRY_FOR.call, read_again, attempt.done)
         self._under_way[attempt.key] = _Reading(future, rejected)
         future.add_done_callback(lambda _: self._wake())
 
     def ready(self, attempt: Attempt, report: Callable[[CheckpointRejected], None]) -> Ready | None:
-        """What was read for the attempt, once; None while it is being read. Rejected checkpoints are told of first.
+        """The attempt's data, returned once; None while it is read. Rejected checkpoints are reported first.
 
         Raises: StorageUnavailable, DataError, ValidationDataError.
         """
@@ -68,7 +68,7 @@ class Prefetcher:
         return reading.future.result()
 
     def forget(self, attempt: Attempt) -> None:
-        """The attempt is over: what was not begun never will be, and the rest stops at the next row."""
+        """The attempt is over: cancel its read, or let it stop at the next row."""
         reading = self._under_way.pop(attempt.key, None)
         if reading is not None:
             reading.future.cancel()

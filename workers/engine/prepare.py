@@ -1,4 +1,4 @@
-"""From an order to a seat that can train: rows to tokens and the checkpoint to resume from, then the adapter."""
+"""From an assignment to a seat that can train: tokenize rows, find the checkpoint to resume from, open the adapter."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ from workers.tasks import TASKS
 
 
 class Abandoned(Exception):
-    """Nobody waits for this any more."""
+    """The attempt is over, so its data is no longer needed."""
 
 
 @dataclass(frozen=True)
 class Ready:
-    """All that a newcomer brings, but for what lies on the device."""
+    """Everything a new seat needs except its tensors on the device."""
 
     training: EncodedData
     validation: EncodedData
@@ -31,41 +31,41 @@ class Ready:
 
 
 def read(
-    order: SeatAssignment,
+    assignment: SeatAssignment,
     base: LoadedBase,
     shapes: Mapping[str, tuple[int, ...]],
     reject: Callable[[CheckpointRejected], None],
     abandoned: Callable[[], bool],
 ) -> Ready:
-    """Read, tokenise and verify; nothing here touches the model. Gives up before the next row once `abandoned`.
+    """Read, tokenize and verify, without the model. Stops before the next row once `abandoned`.
 
     Raises: StorageUnavailable, DataError, ValidationDataError.
     """
 
-    def go_on() -> None:
+    def check_abandoned() -> None:
         if abandoned():
             raise Abandoned
 
-    spec = order.spec
+    spec = assignment.spec
     encode = partial(TASKS.of(spec.task).encode, base.tokenizer, spec.base.chat_template)
-    training = encode_training(encode, spec.data, go_on)
-    validation = encode_validation(encode, spec.data, go_on)
-    go_on()
-    return Ready(training, validation, newest_verified(order, base.digest, shapes, reject))
+    training = encode_training(encode, spec.data, check_abandoned)
+    validation = encode_validation(encode, spec.data, check_abandoned)
+    check_abandoned()
+    return Ready(training, validation, newest_verified(assignment, base.digest, shapes, reject))
 
 
-def seat_of(order: SeatAssignment, ready: Ready, base: LoadedBase, stepper: Stepper) -> Seat:
-    """Open the adapter and continue from the checkpoint, if there is one. Whatever is raised, nothing stays open.
+def seat_of(assignment: SeatAssignment, ready: Ready, base: LoadedBase, stepper: Stepper) -> Seat:
+    """Open the adapter and resume from the checkpoint, if there is one. On any error the adapter is closed again.
 
     Raises: OutOfMemory, InvalidTargetModules.
     """
-    spec = order.spec
+    spec = assignment.spec
     pad_id, collate = base.tokenizer.pad_token_id or 0, TASKS.of(spec.task).collate
     plan = BatchPlan(ready.training.rows, spec.training, spec.seed, pad_id, collate)
     with memory_guarded("the adapter", "rank"):
         adapter = stepper.open(spec)
         try:
-            seat = Seat(order, adapter, plan, ready.validation.rows)
+            seat = Seat(assignment, adapter, plan, ready.validation.rows)
             if ready.snapshot is not None:
                 seat.restore(ready.snapshot)
         except BaseException:
@@ -75,7 +75,7 @@ def seat_of(order: SeatAssignment, ready: Ready, base: LoadedBase, stepper: Step
 
 
 def prepared(attempt: Attempt, seat: Seat, ready: Ready) -> Prepared:
-    """The report of a seat that can train."""
+    """The report that a seat is ready to train."""
     training, validation = ready.training, ready.validation
     return attempt.report(
         Prepared,

@@ -1,4 +1,4 @@
-"""What a seat tells of itself as it goes."""
+"""A seat's progress reports."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from workers.engine.stepper import StepResult
 def step_report(attempt: Attempt, seat: Seat, result: StepResult | None) -> StepReport:
     """The seat's step with `result`, and the evaluation of the same weights if there was one.
 
-    No result: the evaluation alone, as before the first step.
+    No result: only the evaluation, as before the first step.
     """
     return attempt.report(
         StepReport,

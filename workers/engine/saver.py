@@ -1,7 +1,7 @@
-"""Writing off the step path: what checkpoints and adapters are made of is copied at a step boundary, then written.
+"""Background writes: checkpoints and adapters are copied at a step boundary, then written in another thread.
 
-Storage that is away stops nobody's training. A checkpoint is tried for a while and then given up with a warning: the
-next one is due soon. A finished adapter is tried for longer, and its seat waits for it.
+A storage outage does not stop training. A checkpoint is retried for a while and then given up with a warning: the next
+one is due soon. A finished adapter is retried for longer, and its seat waits for it.
 """
 
 import time
@@ -22,7 +22,7 @@ from workers.retry import RetryPolicy
 CHECKPOINT_RETRY: Final = RetryPolicy(total_s=120)
 ADAPTER_RETRY: Final = RetryPolicy(total_s=900)
 BEHIND_S: Final = 10.0
-"""A checkpoint under way for longer holds its seat up no more: those that come due meanwhile are passed over."""
+"""A seat does not wait longer for its previous checkpoint: checkpoints due in the meantime are skipped."""
 
 T = TypeVar("T")
 
@@ -35,37 +35,37 @@ class _Writing:
 
 
 class Saver:
-    """Writes for all seats of a host, in turn; at most one checkpoint of an attempt is under way.
+    """Writes for all seats of a host, one at a time; each attempt has at most one checkpoint in progress.
 
-    Owned by the engine's thread. `wake` is called, from whichever thread, when something is written. A process that
-    dies meanwhile leaves a folder without a manifest, which nobody will ever resume from.
+    Owned by the engine's thread. `wake` is called, from any thread, when a write ends. A process that dies during a
+    write leaves a folder without a manifest; no attempt resumes from it.
     """
 
     def __init__(self, base: LoadedBase, executor: Executor, wake: Callable[[], None]) -> None:
         self._base = base
         self._executor = executor
         self._wake = wake
-        self._away = False  # what the last write found; set by the writing thread
+        self._away = False  # whether the last write found storage unavailable; set by the writing thread
         self._checkpoints: dict[AttemptKey, _Writing] = {}
         self._adapters: dict[AttemptKey, Future[AdapterManifest]] = {}
 
     def save(self, attempt: Attempt, snapshot: Snapshot) -> None:
-        """Have `snapshot` written. The one before must have been fetched by `saved`."""
+        """Submit `snapshot` for writing. `saved` must have returned the previous one."""
         write = self._noting(lambda: save_checkpoint(attempt.order, snapshot, self._base.digest))
         future = self._executor.submit(CHECKPOINT_RETRY.call, write, attempt.done)
         self._checkpoints[attempt.key] = _Writing(snapshot.step, time.monotonic(), future)
         future.add_done_callback(lambda _: self._wake())
 
     def saving(self, attempt: Attempt) -> bool:
-        """Whether a checkpoint of the attempt is under way, or written and not fetched."""
+        """Whether a checkpoint of the attempt is in progress, or written and not yet returned by `saved`."""
         return attempt.key in self._checkpoints
 
     def behind(self, attempt: Attempt) -> bool:
-        """Whether the checkpoint under way is not worth waiting for."""
+        """Whether the seat should skip a checkpoint instead of waiting for the one in progress."""
         return self._away or time.monotonic() - self._checkpoints[attempt.key].since > BEHIND_S
 
     def saved(self, attempt: Attempt) -> CheckpointManifest | SeatWarning | None:
-        """The attempt's checkpoint when it is whole in storage, or that it was given up; once."""
+        """The attempt's checkpoint once it is complete in storage, or a warning that it was given up. Returned once."""
         writing = self._checkpoints.get(attempt.key)
         if writing is None or not writing.future.done():
             return None
@@ -73,28 +73,28 @@ class Saver:
         try:
             return writing.future.result()
         except StorageUnavailable as error:
-            message = f"No checkpoint of step {writing.step} could be kept: {error}. Training goes on without it."
+            message = f"The checkpoint of step {writing.step} was not saved: {error}. Training continues without it."
             return attempt.report(SeatWarning, step=writing.step, message=message)
 
     def publish(self, attempt: Attempt, result: BestWeights) -> None:
-        """Have the finished adapter written, after the checkpoint that may be under way."""
+        """Submit the finished adapter for writing, after any checkpoint in progress."""
         write = self._noting(lambda: publish_adapter(attempt.order, result, self._base))
         future = self._executor.submit(ADAPTER_RETRY.call, write, attempt.done)
         self._adapters[attempt.key] = future
         future.add_done_callback(lambda _: self._wake())
 
     def published(self, attempt: Attempt) -> AdapterManifest | None:
-        """The attempt's adapter, when it is whole in storage. Raises StorageUnavailable when it was given up."""
+        """The attempt's adapter once it is complete in storage. Raises StorageUnavailable when it was given up."""
         future = self._adapters[attempt.key]
         return future.result() if future.done() else None
 
     def forget(self, attempt: Attempt) -> None:
-        """The attempt is over: whatever is still being written will not be told of, nor tried again."""
+        """The attempt is over: writes in progress are not reported and not retried."""
         self._checkpoints.pop(attempt.key, None)
         self._adapters.pop(attempt.key, None)
 
     def _noting(self, write: Callable[[], T]) -> Callable[[], T]:
-        """`write` that leaves word whether storage can be reached."""
+        """`write`, which also records whether storage is reachable."""
 
         def noted() -> T:
             try:

@@ -1,4 +1,4 @@
-"""The learning rate of a step: linear warm-up, then constant, linear or cosine decay towards zero."""
+"""The learning rate of a step: linear warm-up, then constant, or linear or cosine decay to zero."""
 
 import math
 
@@ -6,7 +6,7 @@ from workers.contract.spec import LrSchedule, TrainingSpec
 
 
 def learning_rate(training: TrainingSpec, step: int, total_steps: int) -> float:
-    """Rate of the step after `step` finished ones. Warm-up starts above zero, so that no step is wasted."""
+    """Learning rate of the step after `step` finished ones. Warm-up starts above zero, so no step is wasted."""
     warmup = math.ceil(training.warmup_ratio * total_steps)
     if step < warmup:
         return training.learning_rate * (step + 1) / warmup

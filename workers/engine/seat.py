@@ -1,4 +1,4 @@
-"""A seat: everything that belongs to one attempt while it trains, but for the tensors, which its stepper keeps."""
+"""A seat: the state of one attempt while it trains, except its tensors, which the stepper keeps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -29,9 +29,9 @@ class Seat:
     eval_loss: float | None = None
     eval_accuracy: float | None = None
     saved_step: int | None = None
-    """Whose checkpoint was last handed over to be written and has not been given up, or the one it resumed from."""
+    """Step of the last checkpoint that was submitted and not given up, or that the seat resumed from."""
     skipped_step: int = 0
-    """Whose checkpoint was last passed over or given up: it is not due again while training goes on."""
+    """Step of the last checkpoint that was skipped or given up. It is not due again while training continues."""
     stopping: EarlyStopping | None = field(init=False)
 
     def __post_init__(self) -> None:
@@ -44,51 +44,51 @@ class Seat:
 
     @property
     def total_steps(self) -> int:
-        """Steps after which the seat is done, unless it stops early."""
+        """Steps of the whole job, unless it stops early."""
         return self.plan.total_steps
 
     @property
     def stopped_early(self) -> bool:
-        """Whether patience ran out with steps still to come."""
+        """Whether early stopping ended training before the last step."""
         return self.stopping is not None and self.stopping.exhausted and self.step < self.total_steps
 
     @property
     def finished(self) -> bool:
-        """Whether no step is to come."""
+        """Whether no steps remain."""
         return self.step >= self.total_steps or self.stopped_early
 
     @property
     def evaluated(self) -> bool:
-        """Whether `eval_loss` is that of the weights as they are now."""
+        """Whether `eval_loss` belongs to the current weights."""
         return self.eval_step == self.step
 
     @property
     def evaluation_due(self) -> bool:
-        """Whether the validation file is due: before the first step, at the interval, at the end; once for a step."""
+        """Whether an evaluation is due: before the first step, at the interval, at the end; at most once per step."""
         if not self.validation or self.evaluated:
             return False
         return self.finished or self.step % self.spec.training.eval_interval_steps == 0
 
     @property
     def checkpoint_due(self) -> bool:
-        """Whether a checkpoint is due: at the interval and at the end; once for a step."""
+        """Whether a checkpoint is due: at the interval and at the end; at most once per step."""
         if self.step in {0, self.saved_step, self.skipped_step}:
             return False
         return self.finished or self.step % self.spec.training.checkpoint_interval_steps == 0
 
     def skip_checkpoint(self, step: int) -> None:
-        """There will be none of `step`: training goes on without it."""
+        """Record that `step` has no checkpoint: training continues without it."""
         self.skipped_step = max(self.skipped_step, step)
         if self.saved_step == step:
             self.saved_step = None
 
     @property
     def next_learning_rate(self) -> float:
-        """Rate of the step to come."""
+        """Learning rate of the next step."""
         return learning_rate(self.spec.training, self.step, self.total_steps)
 
     def take(self, score: Score) -> None:
-        """Enter the evaluation of the weights as they are now."""
+        """Record the evaluation of the current weights."""
         self.eval_step, self.eval_loss, self.eval_accuracy = self.step, score.loss, score.accuracy
         if self.step == 0:
             self.eval_loss_before = score.loss
@@ -96,13 +96,13 @@ class Seat:
             self.stopping.judge(self.step, score.loss, score.accuracy, self.adapter)
 
     def result(self) -> BestWeights:
-        """What becomes of a finished seat: with early stopping its best weights, else its last."""
+        """The weights to publish: with early stopping the best, else the last."""
         if self.stopping is not None and self.stopping.best is not None:
             return self.stopping.best
         return BestWeights(self.step, self.eval_loss, self.eval_accuracy, copied(self.adapter.weights()))
 
     def snapshot(self) -> Snapshot:
-        """All that an exact resume needs. Tensors are copied, so training may go on."""
+        """Everything an exact resume needs. Tensors are copied, so training may continue."""
         return Snapshot(
             step=self.step,
             epoch=self.plan.epoch_after(self.step),
@@ -119,7 +119,7 @@ class Seat:
         )
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Continue where `snapshot` was taken."""
+        """Continue from `snapshot`."""
         self.adapter.load(snapshot.weights, snapshot.moments, snapshot.step)
         self.step = self.saved_step = snapshot.step
         self.trained_tokens = snapshot.trained_tokens

@@ -1,4 +1,4 @@
-"""The one interface behind which training happens."""
+"""`Stepper`: the one training interface, which each lane implements."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one optimizer step of one seat did. Losses are nats per supervised token."""
+    """The result of one optimizer step of one seat. Losses are nats per supervised token."""
 
     loss: float
     accuracy: float
@@ -30,14 +30,14 @@ class StepResult:
 
 @dataclass(frozen=True)
 class Stepped:
-    """One seat and how its step ended: a result, or the error that ends this seat and no other."""
+    """One seat and how its step ended: a result, or an error that ends only this seat."""
 
     seat: Seat
     result: StepResult | WorkerError
 
     @classmethod
     def failed(cls, seat: Seat, error: Exception) -> "Stepped":
-        """The end of a seat whose step raised `error`. What was not foreseen is told by its type alone, and logged."""
+        """The end of a seat whose step raised `error`. An unexpected error is logged and reported by its type only."""
         if isinstance(error, WorkerError):
             return cls(seat, error)
         log.error("step %s of job %s failed", seat.step + 1, seat.spec.job_id, exc_info=error)
@@ -49,27 +49,27 @@ class Stepper(Protocol):
 
     @property
     def footprint(self) -> Footprint | None:
-        """What base and passes take here, if that was measured."""
+        """The measured memory of the base and its passes, if it was measured."""
 
     @property
     def budget_tokens(self) -> int | None:
-        """Positions that share a pass at most, as things stand; None where none is shared."""
+        """Most tokens that share a pass now; None where seats share none."""
 
     def open(self, spec: JobSpec) -> Adapter:
-        """A fresh adapter, initialised from the job's seed alone. Raises InvalidTargetModules."""
+        """A new adapter, initialized from the job's seed only. Raises InvalidTargetModules."""
 
     def close(self, adapter: Adapter) -> None:
-        """Forget the adapter and free its memory."""
+        """Remove the adapter and free its memory."""
 
     def step(self, due: Sequence[Seat]) -> list[Stepped]:
-        """Work for some of the seats that are due, at least one, and return those that finished an optimizer step.
+        """Run at least one of the due seats and return those that finished an optimizer step.
 
-        A seat that needs several micro-batches for a step may take several calls for it. One that succeeds has `step`,
-        `trained_tokens` and `train_loss` moved on; one that fails is left as it was before the step.
+        A step of several micro-batches may take several calls. On success it updates the seat's `step`,
+        `trained_tokens` and `train_loss`. On failure the seat stays as it was before the step.
         """
 
     def evaluate(self, seat: Seat) -> Iterator[Scored]:
-        """Score the seat's validation rows with its adapter as it stands, one forward pass at a time, as it is drawn.
+        """Score the seat's validation rows with its current adapter: one forward pass per item of the iterator.
 
-        Other seats may step in between, this one may not. Drawing raises OutOfMemory.
+        Other seats may step between two items; this one must not. The iterator raises OutOfMemory.
         """

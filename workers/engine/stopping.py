@@ -1,4 +1,4 @@
-"""Early stopping: when to give up hoping for a lower validation loss, and which weights to keep."""
+"""Early stopping: when the validation loss no longer improves, and which weights to keep."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from workers.engine.adapter import Adapter, copied
 
 @dataclass(frozen=True)
 class BestWeights:
-    """An adapter's weights after `step` steps, and how they did on the whole validation file, if there is one."""
+    """An adapter's weights after `step` steps, and their score on the whole validation file, if there is one."""
 
     step: int
     eval_loss: float | None
@@ -25,8 +25,8 @@ class BestWeights:
 class EarlyStopping:
     """Counts evaluations without improvement as transformers' `EarlyStoppingCallback` does.
 
-    The lowest loss is kept whatever its margin; only one lower by more than `threshold` restores patience. The
-    evaluation before training does not count: an untouched adapter is nothing to publish.
+    The weights with the lowest loss are kept. Only a loss lower by more than `threshold` resets the count. The
+    evaluation before training does not count: an untrained adapter is not published.
     """
 
     patience: int
@@ -36,25 +36,25 @@ class EarlyStopping:
 
     @classmethod
     def of(cls, training: TrainingSpec) -> "EarlyStopping | None":
-        """What the job asked for; None: to train to the end."""
+        """Early stopping as the job configures it; None: train to the end."""
         if training.early_stopping_patience is None:
             return None
         return cls(training.early_stopping_patience, training.early_stopping_threshold)
 
     @property
     def exhausted(self) -> bool:
-        """Whether patience is used up."""
+        """Whether `patience` evaluations in a row brought no improvement."""
         return self.stale >= self.patience
 
     def judge(self, step: int, loss: float, accuracy: float, adapter: Adapter) -> None:
-        """Enter the evaluation after `step`; the adapter is copied to host memory when it is the best yet."""
+        """Record the evaluation after `step`. The best adapter so far is copied to host memory."""
         lowest = self.best.eval_loss if self.best is not None else None
         self.stale = 0 if lowest is None or loss < lowest - self.threshold else self.stale + 1
         if lowest is None or loss < lowest:
             self.best = BestWeights(step, loss, accuracy, copied(adapter.weights()))
 
     def state(self) -> dict[str, Any]:
-        """The fields of a `Snapshot` that continue the count. The kept weights never change and are not copied."""
+        """The fields of a `Snapshot` that continue the count. The best weights never change, so they are not copied."""
         if self.best is None:
             return {"stale_evaluations": self.stale}
         return {
@@ -66,7 +66,7 @@ class EarlyStopping:
         }
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Continue where `snapshot` was taken."""
+        """Continue from `snapshot`."""
         self.stale = snapshot.stale_evaluations
         if snapshot.best_step is not None:
             self.best = BestWeights(

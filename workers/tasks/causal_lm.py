@@ -1,4 +1,4 @@
-"""Causal language modelling: text rows, next-token loss over the supervised tokens."""
+"""Causal language modeling: text rows, next-token loss over the supervised tokens."""
 
 import copy
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ class CausalLmTask:
     """See `TrainableTask`."""
 
     def auto_class(self) -> Any:
-        """Whatever transformers knows as a causal language model."""
+        """The transformers class of causal language models."""
         from transformers import AutoModelForCausalLM
 
         return AutoModelForCausalLM
@@ -38,8 +38,8 @@ class CausalLmTask:
         return Scorer(model)
 
     def export(self, tokenizer: Any, base: BaseSpec, folder: Path) -> str | None:
-        """The tokenizer with the chat template the rows were rendered with; returns that template."""
-        own = copy.copy(tokenizer)  # shares the vocabulary, but not the template, with the thread that tokenizes
+        """Save the tokenizer with the chat template of the training rows. Returns the template."""
+        own = copy.copy(tokenizer)  # shares the vocabulary with the tokenizing thread, but not the template
         own.chat_template = base.chat_template or tokenizer.chat_template
         own.save_pretrained(folder)
         template: str | None = own.chat_template

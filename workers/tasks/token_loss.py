@@ -1,8 +1,8 @@
-"""Negative log-likelihood of supervised tokens, without ever holding the logits of all of them.
+"""Negative log-likelihood of supervised tokens, computed without all of their logits in memory at once.
 
-A vocabulary of 262k makes logits larger than the model: 1k tokens are 1 GiB in fp32. Only supervised positions are
-scored, a chunk at a time, and the gradient with respect to the hidden states is worked out in the same pass, as in
-Liger's fused linear cross entropy (arXiv 2410.10989). The output head is frozen, so nothing else is needed.
+With a vocabulary of 262k, logits outgrow the model: 1k tokens are 1 GiB in fp32. Only supervised tokens are scored, a
+chunk at a time. The same pass computes the gradient of the hidden states, as in Liger's fused linear cross entropy
+(arXiv 2410.10989). The output head is frozen and needs no gradient.
 """
 
 from typing import Any, Final
@@ -35,7 +35,7 @@ class FrozenHeadNll(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, None, None]:
-        """Scale each token's stored gradient by the one arriving for its `nll`."""
+        """Scale each token's stored gradient by the upstream gradient of its `nll`."""
         (gradient,) = ctx.saved_tensors
         return (None if gradient is None else gradient * upstream[0][:, None].to(gradient.dtype)), None, None
 
@@ -43,40 +43,40 @@ class FrozenHeadNll(torch.autograd.Function):
 def _score(hidden: Tensor, weight: Tensor, targets: Tensor, wants_gradient: bool) -> tuple[Tensor, Tensor, Tensor]:
     """(nll [N], correct [N], gradient of the nll for `hidden` [N, H]) of a few tokens.
 
-    Goes once over the vocabulary, in blocks that stay in the caches. Each block has its own softmax; when the next one
-    shows how much the two weigh against each other, rows of H numbers are scaled (online softmax, arXiv 1805.02867).
+    Iterates over the vocabulary once, in blocks that fit the CPU caches. Each block has its own softmax; the running
+    gradient is rescaled when the next block is added (online softmax, arXiv 1805.02867).
     """
     own, best, total = (torch.full((len(hidden),), -torch.inf, device=hidden.device) for _ in range(3))
     gradient = torch.zeros(hidden.shape, device=hidden.device)
-    room = _Room(len(hidden), weight)
+    buffers = _BlockBuffers(len(hidden), weight)
     for start in range(0, len(weight), VOCABULARY_BLOCK):
         block = weight[start : start + VOCABULARY_BLOCK]
-        logits = room.logits[:, : len(block)].copy_(hidden @ block.T)
+        logits = buffers.logits[:, : len(block)].copy_(hidden @ block.T)
         here = (targets >= start) & (targets < start + len(block))
         own[here] = logits[here, targets[here] - start]
         highest = logits.amax(dim=-1)
         best = torch.maximum(best, highest)
-        shares = torch.softmax(logits, dim=-1, out=room.shares[:, : len(block)])
-        level = highest - shares.amax(dim=-1).log()  # log of the block's sum of exponentials
+        probabilities = torch.softmax(logits, dim=-1, out=buffers.probabilities[:, : len(block)])
+        level = highest - probabilities.amax(dim=-1).log()  # log of the block's sum of exponentials
         grown = torch.logaddexp(total, level)
         if wants_gradient:
-            pull = (room.narrow[:, : len(block)].copy_(shares) @ block).float()
+            pull = (buffers.narrow[:, : len(block)].copy_(probabilities) @ block).float()
             gradient = gradient * (total - grown).exp()[:, None] + pull * (level - grown).exp()[:, None]
         total = grown
     return total - own, own == best, (gradient - weight[targets]).to(hidden.dtype)
 
 
-class _Room:
-    """What a block of the vocabulary needs, for all blocks: fresh memory for each costs as much as its products."""
+class _BlockBuffers:
+    """Buffers that all blocks of the vocabulary share: allocating them per block costs as much as its products."""
 
     def __init__(self, tokens: int, weight: Tensor) -> None:
         width = min(VOCABULARY_BLOCK, len(weight))
-        self.logits, self.shares = (torch.empty(tokens, width, device=weight.device) for _ in range(2))
+        self.logits, self.probabilities = (torch.empty(tokens, width, device=weight.device) for _ in range(2))
         self.narrow = torch.empty(tokens, width, dtype=weight.dtype, device=weight.device)
 
 
 class Scorer:
-    """Scores micro-batches on one causal language model, whatever adapters are active in it."""
+    """Scores micro-batches on one causal language model with its active adapters."""
 
     def __init__(self, model: Any) -> None:
         self._model = model
@@ -84,7 +84,7 @@ class Scorer:
         self._head_is_plain = self._probe()
 
     def score(self, batch: Scorable) -> Scores:
-        """Token t is predicted from the hidden state at t - 1, where `loss_mask[:, t]` is set."""
+        """Score token t from the hidden state at t - 1, where `loss_mask[:, t]` is set."""
         wanted = batch.loss_mask[:, 1:]
         targets = batch.input_ids[:, 1:][wanted]
         if self._head_is_plain:
@@ -101,7 +101,7 @@ class Scorer:
 
     @torch.no_grad()
     def _probe(self) -> bool:
-        """Whether logits are just hidden @ weight.T: some bases cap or scale them, as only their own forward knows."""
+        """Whether logits equal hidden @ weight.T. Some bases cap or scale logits in their own forward."""
         if type(self._head) is not nn.Linear or getattr(self._head, "bias", None) is not None:
             return False
         ids = torch.arange(PROBE_TOKENS, device=self._head.weight.device)[None] % self._head.weight.shape[0]

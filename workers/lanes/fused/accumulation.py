@@ -1,4 +1,4 @@
-"""A seat's accumulation window: the micro-batches of one optimizer step, and what they have added up to."""
+"""A seat's accumulation window: the micro-batches of one optimizer step and their sums so far."""
 
 from dataclasses import dataclass, field
 
@@ -11,7 +11,7 @@ from workers.rng import DropoutKey
 
 @dataclass
 class AccumulationWindow:
-    """Sums over the micro-batches done; `supervised` counts those of the whole window, and normalises every loss."""
+    """Sums over the finished micro-batches. `supervised` counts the whole window's tokens and normalizes each loss."""
 
     seat: Seat
     adapter: StackedAdapter
@@ -29,12 +29,12 @@ class AccumulationWindow:
 
     @property
     def next_batch(self) -> MicroBatch:
-        """The micro-batch to do next."""
+        """The next micro-batch."""
         return self.batches[self.done]
 
     @property
     def full(self) -> bool:
-        """Whether the step can be taken."""
+        """Whether every micro-batch is done, so the optimizer can step."""
         return self.done == len(self.batches)
 
     def seat_batch(self) -> SeatBatch:
@@ -44,7 +44,7 @@ class AccumulationWindow:
         return SeatBatch(self.adapter, self.next_batch, key)
 
     def add(self, nll: float, correct: int, seconds: float) -> None:
-        """Enter the sums of the micro-batch that was just done."""
+        """Add the sums of the micro-batch that just finished."""
         self.nll += nll
         self.correct += correct
         self.seconds += seconds

@@ -1,6 +1,6 @@
-"""Causal attention over rows that lie end to end, each seeing itself alone: no pad is computed and no mask is kept.
+"""Causal attention over rows packed end to end. Each row attends only to itself, without padding or a stored mask.
 
-Plugged in by transformers' attention interface, so it serves every architecture that follows it.
+Registered in transformers' attention interface, so it serves every architecture that uses the interface.
 """
 
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ from transformers import AttentionInterface
 from workers.lanes.fused.short_rows import LONGEST, attend_short, causal_mask
 
 PACKED: Final = "orchard_packed"
-"""Our name in transformers' registry of attention functions."""
+"""The name in transformers' registry of attention functions."""
 
 SeqLens = Sequence[tuple[int, int]]
-"""(rows, tokens of each) of neighbouring rows that are equally long."""
+"""(rows, tokens per row) for each run of equally long rows."""
 
 _NOT_SERVED: Final = ("softcap", "s_aux", "position_bias", "cache", "head_mask")
 
@@ -36,8 +36,8 @@ def packed_attention(
 ) -> tuple[Tensor, None]:
     """`query` [B, Hq, T, D], `key` and `value` [B, Hkv, T, D] -> [B, T, Hq, D].
 
-    With `seq_lens`, B is 1 and T holds all rows, one after the other; without, every one of the B rows is a row.
-    Raises: NotImplementedError for variants of attention that this one does not know.
+    With `seq_lens`, B is 1 and T spans all rows end to end; without, each of the B rows is one row.
+    Raises: NotImplementedError for attention variants that are not supported.
     """
     if attention_mask is not None or any(more.get(name) is not None for name in _NOT_SERVED):
         raise NotImplementedError(f"{type(module).__name__} asks for more than causal attention")
@@ -55,7 +55,7 @@ def packed_attention(
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, scale: float | None, window: int | None) -> Tensor:
-    """`q` [B, Hq, T, D], `k` and `v` [B, Hkv, T, D] -> [B, Hq, T, D], by what is fastest for such rows."""
+    """`q` [B, Hq, T, D], `k` and `v` [B, Hkv, T, D] -> [B, Hq, T, D], by the fastest kernel for this length."""
     length = q.shape[2]
     if q.device.type == "cpu" and length <= LONGEST:
         return attend_short(q, k, v, scale, window)

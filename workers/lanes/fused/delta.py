@@ -1,7 +1,7 @@
 """The adapters' part of one linear: y += scale * B A dropout(x), for all seats of a fused batch at once.
 
-The batched product of S-LoRA and mLoRA (arXiv 2311.03285, 2312.02515), with a backward that uses the same masked input
-as the forward and writes each seat's gradient into its own row.
+The batched product of S-LoRA and mLoRA (arXiv 2311.03285, 2312.02515). Its backward uses the same masked input as the
+forward and writes each seat's gradient into the seat's own row.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from workers.lanes.fused.stack import WeightSlice
 
 
 class StackedDelta(torch.autograd.Function):
-    """Adds the adapters' output to the base's. Gradients of A and B go to the stacks, not through autograd."""
+    """Adds the adapters' output to the base's. Gradients of A and B are written to the stacks, not through autograd."""
 
     @staticmethod
     def forward(ctx: Any, y: Tensor, x: Tensor, _anchor: Tensor, routing: Routing, path: str) -> Tensor:
@@ -35,13 +35,13 @@ class StackedDelta(torch.autograd.Function):
             own.add_(torch.bmm(hidden, _b(segment, at).mT).view(own.shape))
             hiddens.append(hidden)
             masks.append(mask)
-        ctx.save_for_backward(inputs, *hiddens, *masks)  # nothing else of size: a pass that recomputes keeps only ctx
+        ctx.save_for_backward(inputs, *hiddens, *masks)  # the only large tensors: a recomputed pass keeps only ctx
         ctx.parts, ctx.routing, ctx.x_shape = parts, routing, x.shape
         return out
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, Tensor | None, None, None, None]:
-        """Positions of a seat see their own upstream gradient only."""
+        """Each seat's tokens receive only their own upstream gradient."""
         (gradient,) = upstream
         inputs, *saved = ctx.saved_tensors
         hiddens, masks = saved[: len(ctx.parts)], saved[len(ctx.parts) :]
@@ -60,7 +60,7 @@ class StackedDelta(torch.autograd.Function):
 
 
 def _by_seat(segment: Segment, source: Tensor, mask: Tensor | None = None) -> Tensor:
-    """The segment's positions of `source` [N, F], under their mask, as [S, P, F] fp32."""
+    """The segment's tokens of `source` [N, F], masked, as [S, P, F] fp32."""
     own = source[segment.positions]
     if mask is not None:
         own = own * mask
@@ -76,13 +76,13 @@ def _b(segment: Segment, at: WeightSlice) -> Tensor:
 
 
 def _gradient_like(inputs: Tensor, parts: Sequence[tuple[Segment, WeightSlice]]) -> Tensor:
-    """[N, in] to be written by the segments; zeros unless they cover all of it."""
+    """[N, in] for the segments to fill; zeros unless they cover every token."""
     covered = sum(segment.positions.stop - segment.positions.start for segment, _ in parts)
     return torch.empty_like(inputs) if covered == len(inputs) else torch.zeros_like(inputs)
 
 
 def _mask(segment: Segment, path: str, like: Tensor, width: int | None) -> Tensor | None:
-    """The seats' dropout masks [S * P, in]; None where nobody has dropout."""
+    """The seats' dropout masks [S * P, in]; None when no seat has dropout."""
     if all(seat_batch.dropout is None for seat_batch in segment.seat_batches):
         return None
     parts = like.chunk(len(segment.seat_batches))

@@ -1,4 +1,4 @@
-"""Measuring what a host really takes: its base at rest, and a pass for each position."""
+"""Measures a host's memory: the resident base, and each token of a pass."""
 
 import logging
 from collections.abc import Callable
@@ -20,51 +20,51 @@ from workers.lanes.fused.stack import StackedAdapter
 from workers.methods.linears import adaptable_linears
 from workers.rng import DropoutKey
 
-VISIBLE_BYTES: Final = 64_000_000  # that a probe should take, to stand out from an allocator's own moves
-PROBES: Final = (128, 1_024)  # positions of the longer probe, at least and at most; the shorter has a quarter
-ROW: Final = 32  # positions of a probe's rows
-MARGIN: Final = 1.1  # on what was measured: other lengths and mixes of seats lie a little apart
-TRUSTED_SHARE: Final = 0.1  # of the estimate; what is measured below it is taken for noise
+VISIBLE_BYTES: Final = 64_000_000  # a probe should take this much, to stand out from allocator noise
+PROBES: Final = (128, 1_024)  # least and most tokens of the longer probe; the shorter one has a quarter
+ROW: Final = 32  # tokens per row of a probe
+MARGIN: Final = 1.1  # on the measurement: other lengths and mixes of seats differ slightly
+TRUSTED_SHARE: Final = 0.1  # of the estimate; a measurement below it counts as noise
 
 log = logging.getLogger(__name__)
 Probe = Callable[[int, bool, bool], None]
-"""Runs a training pass: over so many positions; recomputing or not; all of them supervised, or one of each row."""
+"""Runs a training pass over (number of tokens, recompute or not, all tokens supervised or one per row)."""
 
 
 def measure_footprint(base: LoadedBase, probe: Probe, *, can_recompute: bool) -> Footprint:
-    """What `base` and its passes take on this machine. The estimate stands where there is no room for a probe."""
+    """The memory of `base` and its passes on this machine. Falls back to the estimate when no probe fits."""
     guess = estimate_of(base.spec)
     long = probe_positions(guess, base.spec.memory_bytes)
     if long < PROBES[0]:
-        log.warning("no room for the passes that measure memory; estimates are used instead: %s", guess)
+        log.warning("no memory is free to measure the footprint; using the estimate %s", guess)
         return guess
     try:
-        probe(long // 4, False, False)  # what is made once and stays, is made here
+        probe(long // 4, False, False)  # the first pass makes allocations that stay
         line = _line(probe, long, False, base.device)
         each = line.each + _logits_beyond(probe, line, long, guess.vocab_size, base.device)
         fewer = line.each - _line(probe, long, True, base.device).each if can_recompute else 0
     except OutOfMemory:
-        log.warning("the passes that measure memory do not fit; estimates are used instead")
+        log.warning("out of memory while measuring the footprint; using the estimate %s", guess)
         return guess
     give_back_free_memory()
-    context = PROCESS_BYTES if base.device.type == "cuda" else 0  # which the allocator does not count
+    context = PROCESS_BYTES if base.device.type == "cuda" else 0  # the allocator does not count the CUDA context
     measured = Footprint(
         resident_bytes=int(line.resident) + context,
         activation_bytes=int(max(MARGIN * each, TRUSTED_SHARE * guess.activation_bytes)),
         recomputed_bytes=int(max(MARGIN * (each - max(fewer, 0)), TRUSTED_SHARE * guess.recomputed_bytes)),
         vocab_size=guess.vocab_size,
     )
-    log.info("memory measured: %s; estimated: %s", measured, guess)
+    log.info("measured footprint: %s; estimate: %s", measured, guess)
     return measured
 
 
 def estimate_of(spec: HostSpec) -> Footprint:
-    """What `workers.contract.memory` expects of the host."""
+    """The estimate of `workers.contract.memory` for the host."""
     return estimate(spec.base.shape, spec.quantization, spec.compute_dtype)
 
 
 def probe_positions(guess: Footprint, limit: int | None) -> int:
-    """How long a probe is worth being, and may be where memory is limited."""
+    """Tokens of the longer probe: enough to be visible, few enough to fit the memory limit."""
     wanted = min(max(VISIBLE_BYTES // guess.activation_bytes, PROBES[0]), PROBES[1])
     if limit is not None:
         wanted = min(wanted, guess.positions_within(limit - guess.resident_bytes, recompute=False))
@@ -73,7 +73,7 @@ def probe_positions(guess: Footprint, limit: int | None) -> int:
 
 @dataclass(frozen=True)
 class _Line:
-    """Bytes between passes, of each position of a pass, and of the longest pass that was measured."""
+    """Bytes between passes, per token of a pass, and of the longest measured pass."""
 
     resident: float
     each: float
@@ -81,7 +81,7 @@ class _Line:
 
 
 def _line(probe: Probe, long: int, recompute: bool, device: torch.device) -> _Line:
-    """Through two passes of different length, with hardly any logits."""
+    """Fit a line through two passes of different lengths with almost no logits."""
     short = long // 4
     _, less = measure_peak(lambda: probe(short, recompute, False), device)
     before, most = measure_peak(lambda: probe(long, recompute, False), device)
@@ -90,13 +90,13 @@ def _line(probe: Probe, long: int, recompute: bool, device: torch.device) -> _Li
 
 
 def _logits_beyond(probe: Probe, line: _Line, long: int, vocab_size: int, device: torch.device) -> float:
-    """What supervising all positions adds to each, beyond a chunk of logits: some bases must make them all at once."""
+    """Extra bytes per token when all are supervised, beyond one chunk of logits: some bases compute all at once."""
     _, whole = measure_peak(lambda: probe(long, False, True), device)
     return max(whole - line.most - logit_bytes(long, vocab_size), 0) / long
 
 
 def probe_spec(base: LoadedBase) -> JobSpec:
-    """A job that adapts every linear; none of its files is ever read."""
+    """A job that adapts every linear. Its files are never read."""
     host = base.spec
     targets = tuple(sorted({path.rpartition(".")[2] for path in adaptable_linears(base.model)}))
     nothing = DatasetRef(file_id="probe", uri="memory://probe", sha256="", rows=1, format=DatasetFormat.TEXT)
@@ -115,7 +115,7 @@ def probe_spec(base: LoadedBase) -> JobSpec:
 
 
 def probe_batch(adapter: StackedAdapter, positions: int, all_supervised: bool) -> SeatBatch:
-    """Rows of `ROW` positions under dropout, which takes most."""
+    """Rows of `ROW` tokens with dropout, the case that takes the most memory."""
     ids = torch.ones(positions // ROW, ROW, dtype=torch.long)
     loss_mask = torch.zeros_like(ids, dtype=torch.bool)
     loss_mask[:, 1 if all_supervised else -1 :] = True

@@ -1,4 +1,4 @@
-"""The picks of a routing as one batch for the base: packed end to end, or padded to the widest."""
+"""The seat batches of a routing as one batch for the base: packed end to end, or padded to the widest."""
 
 from dataclasses import dataclass
 from itertools import groupby
@@ -19,9 +19,9 @@ class PackedBatch:
     input_ids: Tensor
     """[1, N] int64."""
     position_ids: Tensor
-    """[1, N] int64; starts again with every row."""
+    """[1, N] int64; restarts at 0 for every row."""
     loss_mask: Tensor
-    """[1, N] bool. Never set on the first token of a row, so none is predicted from the row before."""
+    """[1, N] bool. Never set on a row's first token, so no token is predicted from the previous row."""
     seq_lens: SeqLens
 
     def inputs(self) -> dict[str, Any]:
@@ -30,7 +30,7 @@ class PackedBatch:
 
 
 def fuse(routing: Routing, pad_id: int, device: torch.device) -> PackedBatch | MicroBatch:
-    """The rows of all picks, in their order."""
+    """The rows of all seat batches, in order."""
     return _pack(routing, device) if routing.width is None else _pad(routing, routing.width, pad_id).to(device)
 
 

@@ -1,4 +1,4 @@
-"""Hooks the adapters onto the base's linears: no module is replaced, so any architecture and quantization will do."""
+"""Hooks the adapters onto the base's linears. No module is replaced, so every architecture and quantization works."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ from workers.methods.linears import adaptable_linears, features_of
 
 
 class AdaptedLinears:
-    """The stacks of one base, and a forward hook on every linear that any of them adapts."""
+    """The stacks of one base, and a forward hook on every linear that a stack adapts."""
 
     def __init__(self, base: LoadedBase) -> None:
         self._linears = adaptable_linears(base.model)
@@ -30,7 +30,7 @@ class AdaptedLinears:
         self._anchor = torch.zeros((), device=base.device, requires_grad=True)
 
     def open(self, spec: JobSpec) -> StackedAdapter:
-        """A fresh adapter in a stack of its rank and targets; whatever is raised, its slot is free again.
+        """A new adapter in a stack of its rank and targets. On any error its slot is freed.
 
         Raises InvalidTargetModules.
         """
@@ -51,7 +51,7 @@ class AdaptedLinears:
         return adapter
 
     def close(self, adapter: StackedAdapter) -> None:
-        """Free the adapter's slot; a stack without any is dropped, and so are hooks that serve no stack."""
+        """Free the adapter's slot. Drop empty stacks and hooks that serve no stack."""
         adapter.stack.give_back(adapter.slot)
         used = {key: [stack for stack in stacks if stack.used] for key, stacks in self._stacks.items()}
         self._stacks = {key: stacks for key, stacks in used.items() if stacks}
@@ -60,7 +60,7 @@ class AdaptedLinears:
             self._hooks.pop(path).remove()
 
     def _roomy(self, rank: int, targets: tuple[str, ...]) -> Stack:
-        """A stack of that rank and those targets with a free slot, made when there is none."""
+        """A stack of this rank and these targets with a free slot, created when there is none."""
         stacks = self._stacks.setdefault((rank, targets), [])
         for stack in stacks:
             if stack.used < stack.capacity:
@@ -72,7 +72,7 @@ class AdaptedLinears:
 
     @contextmanager
     def routed(self, routing: Routing) -> Iterator[None]:
-        """Let the adapters of `routing` act. It must span the backward pass too: recomputation runs the hooks again."""
+        """Apply the adapters of `routing` in this block. It must span the backward pass: recomputation reruns hooks."""
         self._routing = routing
         try:
             yield

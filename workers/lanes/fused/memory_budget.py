@@ -1,4 +1,4 @@
-"""The memory of a host while seats come and go: what they hold, and what is left for passes."""
+"""The memory budget of a host: what its current seats hold, and what is left for passes."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ MOMENT_BYTES: Final = 8  # per trained weight
 
 @dataclass(frozen=True)
 class _Overrun:
-    """What passes may take at most while one of the seats is there whose pass did not fit."""
+    """The limits on passes after one ran out of memory, in force while one of its seats remains."""
 
     seats: frozenset[str]
     shared_at_most: int
@@ -23,12 +23,12 @@ class _Overrun:
 
 
 class MemoryBudget:
-    """Keeps the budget in step with the seats. Running out of memory, which no model foresees wholly, lowers it for as
-    long as one of those is seated whose pass ran out.
+    """Keeps the budget up to date with the seats. No model predicts memory exactly: a pass that runs out lowers the
+    budget for as long as one of its seats remains.
     """
 
     def __init__(self, knee: int, footprint: Footprint, limit: int | None, *, kept_at_most: int = UNBOUNDED) -> None:
-        """`limit`: bytes that all the host does must fit in; None: there is none that we know of."""
+        """`limit`: bytes available to the whole host; None: no known limit."""
         self._footprint = footprint
         self._limit = limit
         self._knee = knee
@@ -38,7 +38,7 @@ class MemoryBudget:
         self.budget = self._choose()
 
     def hold(self, adapters: Iterable[StackedAdapter]) -> None:
-        """These are the seats now."""
+        """Set the current seats."""
         seated = list(adapters)
         names = {adapter.name for adapter in seated}
         self._overruns = {overrun for overrun in self._overruns if overrun.seats & names}
@@ -46,8 +46,8 @@ class MemoryBudget:
         self.budget = self._choose()
 
     def overrun(self, positions: int, seats: Collection[str]) -> None:
-        """A pass of so many positions, of these seats, did not fit: the next ones are half as large and keep half as
-        much at most. A micro-batch larger than what is shared tells nothing of smaller passes, which stay as they are.
+        """A pass of `positions` tokens of these seats did not fit. Later passes have at most half as many tokens, and
+        keep the activations of at most half as many. A micro-batch above the shared limit lowers only the second limit.
         """
         shared, half = self.budget.tokens, positions // 2
         if positions > shared:
@@ -65,12 +65,12 @@ class MemoryBudget:
 
 
 def held_bytes(adapters: list[StackedAdapter]) -> int:
-    """What seats hold between passes."""
+    """Bytes that seats hold between passes."""
     stacks = {id(adapter.stack): adapter.stack for adapter in adapters}.values()
     own = sum(adapter.row.numel() * (MOMENT_BYTES + SNAPSHOT_BYTES * adapter.row.is_cpu) for adapter in adapters)
     return sum(stack_bytes(stack) for stack in stacks) + own
 
 
 def stack_bytes(stack: Stack) -> int:
-    """What the rows of a stack take: on a CPU those in use, on CUDA all."""
+    """Bytes of a stack's rows: on a CPU only those in use, on CUDA all."""
     return ROW_BYTES * stack.layout.size * (stack.used if stack.weights.is_cpu else stack.capacity)

@@ -1,4 +1,4 @@
-"""Whether a base can take rows end to end, found out by trying: packed, it must answer as it does row by row."""
+"""Probes whether a base supports packed rows: the outputs must equal those of the same rows one by one."""
 
 import logging
 from collections.abc import Sequence
@@ -12,17 +12,17 @@ from workers.lanes.fused.attention import PACKED
 log = logging.getLogger(__name__)
 
 PROBE_ROWS: Final = (5, 3, 8)  # tokens
-ALIKE: Final = 0.1  # of the norm of the hidden states; bf16 and another order of sums make up a third of it
-UNMOVED: Final = 0.02  # the same, between two packed passes; int8 looks at whole batches for outliers
+ALIKE: Final = 0.1  # of the norm of the hidden states; bf16 and the order of sums account for a third of it
+UNMOVED: Final = 0.02  # likewise, between two packed passes; int8 finds outliers per batch
 
 
 @torch.no_grad()
 def switch_to_packing(model: Any) -> bool:
-    """Let `model` attend within packed rows from now on. False: it cannot, and was left as it was.
+    """Switch `model` to packed attention. False: it does not support packing and is unchanged.
 
-    Recurrent and convolutional layers mix neighbours in a row, some attention has its own rules (caps, sinks, biases),
-    and some models pass nothing on to their attention. So packed rows must be answered as they are one by one, and must
-    not move when a neighbour changes.
+    Recurrent and convolutional layers mix adjacent rows, some attention has its own rules (caps, sinks, biases), and
+    some models pass no arguments to their attention. So packed rows must give the same output as one by one, and a row
+    must not change when another row does.
     """
     own = model.config._attn_implementation
     one, other = _probe_rows(model, 0), _probe_rows(model, 1)
@@ -31,14 +31,14 @@ def switch_to_packing(model: Any) -> bool:
         model.set_attn_implementation(PACKED)
         packed = _packed(model, one)
         beside_another = _packed(model, [other[0], *one[1:]])
-    except Exception as error:  # noqa: BLE001  # whatever a model does with inputs it does not know
+    except Exception as error:  # noqa: BLE001  # a model may raise anything for unknown inputs
         log.info("rows are padded, not packed: %s", error)
     else:
         first = PROBE_ROWS[0]
         apart, moved = _apart(packed, wanted), _apart(beside_another[:, first:], packed[:, first:])
         if apart <= ALIKE and moved <= UNMOVED:
             return True
-        log.info("rows are padded, not packed: off by %.3f, moved by a neighbour by %.3f", apart, moved)
+        log.info("rows are padded, not packed: packing changes them by %.3f, an adjacent row by %.3f", apart, moved)
     model.set_attn_implementation(own)
     return False
 
@@ -62,7 +62,7 @@ def _hidden(model: Any, **inputs: Any) -> Tensor:
 
 
 def _probe_rows(model: Any, seed: int) -> list[Tensor]:
-    """Different tokens in every row, each [1, T]."""
+    """Rows of distinct tokens, each [1, T]."""
     vocabulary = model.get_input_embeddings().weight
     ids = torch.randperm(len(vocabulary), generator=torch.Generator().manual_seed(seed))[: sum(PROBE_ROWS)]
     return [row[None].to(vocabulary.device) for row in torch.split(ids, list(PROBE_ROWS))]

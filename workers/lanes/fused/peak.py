@@ -1,4 +1,4 @@
-"""The most memory a piece of work takes: the allocator's own count on CUDA, elsewhere the process's resident set."""
+"""Peak memory of a piece of work: the allocator's count on CUDA, elsewhere the process's resident set."""
 
 import ctypes
 import threading
@@ -16,7 +16,7 @@ INTERVAL_S: Final = 0.002
 
 
 def measure_peak(work: Callable[[], None], device: torch.device) -> tuple[int, int]:
-    """Run `work`. Returns the bytes held before and the bytes added at the worst moment."""
+    """Run `work`. Returns the bytes held before and the bytes added at the peak."""
     if device.type == "cuda":
         return _cuda_peak(work, device)
     give_back_free_memory()
@@ -30,7 +30,7 @@ def measure_peak(work: Callable[[], None], device: torch.device) -> tuple[int, i
 
 
 def give_back_free_memory() -> None:
-    """Let the C library hand back what was freed, so that the resident set says what is in use. Only glibc can."""
+    """Return freed memory to the system, so that the resident set shows what is in use. Only glibc supports this."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

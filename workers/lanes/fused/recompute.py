@@ -1,4 +1,4 @@
-"""Recomputing activations, pass by pass: layers keep their input only and run again in the backward pass."""
+"""Activation recomputation, pass by pass: layers keep only their input and run again in the backward pass."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,9 +10,9 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 
 class Recomputation:
-    """Switches the layers of one base. They look at their own training flag for it, which sets nothing else going.
+    """Switches recomputation in the layers of one base. It also needs their training flag, which has no other effect.
 
-    transformers' own switch would also make the embeddings require gradients, for a kind of checkpoint not used here.
+    transformers' own switch would also make the embeddings require gradients, for a checkpoint variant not used here.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -22,12 +22,12 @@ class Recomputation:
 
     @property
     def possible(self) -> bool:
-        """Whether the base is built of layers that can."""
+        """Whether the base has layers that can recompute."""
         return bool(self._layers)
 
     @contextmanager
     def when(self, wanted: bool) -> Iterator[None]:
-        """Recompute in the passes of this block, or do not. The block spans the backward pass."""
+        """Recompute in the passes of this block if `wanted`. The block must span the backward pass."""
         for layer in self._layers:
             layer.gradient_checkpointing = layer.training = wanted
         try:

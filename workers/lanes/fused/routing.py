@@ -1,4 +1,4 @@
-"""Which positions of a fused micro-batch belong to which seats."""
+"""Which tokens of a fused micro-batch belong to which seats."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ class SeatBatch:
     adapter: StackedAdapter
     batch: MicroBatch
     dropout: DropoutKey | None = None
-    """Which masks; None: no dropout, whatever the adapter's probability."""
+    """Key of the masks; None: no dropout, for any probability."""
 
     @property
     def rows(self) -> int:
@@ -28,13 +28,13 @@ class SeatBatch:
 
     @property
     def width(self) -> int:
-        """T, before padding to its neighbours."""
+        """T, before padding to the other seats' width."""
         return int(self.batch.input_ids.shape[1])
 
     def dropout_mask(self, path: str, like: Tensor, width: int | None) -> Tensor:
         """0 or 1 / (1 - p) for the inputs [P, in] of the linear at `path`; 1 where rows were padded to `width`.
 
-        Keyed by row and position in the seat's own micro-batch: how it lies among its neighbours changes nothing.
+        Keyed by row and position in the seat's own micro-batch, so its location in the fused batch has no effect.
         """
         if self.dropout is None:
             return torch.ones_like(like)
@@ -50,21 +50,21 @@ class SeatBatch:
 
 @dataclass(frozen=True)
 class Segment:
-    """S seats of one stack with P positions each: consecutive positions of the fused batch, seat by seat."""
+    """S seats of one stack with P tokens each: consecutive tokens of the fused batch, seat by seat."""
 
     stack: Stack
     slots: Tensor
     """[S] int64."""
     first_slot: int | None
-    """The first slot if the slots are consecutive, so that views do instead of copies; else None."""
+    """The first slot if the slots are consecutive, so that views replace copies; else None."""
     positions: slice
-    """Of the fused batch, rows end to end."""
+    """Its tokens in the fused batch, rows end to end."""
     seat_batches: tuple[SeatBatch, ...]
     scale: Tensor
     """[S, 1, 1] fp32."""
 
     def gather(self, source: Tensor, offset: int, size: int, shape: tuple[int, int]) -> Tensor:
-        """[S, *shape] of the stack tensor `source` [C, N]: views of its memory where the slots are consecutive."""
+        """[S, *shape] of the stack tensor `source` [C, N]: a view if the slots are consecutive, else a copy."""
         if self.first_slot is None:
             rows = source[self.slots, offset : offset + size]
         else:
@@ -82,7 +82,7 @@ class Segment:
 
 
 class Fp32Cache:
-    """The last tensor asked for, in fp32: linears that read one input, such as q, k and v, share the copy."""
+    """Caches the last tensor in fp32: linears with the same input, such as q, k and v, share the copy."""
 
     def __init__(self) -> None:
         self._source: Tensor | None = None
@@ -98,42 +98,42 @@ class Fp32Cache:
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
-    """Whether both are one memory, unchanged. Held by the cache, it cannot have been given to another tensor."""
+    """Whether both share the same unchanged memory. The cache holds it, so no other tensor can have reused it."""
     return one.data_ptr() == other.data_ptr() and one.shape == other.shape and one._version == other._version
 
 
 @dataclass(frozen=True)
 class Routing:
-    """The segments of a fused batch of `positions` tokens, and the picks in the order in which they lie there."""
+    """The segments of a fused batch of `positions` tokens, and its seat batches in order."""
 
     segments: tuple[Segment, ...]
     seat_batches: tuple[SeatBatch, ...]
     positions: int
     width: int | None
-    """To which rows are padded; None: they are packed."""
+    """Width to which rows are padded; None: rows are packed."""
     fp32: Fp32Cache = field(default_factory=Fp32Cache)
 
     def at(self, path: str) -> list[tuple[Segment, WeightSlice]]:
-        """The segments that adapt the linear at `path`, and where."""
+        """The segments that adapt the linear at `path`, and its weight slice in each."""
         return [(s, s.stack.layout.places[path]) for s in self.segments if path in s.stack.layout.places]
 
 
 def route(seat_batches: Sequence[SeatBatch], *, packed: bool) -> Routing:
-    """Order the picks so that seats of one stack with equally many positions lie together."""
+    """Order the seat batches so that those of one stack with equally many tokens are adjacent."""
     stacks: Mapping[int, int] = {
-        id(stack): n for n, stack in enumerate(dict.fromkeys(p.adapter.stack for p in seat_batches))
+        id(stack): n for n, stack in enumerate(dict.fromkeys(seat_batch.adapter.stack for seat_batch in seat_batches))
     }
     width = None if packed else max(seat_batch.width for seat_batch in seat_batches)
 
     def size(seat_batch: SeatBatch) -> int:
         return seat_batch.batch.tokens if width is None else seat_batch.rows * width
 
-    def place(seat_batch: SeatBatch) -> tuple[int, int]:
+    def group_key(seat_batch: SeatBatch) -> tuple[int, int]:
         return stacks[id(seat_batch.adapter.stack)], size(seat_batch)
 
-    ordered = sorted(seat_batches, key=lambda seat_batch: (*place(seat_batch), seat_batch.adapter.slot))
+    ordered = sorted(seat_batches, key=lambda seat_batch: (*group_key(seat_batch), seat_batch.adapter.slot))
     segments, start = [], 0
-    for _, group in groupby(ordered, key=place):
+    for _, group in groupby(ordered, key=group_key):
         members = tuple(group)
         end = start + len(members) * size(members[0])
         segments.append(_segment(members, slice(start, end)))

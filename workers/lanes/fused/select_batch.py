@@ -1,15 +1,15 @@
-"""Who shares the next pass: a pure choice from what each seat would bring."""
+"""Which seats share the next pass: a pure choice from their next micro-batches."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-MAX_PAD_SHARE: Final = 0.25  # of the positions of a fused pass; a wider mix of lengths is split over passes
+MAX_PAD_SHARE: Final = 0.25  # of the tokens of a fused pass; a wider mix of lengths is split over passes
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A seat's next micro-batch of `rows` x `width`, and what the seat and its tenant have been served so far."""
+    """A seat's next micro-batch of `rows` x `width`, and the tokens served so far to the seat and its tenant."""
 
     rows: int
     width: int
@@ -23,9 +23,9 @@ class Candidate:
 def select_batch(candidates: Sequence[Candidate], budget_tokens: int, *, packed: bool = False) -> list[int]:
     """Indices of the candidates to run together; at least one.
 
-    The seat served least, of the tenant served least, goes first, whatever its size. Others join while they fit the
-    budget: by turns where rows are packed; where they are padded, nearest in length first, while no more than
-    `MAX_PAD_SHARE` of all positions are padding.
+    The least served seat of the least served tenant comes first, even if it exceeds the budget. Others join while they
+    fit the budget: packed rows in queue order; padded rows nearest in length first, while at most `MAX_PAD_SHARE` of
+    all tokens are padding.
     """
     order = sorted(range(len(candidates)), key=lambda i: (candidates[i].tenant_served, candidates[i].seat_served, i))
     head = candidates[order[0]]

@@ -1,7 +1,7 @@
 """Attention of short rows on CPUs, by plain batched products.
 
-torch's flash kernel tiles for long rows: in bf16 it takes three to seven times as long as three batched products for
-rows of up to a few hundred tokens (`tests/bench` has the comparison). The scores of such rows are small enough to keep.
+torch's flash kernel tiles for long rows. For rows of up to a few hundred tokens in bf16 it takes three to seven times
+as long as three batched products (compared in `tests/bench`). The scores of such rows are small enough to keep.
 """
 
 import math
@@ -11,7 +11,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-LONGEST: Final = 384  # tokens; beyond, scores outgrow the caches and the flash kernel wins
+LONGEST: Final = 384  # tokens; for longer rows, scores outgrow the CPU caches and the flash kernel wins
 
 
 class ShortRowAttention(torch.autograd.Function):
@@ -19,7 +19,7 @@ class ShortRowAttention(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float, hidden: Tensor) -> Tensor:
-        """`query` [B, Hq, T, D], `key` and `value` [B, Hkv, T, D], `hidden` [T, T] bool, set where a key is not seen.
+        """`query` [B, Hq, T, D], `key` and `value` [B, Hkv, T, D], `hidden` [T, T] bool, set where a key is masked.
 
         Returns [B, Hq, T, D].
         """
@@ -48,7 +48,7 @@ class ShortRowAttention(torch.autograd.Function):
 
 
 def attend_short(query: Tensor, key: Tensor, value: Tensor, scale: float | None, window: int | None) -> Tensor:
-    """Causal attention within rows; a token sees itself and the `window` - 1 before it, or all of them."""
+    """Causal attention within rows. A token attends to itself and the `window` - 1 before it; None: all before it."""
     tokens, size = query.shape[-2:]
     out: Tensor = ShortRowAttention.apply(  # type: ignore[no-untyped-call]
         query, key, value, size**-0.5 if scale is None else scale, causal_mask(tokens, window or tokens, query.device)
@@ -58,6 +58,6 @@ def attend_short(query: Tensor, key: Tensor, value: Tensor, scale: float | None,
 
 @lru_cache(maxsize=256)
 def causal_mask(tokens: int, window: int, device: torch.device) -> Tensor:
-    """[T, T] bool: the keys after a token, and those `window` or more before it."""
+    """[T, T] bool, set where a key is masked: after the token, or `window` or more tokens before it."""
     ones = torch.ones(tokens, tokens, dtype=torch.bool, device=device)
     return ones.triu(1) | ones.tril(-window)

@@ -13,14 +13,14 @@ from workers.engine.optimizer import make_adamw
 from workers.methods.linears import PREFIX
 from workers.methods.method import LowRankForm
 
-ALIGN: Final = 16  # floats; keeps every row on a cache line and the vector units fed
-MOST_SLOTS: Final = 16  # of one stack; more seats get another stack
-STACK_BYTES: Final = 1 << 28  # of weights and gradients, unless a single adapter takes more
+ALIGN: Final = 16  # floats; aligns every row to a cache line and to vector width
+MOST_SLOTS: Final = 16  # per stack; more seats get another stack
+STACK_BYTES: Final = 1 << 28  # most weights and gradients per stack, unless a single adapter takes more
 
 
 @dataclass(frozen=True)
 class WeightSlice:
-    """Where one linear's A [rank, in] and B [out, rank] lie in a row of N floats."""
+    """The slices of a row of N floats that store one linear's A [rank, in] and B [out, rank]."""
 
     rank: int
     inputs: int
@@ -41,23 +41,23 @@ class WeightSlice:
 
 @dataclass(frozen=True)
 class Layout:
-    """How a whole adapter is laid out in one row."""
+    """The weight slices of a whole adapter in one row."""
 
     places: Mapping[str, WeightSlice]
     size: int
 
     @classmethod
     def of(cls, rank: int, features: Mapping[str, tuple[int, int]]) -> "Layout":
-        """The layout of rank `rank` on linears given as path -> (in, out)."""
-        places, offset = {}, 0
+        """The layout for rank `rank` on linears given as path -> (in, out)."""
+        slices, offset = {}, 0
         for path, (inputs, outputs) in features.items():
-            place = WeightSlice(rank, inputs, outputs, offset, offset + rank * inputs)
-            places[path] = place
-            offset = place.b + place.b_size
-        return cls(places, -(-offset // ALIGN) * ALIGN)
+            at = WeightSlice(rank, inputs, outputs, offset, offset + rank * inputs)
+            slices[path] = at
+            offset = at.b + at.b_size
+        return cls(slices, -(-offset // ALIGN) * ALIGN)
 
     def named(self, row: Tensor) -> dict[str, Tensor]:
-        """Views of a row [N] under the names PEFT gives the weights."""
+        """Views of a row [N] under PEFT's names of the weights."""
         found: dict[str, Tensor] = {}
         for path, at in self.places.items():
             found[f"{PREFIX}{path}.lora_A.weight"] = row[at.a : at.a + at.a_size].view(at.rank, at.inputs)
@@ -66,9 +66,9 @@ class Layout:
 
 
 class Stack:
-    """Rows of weights and gradients [C, N] fp32, handed out slot by slot.
+    """Rows of weights and gradients [C, N] fp32, allocated slot by slot.
 
-    It never grows: moving rows would cost every seat for each newcomer. Memory that no slot uses is not touched.
+    It never grows: each new seat would move every other seat's rows. Memory of unused slots is not touched.
     """
 
     def __init__(self, layout: Layout, device: torch.device) -> None:
@@ -80,7 +80,7 @@ class Stack:
 
     @property
     def used(self) -> int:
-        """Slots taken."""
+        """Slots in use."""
         return self.capacity - len(self._free)
 
     def take(self, name: str, form: LowRankForm, training: TrainingSpec) -> "StackedAdapter":
@@ -93,12 +93,12 @@ class Stack:
         return adapter
 
     def give_back(self, slot: int) -> None:
-        """Free the slot; what it held is forgotten."""
+        """Free the slot."""
         self._free.add(slot)
 
 
 class StackedAdapter:
-    """One slot of a stack as an `Adapter`. Its AdamW sees the whole row as a single parameter."""
+    """One slot of a stack as an `Adapter`. Its AdamW treats the whole row as a single parameter."""
 
     def __init__(self, name: str, stack: Stack, slot: int, form: LowRankForm, training: TrainingSpec) -> None:
         self.name = name
@@ -114,7 +114,7 @@ class StackedAdapter:
         return self.stack.layout.named(self.row.detach())
 
     def gradients(self) -> Mapping[str, Tensor]:
-        """Accumulated gradients, by the names of the weights."""
+        """Accumulated gradients, by weight name."""
         return self.stack.layout.named(self.stack.gradients[self.slot])
 
     def moments(self) -> Mapping[str, Tensor]:

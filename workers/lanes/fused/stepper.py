@@ -37,8 +37,8 @@ log = logging.getLogger(__name__)
 
 
 class FusedStepper:
-    """Implements `Stepper`. `budget_tokens` bounds the positions of a pass; None: as many as the host's knee and memory
-    allow, both measured now. `recompute` has every pass recompute its activations, not only those that must.
+    """Implements `Stepper`. `budget_tokens` limits the tokens of a pass; None: the limit follows from the host's knee
+    and memory, both measured now. `recompute` makes every pass recompute its activations, not only large ones.
     """
 
     def __init__(self, base: LoadedBase, budget_tokens: int | None = None, *, recompute: bool = False) -> None:
@@ -84,21 +84,21 @@ class FusedStepper:
         self._memory.hold(self._adapters.values())
 
     def step(self, due: Sequence[Seat]) -> list[Stepped]:
-        """See `Stepper.step`: one fused pass, then an optimizer step for every seat whose window it filled."""
+        """See `Stepper.step`: one fused pass, then an optimizer step for every seat whose window is full."""
         windows = [self._window(seat) for seat in due]
         candidates = [self._candidate(window) for window in windows]
         chosen = [windows[index] for index in select_batch(candidates, self.budget_tokens, packed=self._packs)]
         try:
             with memory_guarded():
                 self._run(chosen)
-        except Exception as error:  # noqa: BLE001  # whatever it was, it must end no more than one seat
+        except Exception as error:  # noqa: BLE001  # no error may end more than one seat
             return self._undo(chosen, error)
         return [self._update(window) for window in chosen if window.full]
 
     @torch.no_grad()
     def evaluate(self, seat: Seat) -> Iterator[Scored]:
-        """See `Stepper.evaluate`. Rows of like length share a pass, as many as the budget allows; where the bits must
-        be the same on every host, as many as in training.
+        """See `Stepper.evaluate`. Rows of similar length share a pass, up to the budget. A deterministic job's passes
+        have as many rows as in training, so the bits are the same on every host.
         """
         adapter, training = self._adapters[seat.adapter.name], seat.spec.training
         widest = max(len(row.input_ids) for row in seat.validation)
@@ -112,7 +112,7 @@ class FusedStepper:
             yield scored
 
     def _run(self, windows: Sequence[AccumulationWindow]) -> None:
-        """Forward, backward and bookkeeping of one fused pass. Gradients of seats add up in their stacks' rows."""
+        """Forward, backward and bookkeeping of one fused pass. Each seat's gradients accumulate in its stack row."""
         started = time.perf_counter()
         routing, batch = self._fused([window.seat_batch() for window in windows], windows[0].seat)
         by_adapter = {window.adapter.name: window for window in windows}
@@ -128,14 +128,14 @@ class FusedStepper:
             self._queue.serve(window.adapter.name, tokens)
 
     def _fused(self, seat_batches: Sequence[SeatBatch], of: Seat) -> tuple[Routing, Scorable]:
-        """Where the picks lie in a pass, and the pass's tokens."""
+        """The routing of the seat batches, and their fused batch."""
         routing = route(seat_batches, packed=self._packs)
         return routing, fuse(routing, of.plan.pad_id, self._base.device)
 
     def _forward_backward(
         self, routing: Routing, batch: Scorable, weights: Sequence[float], counts: Sequence[int]
     ) -> tuple[list[float], list[int]]:
-        """Per seat the sums of nll and of right tokens. Each token weighs 1 / the supervised tokens of its window."""
+        """Sums of nll and of correct tokens per seat. A token's weight is 1 / its window's supervised tokens."""
         with self._linears.routed(routing):
             scores = self._scorer.score(batch)
             token_weights = torch.tensor(weights, device=scores.nll.device).repeat_interleave(
@@ -147,18 +147,18 @@ class FusedStepper:
         return [float(part.sum()) for part in nll], [int(part.sum()) for part in correct]
 
     def _update(self, window: AccumulationWindow) -> Stepped:
-        """The optimizer step of one seat whose window is full. Whatever it raises ends this seat and no other."""
+        """The optimizer step of one seat whose window is full. An error ends this seat only."""
         name = window.adapter.name
         del self._windows[name]
         self._alone.discard(name)
         try:
-            with memory_guarded("the optimizer's state", "rank"):  # AdamW makes it in the first step
+            with memory_guarded("the optimizer's state", "rank"):  # AdamW allocates it in the first step
                 return Stepped(window.seat, self._stepped(window))
-        except Exception as error:  # noqa: BLE001  # as with a pass
+        except Exception as error:  # noqa: BLE001  # no error may end more than one seat
             return Stepped.failed(window.seat, error)
 
     def _stepped(self, window: AccumulationWindow) -> StepResult:
-        """Raises NonFiniteLoss, NoGradient, and whatever an optimizer may raise."""
+        """Raises NonFiniteLoss, NoGradient, and any error of the optimizer."""
         seat, adapter = window.seat, window.adapter
         loss = window.nll / window.supervised
         lines = [line for batch in window.batches for line in batch.lines]
@@ -173,16 +173,16 @@ class FusedStepper:
         return StepResult(loss, accuracy, norm, rate, window.tokens, window.supervised, window.seconds)
 
     def _undo(self, windows: Sequence[AccumulationWindow], error: Exception) -> list[Stepped]:
-        """Forget the windows of a pass that failed. One seat alone is guilty; several are tried again one by one."""
+        """Drop the windows of a failed pass. A single seat ends with `error`; several are retried one by one."""
         for window in windows:
             del self._windows[window.adapter.name]
         if isinstance(error, OutOfMemory):
             positions = route([window.seat_batch() for window in windows], packed=self._packs).positions
             last_resort = not self._recomputation.possible or self._memory.budget.recomputes(positions)
             self._memory.overrun(positions, [window.adapter.name for window in windows])
-            log.warning("out of memory over %s positions; now %s", positions, self._memory.budget)
+            log.warning("a pass of %s tokens ran out of memory; the budget is now %s", positions, self._memory.budget)
             if not last_resort:
-                return []  # the same pass, if it comes to that, recomputes next time
+                return []  # a pass of the same size recomputes next time
         if len(windows) > 1:
             self._alone |= {window.adapter.name for window in windows}
             return []
@@ -202,20 +202,20 @@ class FusedStepper:
         return Candidate(rows, width, window.next_batch.tokens, tenant, seat, alone)
 
     def _require_gradients(self, adapter: StackedAdapter) -> None:
-        """On a seat's first step: B received a gradient in most linears, or the base does not back-propagate.
+        """On a seat's first step, check that B received a gradient in most linears. Raises NoGradient.
 
-        B starts at zero, so A has none yet. Raises NoGradient.
+        B starts at zero, so A has no gradient yet.
         """
         if adapter.name in self._proven:
             return
         ends = {name: grad for name, grad in adapter.gradients().items() if ".lora_B." in name}
         dead = [name for name, gradient in ends.items() if not bool(gradient.any())]
         if 2 * len(dead) > len(ends):
-            raise NoGradient(f"{len(dead)} of {len(ends)} adapted linears got none, first {dead[0]}")
+            raise NoGradient(f"{len(dead)} of {len(ends)} adapted linears received no gradient, first {dead[0]}")
         self._proven.add(adapter.name)
 
     def _pass_of(self, tokens: int) -> None:
-        """A forward and backward pass of the bare base over one row of `tokens`, for measuring."""
+        """A forward and backward pass of the base alone over one row of `tokens`, for measurement."""
         embed: nn.Module = self._base.model.get_input_embeddings()  # type: ignore[operator]
         ids = torch.zeros((1, tokens), dtype=torch.long, device=self._base.device)
         inputs = embed(ids).detach().requires_grad_()
@@ -226,7 +226,7 @@ class FusedStepper:
             torch.cuda.synchronize()
 
     def _measured(self) -> Footprint:
-        """What base and passes take here, by passes that adapt every linear."""
+        """The footprint, measured by passes that adapt every linear."""
         adapter = self._linears.open(probe_spec(self._base))
 
         def probe(positions: int, recompute: bool, all_supervised: bool) -> None:

@@ -1,4 +1,4 @@
-"""The adapters of a base's seats, each attached by its method and with an AdamW of its own; one at a time is active."""
+"""The adapters of a base's seats: each is attached by its method and has its own AdamW. One is active at a time."""
 
 from collections.abc import Mapping
 
@@ -16,7 +16,7 @@ from workers.rng import DropoutKey
 
 
 class SoloAdapter:
-    """An `Adapter` over what its method attached."""
+    """An `Adapter` over the weights that its method attached."""
 
     def __init__(self, name: str, attachment: Attachment, spec: JobSpec) -> None:
         self.name = name
@@ -52,16 +52,18 @@ class SoloAdapter:
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
 
     def require_gradients(self) -> None:
-        """On the first step: every trainable tensor has a gradient. Raises NoGradient."""
+        """On the first step, check that every trainable tensor has a gradient. Raises NoGradient."""
         if not self._gradients_seen:
             missing = [name for name, weight in self.by_name.items() if weight.grad is None]
             if missing:
-                raise NoGradient(f"{len(missing)} of {len(self.by_name)} tensors got none, first {missing[0]}")
+                raise NoGradient(
+                    f"{len(missing)} of {len(self.by_name)} tensors received no gradient, first {missing[0]}"
+                )
             self._gradients_seen = True
 
 
 class AdapterPool:
-    """The adapters that sit in one base side by side."""
+    """The adapters attached to one base."""
 
     def __init__(self, base: LoadedBase) -> None:
         self._site = Site.of(base.model)
@@ -69,7 +71,7 @@ class AdapterPool:
         self._active: str | None = None
 
     def add(self, spec: JobSpec) -> SoloAdapter:
-        """A fresh adapter, initialized from the job's seed alone. Raises InvalidTargetModules."""
+        """A new adapter, initialized from the job's seed only. Raises InvalidTargetModules."""
         self._made += 1
         name = f"seat{self._made}"
         method = METHODS.of(spec.method)
@@ -79,14 +81,14 @@ class AdapterPool:
         return SoloAdapter(name, attachment, spec)
 
     def remove(self, adapter: SoloAdapter) -> None:
-        """Take the adapter out of the base."""
+        """Detach the adapter from the base."""
         adapter.optimizer.zero_grad(set_to_none=True)
         self._active = None
         adapter.attachment.detach()
 
     def activate(self, adapter: SoloAdapter, dropout: DropoutKey | None) -> None:
-        """Let `adapter`, and no other, act in the next forward pass, under these dropout masks."""
-        if self._active != adapter.name:  # walks every module of the base
+        """Make `adapter` the only active one in the next forward pass, with these dropout masks."""
+        if self._active != adapter.name:  # activating walks every module of the base
             adapter.attachment.activate()
             self._active = adapter.name
         freeze_base(self._site.model)

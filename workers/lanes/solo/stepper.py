@@ -1,4 +1,4 @@
-"""Seats take turns: one optimizer step of one seat at a time, on stock PEFT. The reference for faster steppers."""
+"""Seats step in turn: one optimizer step of one seat at a time, on stock PEFT. The reference for faster steppers."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -53,7 +53,7 @@ class SequentialStepper:
         try:
             with memory_guarded():
                 return [Stepped(seat, self._train(seat))]
-        except Exception as error:  # noqa: BLE001  # whatever it was, it must end no more than one seat
+        except Exception as error:  # noqa: BLE001  # no error may end more than one seat
             return [Stepped.failed(seat, error)]
         finally:
             self._adapters[seat.adapter.name].optimizer.zero_grad(set_to_none=True)
@@ -85,7 +85,7 @@ class SequentialStepper:
 
     @torch.no_grad()
     def evaluate(self, seat: Seat) -> Iterator[Scored]:
-        """See `Stepper.evaluate`. A pass takes as many rows as one of training."""
+        """See `Stepper.evaluate`. A pass has as many rows as in training."""
         adapter = self._adapters[seat.adapter.name]
         size = seat.spec.training.micro_batch_size
         for batch in seat.plan.evaluation_batches(seat.validation, size):
