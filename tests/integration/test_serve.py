@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import psutil
 import pytest
 
 from tests.builders.live_api import make_catalogue
+from tests.builders.ports import claimed_port
 
 pytestmark = pytest.mark.slow
 
@@ -52,9 +52,7 @@ def get(url: str, deadline_s: float = 60) -> tuple[int, dict[str, object]]:
 @contextmanager
 def serving(folder: Path, **changes: str) -> Iterator[tuple[str, dict[str, str], subprocess.Popen[bytes]]]:
     """The URL, environment and process of a server; its log is in `log` of the folder."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = claimed_port()
     settings = environment(folder, port) | changes
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen([sys.executable, "-m", "api.serve"], env=settings, stderr=log)
