@@ -26,7 +26,7 @@ class Page(Generic[T]):
 
 
 @dataclass(frozen=True)
-class Window:
+class PageWindow:
     """Which page is wanted. `ascending`: oldest first."""
 
     limit: int
@@ -34,7 +34,7 @@ class Window:
     ascending: bool = False
 
 
-def page(session: Session, query: Select[*tuple[Any, ...]], table: Any, owner: Any, window: Window) -> Page[Any]:
+def page(session: Session, query: Select[*tuple[Any, ...]], table: Any, owner: Any, window: PageWindow) -> Page[Any]:
     """Run `query` for one window of rows of `table`, in order of `table.seq`.
 
     `owner` is the condition that makes rows visible to the caller; the cursor must satisfy it too.

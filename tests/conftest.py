@@ -20,6 +20,7 @@ for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
+from hypothesis import settings
 from sqlalchemy import URL, create_engine, event
 
 import orchestrator.db.effect_tables
@@ -49,6 +50,10 @@ MACHINE_WIDE = (
     "tests/unit/test_bench_control.py",  # starts and measures a whole stack
 )
 """Tests that start a Ray head or a stack, or find processes of any parent: beside each other they would interfere."""
+
+settings.register_profile("suite", deadline=None)  # nothing is judged by how long it takes on a busy machine
+settings.register_profile("thorough", deadline=None, max_examples=2_000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 _TEMPLATE = "orchard_template"
 _numbers = itertools.count(1)

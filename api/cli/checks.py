@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from api.cli.errors import CliError
-from api.cli.findings import Check, Verdict
+from api.cli.findings import Check, CheckResult
 from api.cli.local_checks import check_catalogue, check_local_stack
 from api.cli.profiles import Connection, profile_path
 from api.cli.session import Session
@@ -42,16 +42,16 @@ def check_python() -> Check:
     """The interpreter."""
     version = ".".join(str(part) for part in sys.version_info[:3])
     if sys.version_info[:2] < MIN_PYTHON:
-        return Check("python", Verdict.BAD, version, f"use Python {MIN_PYTHON[0]}.{MIN_PYTHON[1]} or newer")
-    return Check("python", Verdict.OK, version)
+        return Check("python", CheckResult.BAD, version, f"use Python {MIN_PYTHON[0]}.{MIN_PYTHON[1]} or newer")
+    return Check("python", CheckResult.OK, version)
 
 
 def check_parts(name: str, modules: tuple[str, ...], todo: str) -> Check:
     """Libraries of a role; found, not imported."""
     missing = [module for module in modules if importlib.util.find_spec(module) is None]
     if missing:
-        return Check(name, Verdict.NOTE, f"missing: {', '.join(missing)}", f"only to run it on this machine: {todo}")
-    return Check(name, Verdict.OK, ", ".join(modules))
+        return Check(name, CheckResult.NOTE, f"missing: {', '.join(missing)}", f"only to run it on this machine: {todo}")
+    return Check(name, CheckResult.OK, ", ".join(modules))
 
 
 def check_disk(folder: Path) -> Check:
@@ -59,18 +59,18 @@ def check_disk(folder: Path) -> Check:
     free = shutil.disk_usage(folder).free
     found = f"{free / 1e9:.1f} GB free in {folder}"
     if free < MIN_FREE_BYTES:
-        return Check("disk", Verdict.NOTE, found, f"a server here wants {MIN_FREE_BYTES / 1e9:.0f} GB; make room")
-    return Check("disk", Verdict.OK, found)
+        return Check("disk", CheckResult.NOTE, found, f"a server here wants {MIN_FREE_BYTES / 1e9:.0f} GB; make room")
+    return Check("disk", CheckResult.OK, found)
 
 
 def check_profile_file(path: Path) -> Check:
     """The profile file, which holds keys, is its owner's alone."""
     if not path.exists():
-        return Check("profile file", Verdict.NOTE, f"{path} does not exist", "orchard login, or orchard up")
+        return Check("profile file", CheckResult.NOTE, f"{path} does not exist", "orchard login, or orchard up")
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
-        return Check("profile file", Verdict.BAD, f"{path} has mode {mode:04o}", f"chmod 600 {path}")
-    return Check("profile file", Verdict.OK, str(path))
+        return Check("profile file", CheckResult.BAD, f"{path} has mode {mode:04o}", f"chmod 600 {path}")
+    return Check("profile file", CheckResult.OK, str(path))
 
 
 def check_server(session: Session) -> Check:
@@ -85,17 +85,17 @@ def check_server(session: Session) -> Check:
     if not ready:
         return Check(
             "server",
-            Verdict.BAD,
+            CheckResult.BAD,
             f"{where} is up but not ready",
             "look at its log; its database is down or not migrated",
         )
-    return Check("server", Verdict.OK, where)
+    return Check("server", CheckResult.OK, where)
 
 
 def check_key(session: Session, connection: Connection, field: str, name: str) -> Check:
     """The server knows the key. A missing key is a note: not everyone has both."""
     if not getattr(connection, field):
-        return Check(name, Verdict.NOTE, "none", "orchard login" + (" --admin" if field == "admin_key" else ""))
+        return Check(name, CheckResult.NOTE, "none", "orchard login" + (" --admin" if field == "admin_key" else ""))
     try:
         with session.admin() if field == "admin_key" else session.tenant() as client:
             who = client.whoami()
@@ -103,8 +103,8 @@ def check_key(session: Session, connection: Connection, field: str, name: str) -
         return _failed(name, error)
     tenant = who.get("tenant") or {}
     whose = f"tenant {tenant.get('slug')}" if tenant else f"role {who.get('role')}"
-    return Check(name, Verdict.OK, f"{whose} (from {connection.origin[field]})")
+    return Check(name, CheckResult.OK, f"{whose} (from {connection.origin[field]})")
 
 
 def _failed(name: str, error: CliError) -> Check:
-    return Check(name, Verdict.BAD, error.message, error.hint or "")
+    return Check(name, CheckResult.BAD, error.message, error.hint or "")

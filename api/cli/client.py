@@ -16,9 +16,9 @@ from pydantic import ValidationError
 from api.cli.errors import CliError
 from api.cli.exit_codes import ExitCode
 from api.cli.failures import AWAY, no_orchard, refusal, unreachable
-from api.cli.models import Answer, Event, File, IssuedKey, Job, Key, Model, Page, Tenant
+from api.cli.models import ApiObject, Event, File, IssuedKey, Job, Key, Model, Page, Tenant
 
-AnswerT = TypeVar("AnswerT", bound=Answer)
+AnswerT = TypeVar("AnswerT", bound=ApiObject)
 Body = dict[str, Any]
 RETRIED = frozenset({408, 429, 502, 503, 504})
 PAGE = 100

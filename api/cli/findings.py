@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Verdict(StrEnum):
+class CheckResult(StrEnum):
     """How a check ended. A note is no failure: the thing is needed for some uses only."""
 
     OK = "ok"
@@ -17,6 +17,6 @@ class Check:
     """What was looked at, how it is, and when that is bad, what to do."""
 
     name: str
-    verdict: Verdict
+    verdict: CheckResult
     found: str
     todo: str = ""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 
-from api.cli.findings import Check, Verdict
+from api.cli.findings import Check, CheckResult
 from api.cli.settings import CATALOGUE
 
 SERVING = frozenset({"ray", "mlflow", "api", "orchestrator"})
@@ -19,10 +19,10 @@ def check_local_stack(home: Path) -> list[Check]:
     try:
         pids = {str(name): int(entry["pid"]) for name, entry in json.loads(roll.read_text(encoding="utf-8")).items()}
     except FileNotFoundError:
-        return [Check("local stack", Verdict.NOTE, f"none runs in {home}", "orchard up, to run one here")]
+        return [Check("local stack", CheckResult.NOTE, f"none runs in {home}", "orchard up, to run one here")]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return [
-            Check("local stack", Verdict.BAD, f"{roll} cannot be read: {error}", "end the stack and start it again")
+            Check("local stack", CheckResult.BAD, f"{roll} cannot be read: {error}", "end the stack and start it again")
         ]
     return [_check_child(name, pid, home) for name, pid in pids.items()]
 
@@ -39,18 +39,18 @@ def check_catalogue(home: Path) -> Iterator[Check]:
         bases = [base.id for base in load_catalogue(path).bases]
     except CatalogueError as error:
         todo = "orchard catalogue check lists them all"
-        yield Check("catalogue", Verdict.BAD, f"{str(error).splitlines()[0]} (of {len(error.findings)})", todo)
+        yield Check("catalogue", CheckResult.BAD, f"{str(error).splitlines()[0]} (of {len(error.findings)})", todo)
         return
-    yield Check("catalogue", Verdict.OK, f"{path} offers {', '.join(bases)}")
+    yield Check("catalogue", CheckResult.OK, f"{path} offers {', '.join(bases)}")
 
 
 def _check_child(name: str, pid: int, home: Path) -> Check:
     log = f"look at {home / 'logs' / f'{name}.log'}"
     if not psutil.pid_exists(pid):
-        return Check(f"local {name}", Verdict.BAD, f"process {pid} is gone", f"{log}; orchard up starts all again")
+        return Check(f"local {name}", CheckResult.BAD, f"process {pid} is gone", f"{log}; orchard up starts all again")
     if name in SERVING and not _serves(pid):
-        return Check(f"local {name}", Verdict.BAD, f"process {pid} accepts no connections", log)
-    return Check(f"local {name}", Verdict.OK, f"process {pid} runs")
+        return Check(f"local {name}", CheckResult.BAD, f"process {pid} accepts no connections", log)
+    return Check(f"local {name}", CheckResult.OK, f"process {pid} runs")
 
 
 def _serves(pid: int) -> bool:

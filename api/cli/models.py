@@ -7,20 +7,20 @@ from pydantic import BaseModel, ConfigDict
 TERMINAL = frozenset({"succeeded", "failed", "cancelled"})
 
 
-class Answer(BaseModel):
+class ApiObject(BaseModel):
     """An object of the API."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
 
-class Page(Answer):
+class Page(ApiObject):
     """A part of a list."""
 
     data: list[dict[str, Any]]
     has_more: bool = False
 
 
-class UsageTime(Answer):
+class UsageTime(ApiObject):
     """What was used in one hour or day."""
 
     start_time: int
@@ -28,7 +28,7 @@ class UsageTime(Answer):
     results: list[dict[str, Any]]
 
 
-class UsagePage(Answer):
+class UsagePage(ApiObject):
     """A part of the usage; `next_page` is the `start` of the next."""
 
     data: list[UsageTime]
@@ -36,13 +36,13 @@ class UsagePage(Answer):
     next_page: int | str | None = None
 
 
-class FileDetails(Answer):
+class FileDetails(ApiObject):
     """The `x_orchard` part of a file."""
 
     sha256: str | None = None
 
 
-class File(Answer):
+class File(ApiObject):
     """An uploaded file."""
 
     id: str
@@ -54,7 +54,7 @@ class File(Answer):
     x_orchard: FileDetails = FileDetails()
 
 
-class JobError(Answer):
+class JobError(ApiObject):
     """Why a job failed."""
 
     code: str
@@ -62,14 +62,14 @@ class JobError(Answer):
     param: str | None = None
 
 
-class Registry(Answer):
+class Registry(ApiObject):
     """Where the registry keeps an adapter."""
 
     name: str
     version: str | int
 
 
-class Progress(Answer):
+class Progress(ApiObject):
     """The `x_orchard` part of a job that the CLI shows; the resolved numbers are kept as extra fields."""
 
     state: str | None = None
@@ -82,7 +82,7 @@ class Progress(Answer):
     registry: Registry | None = None
 
 
-class Job(Answer):
+class Job(ApiObject):
     """A fine-tuning job."""
 
     id: str
@@ -101,7 +101,7 @@ class Job(Answer):
         return self.status in TERMINAL
 
 
-class Event(Answer):
+class Event(ApiObject):
     """One line of a job's history."""
 
     id: str
@@ -118,7 +118,7 @@ class Event(Answer):
         return None if loss is None else float(loss)
 
 
-class Model(Answer):
+class Model(ApiObject):
     """A base or an adapter, as `/v1/models` lists it."""
 
     id: str
@@ -126,7 +126,7 @@ class Model(Answer):
     owned_by: str
 
 
-class Tenant(Answer):
+class Tenant(ApiObject):
     """A tenant, as the operator sees it."""
 
     id: str
@@ -135,7 +135,7 @@ class Tenant(Answer):
     weight: int = 1
 
 
-class Key(Answer):
+class Key(ApiObject):
     """An API key. Its secret is not part of it."""
 
     id: str

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from workers.contract.base import BaseSpec, ComputeDtype, Quantization
-from workers.contract.sampling import Question, SampleAnswers, SampleRequest
+from workers.contract.sampling import SamplePrompt, SampleAnswers, SampleRequest
 from workers.contract.spec import HostSpec
 
 STOP = ("<end_of_turn>",)
@@ -16,7 +16,7 @@ class SamplingFailed(Exception):
     """The process ended with an error."""
 
 
-def ask(base: BaseSpec, cache_dir: Path, questions: Sequence[Question]) -> tuple[str, ...]:
+def ask(base: BaseSpec, cache_dir: Path, questions: Sequence[SamplePrompt]) -> tuple[str, ...]:
     """Greedy answers in the order of the questions. Raises SamplingFailed."""
     host = HostSpec(
         id="demo-sample",

@@ -22,7 +22,7 @@ from api.demo.tasks import TASKS
 from api.demo.tenants import Followed, cancel_live, enter, submit_all
 from orchestrator.embedded.stack import EmbeddedStack, StackOptions
 from workers.contract.base import BaseSpec
-from workers.contract.sampling import Question
+from workers.contract.sampling import SamplePrompt
 
 JOBS_LIMIT_S = 1_500.0
 CATALOGUE = "demo-catalogue.yaml"  # the demo's own: `catalogue.yaml` belongs to whoever runs `orchard up` there
@@ -88,10 +88,10 @@ def _fetch(url: str, job: Followed, adapters: Path) -> None:
 def _examples(base: BaseSpec, cache_dir: Path, jobs: Sequence[Followed], adapters: Path) -> list[Example]:
     """For each job one held-out prompt; the base is asked once for each task."""
     prompts = {task.name: task.held_out() for task in TASKS}
-    questions = [Question(prompt=prompt) for prompt, _ in prompts.values()]
+    questions = [SamplePrompt(prompt=prompt) for prompt, _ in prompts.values()]
     done = [job for job in jobs if (adapters / job.job.id).is_dir()]
     for job in done:
-        questions.append(Question(prompt=prompts[job.task.name][0], adapter=str(adapters / job.job.id / "peft")))
+        questions.append(SamplePrompt(prompt=prompts[job.task.name][0], adapter=str(adapters / job.job.id / "peft")))
     answers = ask(base, cache_dir, questions)
     of_base = dict(zip(prompts, answers, strict=False))
     of_job = {job.job.id: answer for job, answer in zip(done, answers[len(prompts) :], strict=True)}

@@ -12,7 +12,7 @@ from api.services import ServicesDep
 from orchestrator.artifacts import permissions
 from orchestrator.artifacts.permissions import NewPermissions, PermissionView
 from orchestrator.files.views import DeletedView
-from orchestrator.paging import Window
+from orchestrator.paging import PageWindow
 from orchestrator.tenancy.views import Principal
 
 router = APIRouter(
@@ -41,7 +41,7 @@ def list_permissions(
     order: Literal["ascending", "descending"] = "descending",
 ) -> Listing[PermissionView]:
     """Who may use the checkpoint."""
-    window = Window(limit, after, ascending=order == "ascending")
+    window = PageWindow(limit, after, ascending=order == "ascending")
     owner = _owner(principal)
     return listing(permissions.list_permissions(services.db, owner, fine_tuned_model_checkpoint, project_id, window))
 

@@ -19,7 +19,7 @@ from api.services import ServicesDep
 from orchestrator.files import delete, queries
 from orchestrator.files.upload import NewFile, upload
 from orchestrator.files.views import DeletedView, FileView
-from orchestrator.paging import Window
+from orchestrator.paging import PageWindow
 
 router = APIRouter(tags=["files"])
 _FORM = form_body(
@@ -62,7 +62,7 @@ def list_files(
     after: str | None = None,
 ) -> Listing[FileView]:
     """The tenant's files."""
-    window = Window(limit, after, ascending=order == "asc")
+    window = PageWindow(limit, after, ascending=order == "asc")
     return listing(queries.list_files(services.db, tenant.id, purpose, window, services.clock()))
 
 

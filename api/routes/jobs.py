@@ -18,7 +18,7 @@ from api.threaded_route import ThreadedRoute
 from orchestrator.artifacts.adapters import open_adapter
 from orchestrator.errors import InvalidRequest
 from orchestrator.lifecycle.desired import cancel, pause, resume
-from orchestrator.paging import Window
+from orchestrator.paging import PageWindow
 from orchestrator.queries import jobs as queries
 from orchestrator.queries.job_views import CheckpointView, EventView, JobView
 from orchestrator.queries.why import WhyView, why
@@ -74,7 +74,7 @@ def list_jobs(
 ) -> Listing[JobView]:
     """The tenant's jobs, newest first."""
     wanted = _metadata(request)
-    return listing(queries.list_jobs(services.db, tenant.id, Window(limit, after), wanted, services.clock()))
+    return listing(queries.list_jobs(services.db, tenant.id, PageWindow(limit, after), wanted, services.clock()))
 
 
 @router.get("/{job_id}", responses=documented(HTTPStatus.NOT_FOUND))
@@ -127,7 +127,7 @@ def list_events(
     """What happened to the job, newest first; or, with `stream=true`, as it happens."""
     if stream:
         return stream_events(services, tenant.id, job_id, last_event_id or after)
-    return listing(queries.list_events(services.db, tenant.id, job_id, Window(limit, after)))
+    return listing(queries.list_events(services.db, tenant.id, job_id, PageWindow(limit, after)))
 
 
 @router.get("/{job_id}/checkpoints", responses=documented(HTTPStatus.NOT_FOUND))
@@ -135,7 +135,7 @@ def list_checkpoints(
     job_id: str, tenant: TenantDep, services: ServicesDep, after: str | None = None, limit: Limit = 10
 ) -> Listing[CheckpointView]:
     """The job's checkpoints, newest first."""
-    return listing(queries.list_checkpoints(services.db, tenant, job_id, Window(limit, after)))
+    return listing(queries.list_checkpoints(services.db, tenant, job_id, PageWindow(limit, after)))
 
 
 @router.get("/{job_id}/adapter", response_class=StreamingResponse, responses=documented(HTTPStatus.NOT_FOUND) | TAR)

@@ -10,9 +10,9 @@ from api.auth import TenantDep
 from api.errors import documented
 from api.listing import Listing, listing
 from api.services import ServicesDep
-from orchestrator.paging import Window
+from orchestrator.paging import PageWindow
 from orchestrator.webhooks.events import EventType
-from orchestrator.webhooks.requests import EndpointChange, NewEndpoint, Rotation, Trial
+from orchestrator.webhooks.requests import EndpointChange, NewEndpoint, Rotation, TestRequest
 from orchestrator.webhooks.views import DeletedEndpoint, DeliveryView, EndpointView, EndpointWithSecret, TrialResult
 
 router = APIRouter(prefix="/v1", tags=["webhooks"])
@@ -44,7 +44,7 @@ def list_endpoints(
     tenant: TenantDep, services: ServicesDep, after: str | None = None, limit: Limit = 20
 ) -> Listing[EndpointView]:
     """The tenant's endpoints, newest first."""
-    return listing(services.webhooks.list(tenant.id, Window(limit, after)))
+    return listing(services.webhooks.list(tenant.id, PageWindow(limit, after)))
 
 
 @router.get("/webhook_endpoints/{endpoint_id}", responses=_ERRORS)
@@ -76,10 +76,10 @@ def rotate_secret(
 
 @router.post("/webhook_endpoints/{endpoint_id}/test", responses=_ERRORS)
 async def send_sample(
-    endpoint_id: str, tenant: TenantDep, services: ServicesDep, body: Trial | None = None
+    endpoint_id: str, tenant: TenantDep, services: ServicesDep, body: TestRequest | None = None
 ) -> TrialResult:
     """Send a signed sample there now, of a job that does not exist, and say how the endpoint answered."""
-    event_type = (body or Trial()).event_type
+    event_type = (body or TestRequest()).event_type
     return await services.test_deliveries.send(tenant.id, endpoint_id, event_type, services.clock())
 
 
@@ -88,4 +88,4 @@ def list_deliveries(
     endpoint_id: str, tenant: TenantDep, services: ServicesDep, after: str | None = None, limit: Limit = 20
 ) -> Listing[DeliveryView]:
     """What was sent to an endpoint and what waits to be, newest first."""
-    return listing(services.webhooks.deliveries(tenant.id, endpoint_id, Window(limit, after)))
+    return listing(services.webhooks.deliveries(tenant.id, endpoint_id, PageWindow(limit, after)))

@@ -13,7 +13,7 @@ from orchestrator.db.tables import CheckpointPermissionRow, TenantRow
 from orchestrator.errors import InvalidRequest, NotFound
 from orchestrator.files.views import DeletedView
 from orchestrator.ids import new_id
-from orchestrator.paging import Page, Window, page
+from orchestrator.paging import Page, PageWindow, page
 from orchestrator.tenancy.lock import lock_tenant
 from orchestrator.text import SingleLine
 
@@ -63,7 +63,7 @@ def grant(db: Database, owner_id: str | None, name: str, new: NewPermissions, no
 
 
 def list_permissions(
-    db: Database, owner_id: str | None, name: str, project_id: str | None, window: Window
+    db: Database, owner_id: str | None, name: str, project_id: str | None, window: PageWindow
 ) -> Page[PermissionView]:
     """Who may use the checkpoint. Raises: NotFound; InvalidRequest for a cursor that is none of them."""
     with db.read() as session:

@@ -14,7 +14,7 @@ from orchestrator.db.tables import FileRow
 from orchestrator.errors import NotFound
 from orchestrator.files.validate import describe
 from orchestrator.files.views import FileView
-from orchestrator.paging import Page, Window, page
+from orchestrator.paging import Page, PageWindow, page
 from orchestrator.storage.objects import open_chunks
 from workers.contract.rows import RowIssue
 
@@ -34,7 +34,7 @@ def get_file(db: Database, tenant_id: str, file_id: str, now: datetime) -> FileV
         return FileView.of(visible_file(session, tenant_id, file_id, now))
 
 
-def list_files(db: Database, tenant_id: str, purpose: str | None, window: Window, now: datetime) -> Page[FileView]:
+def list_files(db: Database, tenant_id: str, purpose: str | None, window: PageWindow, now: datetime) -> Page[FileView]:
     """The tenant's files. Raises: InvalidRequest if the cursor names none of them."""
     query = select(FileRow) if purpose is None else select(FileRow).where(FileRow.purpose == purpose)
     with db.read() as session:

@@ -12,7 +12,7 @@ from orchestrator.lifecycle.ownership import own_job
 
 
 @dataclass(frozen=True)
-class Answer:
+class DesiredOutcome:
     """Whether the desired state was written, and the state of the job then."""
 
     accepted: bool
@@ -33,7 +33,7 @@ class Answer:
         return InvalidRequest(message, param="fine_tune_id", code="job_being_cancelled")
 
 
-def set_desired(db: Database, tenant_id: str, job_id: str, desired: Desired, *allowed: ColumnElement[bool]) -> Answer:
+def set_desired(db: Database, tenant_id: str, job_id: str, desired: Desired, *allowed: ColumnElement[bool]) -> DesiredOutcome:
     """Write `desired` where the job is alive and `allowed` holds. Raises: NotFound."""
     statement = (
         update(JobRow)
@@ -45,7 +45,7 @@ def set_desired(db: Database, tenant_id: str, job_id: str, desired: Desired, *al
     with db.write() as session:
         accepted = session.execute(statement).first() is not None
         job = own_job(session, tenant_id, job_id)
-        return Answer(accepted, job_id, JobState(job.state), Desired(job.desired))
+        return DesiredOutcome(accepted, job_id, JobState(job.state), Desired(job.desired))
 
 
 def cancel(db: Database, tenant_id: str, job_id: str) -> None:

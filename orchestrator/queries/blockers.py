@@ -36,7 +36,7 @@ class Constraint(StrEnum):
 
 
 @dataclass(frozen=True)
-class Facts:
+class JobFacts:
     """What the answer rests on: the job, and of others nothing but counts."""
 
     job: JobRow
@@ -72,18 +72,18 @@ _STOPS: Final = {
 }
 
 
-def explain_blocker(facts: Facts, now: datetime) -> Blocker:
+def explain_blocker(facts: JobFacts, now: datetime) -> Blocker:
     """What keeps the job where it is at `now`."""
     return _ANSWERS[JobState(facts.job.state)](facts, now)
 
 
-def _validating(_: Facts, __: datetime) -> Blocker:
+def _validating(_: JobFacts, __: datetime) -> Blocker:
     return Blocker(
         Constraint.VALIDATION, "Its files are being read and compared; if they are good, it joins the queue."
     )
 
 
-def _queued(facts: Facts, _: datetime) -> Blocker:
+def _queued(facts: JobFacts, _: datetime) -> Blocker:
     job = facts.job
     if job.desired != Desired.RUN:
         return _asked_to_leave(job)
@@ -98,7 +98,7 @@ def _queued(facts: Facts, _: datetime) -> Blocker:
     return Blocker(Constraint.PLACEMENT, job.queue_reason, advice)
 
 
-def _in_line(facts: Facts) -> Blocker:
+def _in_line(facts: JobFacts) -> Blocker:
     if not facts.in_line:
         return Blocker(Constraint.TURN, "The planner has not come to it yet.", "The planner's next pass.")
     before = f"{facts.in_line} job(s) for {facts.job.base_id} stand in line before it."
@@ -110,25 +110,25 @@ def _asked_to_leave(job: JobRow) -> Blocker:
     return Blocker(Constraint.NOTHING, f"It holds no seat and is {what} at the next pass.")
 
 
-def _backoff(facts: Facts, _: datetime) -> Blocker:
+def _backoff(facts: JobFacts, _: datetime) -> Blocker:
     if facts.job.desired != Desired.RUN:
         return _asked_to_leave(facts.job)
     reason = facts.last_warning or "Its last attempt was lost."
     return Blocker(Constraint.RETRY, reason, f"Time: it goes back to the queue {_at(facts.job.not_before)}.")
 
 
-def _admitted(facts: Facts, _: datetime) -> Blocker:
+def _admitted(facts: JobFacts, _: datetime) -> Blocker:
     if facts.loading:
         reason = f"A seat is reserved for it on a host that is still loading {facts.job.base_id}."
         return Blocker(Constraint.HOST, reason, f"The host is ready. If not, another is tried {_by(facts.job)}.")
     return Blocker(Constraint.NOTHING, "A seat is reserved for it on a warm host, which takes it next.")
 
 
-def _starting(_: Facts, __: datetime) -> Blocker:
+def _starting(_: JobFacts, __: datetime) -> Blocker:
     return Blocker(Constraint.NOTHING, "Its host turns its rows into tokens; then it trains.")
 
 
-def _running(facts: Facts, _: datetime) -> Blocker:
+def _running(facts: JobFacts, _: datetime) -> Blocker:
     job = facts.job
     steps = f"step {job.step} of {job.total_steps}" if job.total_steps else f"step {job.step}"
     if job.desired == Desired.RUN:
@@ -137,14 +137,14 @@ def _running(facts: Facts, _: datetime) -> Blocker:
     return Blocker(Constraint.HOST, f"It is being {what} after {steps}.", "Its host finishes the step it is in.")
 
 
-def _stopping(facts: Facts, _: datetime) -> Blocker:
+def _stopping(facts: JobFacts, _: datetime) -> Blocker:
     job = facts.job
     why = _STOPS[StopReason(job.stop_reason)] if job.stop_reason else "gives its seat up"
     reason = f"It {why}; its host finishes the step it is in and saves a checkpoint."
     return Blocker(Constraint.HOST, reason, f"The host's answer. Without one the host is ended {_by(job)}.")
 
 
-def _paused(facts: Facts, _: datetime) -> Blocker:
+def _paused(facts: JobFacts, _: datetime) -> Blocker:
     job = facts.job
     if job.desired == Desired.RUN:
         return Blocker(Constraint.NOTHING, f"It goes on from step {job.step}; it joins the queue at the next pass.")
@@ -152,7 +152,7 @@ def _paused(facts: Facts, _: datetime) -> Blocker:
     return Blocker(Constraint.OWNER, f"It was paused at step {job.step} and holds no seat.", resume)
 
 
-def _publishing(facts: Facts, now: datetime) -> Blocker:
+def _publishing(facts: JobFacts, now: datetime) -> Blocker:
     job = facts.job
     if job.not_before is None or job.not_before <= now:
         return Blocker(Constraint.NOTHING, "It is trained; its adapter is being verified and registered.")
@@ -160,15 +160,15 @@ def _publishing(facts: Facts, now: datetime) -> Blocker:
     return Blocker(Constraint.REGISTRY, reason, f"Registry and storage answer again; tried next {_at(job.not_before)}.")
 
 
-def _succeeded(facts: Facts, _: datetime) -> Blocker:
+def _succeeded(facts: JobFacts, _: datetime) -> Blocker:
     return Blocker(Constraint.NOTHING, f"It has succeeded; its model is {facts.job.fine_tuned_model}.")
 
 
-def _cancelled(_: Facts, __: datetime) -> Blocker:
+def _cancelled(_: JobFacts, __: datetime) -> Blocker:
     return Blocker(Constraint.NOTHING, "It was cancelled.")
 
 
-def _failed(facts: Facts, _: datetime) -> Blocker:
+def _failed(facts: JobFacts, _: datetime) -> Blocker:
     return Blocker(Constraint.NOTHING, f"It failed: {facts.job.error_message}")
 
 
@@ -180,7 +180,7 @@ def _by(job: JobRow) -> str:
     return _at(job.state_deadline)
 
 
-_ANSWERS: Final[Mapping[JobState, Callable[[Facts, datetime], Blocker]]] = {
+_ANSWERS: Final[Mapping[JobState, Callable[[JobFacts, datetime], Blocker]]] = {
     JobState.VALIDATING: _validating,
     JobState.QUEUED: _queued,
     JobState.ADMITTED: _admitted,

@@ -12,7 +12,7 @@ from orchestrator.db.job_tables import AttemptRow, CheckpointRow, EventRow, JobR
 from orchestrator.db.states import TERMINAL, Desired, JobState, openai_status
 from orchestrator.db.tables import HostRow
 from orchestrator.lifecycle.ownership import no_such_job, own_job
-from orchestrator.paging import Page, Window, page
+from orchestrator.paging import Page, PageWindow, page
 from orchestrator.queries.job_views import CheckpointView, EventView, JobView, checkpoint_view, job_view
 from orchestrator.tenancy.views import Tenant
 
@@ -36,7 +36,7 @@ def get_job(db: Database, tenant_id: str, job_id: str, now: datetime) -> JobView
 
 
 def list_jobs(
-    db: Database, tenant_id: str, window: Window, metadata: Mapping[str, str] | None, now: datetime
+    db: Database, tenant_id: str, window: PageWindow, metadata: Mapping[str, str] | None, now: datetime
 ) -> Page[JobView]:
     """The tenant's jobs. `metadata`: only those with all of these pairs; None: only those without any pair."""
     query = _jobs()
@@ -49,7 +49,7 @@ def list_jobs(
     return found.map(lambda row: job_view(row[0], row[1], row[2], now))
 
 
-def list_events(db: Database, tenant_id: str, job_id: str, window: Window) -> Page[EventView]:
+def list_events(db: Database, tenant_id: str, job_id: str, window: PageWindow) -> Page[EventView]:
     """The job's history. Raises: NotFound."""
     with db.read() as session:
         own_job(session, tenant_id, job_id)
@@ -61,14 +61,14 @@ def events_since(db: Database, tenant_id: str, job_id: str, after: str | None, l
     """The next events after the one of id `after`, or from the start. Raises: NotFound, InvalidRequest (`after`)."""
     with db.read() as session:
         job = own_job(session, tenant_id, job_id)
-        window = Window(limit, after, ascending=True)
+        window = PageWindow(limit, after, ascending=True)
         found = page(session, select(EventRow), EventRow, _of(EventRow, tenant_id, job_id), window)
     state = JobState(job.state)  # read before the events: a terminal state's own event is among them
     events = [EventView.of(row[0]) for row in found.items]
     return NewEvents(events, openai_status(state, Desired(job.desired)), state in TERMINAL and not found.has_more)
 
 
-def list_checkpoints(db: Database, tenant: Tenant, job_id: str, window: Window) -> Page[CheckpointView]:
+def list_checkpoints(db: Database, tenant: Tenant, job_id: str, window: PageWindow) -> Page[CheckpointView]:
     """The job's committed checkpoints. Raises: NotFound."""
     with db.read() as session:
         job = own_job(session, tenant.id, job_id)

@@ -15,7 +15,7 @@ from orchestrator.db.job_tables import AttemptRow, EventRow, JobRow
 from orchestrator.db.states import Desired, JobState, openai_status
 from orchestrator.db.tables import HostRow
 from orchestrator.lifecycle.ownership import own_job
-from orchestrator.queries.blockers import Constraint, Facts, explain_blocker
+from orchestrator.queries.blockers import Constraint, JobFacts, explain_blocker
 from workers.contract.base import ComputeDtype, Quantization
 from workers.contract.lanes import Lane
 from workers.contract.memory import estimate
@@ -45,7 +45,7 @@ def why(db: Database, catalogue: Catalogue, tenant_id: str, job_id: str, now: da
     return explain(facts, now)
 
 
-def explain(facts: Facts, now: datetime) -> WhyView:
+def explain(facts: JobFacts, now: datetime) -> WhyView:
     """The answer from the facts. Pure."""
     job, answer = facts.job, explain_blocker(facts, now)
     state = JobState(job.state)
@@ -66,13 +66,13 @@ def explain(facts: Facts, now: datetime) -> WhyView:
     )
 
 
-def load_facts(session: Session, catalogue: Catalogue, job: JobRow, now: datetime) -> Facts:
+def load_facts(session: Session, catalogue: Catalogue, job: JobRow, now: datetime) -> JobFacts:
     """One short look at the job, the queue and the hosts. Of other tenants it takes counts alone."""
     own_host = select(HostRow.state).join(AttemptRow, AttemptRow.host_id == HostRow.id)
     mine = (AttemptRow.job_id == job.id, AttemptRow.number == job.attempt)
     last_warning = (EventRow.job_id == job.id, EventRow.level != "info", EventRow.created_at >= job.state_since)
     newest = select(EventRow.message).where(*last_warning).order_by(EventRow.seq.desc()).limit(1)
-    return Facts(
+    return JobFacts(
         job=job,
         ahead=_count(session, JobRow, _queued(now), _goes_before(job)),
         in_line=_count(session, JobRow, _queued(now), _goes_before(job), *_same(JobRow, job)),

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from orchestrator.db.database import Database
 from orchestrator.db.effect_tables import WebhookDeliveryRow, WebhookEndpointRow
 from orchestrator.webhooks.delivery_policy import Delivered, DeliveryDecision, Failed, Retry
-from orchestrator.webhooks.send import TIMEOUT_S, Answer
+from orchestrator.webhooks.send import TIMEOUT_S, DeliveryResponse
 
 BATCH: Final = 64  # sent at once
 PER_TENANT: Final = 8  # of a batch, so that nobody's backlog or slow receivers keep the others waiting
@@ -46,7 +46,7 @@ def claim_due(db: Database, now: datetime) -> list[Claim]:
         return [_claim(row, endpoint, now) for row, endpoint in due if _won(session, row, now)]
 
 
-def settle(session: Session, claim: Claim, decision: DeliveryDecision, answer: Answer, now: datetime) -> bool:
+def settle(session: Session, claim: Claim, decision: DeliveryDecision, answer: DeliveryResponse, now: datetime) -> bool:
     """Write what came of a claim. False: its lease ran out and somebody else has claimed it since."""
     mine = (WebhookDeliveryRow.id == claim.id, WebhookDeliveryRow.attempts == claim.attempts)
     columns = {

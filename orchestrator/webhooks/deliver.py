@@ -15,14 +15,14 @@ from orchestrator.webhooks.claims import Claim, claim_due, settle
 from orchestrator.webhooks.delivery_policy import DeliveryDecision, Failed, after_try
 from orchestrator.webhooks.events import event_body
 from orchestrator.webhooks.secrets import SealedForAnother, SecretBox
-from orchestrator.webhooks.send import Answer, Sender
+from orchestrator.webhooks.send import DeliveryResponse, Sender
 from orchestrator.webhooks.signing import signed_headers
 from workers.contract.failpoints import failpoint
 
 log = structlog.get_logger()
 
-NOBODY_LISTENS: Final = Answer(None, "Not sent: the endpoint was deleted or disabled.")
-CANNOT_SIGN: Final = Answer(None, "Not sent: the service cannot sign at the moment.")
+NOBODY_LISTENS: Final = DeliveryResponse(None, "Not sent: the endpoint was deleted or disabled.")
+CANNOT_SIGN: Final = DeliveryResponse(None, "Not sent: the service cannot sign at the moment.")
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,10 @@ class DeliverWebhooks:
             counts[self._settle(claim, answer, now)] += 1
         return counts
 
-    async def _send_all(self, claims: list[Claim], now: datetime) -> list[Answer]:
+    async def _send_all(self, claims: list[Claim], now: datetime) -> list[DeliveryResponse]:
         return await asyncio.gather(*(self._send(claim, now) for claim in claims))
 
-    async def _send(self, claim: Claim, now: datetime) -> Answer:
+    async def _send(self, claim: Claim, now: datetime) -> DeliveryResponse:
         if not claim.secrets:
             return NOBODY_LISTENS
         try:
@@ -65,7 +65,7 @@ class DeliverWebhooks:
         body = event_body(claim.event_id, claim.event_type, claim.job_id, claim.created_at)
         return await self.sender.post(claim.url, body, signed_headers(claim.id, body, keys, now))
 
-    def _settle(self, claim: Claim, answer: Answer, now: datetime) -> str:
+    def _settle(self, claim: Claim, answer: DeliveryResponse, now: datetime) -> str:
         decision: DeliveryDecision = Failed()
         if answer is not NOBODY_LISTENS:
             decision = after_try(answer, claim.attempts, claim.created_at, now, self.jitter)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from orchestrator.webhooks.send import Answer
+from orchestrator.webhooks.send import DeliveryResponse
 
 FIRST_PAUSE_S: Final = 5.0
 LONGEST_PAUSE_S: Final = 3 * 3600.0
@@ -36,7 +36,7 @@ DeliveryDecision = Delivered | Retry | Failed
 
 
 def after_try(
-    answer: Answer, attempts: int, created_at: datetime, now: datetime, jitter: Callable[[], float]
+    answer: DeliveryResponse, attempts: int, created_at: datetime, now: datetime, jitter: Callable[[], float]
 ) -> DeliveryDecision:
     """2xx: delivered. 410: the receiver is gone for good. Anything else, redirects too: again, for three days.
 

@@ -11,7 +11,7 @@ from orchestrator.db.database import Database
 from orchestrator.db.effect_tables import WebhookDeliveryRow, WebhookEndpointRow
 from orchestrator.errors import InvalidRequest, NotFound, QuotaExceeded
 from orchestrator.ids import new_id
-from orchestrator.paging import Page, Window, page
+from orchestrator.paging import Page, PageWindow, page
 from orchestrator.tenancy.lock import lock_tenant
 from orchestrator.webhooks.addresses import EgressPolicy, ForbiddenUrl
 from orchestrator.webhooks.requests import EndpointChange, NewEndpoint
@@ -54,7 +54,7 @@ class Endpoints:
             session.add(row)
         return _with_secret(row, secret)
 
-    def list(self, tenant_id: str, window: Window) -> Page[EndpointView]:
+    def list(self, tenant_id: str, window: PageWindow) -> Page[EndpointView]:
         """The tenant's endpoints."""
         with self.db.read() as session:
             found = page(session, select(WebhookEndpointRow), WebhookEndpointRow, _own(tenant_id), window)
@@ -98,7 +98,7 @@ class Endpoints:
             row.secret, row.secret_hint, row.updated_at = self.secret_box.seal(secret), hint(secret), now
         return _with_secret(row, secret)
 
-    def deliveries(self, tenant_id: str, endpoint_id: str, window: Window) -> Page[DeliveryView]:
+    def deliveries(self, tenant_id: str, endpoint_id: str, window: PageWindow) -> Page[DeliveryView]:
         """What was sent there, and what waits to be."""
         own = and_(WebhookDeliveryRow.endpoint_id == endpoint_id, WebhookDeliveryRow.tenant_id == tenant_id)
         with self.db.read() as session:

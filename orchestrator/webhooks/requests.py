@@ -66,7 +66,7 @@ class Rotation(BaseModel):
     )
 
 
-class Trial(BaseModel):
+class TestRequest(BaseModel):
     """Which event to send as a sample."""
 
     model_config = ConfigDict(extra="forbid")

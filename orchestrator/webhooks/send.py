@@ -19,7 +19,7 @@ USER_AGENT: Final = "Orchard-Webhooks/1"
 
 
 @dataclass(frozen=True)
-class Answer:
+class DeliveryResponse:
     """What came of a request: a status code, or why there is none."""
 
     status: int | None
@@ -42,19 +42,19 @@ class Sender:
     tls: ssl.SSLContext = field(default_factory=_trusted)
     timeout_s: float = TIMEOUT_S
 
-    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> DeliveryResponse:
         """Send `body`. Never raises for what a receiver, its name or the network does."""
         try:
             async with asyncio.timeout(self.timeout_s):
                 return await self._post(httpx2.URL(url), body, headers)
         except ForbiddenUrl as error:
-            return Answer(None, f"Not sent: {error}.")
+            return DeliveryResponse(None, f"Not sent: {error}.")
         except TimeoutError:
-            return Answer(None, f"No answer within {self.timeout_s:g} s.")
+            return DeliveryResponse(None, f"No answer within {self.timeout_s:g} s.")
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, UnicodeError, ValueError) as error:
-            return Answer(None, _in_words(error))
+            return DeliveryResponse(None, _in_words(error))
 
-    async def _post(self, url: httpx2.URL, body: bytes, headers: Mapping[str, str]) -> Answer:
+    async def _post(self, url: httpx2.URL, body: bytes, headers: Mapping[str, str]) -> DeliveryResponse:
         self.egress.check_url(str(url))
         port = url.port or (443 if url.scheme == "https" else 80)
         host = url.raw_host.decode("ascii")
@@ -72,7 +72,7 @@ class Sender:
 
 async def _request(
     client: httpx2.AsyncClient, url: httpx2.URL, address: str, body: bytes, headers: Mapping[str, str]
-) -> Answer:
+) -> DeliveryResponse:
     """The request to one address; the name goes into `Host`, into TLS's server name and its check of certificates."""
     request = client.build_request(
         "POST",
@@ -84,7 +84,7 @@ async def _request(
     response = await client.send(request, stream=True, follow_redirects=False)
     try:
         await _skim(response)
-        return Answer(response.status_code, retry_after_s=_retry_after(response))
+        return DeliveryResponse(response.status_code, retry_after_s=_retry_after(response))
     finally:
         await response.aclose()
 

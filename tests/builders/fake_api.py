@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx2
 
-Answer = Callable[[httpx2.Request], httpx2.Response]
+Reply = Callable[[httpx2.Request], httpx2.Response]
 
 
 def make_job(job_id: str = "ftjob-1", status: str = "succeeded", **changes: Any) -> dict[str, Any]:

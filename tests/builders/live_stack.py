@@ -19,6 +19,7 @@ from orchestrator.db.database import Database
 from orchestrator.embedded.stack import EmbeddedStack, StackOptions
 from orchestrator.tenancy.keys import create_admin_key
 from tests.builders.options import x_orchard
+from tests.builders.ports import claimed_ports
 from tests.builders.specs import sum_rows
 from tests.builders.tiny_base import make_tiny_base
 from tests.builders.waiting import wait_until
@@ -72,7 +73,8 @@ def live_stack(home: Path, database_url: str | None = None, devices: int = 1) ->
     flavor = Flavor(name="cpu", memory_bytes=6 * GB, count=devices, max_seats=8, threads=1)
     catalogue = home / "catalogue.yaml"
     catalogue.write_text(dump_catalogue(Catalogue(bases=(entry,), flavors=(flavor,))))
-    options = StackOptions(home / "stack", catalogue, port=0, mlflow_port=0, database_url=database_url)
+    port, mlflow_port = claimed_ports(2)
+    options = StackOptions(home / "stack", catalogue, port=port, mlflow_port=mlflow_port, database_url=database_url)
     stop = threading.Event()
     with EmbeddedStack(options) as stack:
         watcher = threading.Thread(target=stack.watch, args=(stop,))

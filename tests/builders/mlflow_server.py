@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.builders.ports import claimed_port
 
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 10.0
@@ -27,16 +28,10 @@ class MlflowServer:
     log: Path
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextmanager
 def running_mlflow(folder: Path, workspaces: bool = True) -> Iterator[MlflowServer]:
     """Start a server with its data in `folder`; stop it and its workers at the end."""
-    server = MlflowServer(uri=f"http://127.0.0.1:{free_port()}", log=folder / "mlflow.log")
+    server = MlflowServer(uri=f"http://127.0.0.1:{claimed_port()}", log=folder / "mlflow.log")
     with server.log.open("wb") as log:
         process = subprocess.Popen(
             _command(server.uri, folder, workspaces),

@@ -10,7 +10,6 @@ import psutil
 import pytest
 
 from orchestrator.embedded.child import Child
-from orchestrator.embedded.ports import free_ports
 from orchestrator.embedded.ray_head import (
     RayPorts,
     make_temp_dir,
@@ -19,6 +18,7 @@ from orchestrator.embedded.ray_head import (
     remove_temp_dir,
     write_token,
 )
+from tests.builders.ports import claimed_ports
 from tests.builders.waiting import wait_until
 
 CPUS: Final = 16
@@ -29,7 +29,7 @@ class RayHead:
 
     def __init__(self, home: Path) -> None:
         self._home = home
-        self._ports = RayPorts(*free_ports(3))
+        self._ports = RayPorts(*claimed_ports(3))
         # Ray reads its token once in a process, so every head of this test run shares the first one's.
         self._token = write_token(Path(os.environ.get("RAY_AUTH_TOKEN_PATH", home / "ray_token")))
         self.address = f"127.0.0.1:{self._ports.head}"

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from typer.testing import CliRunner, Result
 
 from api.cli.checks import check_catalogue
-from api.cli.findings import RetryDecision
+from api.cli.findings import CheckResult
 from api.cli.main import app
 from api.cli.session import Session
 from orchestrator.catalogue.file import load_catalogue
@@ -143,5 +143,5 @@ def test_check_lists_every_error_with_file_and_line_and_doctor_knows(
     assert lines[2].startswith(f"{path}:4: flavors: ")
     assert lines[3].startswith(f"Error (catalogue): 3 errors in {path}")
     [finding] = check_catalogue(tmp_path)
-    assert finding.decision is RetryDecision.BAD
+    assert finding.decision is CheckResult.BAD
     assert "(of 3)" in finding.found

@@ -102,7 +102,7 @@ def test_loops_that_are_told_to_stop_end_well():
 
 
 def test_hosts_must_outlast_a_change_of_orchestrators(tmp_path: Path):
-    with pytest.raises(ValidationError, match="host_trust_s 60 must be at least"):
+    with pytest.raises(ValidationError, match="orchestrator_timeout_s 60 must be at least"):
         make_settings(tmp_path, orchestrator_timeout_s=60)
 
 
@@ -146,7 +146,7 @@ def test_the_role_is_kept_until_the_last_pass_of_every_other_loop_is_over(
             self.rounds_after_stop += stop.is_set()
             if self.rounds_after_stop > 1:
                 kept_on.set()
-            return super().keep()
+            return super().renew()
 
     def check(_spec: JobSpec) -> RetryDecision:
         checking.set()

@@ -21,7 +21,7 @@ from orchestrator.db.database import Database
 from orchestrator.db.job_tables import JobRow
 from orchestrator.db.states import JobState
 from orchestrator.db.tables import LeaseRow
-from orchestrator.embedded.ports import free_ports
+from tests.builders.ports import claimed_port
 from tests.builders.rows import make_job
 from tests.builders.specs import make_dataset
 from tests.builders.waiting import wait_until
@@ -45,7 +45,7 @@ class Fleet:
             "ORCHARD_STORAGE_URI": folder.as_uri(),
             "ORCHARD_CATALOGUE": str(catalogue),
             "ORCHARD_CACHE_DIR": str(folder),
-            "ORCHARD_RAY_ADDRESS": f"127.0.0.1:{free_ports(1)[0]}",
+            "ORCHARD_RAY_ADDRESS": f"127.0.0.1:{claimed_port()}",
             "ORCHARD_ROLE_TTL_S": str(TTL_S),
             "ORCHARD_LOOP_INTERVAL_S": "0.2",
             "ORCHARD_HEALTH_PORT": "0",

@@ -17,7 +17,8 @@ from orchestrator.registry.connection import connect
 from orchestrator.registry.errors import AdapterRefused, RegistryRefused, RegistryUnavailable
 from orchestrator.registry.mlflow_registry import MlflowRegistry
 from orchestrator.registry.port import Publication, Registered
-from tests.builders.mlflow_server import MlflowServer, free_port, running_mlflow
+from tests.builders.mlflow_server import MlflowServer, running_mlflow
+from tests.builders.ports import claimed_port
 from tests.builders.publications import BASE_DIGEST, CURVE, make_publication
 from tests.builders.specs import make_job_spec
 
@@ -282,7 +283,7 @@ def test_the_adapter_of_one_tenant_is_not_found_by_another(mlflow_server: Mlflow
 
 def test_a_server_that_is_down_is_unavailable_and_worth_another_try(tmp_path: Path) -> None:
     publication = make_publication(tmp_path, "tenant-down")
-    registry = MlflowRegistry(f"http://user:hunter2@127.0.0.1:{free_port()}")
+    registry = MlflowRegistry(f"http://user:hunter2@127.0.0.1:{claimed_port()}")
     with pytest.raises(RegistryUnavailable) as caught:
         registry.publish(publication, tmp_path / "adapter")
     assert caught.value.retryable

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ import pytest
 from orchestrator.catalogue.file import dump_catalogue
 from orchestrator.db.migrate import upgrade
 from tests.builders.live_api import make_catalogue
+from tests.builders.ports import claimed_port
 
 pytestmark = pytest.mark.slow
 
@@ -54,9 +54,7 @@ def get(url: str, deadline_s: float = 60) -> tuple[int, dict[str, object]]:
 @contextmanager
 def serving(folder: Path, **changes: str) -> Iterator[tuple[str, dict[str, str], subprocess.Popen[bytes]]]:
     """The URL, environment and process of a server; its log is in `log` of the folder."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = claimed_port()
     settings = environment(folder, port) | changes
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen([sys.executable, "-m", "api.serve"], env=settings, stderr=log)

@@ -145,11 +145,11 @@ def test_every_endpoint_is_told_of_the_same_event_under_an_id_of_its_own(db, ten
 def test_a_refused_delivery_is_repeated_with_the_same_id_and_body(db, tenant, receiver, endpoint, loop, status):
     receiver.answers = [status, status, 200]
     end(db, tenant)
-    assert loop.run_once(NOW) == Counts(again=1)
+    assert loop.run_once(NOW) == Counts(retry=1)
     [row] = deliveries(db)
     assert (row.state, row.last_status_code, row.next_try_at) == ("pending", status, later(5))
     assert loop.run_once(later(4)) == Counts()
-    assert loop.run_once(later(5)) == Counts(again=1)
+    assert loop.run_once(later(5)) == Counts(retry=1)
     assert deliveries(db)[0].next_try_at == later(15)
     assert loop.run_once(later(15)) == Counts(delivered=1)
 
@@ -161,7 +161,7 @@ def test_a_refused_delivery_is_repeated_with_the_same_id_and_body(db, tenant, re
 def test_a_receiver_that_cannot_be_reached_is_tried_again(db, tenant, receiver, endpoints, endpoint, loop):
     endpoints.update(tenant.id, endpoint.id, EndpointChange(url="http://127.0.0.1:1/"), NOW)
     end(db, tenant)
-    assert loop.run_once(NOW) == Counts(again=1)
+    assert loop.run_once(NOW) == Counts(retry=1)
     [row] = deliveries(db)
     assert (row.last_status_code, row.last_error) == (None, "The connection was refused.")
     endpoints.update(tenant.id, endpoint.id, EndpointChange(url=receiver.url), NOW)
@@ -279,17 +279,17 @@ def test_a_secret_that_cannot_be_opened_delays_and_loses_nothing(db, tenant, rec
     with db.write() as session:
         session.scalars(select(WebhookEndpointRow)).one().secret = "fernet:gAAAA"
     end(db, tenant)
-    assert loop.run_once(NOW) == Counts(again=1)
+    assert loop.run_once(NOW) == Counts(retry=1)
     assert (receiver.taken, deliveries(db)[0].last_error) == ([], "Not sent: the service cannot sign at the moment.")
 
 
 def test_the_tenant_sees_how_its_deliveries_stand(db, tenant, endpoints, receiver, endpoint, loop):
-    from orchestrator.paging import Window
+    from orchestrator.paging import PageWindow
 
     receiver.answers = [503, 200]
     job = end(db, tenant)
     loop.run_once(NOW)
-    [shown] = endpoints.deliveries(tenant.id, endpoint.id, Window(20)).items
+    [shown] = endpoints.deliveries(tenant.id, endpoint.id, PageWindow(20)).items
     assert (shown.job_id, shown.state, shown.attempts, shown.last_status_code) == (job.id, "pending", 1, 503)
     assert shown.next_try_at == int(later(5).timestamp())
 
@@ -312,6 +312,6 @@ def test_a_receiver_that_hangs_keeps_no_other_from_being_told(db, tenant, endpoi
         listen(endpoints, tenant, hanging)
         listen(endpoints, tenant, receiver)
         end(db, tenant)
-        assert replace(loop, sender=Sender(DEV, timeout_s=0.5)).run_once(NOW) == Counts(delivered=1, again=1)
+        assert replace(loop, sender=Sender(DEV, timeout_s=0.5)).run_once(NOW) == Counts(delivered=1, retry=1)
     assert [row.state for row in deliveries(db)] == ["pending", "delivered"]
     assert len(receiver.taken) == len(hanging.taken) == 1

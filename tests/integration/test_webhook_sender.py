@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.webhooks.addresses import EgressPolicy
-from orchestrator.webhooks.send import Answer, Sender
+from orchestrator.webhooks.send import DeliveryResponse, Sender
 from tests.builders.receiver import Receiver, certificate_for, receiving
 
 DEV = EgressPolicy(allow_http=True, allow_private=True)
@@ -28,12 +28,12 @@ def leading_to(*addresses: str):
     return resolve
 
 
-def post(sender: Sender, url: str) -> Answer:
+def post(sender: Sender, url: str) -> DeliveryResponse:
     return asyncio.run(sender.post(url, b'{"a":1}', {"webhook-id": "wh_1"}))
 
 
 def test_the_body_goes_to_the_url_with_its_path_and_query(receiver: Receiver):
-    assert post(Sender(DEV), receiver.url) == Answer(200)
+    assert post(Sender(DEV), receiver.url) == DeliveryResponse(200)
     taken = receiver.last
     assert (taken.path, json.loads(taken.body), taken.headers["webhook-id"]) == ("/hook?from=orchard", {"a": 1}, "wh_1")
     assert taken.headers["content-type"] == "application/json"
@@ -79,7 +79,7 @@ def test_redirects_are_not_followed(receiver: Receiver):
 def test_a_receiver_that_hangs_costs_no_more_than_the_time_limit(receiver: Receiver):
     receiver.hold.clear()
     answer = post(Sender(DEV, timeout_s=0.3), receiver.url)
-    assert answer == Answer(None, "No answer within 0.3 s.")
+    assert answer == DeliveryResponse(None, "No answer within 0.3 s.")
 
 
 def test_of_a_huge_answer_only_the_beginning_is_read(receiver: Receiver):
@@ -89,9 +89,9 @@ def test_of_a_huge_answer_only_the_beginning_is_read(receiver: Receiver):
 
 def test_retry_after_is_read_in_seconds_only(receiver: Receiver):
     receiver.answers, receiver.headers = [503], {"retry-after": "120"}
-    assert post(Sender(DEV), receiver.url) == Answer(503, retry_after_s=120)
+    assert post(Sender(DEV), receiver.url) == DeliveryResponse(503, retry_after_s=120)
     receiver.headers = {"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}
-    assert post(Sender(DEV), receiver.url) == Answer(503)
+    assert post(Sender(DEV), receiver.url) == DeliveryResponse(503)
 
 
 def test_a_closed_port_and_an_unknown_name_are_told_apart_in_words(receiver: Receiver):
@@ -127,7 +127,7 @@ def test_many_are_sent_at_once(receiver: Receiver):
     receiver.hold.clear()
     sender = Sender(DEV)
 
-    async def all_of_them() -> list[Answer]:
+    async def all_of_them() -> list[DeliveryResponse]:
         sent = [asyncio.create_task(sender.post(receiver.url, b"{}", {})) for _ in range(8)]
         while len(receiver.taken) < 8:  # all have arrived while none was answered
             await asyncio.sleep(0.01)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.builders.specs import make_host_spec
 from tests.builders.tiny_base import make_tiny_base
-from workers.contract.sampling import Question, SampleAnswers, SampleRequest
+from workers.contract.sampling import SamplePrompt, SampleAnswers, SampleRequest
 
 torch = pytest.importorskip("torch")
 peft = pytest.importorskip("peft")
@@ -33,8 +33,8 @@ def test_answers_come_in_order_and_an_adapter_changes_only_its_own(tmp_path):
 
     base = make_tiny_base(tmp_path / "base")
     adapter = make_adapter(base, tmp_path / "adapter")
-    questions = [Question(prompt="one"), Question(prompt="one", adapter=adapter), Question(prompt="three")]
-    alone = [Question(prompt="one"), Question(prompt="three")]
+    questions = [SamplePrompt(prompt="one"), SamplePrompt(prompt="one", adapter=adapter), SamplePrompt(prompt="three")]
+    alone = [SamplePrompt(prompt="one"), SamplePrompt(prompt="three")]
     host = make_host_spec(tmp_path, base)
 
     mixed = sample(SampleRequest(host=host, questions=tuple(questions), max_new_tokens=8)).answers
@@ -48,7 +48,7 @@ def test_answers_come_in_order_and_an_adapter_changes_only_its_own(tmp_path):
 def test_as_a_program_it_reads_a_request_and_writes_answers(tmp_path):
     request = SampleRequest(
         host=make_host_spec(tmp_path, make_tiny_base(tmp_path / "base")),
-        questions=(Question(prompt="hello"),),
+        questions=(SamplePrompt(prompt="hello"),),
         max_new_tokens=2,
     )
     done = subprocess.run(

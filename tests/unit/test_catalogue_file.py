@@ -9,7 +9,7 @@ from orchestrator.catalogue.file import dump_catalogue, load_catalogue
 from tests.builders.base_folder import PARAMETERS, make_folder
 from tests.builders.live_api import make_catalogue
 from workers.contract.base import ComputeDtype, Quantization
-from workers.contract.spec import LoraMethod
+from workers.contract.base import DECODER_LINEARS
 
 FLAVORS = "flavors:\n- {name: cpu, memory_bytes: 1000000, count: 1}\n"
 
@@ -34,7 +34,7 @@ def test_an_id_and_a_source_are_enough_for_a_folder(tmp_path: Path) -> None:
     assert entry.license == "apache-2.0"
     assert entry.quantizations == (Quantization.NF4, Quantization.INT8, Quantization.NONE)
     assert entry.compute_dtype is ComputeDtype.BF16
-    assert entry.target_modules == LoraMethod().target_modules
+    assert entry.target_modules == DECODER_LINEARS
 
 
 def test_a_base_whose_shape_is_written_down_is_not_read(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from orchestrator.catalogue.inspect import inspect, license_of_card
 from orchestrator.catalogue.refusal import Refused
 from tests.builders.base_folder import OUTSIDE, PARAMETERS, SHAPES, make_folder, write_safetensors
 from workers.contract.base import BaseShape
-from workers.contract.spec import LoraMethod
+from workers.contract.base import DECODER_LINEARS
 
 
 def test_a_folder_tells_its_shape_linears_license_and_template(tmp_path: Path) -> None:
@@ -25,7 +25,7 @@ def test_a_folder_tells_its_shape_linears_license_and_template(tmp_path: Path) -
         key_value_size=4,
         max_positions=64,
     )
-    assert facts.target_modules == LoraMethod().target_modules
+    assert facts.target_modules == DECODER_LINEARS
     assert facts.has_chat_template
     assert facts.license == "apache-2.0"
 

@@ -10,7 +10,7 @@ from orchestrator.catalogue.need import HostNeed
 from orchestrator.db.database import Database
 from orchestrator.db.states import TERMINAL, Desired, JobState, StopReason
 from orchestrator.lifecycle.events import EventDraft, record
-from orchestrator.queries.blockers import Constraint, Facts
+from orchestrator.queries.blockers import Constraint, JobFacts
 from orchestrator.queries.why import WhyView, explain, load_facts, why
 from tests.builders.live_api import Api, add_tenant, make_catalogue
 from tests.builders.rows import NOW, make_host, make_job, make_tenant
@@ -21,7 +21,7 @@ LATER = NOW + timedelta(minutes=5)
 NOTHING = Constraint.NOTHING
 
 
-def load_facts_of(db: Database, job: Any) -> Facts:
+def load_facts_of(db: Database, job: Any) -> JobFacts:
     with db.read() as session:
         return load_facts(session, make_catalogue(), job, NOW)
 
@@ -138,7 +138,7 @@ def test_a_retry_says_what_went_wrong_last(db: Database, state: JobState) -> Non
 
 
 def test_the_answer_is_made_of_facts_alone(sqlite_db: Database) -> None:
-    facts = Facts(job=make_job(sqlite_db, queue_reason="Waiting."), ahead=3, queued=9, hosts=2)
+    facts = JobFacts(job=make_job(sqlite_db, queue_reason="Waiting."), ahead=3, queued=9, hosts=2)
     assert explain(facts, NOW) == explain(facts, NOW)
     assert (explain(facts, NOW).position, explain(facts, NOW).queue_length) == (4, 9)
 

@@ -6,7 +6,7 @@ from workers.contract.model import Frozen
 from workers.contract.spec import HostSpec
 
 
-class Question(Frozen):
+class SamplePrompt(Frozen):
     """One user message, and the adapter that answers it."""
 
     prompt: str = Field(min_length=1)
@@ -17,7 +17,7 @@ class SampleRequest(Frozen):
     """Load `host.base` once and answer every question."""
 
     host: HostSpec
-    questions: tuple[Question, ...] = Field(min_length=1)
+    questions: tuple[SamplePrompt, ...] = Field(min_length=1)
     max_new_tokens: int = Field(24, ge=1, le=4096)
     stop: tuple[str, ...] = Field((), description="tokens that end an answer, besides the tokenizer's own end")
 

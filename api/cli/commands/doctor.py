@@ -21,10 +21,10 @@ def doctor(
 ) -> None:
     """Check this machine, the profile, the server and the key, and say what to do."""
     from api.cli.checks import all_checks
-    from api.cli.findings import Verdict
+    from api.cli.findings import CheckResult
 
     checks = list(all_checks(session_of(context), home))
     show_list([asdict(check) for check in checks], COLUMNS, output)
-    bad = [check.name for check in checks if check.verdict is Verdict.BAD]
+    bad = [check.name for check in checks if check.verdict is CheckResult.BAD]
     if bad:
         raise CliError(f"not well: {', '.join(bad)}", code="unwell", hint="the TO DO column says how")
