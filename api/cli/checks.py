@@ -50,7 +50,9 @@ def check_parts(name: str, modules: tuple[str, ...], todo: str) -> Check:
     """Libraries of a role; found, not imported."""
     missing = [module for module in modules if importlib.util.find_spec(module) is None]
     if missing:
-        return Check(name, CheckResult.NOTE, f"missing: {', '.join(missing)}", f"only to run it on this machine: {todo}")
+        return Check(
+            name, CheckResult.NOTE, f"missing: {', '.join(missing)}", f"only to run it on this machine: {todo}"
+        )
     return Check(name, CheckResult.OK, ", ".join(modules))
 
 

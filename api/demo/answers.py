@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from workers.contract.base import BaseSpec, ComputeDtype, Quantization
-from workers.contract.sampling import SamplePrompt, SampleAnswers, SampleRequest
+from workers.contract.sampling import SampleAnswers, SamplePrompt, SampleRequest
 from workers.contract.spec import HostSpec
 
 STOP = ("<end_of_turn>",)

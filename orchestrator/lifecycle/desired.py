@@ -33,7 +33,9 @@ class DesiredOutcome:
         return InvalidRequest(message, param="fine_tune_id", code="job_being_cancelled")
 
 
-def set_desired(db: Database, tenant_id: str, job_id: str, desired: Desired, *allowed: ColumnElement[bool]) -> DesiredOutcome:
+def set_desired(
+    db: Database, tenant_id: str, job_id: str, desired: Desired, *allowed: ColumnElement[bool]
+) -> DesiredOutcome:
     """Write `desired` where the job is alive and `allowed` holds. Raises: NotFound."""
     statement = (
         update(JobRow)

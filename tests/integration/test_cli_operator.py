@@ -17,7 +17,7 @@ from orchestrator.catalogue.file import load_catalogue
 from orchestrator.db.database import Database
 from orchestrator.db.migrate import alembic_config, upgrade
 from orchestrator.tenancy.authenticate import authenticate
-from orchestrator.tenancy.views import Elector
+from orchestrator.tenancy.views import Role
 from tests.builders.base_folder import make_folder
 
 NEWEST = ScriptDirectory.from_config(alembic_config()).get_current_head()
@@ -95,7 +95,7 @@ def test_the_first_admin_key_is_printed_once_and_opens_the_door(empty_url: str) 
     key = done.stdout.strip()
     assert key not in done.stderr
     db = Database(empty_url)
-    assert authenticate(db, key, None, datetime.now(UTC)).role is Elector.ADMIN
+    assert authenticate(db, key, None, datetime.now(UTC)).role is Role.ADMIN
     db.dispose()
 
 

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 from transformers import AutoModelForCausalLM
-from workers.engine.lora import adaptable_linears
 
 from orchestrator.catalogue.inspect import inspect
 from orchestrator.catalogue.refusal import Refused
 from tests.builders.tiny_base import make_tiny_base
 from tests.training.test_fused_architectures import MAKES, make_base
+from workers.methods.linears import adaptable_linears
 
 
 def test_a_folder_is_read_as_the_model_that_was_written_there(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.builders.specs import make_host_spec
 from tests.builders.tiny_base import make_tiny_base
-from workers.contract.sampling import SamplePrompt, SampleAnswers, SampleRequest
+from workers.contract.sampling import SampleAnswers, SamplePrompt, SampleRequest
 
 torch = pytest.importorskip("torch")
 peft = pytest.importorskip("peft")

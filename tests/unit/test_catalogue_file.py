@@ -8,8 +8,7 @@ from orchestrator.catalogue.document import CatalogueError
 from orchestrator.catalogue.file import dump_catalogue, load_catalogue
 from tests.builders.base_folder import PARAMETERS, make_folder
 from tests.builders.live_api import make_catalogue
-from workers.contract.base import ComputeDtype, Quantization
-from workers.contract.base import DECODER_LINEARS
+from workers.contract.base import DECODER_LINEARS, ComputeDtype, Quantization
 
 FLAVORS = "flavors:\n- {name: cpu, memory_bytes: 1000000, count: 1}\n"
 

@@ -9,8 +9,7 @@ import pytest
 from orchestrator.catalogue.inspect import inspect, license_of_card
 from orchestrator.catalogue.refusal import Refused
 from tests.builders.base_folder import OUTSIDE, PARAMETERS, SHAPES, make_folder, write_safetensors
-from workers.contract.base import BaseShape
-from workers.contract.base import DECODER_LINEARS
+from workers.contract.base import DECODER_LINEARS, BaseShape
 
 
 def test_a_folder_tells_its_shape_linears_license_and_template(tmp_path: Path) -> None:
@@ -91,7 +90,7 @@ def test_what_cannot_be_trained_is_refused_by_its_config(tmp_path: Path, config:
 def test_pickles_alone_and_pickles_beside_weights_are_refused(tmp_path: Path) -> None:
     make_folder(tmp_path)
     (tmp_path / "pytorch_model.bin").write_bytes(b"")
-    with pytest.raises(Refused, match=r"holds pytorch_model\.bin"):
+    with pytest.raises(Refused, match=r"contains pytorch_model\.bin"):
         inspect(f"file:{tmp_path}")
     (tmp_path / "pytorch_model.bin").unlink()
     (tmp_path / "model.safetensors").unlink()

@@ -22,7 +22,9 @@ def pause_s(decision: object) -> float:
 
 def test_only_a_2xx_is_a_delivery():
     assert {type(tried(DeliveryResponse(status))) for status in (200, 202, 204, 299)} == {Delivered}
-    assert {type(tried(DeliveryResponse(status))) for status in (100, 199, 300, 302, 400, 404, 429, 500, 599)} == {Retry}
+    assert {type(tried(DeliveryResponse(status))) for status in (100, 199, 300, 302, 400, 404, 429, 500, 599)} == {
+        Retry
+    }
     assert type(tried(DeliveryResponse(None, "The connection was refused."))) is Retry
 
 
