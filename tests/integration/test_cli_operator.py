@@ -143,5 +143,5 @@ def test_check_lists_every_error_with_file_and_line_and_doctor_knows(
     assert lines[2].startswith(f"{path}:4: flavors: ")
     assert lines[3].startswith(f"Error (catalogue): 3 errors in {path}")
     [finding] = check_catalogue(tmp_path)
-    assert finding.decision is CheckResult.BAD
+    assert finding.verdict is CheckResult.BAD
     assert "(of 3)" in finding.found
