@@ -1,6 +1,7 @@
 """A thin client of the HTTP API: one method per call, answers as models, failures as `CliError`."""
 
 import json
+import random
 import uuid
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -17,10 +18,13 @@ from api.cli.errors import CliError
 from api.cli.exit_codes import ExitCode
 from api.cli.failures import AWAY, no_orchard, refusal, unreachable
 from api.cli.models import ApiObject, Event, File, IssuedKey, Job, Key, Model, Page, Tenant
+from workers.contract.backoff import Backoff
 
 AnswerT = TypeVar("AnswerT", bound=ApiObject)
 Body = dict[str, Any]
 RETRIED = frozenset({408, 429, 502, 503, 504})
+TRIES = 4  # of a call that is harmless to repeat
+BACKOFF = Backoff(first_s=0.2, longest_s=5.0)
 PAGE = 100
 
 
@@ -57,11 +61,11 @@ class OrchardClient:
         """Store a JSONL file; the server checks every line of it. Raises OSError, too."""
         with path.open("rb") as file:
             form = {"data": {"purpose": "fine-tune"}, "files": {"file": (path.name, file)}}
-            return self.one(File, "POST", "/v1/files", **form)
+            return self.fetch(File, "POST", "/v1/files", **form)
 
     def files(self) -> list[File]:
         """The tenant's files, newest first."""
-        return self.some(File, "/v1/files", limit=10_000)
+        return self.fetch_all(File, "/v1/files", limit=10_000)
 
     def file_report(self, file_id: str) -> str:
         """What is wrong with a file, one complaint a line."""
@@ -76,7 +80,7 @@ class OrchardClient:
     def create_job(self, body: Body, idempotency_key: str | None = None) -> Job:
         """Create a job. The same `idempotency_key` twice is one job, so the call is retried when the network fails."""
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
-        return self.one(Job, "POST", "/v1/fine_tuning/jobs", json=body, headers=headers)
+        return self.fetch(Job, "POST", "/v1/fine_tuning/jobs", json=body, headers=headers)
 
     def estimate(self, body: Body) -> Body:
         """What `body` would become: resolved numbers, steps and memory. Nothing is created."""
@@ -84,23 +88,23 @@ class OrchardClient:
 
     def job(self, job_id: str) -> Job:
         """One job."""
-        return self.one(Job, "GET", f"/v1/fine_tuning/jobs/{_part(job_id)}")
+        return self.fetch(Job, "GET", f"/v1/fine_tuning/jobs/{_part(job_id)}")
 
     def jobs(self, limit: int) -> list[Job]:
         """The newest jobs, newest first."""
-        return self.some(Job, "/v1/fine_tuning/jobs", limit)
+        return self.fetch_all(Job, "/v1/fine_tuning/jobs", limit)
 
     def cancel(self, job_id: str) -> Job:
         """Ask for a job to stop."""
-        return self.one(Job, "POST", f"/v1/fine_tuning/jobs/{_part(job_id)}/cancel")
+        return self.fetch(Job, "POST", f"/v1/fine_tuning/jobs/{_part(job_id)}/cancel")
 
     def pause(self, job_id: str) -> Job:
         """Ask a job to give its seat up after its step, with a checkpoint."""
-        return self.one(Job, "POST", f"/v1/fine_tuning/jobs/{_part(job_id)}/pause")
+        return self.fetch(Job, "POST", f"/v1/fine_tuning/jobs/{_part(job_id)}/pause")
 
     def resume(self, job_id: str) -> Job:
         """Ask a paused job to go on."""
-        return self.one(Job, "POST", f"/v1/fine_tuning/jobs/{_part(job_id)}/resume")
+        return self.fetch(Job, "POST", f"/v1/fine_tuning/jobs/{_part(job_id)}/resume")
 
     def why(self, job_id: str) -> Body:
         """What keeps a job from going on."""
@@ -109,7 +113,7 @@ class OrchardClient:
     def events(self, job_id: str, limit: int) -> list[Event]:
         """The newest events of a job, newest first."""
         path = f"/v1/fine_tuning/jobs/{_part(job_id)}/events"
-        return self.some(Event, path, limit)
+        return self.fetch_all(Event, path, limit)
 
     def stream_events(self, job_id: str) -> Iterator[Event]:
         """Every event, oldest first, and new ones as they happen, until the job is over.
@@ -127,7 +131,7 @@ class OrchardClient:
 
     def models(self) -> list[Model]:
         """Bases and the tenant's adapters."""
-        return self.some(Model, "/v1/models", limit=10_000)
+        return self.fetch_all(Model, "/v1/models", limit=10_000)
 
     def adapter(self, job_id: str) -> AbstractContextManager[Iterator[bytes]]:
         """The bytes of a job's adapter, a tar archive."""
@@ -157,7 +161,7 @@ class OrchardClient:
 
     def tenants(self) -> list[Tenant]:
         """All tenants (operator)."""
-        return self.some(Tenant, "/v1/admin/tenants", limit=10_000)
+        return self.fetch_all(Tenant, "/v1/admin/tenants", limit=10_000)
 
     def create_tenant(
         self, slug: str, name: str, allowed_bases: list[str] | None = None, weight: int | None = None
@@ -165,20 +169,20 @@ class OrchardClient:
         """A new tenant (operator). None: all bases, the server's default weight."""
         given = {"allowed_bases": allowed_bases, "weight": weight}
         body: Body = {"slug": slug, "name": name} | {key: value for key, value in given.items() if value is not None}
-        return self.one(Tenant, "POST", "/v1/admin/tenants", json=body)
+        return self.fetch(Tenant, "POST", "/v1/admin/tenants", json=body)
 
     def update_tenant(self, tenant: str, weight: int) -> Tenant:
         """Change a tenant (operator)."""
-        return self.one(Tenant, "POST", f"/v1/admin/tenants/{_part(tenant)}", json={"weight": weight})
+        return self.fetch(Tenant, "POST", f"/v1/admin/tenants/{_part(tenant)}", json={"weight": weight})
 
     def keys(self, tenant: str) -> list[Key]:
         """The keys of a tenant, without their secrets (operator)."""
-        return self.some(Key, f"/v1/admin/tenants/{_part(tenant)}/keys", 10_000)
+        return self.fetch_all(Key, f"/v1/admin/tenants/{_part(tenant)}/keys", 10_000)
 
     def create_key(self, tenant: str, name: str) -> IssuedKey:
         """A new key of a tenant; its secret is in this answer and nowhere else (operator)."""
         path = f"/v1/admin/tenants/{_part(tenant)}/keys"
-        return self.one(IssuedKey, "POST", path, json={"name": name})
+        return self.fetch(IssuedKey, "POST", path, json={"name": name})
 
     def revoke_key(self, tenant: str, key_id: str) -> None:
         """End a key (operator)."""
@@ -194,7 +198,7 @@ class OrchardClient:
         left = limit
         while left > 0:
             params = {"limit": min(left, PAGE)} | ({"after": after} if after else {})
-            page = self.one(Page, "GET", path, params=params)
+            page = self.fetch(Page, "GET", path, params=params)
             items = page.data[:left]
             yield from items
             left -= len(items)
@@ -204,24 +208,27 @@ class OrchardClient:
 
     def send(self, method: str, path: str, **arguments: Any) -> Body:
         """One call, repeated while the network fails if that is harmless. Returns the JSON object of the answer."""
-        import stamina
-        from stamina.instrumentation import set_on_retry_hooks
+        from tenacity import Retrying, retry_if_exception, stop_after_attempt
 
-        set_on_retry_hooks(())  # it would write log lines between the words of a command
         repeatable = method == "GET" or "Idempotency-Key" in arguments.get("headers", {})
         with self._network():
-            for attempt in stamina.retry_context(on=_is_transient, attempts=4 if repeatable else 1, wait_initial=0.2):
+            for attempt in Retrying(
+                retry=retry_if_exception(_is_transient),
+                stop=stop_after_attempt(TRIES if repeatable else 1),
+                wait=lambda state: BACKOFF.pause_s(state.attempt_number, random.random()),  # noqa: S311  # no secret
+                reraise=True,
+            ):
                 with attempt:
                     response = self._http.request(method, path, **arguments)
                     if response.status_code in RETRIED and response.headers.get("x-should-retry") != "false":
                         response.raise_for_status()
         return self._object(_answered(response).content or b"{}")
 
-    def one(self, kind: type[AnswerT], method: str, path: str, **arguments: Any) -> AnswerT:
+    def fetch(self, kind: type[AnswerT], method: str, path: str, **arguments: Any) -> AnswerT:
         """`send`, and its answer as a `kind`."""
         return self._checked(kind, self.send(method, path, **arguments))
 
-    def some(self, kind: type[AnswerT], path: str, limit: int) -> list[AnswerT]:
+    def fetch_all(self, kind: type[AnswerT], path: str, limit: int) -> list[AnswerT]:
         """`pages`, and each item as a `kind`."""
         return [self._checked(kind, item) for item in self.pages(path, limit)]
 
@@ -255,7 +262,7 @@ class OrchardClient:
             raise unreachable(self.url, error) from error
 
 
-def _is_transient(error: Exception) -> bool:
+def _is_transient(error: BaseException) -> bool:
     wrong_address = isinstance(error, httpx2.UnsupportedProtocol | httpx2.LocalProtocolError)
     return isinstance(error, httpx2.TransportError | httpx2.HTTPStatusError) and not wrong_address
 

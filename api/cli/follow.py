@@ -12,17 +12,17 @@ from api.cli.client import OrchardClient
 from api.cli.errors import ServerAway
 from api.cli.models import Event
 from api.cli.output import Format
-from api.cli.patience import RetryPolicy
+from api.cli.reconnect import Reconnect
 
 STYLES = {"warn": "yellow", "error": "red"}
 
 
-def follow_events(client: OrchardClient, job_id: str, patience: RetryPolicy | None = None) -> Iterator[Event]:
+def follow_events(client: OrchardClient, job_id: str, patience: Reconnect | None = None) -> Iterator[Event]:
     """Each event once, oldest first, until the job is over. A broken stream is opened again, with `patience`.
 
     Raises CliError.
     """
-    patience = patience or RetryPolicy(client)
+    patience = patience or Reconnect(client)
     seen: set[str] = set()
     while True:
         try:
@@ -33,7 +33,7 @@ def follow_events(client: OrchardClient, job_id: str, patience: RetryPolicy | No
                     yield event
             return
         except ServerAway as away:
-            patience.bear(away)
+            patience.wait(away)
 
 
 def print_event(event: Event, output: Format, out: Console) -> None:

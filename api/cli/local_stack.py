@@ -39,7 +39,7 @@ def run_stack(options: StackOptions, profile: str, say: Callable[[str], None]) -
 
 def first_catalogue(home: Path) -> Path:
     """`home/catalogue.yaml`; when there is none yet, one that offers the demo's base. Raises CliError."""
-    from api.demo.prepare import prepare
+    from api.example.prepare import prepare
 
     path = home / CATALOGUE
     if path.exists():

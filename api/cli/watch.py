@@ -11,7 +11,7 @@ from api.cli.client import OrchardClient
 from api.cli.errors import CliError, ServerAway
 from api.cli.exit_codes import ExitCode
 from api.cli.models import Event, Job
-from api.cli.patience import RetryPolicy
+from api.cli.reconnect import Reconnect
 
 INTERVAL_S = 1.0
 
@@ -19,14 +19,14 @@ INTERVAL_S = 1.0
 def watch_job(
     client: OrchardClient,
     job_id: str,
-    patience: RetryPolicy | None = None,
+    patience: Reconnect | None = None,
     pause: Callable[[float], None] = time.sleep,
 ) -> Job:
     """Show the job until it is over, and return it as it ended. A server that goes away is borne with `patience`.
 
     Raises CliError.
     """
-    patience = patience or RetryPolicy(client)
+    patience = patience or Reconnect(client)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -42,7 +42,7 @@ def watch_job(
             try:
                 job, news = client.job(job_id), _news(client, job_id, seen)
             except ServerAway as away:
-                patience.bear(away)
+                patience.wait(away)
                 continue
             patience.answered()
             for event in news:

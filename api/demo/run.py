@@ -14,12 +14,12 @@ from api.cli.client import OrchardClient
 from api.cli.local_stack import make_admin_key
 from api.cli.unpack import unpack
 from api.demo.answers import ask
-from api.demo.base import BASE_ID
 from api.demo.outcome import Example, json_line, print_table
-from api.demo.prepare import prepare
 from api.demo.progress import follow
 from api.demo.tasks import TASKS
 from api.demo.tenants import Followed, cancel_live, enter, submit_all
+from api.example.base import BASE_ID
+from api.example.prepare import prepare
 from orchestrator.embedded.stack import EmbeddedStack, StackOptions
 from workers.contract.base import BaseSpec
 from workers.contract.sampling import SamplePrompt

@@ -7,9 +7,9 @@ import openai
 from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
 
 from api.cli.client import OrchardClient
-from api.demo.base import BASE_ID
 from api.demo.outcome import Result
 from api.demo.tasks import RANKS, Task
+from api.example.base import BASE_ID
 
 N_EPOCHS = 2
 BATCH_SIZE = 4

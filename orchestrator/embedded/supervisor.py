@@ -11,8 +11,10 @@ import structlog
 
 from orchestrator.embedded.child import Child, ChildFailed, ChildSpec
 from orchestrator.embedded.process_registry import ProcessRegistry
+from workers.contract.backoff import Backoff
 
 LONGEST_PAUSE_S: Final = 30.0
+BACKOFF: Final = Backoff(first_s=1.0, longest_s=LONGEST_PAUSE_S, jitter=0.0)
 STEADY_S: Final = 60.0
 """A child that lived so long has recovered: its next death begins with the shortest pause again."""
 POLL_S: Final = 0.1
@@ -99,7 +101,7 @@ class Supervisor:
     def _note_death(self, name: str, watched: Watched, now: float) -> None:
         watched.child.wait()  # what it left of its process group would hold its ports
         watched.deaths = 1 if now - watched.started > STEADY_S else watched.deaths + 1
-        pause = min(2.0 ** (watched.deaths - 1), LONGEST_PAUSE_S)
+        pause = BACKOFF.pause_s(watched.deaths, 1.0)
         watched.due = now + pause
         log.warning("child_died", child=name, exit_code=watched.child.exit_code, restart_in_s=pause)
 

@@ -8,11 +8,11 @@ from typing import Any, Final
 from orchestrator.db.job_tables import JobRow
 from orchestrator.db.states import Desired, JobState, StopReason
 from orchestrator.lifecycle.events import EventDraft
+from workers.contract.backoff import Backoff
 from workers.contract.errors import ErrorCode
 from workers.contract.reports import ExitClass
 
-BACKOFF_BASE_S: Final = 1.0
-BACKOFF_MAX_S: Final = 600.0
+BACKOFF: Final = Backoff(first_s=1.0, longest_s=600.0)
 UNREADABLE_SPEC: Final = "It was submitted to another version of Orchard, which this one cannot read. Submit it again."
 RUNTIME_SPENT: Final = "max_runtime_s is spent, counted over all attempts. Submit the job again with a larger one."
 USER_RETRYABLE: Final = frozenset({ErrorCode.NON_FINITE_LOSS})
@@ -128,7 +128,7 @@ def user_failure(job: RetryState, end: AttemptEnd, now: datetime) -> RetryDecisi
     if code not in USER_RETRYABLE or failures > job.max_user_retries:
         return failed(code, message)
     why = f"Attempt {job.attempt} failed: {message} Retry {failures} of {job.max_user_retries} follows."
-    return retry(job, why, now, backoff_s(failures, job.jitter), user_failures=failures)
+    return retry(job, why, now, BACKOFF.pause_s(failures, job.jitter), user_failures=failures)
 
 
 def infra_failure(job: RetryState, end: AttemptEnd, now: datetime) -> RetryDecision:
@@ -141,13 +141,7 @@ def infra_failure(job: RetryState, end: AttemptEnd, now: datetime) -> RetryDecis
         times = f"The job was lost {failures} times without getting further than step {job.step}; no retry is left."
         return failed(code, f"{message} {times}")
     why = f"Attempt {job.attempt} was lost: {message} Retry {failures} of {job.max_infra_retries} follows."
-    return retry(job, why, now, backoff_s(failures, job.jitter), infra_failures=failures)
-
-
-def backoff_s(failures: int, jitter: float) -> float:
-    """Seconds to wait after the `failures`-th failure in a row: doubling, and between half and all of it."""
-    full_s = min(BACKOFF_BASE_S * 2.0 ** min(failures - 1, 30), BACKOFF_MAX_S)
-    return full_s * (0.5 + 0.5 * jitter)
+    return retry(job, why, now, BACKOFF.pause_s(failures, job.jitter), infra_failures=failures)
 
 
 def failed(code: str, message: str, param: str | None = None) -> RetryDecision:

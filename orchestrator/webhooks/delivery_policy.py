@@ -6,9 +6,10 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from orchestrator.webhooks.send import DeliveryResponse
+from workers.contract.backoff import Backoff
 
-FIRST_PAUSE_S: Final = 5.0
 LONGEST_PAUSE_S: Final = 3 * 3600.0
+BACKOFF: Final = Backoff(first_s=5.0, longest_s=LONGEST_PAUSE_S)
 GIVE_UP_S: Final = 3 * 86_400.0
 GONE: Final = 410
 
@@ -47,7 +48,6 @@ def after_try(
         return Delivered()
     if answer.status == GONE:
         return Failed(disables=True)
-    pause_s = min(FIRST_PAUSE_S * 2.0 ** min(attempts - 1, 30), LONGEST_PAUSE_S) * (1 - jitter() / 2)
-    pause_s = max(pause_s, min(answer.retry_after_s or 0.0, LONGEST_PAUSE_S))
+    pause_s = max(BACKOFF.pause_s(attempts, 1 - jitter()), min(answer.retry_after_s or 0.0, LONGEST_PAUSE_S))
     at = now + timedelta(seconds=pause_s)
     return Failed() if at - created_at > timedelta(seconds=GIVE_UP_S) else Retry(at)

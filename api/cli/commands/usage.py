@@ -66,7 +66,7 @@ def _lines(client: "OrchardClient", path: str, question: dict[str, Any]) -> "Ite
     from api.cli.models import UsagePage
 
     while True:
-        page = client.one(UsagePage, "GET", path, params=question)
+        page = client.fetch(UsagePage, "GET", path, params=question)
         for bucket in page.data:
             for result in bucket.results:
                 yield {"start_at": bucket.start_time, "end_at": bucket.end_time, **result}

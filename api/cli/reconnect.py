@@ -1,4 +1,4 @@
-"""`RetryPolicy`: how a command that follows a job bears with a server that is away, while the job trains on."""
+"""`Reconnect`: how a command that follows a job outlasts an outage of the server."""
 
 import time
 from collections.abc import Callable
@@ -11,7 +11,7 @@ RECONNECT_S = 1.0
 GIVE_UP_S = 600.0  # an API that is restarted or migrated is back before
 
 
-class RetryPolicy:
+class Reconnect:
     """Waits between tries for as long as an outage may last. The first contact must succeed: the address may be wrong.
 
     An outage is said once, when a second try has failed too; a connection that a proxy cut is back by then.
@@ -33,7 +33,7 @@ class RetryPolicy:
         """The server is there; an outage, if there was one, is over."""
         self._away_since, self._said = None, False
 
-    def bear(self, away: ServerAway) -> None:
+    def wait(self, away: ServerAway) -> None:
         """Wait until the next try. Raises `away` when there was no contact yet, or none for `GIVE_UP_S`."""
         now = self._clock()
         since = now if self._away_since is None else self._away_since

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import psutil
 
-from api.demo.base import join_gguf, make_catalogue, write_catalogue
+from api.example.base import join_gguf, make_catalogue, write_catalogue
 from orchestrator.catalogue.entries import Catalogue
 
 SHARE_OF_MEMORY = 0.8

@@ -1,0 +1,1 @@
+"""The base that `make demo` trains on, and that the first `make up` offers."""
