@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from alembic import op
 
+from orchestrator.db.columns import Json, UtcDateTime
+
 revision: str = "0003"
 down_revision: str | None = "0002"
 branch_labels: str | Sequence[str] | None = None
@@ -32,9 +34,20 @@ def upgrade() -> None:
     op.drop_index("ix_job_live", "job")
     for old, new in _RENAMED.items():
         op.execute(f"ALTER TABLE job RENAME COLUMN {old} TO {new}")
+    _rewrite_host_specs()
     op.drop_index("ix_job_unretracted", "job")
     where = sa.text("model_deleted_at IS NOT NULL AND unpublished_at IS NULL")
     op.create_index("ix_job_unpublished", "job", ["model_deleted_at"], postgresql_where=where, sqlite_where=where)
+
+
+def _rewrite_host_specs() -> None:
+    """A host that was asked for and not started yet is started from its row: its spec has today's names."""
+    host = sa.table("host", sa.column("id", sa.String), sa.column("spec", Json), sa.column("ended_at", UtcDateTime()))
+    connection = op.get_bind()
+    for host_id, spec in connection.execute(sa.select(host.c.id, host.c.spec).where(host.c.ended_at.is_(None))).all():
+        lane = "solo" if spec.pop("stepper", "fused") == "turns" else "fused"
+        renamed = {"orchestrator_timeout_s": spec.pop("trust_s")} if "trust_s" in spec else {}
+        connection.execute(host.update().where(host.c.id == host_id).values(spec=spec | renamed | {"lane": lane}))
 
 
 def downgrade() -> None:

@@ -42,6 +42,13 @@ def test_the_registries_with_and_without_torch_have_the_same_members():
     assert tasks.TASKS.names() == set(task_specs.TASKS)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_it_has_a_fused_form_exactly_where_its_spec_offers_the_fused_lane(tiny_base: BaseSpec, name: str):
+    spec = method_specs.METHODS[name].model_validate({}).resolve([linear.name for linear in tiny_base.shape.linears])
+    form = methods.METHODS.of(spec).fused_form(spec, adaptable_linears(load(tiny_base)))
+    assert (form is not None) == (Lane.FUSED in spec.lanes)
+
+
 def job(folder: Path, base: BaseSpec, name: str, lane: Lane, job_id: str = "ftjob-1", seed: int = 7) -> JobSpec:
     """Six steps of the method as its defaults have it."""
     linears = [linear.name for linear in base.shape.linears]

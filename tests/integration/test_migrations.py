@@ -1,13 +1,20 @@
 """The migrations build what the tables say, on both databases."""
 
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import inspect
+from sqlalchemy import inspect, select
 
 from orchestrator.db.columns import Base
 from orchestrator.db.database import Database
 from orchestrator.db.migrate import alembic_config, is_current, upgrade
+from orchestrator.db.tables import HostRow
+from tests.builders.specs import make_host_spec
+from workers.contract.spec import HostSpec
 
 
 def test_the_newest_revision_equals_the_tables(empty_url: str):
@@ -39,3 +46,31 @@ def test_every_migration_can_be_taken_back(empty_url: str):
         left = set(inspect(connection).get_table_names()) - {"alembic_version"}
     db.dispose()
     assert left == set()
+
+
+def test_a_host_asked_for_before_lanes_is_started_from_its_row(empty_url: str):
+    upgrade(empty_url)
+    db, config = Database(empty_url), alembic_config()
+    spec = make_host_spec(Path("/nowhere")).model_dump(mode="json")
+    before = {key: spec[key] for key in spec.keys() - {"task", "lane", "devices", "orchestrator_timeout_s"}}
+    before |= {"stepper": "fused", "trust_s": 77.0}
+    with db.write() as session:
+        session.add(HostRow(**host_columns(before)))
+    with db.engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0002")
+        command.upgrade(config, "head")
+        connection.commit()
+    with db.read() as session:
+        host = session.scalars(select(HostRow)).one()
+    db.dispose()
+    assert HostSpec.model_validate(host.spec).orchestrator_timeout_s == 77
+    assert (host.task, host.lane, host.devices) == ("causal_lm", "fused", 1)
+
+
+def host_columns(spec: dict[str, Any]) -> dict[str, Any]:
+    """A host that is to be started with `spec`."""
+    key = {"base_id": "tiny", "quantization": "none", "compute_dtype": "fp32", "task": "causal_lm", "lane": "fused"}
+    sizes = dict.fromkeys(("memory_bytes", "activation_bytes", "recomputed_bytes", "vocab_size"), 1)
+    rest = {"id": "host-1", "flavor": "cpu", "state": "starting", "created_at": datetime(2030, 1, 1, tzinfo=UTC)}
+    return key | sizes | rest | {"spec": spec}

