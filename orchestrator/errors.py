@@ -1,4 +1,4 @@
-"""The error tree of the services: what a caller asked for and cannot have.
+"""The error tree of the services: why a request is refused.
 
 Each class says which kind of refusal it is; `api.errors` maps kinds to HTTP, once. To add one: a subclass whose
 docstring is its default message. `code` is a stable word for programs, `param` names the request field to change.
@@ -9,7 +9,7 @@ from typing import ClassVar
 
 
 class Kind(StrEnum):
-    """Whose move it is after the refusal."""
+    """What the caller can do after the refusal."""
 
     INVALID = "invalid"
     """Change the request."""
@@ -24,11 +24,11 @@ class Kind(StrEnum):
     UNPROCESSABLE = "unprocessable"
     """The request contradicts an earlier one."""
     QUOTA = "quota"
-    """Wait until something of the tenant's own ends; repeating at once is useless."""
+    """Wait until the tenant frees some of its quota; an immediate retry fails again."""
     UNAVAILABLE = "unavailable"
-    """Repeat in a moment: something behind the service does not answer."""
+    """Retry in a moment: a dependency of the service does not respond."""
     FULL = "full"
-    """Nothing of the caller's: an operator has to make room."""
+    """An operator must free space; the caller can do nothing."""
 
 
 class ServiceError(Exception):

@@ -1,4 +1,4 @@
-"""Identifiers that the service hands out: a telling prefix and 96 random bits."""
+"""Identifiers that the service issues: a descriptive prefix and 96 random bits."""
 
 import secrets
 

@@ -1,4 +1,4 @@
-"""Telling outages from bugs: what a caller may repeat and what somebody has to mend."""
+"""Distinguishes outages, which callers may retry, from bugs, which developers must fix."""
 
 import errno
 import sqlite3
@@ -15,10 +15,10 @@ _READ_ONLY: Final = "25006"  # a standby, in the middle of a failover
 
 
 def outage(error: Exception) -> ServiceError | None:
-    """The outage that `error` is a sign of, with `error` as its cause; None for anything else, which is a bug.
+    """The outage that `error` indicates, with `error` as its cause; None for a bug.
 
-    Storage tells of its own outages (`orchestrator.storage.objects.storage_errors`); what is left is the database, and
-    a disk of this machine that is full.
+    `orchestrator.storage.objects.storage_errors` covers storage outages. This covers the database and a full local
+    disk.
     """
     if isinstance(error, ServiceError):
         return error

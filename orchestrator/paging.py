@@ -1,4 +1,4 @@
-"""Cursor paging: `after` names the last item of the page before, `limit` bounds the page."""
+"""Cursor paging: `after` names the last item of the previous page, `limit` bounds the page."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,19 +15,19 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Page(Generic[T]):
-    """Some items in order, and whether more follow."""
+    """Items in order, and whether more follow."""
 
     items: list[T]
     has_more: bool
 
     def map(self, view: Callable[[T], R]) -> "Page[R]":
-        """The same page of other things."""
+        """The same page with `view` applied to each item."""
         return Page([view(item) for item in self.items], self.has_more)
 
 
 @dataclass(frozen=True)
 class PageWindow:
-    """Which page is wanted. `ascending`: oldest first."""
+    """The requested page. `ascending`: oldest first."""
 
     limit: int
     after: str | None = None
@@ -35,7 +35,7 @@ class PageWindow:
 
 
 def page(session: Session, query: Select[*tuple[Any, ...]], table: Any, owner: Any, window: PageWindow) -> Page[Any]:
-    """Run `query` for one window of rows of `table`, in order of `table.seq`.
+    """Run `query` for one window of rows of `table`, ordered by `table.seq`.
 
     `owner` is the condition that makes rows visible to the caller; the cursor must satisfy it too.
     Raises: InvalidRequest if `after` names nothing the caller can see.

@@ -1,4 +1,4 @@
-"""Adapters as one tar stream: of a finished job as it lies in storage, of a checkpoint in the layout PEFT loads."""
+"""Adapters as a tar stream: a finished job's files as stored, a checkpoint's in the layout that PEFT loads."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ from workers.contract.reports import AdapterManifest, CheckpointManifest
 from workers.contract.spec import JobSpec
 
 _MANIFEST: Final = "manifest.json"
-_WEIGHTS: Final = "adapter.safetensors"  # tensors by the names PEFT gives them
+_WEIGHTS: Final = "adapter.safetensors"  # tensors under PEFT's names
 
 
 def open_adapter(db: Database, tenant_id: str, job_id: str) -> AdapterArchive:
@@ -28,7 +28,7 @@ def open_adapter(db: Database, tenant_id: str, job_id: str) -> AdapterArchive:
     state = JobState(job.state)
     if state is not JobState.SUCCEEDED or job.adapter is None:
         raise InvalidRequest(
-            f"Job {job_id} is {openai_status(state, Desired(job.desired))}; it has an adapter once it has succeeded.",
+            f"Job {job_id} is {openai_status(state, Desired(job.desired))}; it has an adapter only after it succeeds.",
             param="fine_tune_id",
             code="adapter_not_ready",
         )
@@ -38,7 +38,7 @@ def open_adapter(db: Database, tenant_id: str, job_id: str) -> AdapterArchive:
 
 
 def adapter_archive(job: JobRow) -> AdapterArchive:
-    """The tar of a job that has succeeded. Raises: StorageDown."""
+    """The tar of a succeeded job. Raises: StorageDown."""
     manifest = AdapterManifest.model_validate(job.adapter)
     root = manifest.uri.rstrip("/")
     entries = [StoredEntry(file.path, f"{root}/{file.path}", file.bytes) for file in manifest.files]
@@ -46,7 +46,7 @@ def adapter_archive(job: JobRow) -> AdapterArchive:
 
 
 def open_checkpoint_adapter(checkpoint: CheckpointModel) -> AdapterArchive:
-    """Raises: StorageDown, also when the checkpoint in storage is not the one that was recorded."""
+    """Raises: StorageDown, also when the stored checkpoint differs from the recorded one."""
     root = checkpoint.row.uri.rstrip("/")
     content = read_all(f"{root}/{_MANIFEST}")
     if hashlib.sha256(content).hexdigest() != checkpoint.row.manifest_sha256:

@@ -1,4 +1,4 @@
-"""A tar of files in storage, streamed with its exact length known before the first byte."""
+"""Streams stored files as a tar whose exact length is known before the first byte."""
 
 import tarfile
 from collections.abc import Iterator, Sequence
@@ -11,12 +11,12 @@ _BLOCK = tarfile.BLOCKSIZE
 
 
 class AdapterChanged(Exception):
-    """A file in storage has not the size its manifest says; the stream is broken off rather than sent wrong."""
+    """A stored file differs in size from its manifest. The stream is aborted instead of sending wrong bytes."""
 
 
 @dataclass(frozen=True)
 class StoredEntry:
-    """A file of the tar: `size` bytes that lie at `uri`."""
+    """A file of the tar: `size` bytes stored at `uri`."""
 
     path: str
     uri: str
@@ -31,12 +31,12 @@ class StoredEntry:
                 break
             yield chunk
         if left:
-            raise AdapterChanged(f"{self.path} has not the {self.size} bytes its manifest says")
+            raise AdapterChanged(f"{self.path} does not have the {self.size} bytes that its manifest states")
 
 
 @dataclass(frozen=True)
 class MadeEntry:
-    """A small file of the tar that is written here."""
+    """A small file of the tar, generated in memory."""
 
     path: str
     content: bytes
@@ -56,7 +56,7 @@ Entry = StoredEntry | MadeEntry
 
 @dataclass(frozen=True)
 class AdapterArchive:
-    """A tar to be streamed; `size_bytes` is its exact length."""
+    """A tar to stream; `size_bytes` is its exact length."""
 
     filename: str
     size_bytes: int
@@ -66,7 +66,7 @@ class AdapterArchive:
 def archive(name: str, entries: Sequence[Entry], modified: datetime | None) -> AdapterArchive:
     """The tar `<name>.tar` with `entries` in the folder `name`.
 
-    The first file is opened now: storage that is down is an error to answer with, not a stream that breaks off.
+    The first file is opened now, so that a storage outage becomes an error response and not an aborted stream.
     Raises: StorageDown.
     """
     headers = [_header(f"{name}/{entry.path}", entry.size, modified) for entry in entries]

@@ -1,4 +1,4 @@
-"""Checkpoints as models: found by name, seen by their owner and by whom the owner has let in."""
+"""Checkpoints as models: looked up by name, visible to their owner and to tenants the owner granted access."""
 
 import re
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _NAME: Final = re.compile(
 
 @dataclass(frozen=True)
 class CheckpointModel:
-    """A checkpoint that is whole in storage, with the job and the tenant it belongs to."""
+    """A complete checkpoint in storage, with its job and tenant."""
 
     name: str
     row: CheckpointRow
@@ -28,9 +28,9 @@ class CheckpointModel:
 
 
 def find_checkpoint(session: Session, name: str, *who: ColumnElement[bool]) -> CheckpointModel:
-    """The checkpoint that is called `name`, if `who` holds: see `managed_by` and `visible_to`.
+    """The checkpoint named `name`, if `who` holds: see `managed_by` and `visible_to`.
 
-    A name holds a digest of the job's id, so candidates are the owner's jobs of that base and suffix.
+    A name contains only a digest of the job id, so the candidates are the owner's jobs with that base and suffix.
     Raises: NotFound.
     """
     parsed = _NAME.fullmatch(name)
@@ -48,18 +48,18 @@ def find_checkpoint(session: Session, name: str, *who: ColumnElement[bool]) -> C
 
 
 def shared_checkpoints(session: Session, tenant_id: str) -> list[CheckpointModel]:
-    """What other tenants have let this one use, newest first."""
+    """Checkpoints that other tenants share with this one, newest first."""
     query = _checkpoints().where(*_whole(), _granted_to(tenant_id)).order_by(CheckpointRow.seq.desc())
     return [CheckpointModel(checkpoint_name(*found), *found) for found in session.execute(query)]
 
 
 def checkpoint_name(row: CheckpointRow, job: JobRow, owner: TenantRow) -> str:
-    """What a checkpoint is called; it follows from the job, also before that has succeeded."""
+    """The checkpoint's model name. It depends only on the job, so it is known before the job succeeds."""
     return f"{fine_tuned_model_name(job.base_id, owner.slug, job.suffix, job.id)}:ckpt-step-{row.step}"
 
 
 def visible_to(tenant_id: str) -> ColumnElement[bool]:
-    """The tenant owns the checkpoint, or was let in and not shut out since."""
+    """The tenant owns the checkpoint or has a permission that was not revoked."""
     return managed_by(tenant_id) | _granted_to(tenant_id)
 
 
@@ -69,7 +69,7 @@ def managed_by(tenant_id: str) -> ColumnElement[bool]:
 
 
 def no_such_model(name: str) -> NotFound:
-    """OpenAI's words for a model that is not there, or not for you."""
+    """OpenAI's message for a model that does not exist or is not accessible."""
     return NotFound(
         f"The model '{name}' does not exist or you do not have access to it.", param="model", code="model_not_found"
     )

@@ -1,4 +1,4 @@
-"""The models a tenant may name: bases on offer, the tenant's own tuned ones, and checkpoints it was let in to."""
+"""The models a tenant may name: offered bases, its own tuned models, and checkpoints shared with it."""
 
 from datetime import datetime
 from typing import Literal
@@ -30,7 +30,7 @@ _OURS = "orchard"
 
 
 class BaseDetails(BaseModel):
-    """What a job may ask of a base."""
+    """What a job may request of a base."""
 
     kind: Literal["base"] = "base"
     license: str | None = Field(description="SPDX id or name; null: not recorded")
@@ -53,12 +53,12 @@ class AdapterDetails(BaseModel):
 
 
 class CheckpointDetails(BaseModel):
-    """Where a checkpoint comes from. To whom it is shared, the owner's job stays unnamed."""
+    """Where a checkpoint comes from. Tenants it is shared with do not see the owner's job."""
 
     kind: Literal["checkpoint"] = "checkpoint"
     base: str
     step: int
-    shared: bool = Field(description="it belongs to another tenant, who has let you in")
+    shared: bool = Field(description="it belongs to another tenant, who shares it with you")
     job: str | None
 
 
@@ -73,7 +73,7 @@ class ModelView(BaseModel):
 
 
 def list_models(db: Database, catalogue: Catalogue, tenant: Tenant) -> list[ModelView]:
-    """Bases in the catalogue's order, then tuned models, newest first, then checkpoints that others share."""
+    """Bases in the catalogue's order, then tuned models, newest first, then checkpoints shared by other tenants."""
     with db.read() as session:
         rows = session.scalars(select(JobRow).where(_tuned(tenant.id)).order_by(JobRow.seq.desc())).all()
         shared = shared_checkpoints(session, tenant.id)
@@ -95,9 +95,10 @@ def get_model(db: Database, catalogue: Catalogue, tenant: Tenant, model: str) ->
 
 
 def delete_model(db: Database, catalogue: Catalogue, tenant: Tenant, model: str, now: datetime) -> DeletedView:
-    """Delete a tuned model: nobody finds it from now on, nor any checkpoint of its job, shared or not. Its files and
-    its mark in the registry are the loops' work (`registry.unpublish`). Raises: NotFound; InvalidRequest for a
-    base.
+    """Delete a tuned model. Lookups of the model and of all its job's checkpoints, shared or not, fail from now on.
+
+    The loops delete its files and tag it in the registry (`registry.unpublish`). Raises: NotFound; InvalidRequest
+    for a base.
     """
     base = catalogue.base(model)
     if base is not None and tenant.may_use(base.id):
@@ -119,7 +120,7 @@ def open_model(db: Database, tenant: Tenant, model: str) -> AdapterArchive:
 
 
 def find_tuned(session: Session, tenant_id: str, model: str) -> JobRow | CheckpointModel:
-    """The job that made a tuned model of the tenant, or a checkpoint that the tenant may use. Raises: NotFound."""
+    """The job that produced the tenant's tuned model, or a checkpoint that the tenant may use. Raises: NotFound."""
     job = session.scalar(select(JobRow).where(_tuned(tenant_id), JobRow.fine_tuned_model == model))
     return find_checkpoint(session, model, visible_to(tenant_id)) if job is None else job
 

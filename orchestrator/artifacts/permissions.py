@@ -1,4 +1,4 @@
-"""Letting other tenants use a checkpoint, and shutting them out again. Both hold from the next request on."""
+"""Granting and revoking other tenants' access to a checkpoint. Both apply from the next request."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -19,7 +19,7 @@ from orchestrator.text import SingleLine
 
 
 class NewPermissions(BaseModel):
-    """Whom to let in."""
+    """The tenants to grant access."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -34,7 +34,7 @@ class PermissionView(BaseModel):
     id: str
     object: Literal["checkpoint.permission"] = "checkpoint.permission"
     created_at: int = Field(description="Unix seconds")
-    project_id: str = Field(description="id of the tenant that was let in")
+    project_id: str = Field(description="id of the tenant that has access")
 
     @classmethod
     def of(cls, row: CheckpointPermissionRow) -> "PermissionView":
@@ -43,15 +43,15 @@ class PermissionView(BaseModel):
 
 
 def grant(db: Database, owner_id: str | None, name: str, new: NewPermissions, now: datetime) -> list[PermissionView]:
-    """Let tenants use the checkpoint `name`; one that is in already keeps its permission.
+    """Grant tenants access to the checkpoint `name`. A tenant that has access keeps its permission.
 
-    `owner_id`: the tenant that asks, who must own the checkpoint; None: an operator.
+    `owner_id`: the requesting tenant, which must own the checkpoint; None: an operator.
     Raises: NotFound; InvalidRequest for a tenant that does not exist or is the owner.
     """
     projects = list(dict.fromkeys(new.project_ids))
     with db.write() as session:
         checkpoint = _managed(session, owner_id, name)
-        lock_tenant(session.connection(), checkpoint.owner.id)  # two grants at once must not make two rows
+        lock_tenant(session.connection(), checkpoint.owner.id)  # concurrent grants must not insert two rows
         _check_projects(session, checkpoint, projects)
         held = select(CheckpointPermissionRow).where(CheckpointPermissionRow.checkpoint_id == checkpoint.row.id)
         rows = {row.project_id: row for row in session.scalars(held)}
@@ -65,7 +65,7 @@ def grant(db: Database, owner_id: str | None, name: str, new: NewPermissions, no
 def list_permissions(
     db: Database, owner_id: str | None, name: str, project_id: str | None, window: PageWindow
 ) -> Page[PermissionView]:
-    """Who may use the checkpoint. Raises: NotFound; InvalidRequest for a cursor that is none of them."""
+    """Who may use the checkpoint. Raises: NotFound; InvalidRequest for an unknown cursor."""
     with db.read() as session:
         checkpoint = _managed(session, owner_id, name)
         query = select(CheckpointPermissionRow)
@@ -77,7 +77,7 @@ def list_permissions(
 
 
 def revoke(db: Database, owner_id: str | None, name: str, permission_id: str) -> DeletedView:
-    """Shut a tenant out. Raises: NotFound."""
+    """Revoke a tenant's access. Raises: NotFound."""
     with db.write() as session:
         checkpoint = _managed(session, owner_id, name)
         ours = (

@@ -1,4 +1,4 @@
-"""The result file of a job: its metrics as CSV, in the columns OpenAI's clients know, as plain text."""
+"""The result file of a job: its metrics as plain CSV with OpenAI's columns."""
 
 import csv
 import hashlib
@@ -22,14 +22,14 @@ _SOURCES: Final = {
 
 
 class MetricEvent(Protocol):
-    """Anything with the numbers of a step."""
+    """Anything with a step's metrics."""
 
     data: Any
 
 
 @dataclass(frozen=True)
 class ResultFile:
-    """A result file that lies in storage. Its id follows from the job's, so writing it twice makes one file."""
+    """A stored result file. Its id derives from the job's, so writing it twice yields one file."""
 
     file_id: str
     tenant_id: str
@@ -38,7 +38,7 @@ class ResultFile:
     sha256: str
 
     def row(self, now: datetime) -> FileRow:
-        """The row under which the tenant finds it."""
+        """The row that makes it visible to the tenant."""
         return FileRow(
             id=self.file_id,
             tenant_id=self.tenant_id,

@@ -1,4 +1,4 @@
-"""Sweeping: what attempts that are over left in storage and no row speaks for."""
+"""Garbage collection of files that ended attempts left in storage and no row references."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -28,11 +28,11 @@ A_PASS: Final = 50
 
 @dataclass(frozen=True)
 class AttemptGc:
-    """Clears the prefix of each attempt that has been over for `after_s` seconds, once.
+    """Clears the prefix of each attempt that ended `after_s` seconds ago, once.
 
-    By then no worker of it lives: one that cannot reach the control plane stops itself when its trust runs out. Its
-    checkpoints were all committed or never will be, since its lease is gone. What a row speaks for stays: committed
-    checkpoints, and the adapter of the job. Of a cancelled job nothing stays.
+    By then none of its workers is alive: a worker that cannot reach the control plane stops at its dead-man timeout.
+    The attempt's lease is gone, so it can commit no more checkpoints. Files that a row references stay: committed
+    checkpoints and the job's adapter. A cancelled job keeps no files.
     """
 
     db: Database
@@ -40,7 +40,7 @@ class AttemptGc:
     _clearing: GcPass[tuple[AttemptRow, JobRow]] = field(default_factory=lambda: GcPass(A_PASS))
 
     def run_once(self, now: datetime) -> Counts:
-        """One attempt after the other, oldest end first, until storage does not answer."""
+        """Clear one attempt at a time, oldest end first, until storage stops responding."""
         return self._clearing.run(
             lambda offset, limit: self._due(now, offset, limit),
             lambda due: self._sweep(*due, now),
@@ -55,7 +55,7 @@ class AttemptGc:
             return [(attempt, job) for attempt, job in session.execute(by_end.offset(offset).limit(limit))]
 
     def _sweep(self, attempt: AttemptRow, job: JobRow, now: datetime) -> Counts:
-        """Rows first, then bytes, then the mark that it is done."""
+        """Update rows first, then delete bytes, then mark the attempt as swept."""
         prefix = _prefix(job, attempt.number)
         with self.db.write() as session:
             _mark_unwanted(session, attempt, job)
@@ -71,7 +71,7 @@ class AttemptGc:
 
 
 def _prefix(job: JobRow, attempt: int) -> str | None:
-    """Where the attempt wrote. None, said in the log, if the row does not say it in a way to be trusted."""
+    """Where the attempt wrote. None, after a log entry, if the row's prefix cannot be trusted."""
     prefix = f"{str(job.spec.get('output_uri', '')).rstrip('/')}/a{attempt}"
     if belongs_to(prefix, job.id):
         return prefix
@@ -80,7 +80,7 @@ def _prefix(job: JobRow, attempt: int) -> str | None:
 
 
 def _mark_unwanted(session: Session, attempt: AttemptRow, job: JobRow) -> None:
-    """Corrupt checkpoints of the attempt; of a cancelled job every one. Their bytes go when they are erased."""
+    """Mark the attempt's corrupt checkpoints, or all of a cancelled job's. `CheckpointGc` deletes their bytes."""
     if job.state == JobState.CANCELLED:
         mark_for_deletion(session, CheckpointRow.job_id == job.id)
     this = (CheckpointRow.job_id == job.id, CheckpointRow.attempt == attempt.number)
@@ -88,7 +88,7 @@ def _mark_unwanted(session: Session, attempt: AttemptRow, job: JobRow) -> None:
 
 
 def _spoken_for(session: Session, attempt: AttemptRow, job: JobRow, prefix: str | None) -> set[str]:
-    """Names below the prefix that a row speaks for."""
+    """Names below the prefix that a row references."""
     live = CheckpointRow.state.in_((CheckpointState.COMMITTED, CheckpointState.DELETING))
     this = (CheckpointRow.job_id == job.id, CheckpointRow.attempt == attempt.number)
     uris: Sequence[str] = session.scalars(select(CheckpointRow.uri).where(*this, live)).all()

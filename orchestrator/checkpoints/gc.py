@@ -1,4 +1,4 @@
-"""Erasing: DELETING -> DELETED, the bytes in between."""
+"""Checkpoint garbage collection: DELETING -> DELETED, deleting the bytes in between."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,13 +25,13 @@ _DELETING: Final = CheckpointRow.state == CheckpointState.DELETING
 
 @dataclass(frozen=True)
 class CheckpointGc:
-    """Deletes what was condemned, by whomever. Killed before a row is DELETED, the next pass deletes once more."""
+    """Deletes checkpoints marked for deletion. If it is killed before a row is DELETED, the next pass repeats it."""
 
     db: Database
     _clearing: GcPass[CheckpointRow] = field(default_factory=lambda: GcPass(A_PASS))
 
     def run_once(self, now: datetime) -> Counts:
-        """One checkpoint after the other, oldest first, until storage does not answer."""
+        """Delete one checkpoint at a time, oldest first, until storage stops responding."""
         return self._clearing.run(self._due, self._erase, lambda row: row.uri)
 
     def _due(self, offset: int, limit: int) -> Sequence[CheckpointRow]:

@@ -1,4 +1,4 @@
-"""Retention: COMMITTED -> DELETING for checkpoints that newer ones supersede. Their bytes are `erase`'s."""
+"""Retention: COMMITTED -> DELETING for superseded checkpoints. `gc` deletes their bytes."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -17,12 +17,12 @@ from orchestrator.db.tables import CheckpointPermissionRow
 from orchestrator.steps.step import Counts
 
 CHOOSING: Final = (JobState.ADMITTED, JobState.STARTING)
-"""States in which an attempt was offered checkpoints and has not said yet which one it resumes from."""
+"""States in which an attempt was offered checkpoints and has not reported which one it resumes from."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A committed checkpoint, as far as the decision rests on it."""
+    """The fields of a committed checkpoint that the decision needs."""
 
     seq: int
     step: int
@@ -34,8 +34,8 @@ class Candidate:
 def superseded(committed: Sequence[Candidate], keep: int) -> list[int]:
     """The `seq` of each checkpoint that may go, oldest first.
 
-    Kept are the newest `keep` in the order in which they are offered for resuming, the one verified last, which is also
-    the one a running attempt resumed from, the one of lowest validation loss, and those shared with other tenants.
+    It keeps the newest `keep` in resume order, the one verified last (a running attempt resumed from it), the one with
+    the lowest validation loss, and those shared with other tenants.
     """
     newest_first = sorted(committed, key=lambda one: (one.step, one.seq), reverse=True)
     kept = {one.seq for one in newest_first[:keep]} | {one.seq for one in committed if one.shared}
@@ -48,13 +48,13 @@ def superseded(committed: Sequence[Candidate], keep: int) -> list[int]:
 
 @dataclass(frozen=True)
 class CheckpointRetention:
-    """Keeps what `superseded` keeps, of every job that has, or lately had, an attempt."""
+    """Applies `superseded` to every job that has or recently had an attempt."""
 
     db: Database
     keep: int
 
     def run_once(self, now: datetime) -> Counts:
-        """Go through the jobs with more checkpoints than are kept, one transaction for each that has some to spare."""
+        """Check jobs with more checkpoints than retention keeps. Each job with superseded ones gets one transaction."""
         with self.db.read() as session:
             crowded = _committed(session, CheckpointRow.job_id.in_(self._crowded()))
         counts = Counts()
@@ -64,7 +64,7 @@ class CheckpointRetention:
         return +counts
 
     def _thin_out(self, job_id: str) -> int:
-        """Decide again while the job cannot be admitted: an admitted one is offered what is committed after that."""
+        """Decide again while the job cannot be admitted: an admission offers what is committed after that."""
         with self.db.write() as session:
             state = session.scalar(select(JobRow.state).where(JobRow.id == job_id).with_for_update())
             if state in CHOOSING:
@@ -80,7 +80,7 @@ class CheckpointRetention:
 
 
 def _committed(session: Session, which: ColumnElement[bool]) -> Mapping[str, list[Candidate]]:
-    """The committed checkpoints that `which` names, by job."""
+    """The committed checkpoints that match `which`, by job."""
     shared = exists().where(CheckpointPermissionRow.checkpoint_id == CheckpointRow.id)
     rows = session.execute(select(CheckpointRow, shared).where(which, CheckpointRow.state == CheckpointState.COMMITTED))
     found: defaultdict[str, list[Candidate]] = defaultdict(list)

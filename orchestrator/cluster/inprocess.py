@@ -1,4 +1,4 @@
-"""`InProcessCluster`: hosts as objects of this process, for fast tests of everything that speaks to a cluster."""
+"""`InProcessCluster`: hosts as objects of this process, for fast tests of code that calls a cluster."""
 
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -16,8 +16,8 @@ HostT = TypeVar("HostT", bound=Host)
 class InProcessCluster(Cluster, Generic[HostT]):
     """A `Cluster` without processes. `kill`, `cut` and `heal` are the faults a test may inject.
 
-    `make_host` builds a host from its spec; `end_host` is called with every host that is stopped or killed,
-    to join threads it may have started.
+    `make_host` builds a host from its spec. `end_host` is called with every stopped or killed host, to join its
+    threads.
     """
 
     def __init__(self, make_host: Callable[[HostSpec], HostT], end_host: Callable[[HostT], None] | None = None) -> None:
@@ -26,9 +26,9 @@ class InProcessCluster(Cluster, Generic[HostT]):
         self._hosts: dict[str, HostT] = {}
         self._silent: set[str] = set()
         self.answers: bool = True
-        """False: the whole cluster is out of reach. Its hosts go on."""
+        """False: the whole cluster is unreachable. Its hosts keep running."""
         self.resources: dict[str, dict[str, float]] = {}
-        """What each host that ever started was given, by host id."""
+        """The resources of each host ever started, by host id."""
 
     @override
     def start_host(self, spec: HostSpec, resources: dict[str, float]) -> None:
@@ -66,31 +66,31 @@ class InProcessCluster(Cluster, Generic[HostT]):
     def host(self, host_id: str) -> HostT:
         """The living host itself, for a test to drive. Raises: HostGone."""
         if host_id not in self._hosts:
-            raise HostGone(f"no host {host_id} lives here")
+            raise HostGone(f"there is no host {host_id} here")
         return self._hosts[host_id]
 
     def kill(self, host_id: str) -> None:
-        """The host dies at once, with everything it had not yet reported."""
+        """Kill the host; its unreported results are lost."""
         self._silent.discard(host_id)
         host = self._hosts.pop(host_id, None)
         if host is not None and self._end_host is not None:
             self._end_host(host)
 
     def cut(self, host_id: str) -> None:
-        """The host stops answering but lives on, until `heal`."""
+        """The host stops responding but keeps running, until `heal`."""
         self._silent.add(host_id)
 
     def heal(self, host_id: str) -> None:
-        """The host answers again."""
+        """The host responds again."""
         self._silent.discard(host_id)
 
     def _require_cluster(self) -> None:
         if not self.answers:
-            raise HostUnreachable("the cluster does not answer")
+            raise HostUnreachable("the cluster does not respond")
 
     def _reach(self, host_id: str) -> HostT:
         self._require_cluster()
         host = self.host(host_id)
         if host_id in self._silent:
-            raise HostUnreachable(f"host {host_id} does not answer")
+            raise HostUnreachable(f"host {host_id} does not respond")
         return host

@@ -1,4 +1,4 @@
-"""`Cluster`: what the orchestrator asks of whatever runs hosts."""
+"""`Cluster`: the interface through which the orchestrator runs hosts."""
 
 from typing import Protocol
 
@@ -7,11 +7,11 @@ from workers.contract.spec import HostSpec, SeatAssignment
 
 
 class HostGone(Exception):
-    """The host is dead for certain: its actor or process does not exist any more."""
+    """The host is dead: its actor or process no longer exists."""
 
 
 class HostUnreachable(Exception):
-    """The host did not answer in time. It may well be training; nothing may be concluded."""
+    """The host did not respond in time. It may still be training, so its state is unknown."""
 
 
 class Cluster(Protocol):
@@ -21,14 +21,14 @@ class Cluster(Protocol):
     """
 
     def start_host(self, spec: HostSpec, resources: dict[str, float]) -> None:
-        """Start the host unless one of that id lives already. Returns before the base is loaded.
+        """Start the host unless one with that id is alive. Returns before the base is loaded.
 
-        `resources` are what the flavor asks of the cluster for one host, for example `{"CPU": 1, "GPU": 1}`.
-        Raises: HostUnreachable when the cluster itself does not answer.
+        `resources` is what the flavor requests for one host, for example `{"CPU": 1, "GPU": 1}`.
+        Raises: HostUnreachable when the cluster itself does not respond.
         """
 
     def host_ids(self) -> frozenset[str]:
-        """Ids of the hosts that live now, found by name. Raises: HostUnreachable."""
+        """Ids of the live hosts, found by name. Raises: HostUnreachable."""
 
     def attach(self, host_id: str, order: SeatAssignment) -> None:
         """See `workers.contract.host.Host.attach`. Raises also: HostFull."""
@@ -43,4 +43,4 @@ class Cluster(Protocol):
         """See `workers.contract.host.Host.retire`."""
 
     def stop_host(self, host_id: str) -> None:
-        """Kill the host and everything it started. A host that is gone already is no error."""
+        """Kill the host and every process it started. A host that is already gone is not an error."""

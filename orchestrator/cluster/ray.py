@@ -17,16 +17,16 @@ from workers.contract.spec import HostSpec, SeatAssignment
 
 PREFIX: Final = "host-"
 CONCURRENT_CALLS: Final = 8
-"""Threads of an actor, so that `poll` is answered while another call is still at work."""
+"""Threads of an actor, so that it answers `poll` while another call is running."""
 log = structlog.get_logger(__name__)
 
 
 class RayCluster(Cluster):
-    """Hosts on a Ray cluster whose head is at `address`. One thread uses an instance at a time.
+    """Hosts on a Ray cluster whose head is at `address`. Not thread-safe.
 
-    `actor` is the class that holds a host, by default `workers.actor.HostActor`. A host that has answered lately is
-    given `answer_timeout_s` for a call; one that owes us an answer, or never gave one, only `silence_timeout_s`:
-    a host that waits for resources, or hangs, may not slow the loop for the others.
+    `actor` is the class that wraps a host, by default `workers.actor.HostActor`. A host that answered its last call
+    gets `answer_timeout_s` for the next; any other host gets only `silence_timeout_s`, because a host that hangs or
+    waits for resources must not slow the loop down.
     """
 
     def __init__(
@@ -42,9 +42,9 @@ class RayCluster(Cluster):
         self._actor = actor
         self._answer_timeout_s = answer_timeout_s
         self._silence_timeout_s = silence_timeout_s
-        self._polls: dict[str, tuple[int, int, Any]] = {}  # host id -> generation, cursor, reference not yet answered
+        self._polls: dict[str, tuple[int, int, Any]] = {}  # host id -> generation, cursor, pending reference
         self._talking: set[str] = set()
-        self._doomed: set[str] = set()  # killed before, and not seen to end
+        self._doomed: set[str] = set()  # killed, but not yet seen to exit
 
     @override
     def start_host(self, spec: HostSpec, resources: dict[str, float]) -> None:
@@ -108,13 +108,13 @@ class RayCluster(Cluster):
         self._wait_until_gone(host_id)
 
     def close(self) -> None:
-        """Leave the cluster; its hosts go on."""
+        """Disconnect from the cluster; its hosts keep running."""
         self._connection.drop()
 
     def _call(self, host_id: str, method: str, *arguments: object) -> None:
-        """Call a host that is known to answer: a call queued before a host lives would reach it at any later time.
+        """Call a host that is known to respond: a call queued before the host starts would run at any later time.
 
-        A poll that is still under way may have been answered before this call, so its answer is not waited for.
+        A pending poll may have been answered before this call, so its result is dropped.
         """
         handle = self._handle(host_id)
         if host_id not in self._talking:
@@ -123,13 +123,13 @@ class RayCluster(Cluster):
         self._polls.pop(host_id, None)
 
     def _wait_until_gone(self, host_id: str) -> None:
-        """Wait, the first time. One whose machine cannot be reached may not slow every pass that tries again."""
+        """Wait on the first kill only: a host on an unreachable machine must not slow down every later pass."""
         patience_s = self._silence_timeout_s if host_id in self._doomed else self._answer_timeout_s
         deadline = time.monotonic() + patience_s
         self._doomed.add(host_id)
         while host_id in self.host_ids():
             if time.monotonic() > deadline:
-                raise HostUnreachable(f"host {host_id} was told to end and still lives; stop it again")
+                raise HostUnreachable(f"host {host_id} was killed and has not exited yet; stop it again")
             time.sleep(0.02)
         self._doomed.discard(host_id)
 
@@ -140,10 +140,10 @@ class RayCluster(Cluster):
                 return ray.get_actor(PREFIX + host_id, namespace=self._connection.namespace)
         except ValueError as error:
             self._forget(host_id)
-            raise HostGone(f"no host {host_id} lives on the cluster") from error
+            raise HostGone(f"there is no host {host_id} on the cluster") from error
 
     def _answer(self, host_id: str, reference: Any) -> Any:
-        """The value of one call. Raises: HostGone, HostUnreachable, or the WorkerError the host raised."""
+        """The result of one call. Raises: HostGone, HostUnreachable, or the WorkerError that the host raised."""
         import ray
 
         timeout = self._answer_timeout_s if host_id in self._talking else self._silence_timeout_s
@@ -163,7 +163,7 @@ class RayCluster(Cluster):
             raise contract_error(host_id, error.cause) from error
         except ray.exceptions.RayError as error:
             self._forget(host_id)
-            raise HostUnreachable(f"host {host_id} cannot be asked: {error}") from error
+            raise HostUnreachable(f"calling host {host_id} failed: {error}") from error
         self._talking.add(host_id)
         return answer
 
@@ -179,12 +179,12 @@ def _host_actor() -> type:
 
 
 def contract_error(host_id: str, cause: BaseException) -> WorkerError:
-    """The error a host raised as the contract knows it; anything else is a fault of the machinery."""
+    """The error that a host raised, as a contract error; any other exception becomes an InfraError."""
     return cause if isinstance(cause, WorkerError) else InfraError(f"host {host_id} failed to answer: {cause!r}")
 
 
 def split_resources(resources: Mapping[str, float]) -> tuple[float, float, dict[str, float]]:
-    """CPUs, GPUs and custom resources, as `options` of an actor wants them."""
+    """CPUs, GPUs and custom resources, as an actor's `options` expects them."""
     custom = {name: amount for name, amount in resources.items() if name not in ("CPU", "GPU")}
     return resources.get("CPU", 0), resources.get("GPU", 0), custom
 

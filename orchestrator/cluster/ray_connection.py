@@ -1,8 +1,8 @@
-"""The driver's connection to a Ray cluster: made lazily, dropped when the head is away, made anew when it is back.
+"""The driver's connection to a Ray cluster: opened lazily, dropped when the head is down, reopened when it is back.
 
-Learnt from Ray 2.60 itself: a driver that waits for a dead head for 60 s ends its own process, and one that asks a
-restarted head for its nodes aborts. So the head's port is probed before every use, the first sign of another head
-(`WrongClusterID`) drops the connection, and no global-state call is ever made.
+Ray 2.60 exits the driver's process after waiting 60 s for a dead head, and aborts it when it asks a restarted head
+for its nodes. So this module probes the head's port before every use, drops the connection at the first sign of
+another head (`WrongClusterID`), and makes no global-state calls.
 """
 
 import contextlib
@@ -39,13 +39,13 @@ class RayConnection:
         self._connected = False
         self._question: Future[list[str]] | None = None
         self.generation = 0
-        """Grows with every new connection: handles of an older one are void."""
+        """Increases with every new connection: handles of earlier ones are invalid."""
 
     def ray(self) -> ModuleType:
-        """The `ray` module, connected to a head that answers. Raises: HostUnreachable."""
+        """The `ray` module, connected to a responsive head. Raises: HostUnreachable."""
         if not self._head_listens():
             self.drop()
-            raise HostUnreachable(f"the Ray head at {self.address} does not answer")
+            raise HostUnreachable(f"the Ray head at {self.address} does not respond")
         if self._connected and not self._same_head():
             self.drop()
         if not self._connected:
@@ -55,26 +55,26 @@ class RayConnection:
         return ray  # type: ignore[no-any-return]
 
     def names(self) -> frozenset[str]:
-        """Names of the actors of the namespace that are not dead. Raises: HostUnreachable."""
+        """Names of the live actors in the namespace. Raises: HostUnreachable."""
         ray = self.ray()
         with self.asking():
             return frozenset(ray.util.list_named_actors())
 
     @contextlib.contextmanager
     def asking(self) -> Iterator[None]:
-        """Around every call that Ray makes of its head: the head may go away after `ray` has found it there.
+        """Wraps every call that reaches the head: the head may go down after `ray` has probed it.
 
-        Raises: HostUnreachable for what Ray raises then.
+        Raises: HostUnreachable for Ray's errors.
         """
         import ray
 
         try:
             yield
         except (ray.exceptions.RayError, OSError) as error:
-            raise HostUnreachable(f"the Ray head at {self.address} cannot be asked: {error}") from error
+            raise HostUnreachable(f"calling the Ray head at {self.address} failed: {error}") from error
 
     def drop(self) -> None:
-        """Close the connection. Detached actors live on."""
+        """Close the connection. Detached actors keep running."""
         if self._connected:
             import ray
 
@@ -88,19 +88,19 @@ class RayConnection:
         return False
 
     def _same_head(self) -> bool:
-        """False: another head is there now. Asks in a thread, for Ray would wait a minute and then exit."""
+        """False: another head has replaced it. Runs in a thread, because Ray would wait a minute and then exit."""
         import ray
 
         question = self._question = self._question or _asked(ray.util.list_named_actors)
         try:
             question.result(PROBE_TIMEOUT_S)
-        except OSError as error:  # time-outs too, ours and Ray's own: it hangs, or died since its port was probed
-            raise HostUnreachable(f"the Ray head at {self.address} listens but does not answer") from error
+        except OSError as error:  # timeouts too, ours and Ray's: it hangs, or it died after the probe
+            raise HostUnreachable(f"the Ray head at {self.address} listens but does not respond") from error
         except (ray.exceptions.RayError, RuntimeError) as error:
             log.warning("ray_head_changed", address=self.address, error=str(error)[:200])
             return False
         finally:
-            if question.done():  # one that hangs stays open, or each call would leave another thread behind
+            if question.done():  # keep one that hangs, or each call would leak a thread
                 self._question = None
         return True
 
@@ -118,13 +118,13 @@ class RayConnection:
 
 
 def _asked(question: Callable[[], list[str]]) -> Future[list[str]]:
-    """The answer to come, from a thread that does not keep the process from ending when it hangs."""
+    """A future answered by a daemon thread, so that a hanging call does not block process exit."""
     answer: Future[list[str]] = Future()
 
     def ask() -> None:
         try:
             answer.set_result(question())
-        except Exception as error:  # noqa: BLE001  # it is raised where the answer is read
+        except Exception as error:  # noqa: BLE001  # raised where the future is read
             answer.set_exception(error)
 
     threading.Thread(target=ask, name="ray-head", daemon=True).start()
@@ -132,13 +132,13 @@ def _asked(question: Callable[[], list[str]]) -> Future[list[str]]:
 
 
 def set_driver_environment(head: str) -> None:
-    """What Ray reads when it is first imported.
+    """Set the variables that Ray reads on first import.
 
-    A head on loopback is one machine: Ray then must not swap 127.0.0.1 for the machine's outer address, which the
-    variable with the odd name below turns off (`ray._private.services.resolve_ip_for_localhost`).
+    A head on loopback means one machine: Ray must not replace 127.0.0.1 with the machine's external address. The
+    oddly named variable below turns that off (`ray._private.services.resolve_ip_for_localhost`).
 
-    When a call to the head fails, Ray ends a process whose raylet has died; not knowing the raylet, it looks whether
-    the parent is process 1, as every service of systemd has it. A driver has no raylet to follow: it follows itself.
+    When a call to the head fails, Ray exits a process whose raylet has died. If it does not know the raylet, it tests
+    whether the parent is process 1, which is true of every systemd service. So the driver names itself as its raylet.
     """
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

@@ -1,4 +1,4 @@
-"""The database's clock: in SQL, and as the loops' `now`. The clocks of the machines around it may be wrong."""
+"""The database's clock, in SQL and as the loops' `now`. The clocks of other machines may be wrong."""
 
 import time
 from collections.abc import Callable
@@ -16,10 +16,10 @@ from orchestrator.db.database import Database
 ASK_AGAIN_S: Final = 30.0
 
 
-class db_clock(GenericFunction[datetime]):  # functions of SQL are written small
-    """The time at the moment this is evaluated, so also after having waited for a lock. `db_clock(seconds)` is later.
+class db_clock(GenericFunction[datetime]):  # SQL functions are lower case
+    """The time of evaluation, which may follow a wait for a lock. `db_clock(seconds)` is that much later.
 
-    Seconds are an integer that is compiled into the statement. PostgreSQL's `now()` would be the transaction's start.
+    The integer `seconds` is compiled into the statement. PostgreSQL's `now()` would be the transaction's start.
     """
 
     type = UtcDateTime()
@@ -34,15 +34,16 @@ def _postgresql(element: db_clock, compiler: Any, **kw: Any) -> str:
 
 @compiles(db_clock, "sqlite")  # type: ignore[no-untyped-call, untyped-decorator, unused-ignore]
 def _sqlite(element: db_clock, compiler: Any, **kw: Any) -> str:
-    """In the form in which SQLAlchemy stores datetimes, so that the two compare as text."""
+    """Formatted as SQLAlchemy stores datetimes, so that both compare as text."""
     later = compiler.process(element.clauses, **kw)
     shift = f", {later} || ' seconds'" if later else ""
     return f"(strftime('%Y-%m-%d %H:%M:%f', 'now'{shift}) || '000')"
 
 
 class DatabaseClock:
-    """`now` by the database's clock. Asked rarely and carried on by a clock nobody can set, so it never fails once
-    it was right. Shared by threads.
+    """`now` by the database's clock. Thread-safe.
+
+    It queries the database rarely and advances by a monotonic clock in between, so after one success it never fails.
     """
 
     def __init__(self, db: Database, ticks: Callable[[], float] = time.monotonic) -> None:
@@ -51,7 +52,7 @@ class DatabaseClock:
         self._known: tuple[float, datetime] | None = None
 
     def __call__(self) -> datetime:
-        """The time. Raises what the database does, if that is away and was never asked before."""
+        """The time. Raises the database's error if the database is down and was never reached before."""
         known = self._known
         if known is None or self._ticks() - known[0] > ASK_AGAIN_S:
             known = self._known = self._asked(known)

@@ -11,25 +11,25 @@ from sqlalchemy.orm import Session
 
 from orchestrator.db.postgresql import postgresql_engine
 
-_BEGIN = "orchard_begin"  # an execution option: how a connection to SQLite begins a transaction, if at all
+_BEGIN = "orchard_begin"  # an execution option: how a SQLite connection begins a transaction, if at all
 _PRAGMAS = (
     "journal_mode=WAL",
-    "wal_autocheckpoint=4000",  # pages, 16 MB: what is written again and again is copied back less often
+    "wal_autocheckpoint=4000",  # pages, 16 MB: pages rewritten often are copied back less often
     "synchronous=FULL",
     "foreign_keys=ON",
     "busy_timeout=30000",
 )
-_SQLITE_POOL = 20  # of the API's threads that read at once; one more opens a file and says its pragmas each time
+_SQLITE_POOL = 20  # concurrent API readers; each one beyond opens a file and sets its pragmas every time
 
 
 class Database:
-    """A pool of connections, for reading and for writing: with a session, or without where one would cost too much.
+    """A connection pool for reads and writes: with a session, or without one where a session costs too much.
 
-    `write()` and `begin()` take SQLite's write lock at once (`BEGIN IMMEDIATE`): a lock asked for in mid-transaction
-    cannot be waited for and fails as "database is locked". Threads of this process take turns before that, for SQLite
-    would have them sleep and try again. On PostgreSQL writers are READ COMMITTED, and compare and set; each statement
-    of a read sees what is committed when it begins, with no transaction around it: READ COMMITTED would show the same,
-    and take two more round trips. Errors name no values: rows hold digests of keys, leases, and what tenants wrote.
+    `write()` and `begin()` take SQLite's write lock immediately (`BEGIN IMMEDIATE`): SQLite does not wait for a lock
+    requested mid-transaction but fails with "database is locked". Threads of this process queue on a mutex first,
+    because SQLite would make them sleep and poll. On PostgreSQL, writers use READ COMMITTED and compare-and-set. Reads
+    run in autocommit: each statement sees what is committed when it begins. READ COMMITTED would return the same and
+    cost two more round trips. Errors contain no values: rows hold key digests, leases and tenant data.
     """
 
     def __init__(self, url: str) -> None:
@@ -42,14 +42,14 @@ class Database:
         self._turn = threading.Lock() if sqlite else nullcontext()
 
     def fenced(self, fence: Callable[[Connection], None]) -> Self:
-        """The same pool, but each write begins with `fence(connection)`, which raises to have nothing written."""
+        """The same pool, but each write first calls `fence(connection)`, which raises to abort the write."""
         twin = copy.copy(self)
         twin._fence = fence
         return twin
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A session for reading alone; SQLite shows all its statements the same moment."""
+        """A read-only session; on SQLite all its statements see one snapshot."""
         with Session(self._reader, expire_on_commit=False) as session:
             yield session
 
@@ -63,23 +63,23 @@ class Database:
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:
-        """For reading without a session, whose making costs as much as a query: for what every request asks.
+        """Read without a session, which costs as much as a query: for the reads of every request.
 
-        There is no transaction: each statement sees what is committed when it begins, and must not write.
+        There is no transaction: each statement sees what is committed when it begins. Statements must not write.
         """
         with self._single.connect() as connection:
             yield connection
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
-        """`write` without a session: for what comes hundreds of times a second."""
+        """`write` without a session: for writes that come hundreds of times a second."""
         with self._turn, self._writer.begin() as connection:
             if self._fence is not None:
                 self._fence(connection)
             yield connection
 
     def open_writer(self) -> Connection:
-        """A bare connection whose transactions are those of `write()`, for migrations."""
+        """A plain connection with the transactions of `write()`, for migrations."""
         return self._writer.connect()
 
     def dispose(self) -> None:

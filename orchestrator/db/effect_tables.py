@@ -1,4 +1,4 @@
-"""The tables of what a job brings about outside itself: webhooks to be delivered, and the ledger of usage."""
+"""The tables of a job's side effects: webhook deliveries and the usage ledger."""
 
 from datetime import datetime
 from typing import Any
@@ -10,7 +10,7 @@ from orchestrator.db.columns import Base, BigInt
 
 
 class WebhookEndpointRow(Base):
-    """Where a tenant wants to be told. Never removed, since deliveries point to it; deleted ones have no secret."""
+    """A tenant's webhook URL. Rows stay, since deliveries reference them; a deleted endpoint has no secret."""
 
     __tablename__ = "webhook_endpoint"
     __table_args__ = (
@@ -27,7 +27,7 @@ class WebhookEndpointRow(Base):
     event_types: Mapped[list[Any]]
     secret: Mapped[str | None] = mapped_column(Text, doc="sealed by orchestrator.webhooks.secrets")
     secret_hint: Mapped[str] = mapped_column(String(16))
-    old_secret: Mapped[str | None] = mapped_column(Text, doc="signs too until `old_secret_until`; sealed")
+    old_secret: Mapped[str | None] = mapped_column(Text, doc="also signs until `old_secret_until`; sealed")
     old_secret_until: Mapped[datetime | None]
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
@@ -37,9 +37,9 @@ class WebhookEndpointRow(Base):
 
 
 class WebhookDeliveryRow(Base):
-    """The outbox: one event on its way to one endpoint, written in the transaction that ended the job.
+    """The outbox: one event for one endpoint, written in the transaction that ended the job.
 
-    `attempts` is the fence: whoever claims a row counts it up, and settles only while it still has that number.
+    `attempts` is the fence: a claim increments it, and settling requires that it is unchanged.
     """
 
     __tablename__ = "webhook_delivery"
@@ -62,12 +62,12 @@ class WebhookDeliveryRow(Base):
     tenant_id: Mapped[str] = mapped_column(ForeignKey("tenant.id"))
     endpoint_id: Mapped[str] = mapped_column(ForeignKey("webhook_endpoint.id"))
     job_id: Mapped[str] = mapped_column(ForeignKey("job.id"))
-    event_id: Mapped[str] = mapped_column(String(40), doc="the same for every endpoint that is told")
+    event_id: Mapped[str] = mapped_column(String(40), doc="the same for every endpoint")
     event_type: Mapped[str] = mapped_column(String(64))
     created_at: Mapped[datetime]
     state: Mapped[str] = mapped_column(String(16), default="pending")
     attempts: Mapped[int] = mapped_column(default=0)
-    lease_until: Mapped[datetime | None] = mapped_column(doc="somebody is sending it; nobody else may until then")
+    lease_until: Mapped[datetime | None] = mapped_column(doc="a sender has claimed it; no other may send it until then")
     next_try_at: Mapped[datetime | None]
     last_try_at: Mapped[datetime | None]
     last_status_code: Mapped[int | None]
@@ -76,8 +76,8 @@ class WebhookDeliveryRow(Base):
 
 
 class UsageRow(Base):
-    """What one attempt used in one minute. Rows are added to while their minute lasts, and never after, except that
-    the end of an attempt marks what was lost through the service's fault (`lost_*`, never billed).
+    """One attempt's usage in one minute. A row is final after its minute, except that the end of the attempt marks
+    usage lost through the service's fault (`lost_*`, never billed).
     """
 
     __tablename__ = "usage"

@@ -5,14 +5,14 @@ from typing import Final
 
 
 class HostState(StrEnum):
-    """Where a host is. A row is never deleted; it ends as GONE."""
+    """The state of a host. Rows are never deleted; GONE is final."""
 
     STARTING = "starting"
-    """Wanted; the loop starts it, and it loads its base."""
+    """Requested; the loop starts it, and it loads its base."""
     READY = "ready"
     """Its base is resident."""
     STOPPING = "stopping"
-    """To be killed; its device counts as taken until that is done."""
+    """To be killed; its device counts as taken until then."""
     GONE = "gone"
 
 

@@ -1,4 +1,4 @@
-"""Single INSERTs past the unit of work, where a row is written often and nothing else of it is needed."""
+"""Single INSERTs that bypass the unit of work, for rows that are written often and not used afterwards."""
 
 from functools import cache
 from typing import Any, TypeVar, cast
@@ -13,9 +13,9 @@ RowT = TypeVar("RowT", bound=Base)
 
 
 def new_row(table: type[RowT], **columns: Any) -> RowT:
-    """A row for `insert_row`, with its columns' defaults filled in. Raises: TypeError for a name that is no column's.
+    """A row for `insert_row`, with its columns' defaults filled in. Raises: TypeError for an unknown column.
 
-    It is made past the mapper's constructor, which would watch forty columns of a job being set, for nobody.
+    It bypasses the mapper's constructor, which would needlessly track changes of a job's forty columns.
     """
     blank = _blank(table)
     if unknown := columns.keys() - blank.keys():
@@ -26,10 +26,10 @@ def new_row(table: type[RowT], **columns: Any) -> RowT:
 
 
 def insert_row(connection: Connection, row: Base) -> None:
-    """INSERT a row in the caller's transaction. A key that the database draws is not read back.
+    """INSERT a row in the caller's transaction. A generated key is not read back.
 
-    What is None is left out: psycopg remembers no statement of more than 50 parameters, and would take a whole job's
-    apart each time.
+    It omits None values: psycopg does not cache statements with more than 50 parameters and would parse a full job
+    row's each time.
     """
     statement, columns = _insertion(type(row))
     given = {columns[name]: value for name, value in row.__dict__.items() if value is not None and name in columns}
@@ -38,8 +38,8 @@ def insert_row(connection: Connection, row: Base) -> None:
 
 @cache
 def _blank(table: type[Base]) -> dict[str, Any]:
-    """Each column's default, or None. One that is computed is none of ours: the INSERT would compute it."""
-    configure_mappers()  # as the constructor would
+    """Each column's default, or None. Computed defaults are left to the INSERT."""
+    configure_mappers()  # the constructor would do this
     defaults = {name: column.default for name, column in inspect(table).columns.items()}
     return {
         name: default.arg if isinstance(default, ScalarElementColumnDefault) else None
@@ -49,6 +49,6 @@ def _blank(table: type[Base]) -> dict[str, Any]:
 
 @cache
 def _insertion(table: type[Base]) -> tuple[Insert, dict[str, str]]:
-    """The statement, and the column of each attribute."""
+    """The statement and the column of each attribute."""
     columns = inspect(table).columns
     return insert(cast(Table, table.__table__)).inline(), {name: column.name for name, column in columns.items()}

@@ -18,13 +18,17 @@ _LIVE_INDEXES: Final = (
     ("ix_job_line", "state", "base_id", "quantization", "compute_dtype", "task", "lane", "priority", "seq"),
     ("ix_job_live_deadline", "state_deadline"),
     ("ix_job_live_desired", "desired", "state"),
-    ("ix_job_live_tenant", "tenant_id", "finished_at"),  # NULL in all: or SQLite prefers the tenant's whole history
+    (
+        "ix_job_live_tenant",
+        "tenant_id",
+        "finished_at",
+    ),  # NULL in all; without it SQLite scans the tenant's whole history
 )
-"""Of jobs that are not over: a query that says `finished_at IS NULL` never meets the millions that are."""
+"""Partial indexes on live jobs: a query with `finished_at IS NULL` skips the millions that ended."""
 
 
 class JobRow(Base):
-    """What a tenant asked for and where it stands. `state` is written by `orchestrator.lifecycle.transition` alone."""
+    """A tenant's job and its progress. Only `orchestrator.lifecycle.transition` writes `state`."""
 
     __tablename__ = "job"
     __table_args__ = (
@@ -56,7 +60,7 @@ class JobRow(Base):
     id: Mapped[str] = mapped_column(String(40), unique=True)
     tenant_id: Mapped[str] = mapped_column(ForeignKey("tenant.id"))
 
-    # What was asked
+    # The request
     base_id: Mapped[str] = mapped_column(String(128))
     quantization: Mapped[str] = mapped_column(String(8))
     compute_dtype: Mapped[str] = mapped_column(String(8))
@@ -70,42 +74,42 @@ class JobRow(Base):
     labels: Mapped[dict[str, Any] | None] = mapped_column("metadata", doc="the tenant's metadata pairs")
     training_file_id: Mapped[str] = mapped_column(ForeignKey("file.id"))
     validation_file_id: Mapped[str | None] = mapped_column(ForeignKey("file.id"))
-    memory_bytes: Mapped[int] = mapped_column(BigInt, doc="what its seat claims from a host")
-    pass_positions: Mapped[int] = mapped_column(doc="of the largest micro-batch it may bring")
-    max_user_retries: Mapped[int] = mapped_column(default=0, doc="repeats after an error of the job's own")
-    max_infra_retries: Mapped[int] = mapped_column(default=10, doc="repeats in a row after the machinery failed")
+    memory_bytes: Mapped[int] = mapped_column(BigInt, doc="what its seat reserves on a host")
+    pass_positions: Mapped[int] = mapped_column(doc="of its largest possible micro-batch")
+    max_user_retries: Mapped[int] = mapped_column(default=0, doc="retries after the job's own errors")
+    max_infra_retries: Mapped[int] = mapped_column(default=10, doc="consecutive retries after infrastructure failures")
     max_host_evictions: Mapped[int] = mapped_column(
-        default=100, doc="repeats in a row after its host saved it unreached"
+        default=100, doc="consecutive retries after evictions by an unreachable host"
     )
 
-    post_sha256: Mapped[str | None] = mapped_column(String(64), doc="of API key and body: tells a repeated POST")
-    post_retries: Mapped[int] = mapped_column(default=0, doc="how often the client had tried before it got through")
+    post_sha256: Mapped[str | None] = mapped_column(String(64), doc="of API key and body: detects a retried POST")
+    post_retries: Mapped[int] = mapped_column(default=0, doc="the client's retry count for the POST")
 
-    # Where it stands
+    # Progress
     state: Mapped[str] = mapped_column(String(16))
     desired: Mapped[str] = mapped_column(String(8))
     state_since: Mapped[datetime]
     state_deadline: Mapped[datetime | None]
     attempt: Mapped[int] = mapped_column(default=0)
     lease_token: Mapped[str | None] = mapped_column(String(40))
-    not_before: Mapped[datetime | None] = mapped_column(doc="earliest next try, of the queue or of publishing")
+    not_before: Mapped[datetime | None] = mapped_column(doc="earliest next try, of scheduling or publishing")
     queue_reason: Mapped[str | None] = mapped_column(Text)
-    stop_reason: Mapped[str | None] = mapped_column(String(8), doc="StopReason, while in STOPPING")
+    stop_reason: Mapped[str | None] = mapped_column(String(8), doc="StopReason, while STOPPING")
     user_failures: Mapped[int] = mapped_column(default=0)
-    infra_failures: Mapped[int] = mapped_column(default=0, doc="in a row: counts anew after a newer checkpoint")
-    host_evictions: Mapped[int] = mapped_column(default=0, doc="in a row: counts anew after a newer checkpoint")
-    reached_step: Mapped[int] = mapped_column(default=0, doc="furthest step of any checkpoint; never falls")
+    infra_failures: Mapped[int] = mapped_column(default=0, doc="consecutive; a newer checkpoint resets it")
+    host_evictions: Mapped[int] = mapped_column(default=0, doc="consecutive; a newer checkpoint resets it")
+    reached_step: Mapped[int] = mapped_column(default=0, doc="highest step of any checkpoint; never decreases")
     registering_at: Mapped[datetime | None] = mapped_column(
-        doc="when the registry was first asked for a version: from then on the job cannot be cancelled"
+        doc="when registration first began: from then on the job cannot be cancelled"
     )
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None] = mapped_column(doc="when the first attempt began to train")
     finished_at: Mapped[datetime | None]
 
-    # What came of it
+    # The result
     step: Mapped[int] = mapped_column(default=0)
     total_steps: Mapped[int | None]
-    best_step: Mapped[int | None] = mapped_column(doc="step of the published weights, where early stopping chose it")
+    best_step: Mapped[int | None] = mapped_column(doc="step of the published weights, if early stopping chose it")
     stopped_early: Mapped[bool] = mapped_column(default=False)
     trained_tokens: Mapped[int | None] = mapped_column(BigInt)
     eval_loss_before: Mapped[float | None]
@@ -113,7 +117,7 @@ class JobRow(Base):
     adapter: Mapped[dict[str, Any] | None] = mapped_column(doc="AdapterManifest")
     fine_tuned_model: Mapped[str | None] = mapped_column(String(300), unique=True)
     model_deleted_at: Mapped[datetime | None] = mapped_column(doc="when the tenant deleted the tuned model")
-    unpublished_at: Mapped[datetime | None] = mapped_column(doc="when a deleted model was gone everywhere")
+    unpublished_at: Mapped[datetime | None] = mapped_column(doc="when a deleted model's cleanup was complete")
     registry_name: Mapped[str | None] = mapped_column(String(128))
     registry_version: Mapped[str | None] = mapped_column(String(16))
     result_file_id: Mapped[str | None] = mapped_column(ForeignKey("file.id"))
@@ -155,15 +159,17 @@ class AttemptRow(Base):
     resumed_from_step: Mapped[int] = mapped_column(default=0)
     last_step: Mapped[int] = mapped_column(default=0)
     started_at: Mapped[datetime]
-    attached_at: Mapped[datetime | None] = mapped_column(doc="when its host took it; counts towards max_runtime_s")
+    attached_at: Mapped[datetime | None] = mapped_column(
+        doc="when its host accepted it; starts its share of max_runtime_s"
+    )
     ended_at: Mapped[datetime | None]
     exit_class: Mapped[str | None] = mapped_column(String(16))
     message: Mapped[str | None] = mapped_column(Text)
-    swept_at: Mapped[datetime | None] = mapped_column(doc="when what it left in storage was cleared away")
+    swept_at: Mapped[datetime | None] = mapped_column(doc="when its files in storage were cleaned up")
 
 
 class CheckpointRow(Base):
-    """A checkpoint whose files are whole in storage. These rows are the only pointer to "the latest".
+    """A checkpoint whose files are complete in storage. Only these rows define "the latest".
 
     `orchestrator.checkpoints` moves `state`: a row is DELETING before the first byte goes and DELETED after the last.
     """
@@ -196,7 +202,7 @@ class CheckpointRow(Base):
 
 
 class EventRow(Base):
-    """Append-only history of a job, as its tenant reads it."""
+    """A job's append-only history, which its tenant reads."""
 
     __tablename__ = "event"
     __table_args__ = (
@@ -223,7 +229,7 @@ class EventRow(Base):
 
 
 class IdempotencyRow(Base):
-    """Which job a submission key made, and of which body, so that a repeated POST makes no second job."""
+    """The job and body of an idempotency key, so that a retried POST creates no second job."""
 
     __tablename__ = "idempotency"
     __table_args__ = (PrimaryKeyConstraint("tenant_id", "key"), Index("ix_idempotency_created_at", "created_at"))

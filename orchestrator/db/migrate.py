@@ -1,4 +1,4 @@
-"""Bringing a database to the newest revision, and asking whether it is there."""
+"""Migrates a database to the newest revision, and tests whether it is current."""
 
 from dataclasses import dataclass
 from importlib.util import find_spec

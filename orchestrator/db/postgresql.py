@@ -1,4 +1,4 @@
-"""PostgreSQL's connections: bounded waits, and no round trip to learn whether one is still there."""
+"""PostgreSQL connections: bounded waits, and liveness checks without a round trip."""
 
 import select
 from typing import Any, Final
@@ -12,14 +12,14 @@ _CONNECT: Final = {
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 3,
-    "tcp_user_timeout": 25_000,  # milliseconds; or what was sent to nobody would be waited for a quarter of an hour
+    "tcp_user_timeout": 25_000,  # milliseconds; by default unacknowledged data would block for 15 minutes
 }
 IDLE_IN_TRANSACTION_S: Final = 10
-"""A process that is stopped in mid-transaction keeps its locks no longer; less than any lease of a role."""
+"""A process suspended mid-transaction loses its locks after this; shorter than any role lease."""
 
 
 def postgresql_engine(url: str) -> Engine:
-    """A pool of connections, each of which is looked at before use. Errors name no values."""
+    """A pool that checks each connection before use. Errors contain no values."""
     engine = create_engine(url, connect_args=_CONNECT, pool_size=10, max_overflow=20, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
@@ -30,16 +30,16 @@ def postgresql_engine(url: str) -> Engine:
     @event.listens_for(engine, "checkout")
     def _leave_the_dead(connection: Any, _record: Any, _proxy: Any) -> None:
         if has_ended(connection):
-            raise InvalidatePoolError  # the others of its age went the same way; the pool connects anew
+            raise InvalidatePoolError  # the pool's other connections died too; reconnect them all
 
     return engine
 
 
 def has_ended(connection: Any) -> bool:
-    """Whether the server has said something to an idle connection, which is goodbye.
+    """Whether an idle connection has data to read, which means that the server closed it.
 
-    The kernel knows of a server that ended the connection, died, or has not answered keepalives for 25 seconds. A ping
-    would learn no more, for a round trip before every transaction.
+    The kernel detects a server that closed the connection, died, or missed keepalives for 25 seconds. A ping would
+    detect no more, and would cost a round trip before every transaction.
     """
     try:
         look = select.poll()

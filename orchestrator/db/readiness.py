@@ -1,4 +1,4 @@
-"""Whether the database can be worked with."""
+"""Whether the database is usable."""
 
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import SQLAlchemyError
@@ -8,15 +8,15 @@ from orchestrator.db.migrate import is_current
 
 
 class Readiness(BaseModel):
-    """The parts of being ready."""
+    """The parts of readiness."""
 
     ready: bool
     database: bool = Field(description="it answers")
-    schema_current: bool = Field(description="it is at the newest revision; if not, run the migration")
+    schema_current: bool = Field(description="it is at the newest revision; if not, run the migrations")
 
 
 def readiness(db: Database) -> Readiness:
-    """Ask the database. Never raises."""
+    """Check the database. Never raises."""
     try:
         current = is_current(db.engine)
     except SQLAlchemyError:

@@ -1,4 +1,4 @@
-"""The states of a job, the moves between them, and what OpenAI's clients see of them."""
+"""The states of a job, the moves between them, and how OpenAI's clients see them."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -6,12 +6,12 @@ from typing import Final
 
 
 class JobState(StrEnum):
-    """Where a job is. Only the loops move it."""
+    """The state of a job. Only the loops change it."""
 
     VALIDATING = "validating"
-    """Accepted; the loop checks its files against each other."""
+    """Accepted; the loop validates its files together."""
     QUEUED = "queued"
-    """Waits for a seat; `queue_reason` says for what."""
+    """Waits for a seat; `queue_reason` says why."""
     ADMITTED = "admitted"
     """A seat is reserved on a host, which may still be loading its base."""
     STARTING = "starting"
@@ -21,18 +21,18 @@ class JobState(StrEnum):
     PUBLISHING = "publishing"
     """Trained; the adapter is in storage and goes to the registry."""
     STOPPING = "stopping"
-    """The host was told to give the seat up; waits for its outcome."""
+    """The host was told to vacate the seat; waits for the outcome."""
     BACKOFF = "backoff"
-    """The last attempt was lost; goes back to the queue at `not_before`."""
+    """The last attempt was interrupted; the job is queued again at `not_before`."""
     PAUSED = "paused"
-    """Gave its seat up on request; resumes from its newest checkpoint."""
+    """Vacated its seat on request; resumes from its newest checkpoint."""
     SUCCEEDED = "succeeded"
     CANCELLED = "cancelled"
     FAILED = "failed"
 
 
 class Desired(StrEnum):
-    """What the tenant wants of the job. Only the API moves it."""
+    """The tenant's desired state. Only the API changes it."""
 
     RUN = "run"
     CANCEL = "cancel"
@@ -40,14 +40,14 @@ class Desired(StrEnum):
 
 
 class StopReason(StrEnum):
-    """Why a seat is being given up."""
+    """Why a seat is being vacated."""
 
     CANCEL = "cancel"
     PAUSE = "pause"
     RUNTIME = "runtime"
-    """`max_runtime_s` is spent and the host did not end the seat by itself."""
+    """`max_runtime_s` is used up and the host did not end the seat itself."""
     STUCK = "stuck"
-    """It does not get ahead."""
+    """It makes no progress."""
 
 
 S = JobState
@@ -68,7 +68,7 @@ TRANSITIONS: Final[Mapping[JobState, frozenset[JobState]]] = {
 
 TERMINAL: Final = frozenset({S.SUCCEEDED, S.CANCELLED, S.FAILED})
 SEATED: Final = frozenset({S.ADMITTED, S.STARTING, S.RUNNING, S.STOPPING})
-"""States in which the job's attempt holds a seat, and hence a lease."""
+"""States in which the job's attempt holds a seat, and therefore a lease."""
 
 _STATUS: Final[Mapping[JobState, str]] = {
     S.VALIDATING: "validating_files",
@@ -96,13 +96,13 @@ DEADLINE_S: Final[Mapping[JobState, int]] = {
     S.BACKOFF: 3_600,
     S.PAUSED: 604_800,
 }
-"""Seconds a job may stay in a live state before the sweep acts (`orchestrator.lifecycle.deadlines` says how).
+"""Seconds a job may stay in a live state before `orchestrator.lifecycle.deadlines` acts.
 
-RUNNING has its own, what is left of `max_runtime_s`, set on entering it. STOPPING is longer than any step,
-which a host does not interrupt, and the checkpoint that a paused seat waits for.
+RUNNING's deadline is the rest of `max_runtime_s`, set on entry. STOPPING's is longer than any step, which a host
+does not interrupt, plus the checkpoint that a paused seat waits for.
 """
 
 
 def openai_status(state: JobState, desired: Desired) -> str:
-    """OpenAI's `status`, a projection of ours: `pausing` from the wish until the seat is free, then `paused`."""
+    """OpenAI's `status`, a projection of ours: `pausing` from the request until the seat is free, then `paused`."""
     return "pausing" if state in SEATED and desired is Desired.PAUSE else _STATUS[state]

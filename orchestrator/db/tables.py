@@ -1,4 +1,4 @@
-"""The tables of tenants, keys, files, bases and hosts. Jobs and what hangs on them: `orchestrator.db.job_tables`."""
+"""The tables of tenants, keys, files, bases and hosts. Jobs and their details: `orchestrator.db.job_tables`."""
 
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,7 @@ from workers.contract.spec import MAX_FAIR_WEIGHT
 
 
 class TenantRow(Base):
-    """Who owns files, jobs, adapters and keys. `slug` is also the name of its MLflow workspace."""
+    """The owner of files, jobs, adapters and keys. `slug` also names its MLflow workspace."""
 
     __tablename__ = "tenant"
     __table_args__ = (CheckConstraint(f"weight BETWEEN 1 AND {MAX_FAIR_WEIGHT}", name="weight_is_bounded"),)
@@ -20,12 +20,12 @@ class TenantRow(Base):
     slug: Mapped[str] = mapped_column(String(63), unique=True)
     name: Mapped[str] = mapped_column(String(200))
     allowed_bases: Mapped[list[Any] | None] = mapped_column(doc="base ids; NULL: every base of the catalogue")
-    weight: Mapped[int] = mapped_column(default=1, doc="share of a host's tokens, against other tenants'")
+    weight: Mapped[int] = mapped_column(default=1, doc="share of a host's tokens relative to other tenants")
     created_at: Mapped[datetime]
 
 
 class ApiKeyRow(Base):
-    """A credential. Only its SHA-256 digest is stored; `prefix` is what listings show."""
+    """A credential. Only its SHA-256 digest is stored; listings show `prefix`."""
 
     __tablename__ = "api_key"
     __table_args__ = (CheckConstraint("(role = 'admin') = (tenant_id IS NULL)", name="admin_has_no_tenant"),)
@@ -42,7 +42,7 @@ class ApiKeyRow(Base):
 
 
 class FileRow(Base):
-    """An uploaded or produced file. The bytes lie at `uri`; rows are never stored in the database."""
+    """An uploaded or generated file. Its bytes are at `uri`; the database never holds its rows."""
 
     __tablename__ = "file"
     __table_args__ = (
@@ -67,12 +67,12 @@ class FileRow(Base):
     status_details: Mapped[str | None] = mapped_column(Text)
     format: Mapped[str | None] = mapped_column(String(32))
     rows: Mapped[int | None]
-    issues: Mapped[list[Any] | None] = mapped_column(doc="the bad lines, as RowIssue; capped")
-    issue_count: Mapped[int] = mapped_column(default=0, doc="all that were found, stored or not")
+    issues: Mapped[list[Any] | None] = mapped_column(doc="bad lines, as RowIssue; capped")
+    issue_count: Mapped[int] = mapped_column(default=0, doc="of all issues, stored or not")
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime | None]
     deleted_at: Mapped[datetime | None]
-    swept_at: Mapped[datetime | None] = mapped_column(doc="when its bytes were surely gone")
+    swept_at: Mapped[datetime | None] = mapped_column(doc="when its bytes were known to be gone")
 
 
 class HostRow(Base):
@@ -86,21 +86,21 @@ class HostRow(Base):
     compute_dtype: Mapped[str] = mapped_column(String(8))
     task: Mapped[str] = mapped_column(String(32))
     lane: Mapped[str] = mapped_column(String(16))
-    devices: Mapped[int] = mapped_column(default=1, doc="devices of its flavor that it takes")
+    devices: Mapped[int] = mapped_column(default=1, doc="devices of its flavor that it occupies")
     flavor: Mapped[str] = mapped_column(String(63))
     spec: Mapped[dict[str, Any]] = mapped_column(doc="HostSpec")
-    memory_bytes: Mapped[int] = mapped_column(BigInt, doc="process and base; estimated until it has measured itself")
-    activation_bytes: Mapped[int] = mapped_column(BigInt, doc="of a pass, for each position; likewise")
-    recomputed_bytes: Mapped[int] = mapped_column(BigInt, doc="of a pass that recomputes, for each position; likewise")
+    memory_bytes: Mapped[int] = mapped_column(BigInt, doc="process and base; an estimate until the host measures it")
+    activation_bytes: Mapped[int] = mapped_column(BigInt, doc="of a pass, per position; likewise")
+    recomputed_bytes: Mapped[int] = mapped_column(BigInt, doc="of a pass that recomputes, per position; likewise")
     vocab_size: Mapped[int] = mapped_column(doc="of the base: the width of its logits")
-    budget_tokens: Mapped[int | None] = mapped_column(doc="positions that share a pass at most, when last asked")
+    budget_tokens: Mapped[int | None] = mapped_column(doc="maximum positions per pass, at the last poll")
     state: Mapped[str] = mapped_column(String(16), index=True)
     cursor: Mapped[int] = mapped_column(BigInt, default=0, doc="last report applied")
     base_digest: Mapped[str | None] = mapped_column(String(64))
-    base_folder: Mapped[str | None] = mapped_column(Text, doc="where its machine has the base in Hugging Face layout")
-    base_loads: Mapped[int] = mapped_column(default=0, doc="times its process loaded the base; 1 for a sound host")
+    base_folder: Mapped[str | None] = mapped_column(Text, doc="its machine's path of the base in Hugging Face layout")
+    base_loads: Mapped[int] = mapped_column(default=0, doc="times its process loaded the base; 1 for a healthy host")
     load_seconds: Mapped[float | None]
-    resident_bytes: Mapped[int | None] = mapped_column(BigInt, doc="memory its process held when last asked")
+    resident_bytes: Mapped[int | None] = mapped_column(BigInt, doc="memory of its process, at the last poll")
     pid: Mapped[int | None]
     error: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime]
@@ -108,25 +108,25 @@ class HostRow(Base):
     idle_since: Mapped[datetime | None]
     last_seen_at: Mapped[datetime | None]
     stop_by: Mapped[datetime | None] = mapped_column(
-        doc="of a stopping host: until then it may verify its base and end by itself; NULL: it is ended at once"
+        doc="of a stopping host: until then it may verify its base and exit; NULL: it is killed at once"
     )
-    base_intact: Mapped[bool | None] = mapped_column(doc="what it found at its end; NULL: it could not be asked")
+    base_intact: Mapped[bool | None] = mapped_column(doc="result of the final check; NULL: there was none")
     ended_at: Mapped[datetime | None]
 
 
 class LeaseRow(Base):
-    """Who may act in a role, and until when by the database's clock. Written by `orchestrator.leases` alone."""
+    """Who may act in a role, and until when by the database's clock. Only `orchestrator.leadership` writes it."""
 
     __tablename__ = "lease"
 
     name: Mapped[str] = mapped_column(String(63), primary_key=True)
     holder: Mapped[str] = mapped_column(String(200), doc="a process, as `orchestrator.leadership.holder` names it")
-    term: Mapped[int] = mapped_column(BigInt, doc="grows with every new holder; writes of the role carry it")
+    term: Mapped[int] = mapped_column(BigInt, doc="increases with every new holder; the role's writes carry it")
     expires_at: Mapped[datetime]
 
 
 class CheckpointPermissionRow(Base):
-    """The tenant `project_id` may use a checkpoint of the tenant `tenant_id`. Gone with the row, or the checkpoint."""
+    """Tenant `project_id` may use a checkpoint of tenant `tenant_id`, while the row and the checkpoint exist."""
 
     __tablename__ = "checkpoint_permission"
     __table_args__ = (

@@ -1,4 +1,4 @@
-"""The tables of uploads in parts. What an upload becomes is a row of `orchestrator.db.tables.FileRow`."""
+"""The tables of multipart uploads. A completed upload becomes an `orchestrator.db.tables.FileRow`."""
 
 from datetime import datetime
 
@@ -9,7 +9,7 @@ from orchestrator.db.columns import Base, BigInt
 
 
 class UploadRow(Base):
-    """A file that is sent in parts. Lives for an hour; then whatever is left of it is swept away."""
+    """A file sent in parts. It expires after an hour; garbage collection then removes its parts."""
 
     __tablename__ = "upload"
     __table_args__ = (
@@ -30,17 +30,17 @@ class UploadRow(Base):
     filename: Mapped[str] = mapped_column(String(255))
     purpose: Mapped[str] = mapped_column(String(32))
     mime_type: Mapped[str] = mapped_column(String(255))
-    bytes: Mapped[int] = mapped_column(BigInt, doc="what the parts must add up to")
+    bytes: Mapped[int] = mapped_column(BigInt, doc="total size of the parts")
     file_expires_s: Mapped[int | None] = mapped_column(doc="lifetime of the file, from its creation")
     status: Mapped[str] = mapped_column(String(16))
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime]
     file_id: Mapped[str | None] = mapped_column(ForeignKey("file.id"))
-    swept_at: Mapped[datetime | None] = mapped_column(doc="when its parts were removed for good")
+    swept_at: Mapped[datetime | None] = mapped_column(doc="when its parts were last removed")
 
 
 class UploadPartRow(Base):
-    """One part, whole in storage at `uri`. Its place in the file is given when the upload is completed."""
+    """One part, complete in storage at `uri`. Completing the upload sets the order of parts."""
 
     __tablename__ = "upload_part"
     __table_args__ = (Index("ix_upload_part_upload_id", "upload_id"),)

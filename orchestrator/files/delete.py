@@ -1,4 +1,4 @@
-"""Deleting files, by wish or by expiry. A file that a live job reads stays."""
+"""Deletes files, on request or at expiry. A file that a live job reads stays."""
 
 from contextlib import suppress
 from datetime import datetime
@@ -30,13 +30,13 @@ def delete_file(db: Database, tenant_id: str, file_id: str, now: datetime) -> De
                 code="file_in_use",
             )
         row.deleted_at = now
-    with suppress(StorageDown):  # the file is gone for everybody; the sweep removes its bytes
+    with suppress(StorageDown):  # the file is no longer visible; `gc` removes its bytes
         remove(row.uri.rpartition("/")[0])
     return DeletedView(id=file_id, object="file")
 
 
 def remove_expired(db: Database, now: datetime, limit: int = 100) -> int:
-    """Delete files past their `expires_at`, at most `limit`. Returns how many. For a housekeeping loop."""
+    """Delete files past their `expires_at`, at most `limit`. Returns how many. Called by a housekeeping loop."""
     used = exists().where(_used_by_live_job(FileRow.id))
     due = select(FileRow.id).where(FileRow.expires_at <= now, FileRow.deleted_at.is_(None), ~used).limit(limit)
     with db.write() as session:

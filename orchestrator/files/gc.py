@@ -1,4 +1,4 @@
-"""Sweeping deleted files: whoever deleted one may have died between its row and its bytes."""
+"""Garbage collection of deleted files: a deletion may have been killed between the row and the bytes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,13 +18,13 @@ A_PASS: Final = 200
 
 @dataclass(frozen=True)
 class FileGc:
-    """Removes the bytes of deleted files, if any are left, and notes that none are."""
+    """Removes the remaining bytes of deleted files and records that they are gone."""
 
     db: Database
     _clearing: GcPass[FileRow] = field(default_factory=lambda: GcPass(A_PASS))
 
     def run_once(self, now: datetime) -> Counts:
-        """One file after the other, until storage does not answer."""
+        """Clear one file at a time, until storage stops responding."""
         return self._clearing.run(self._due, lambda row: self._sweep(row, now), lambda row: row.id)
 
     def _due(self, offset: int, limit: int) -> Sequence[FileRow]:
@@ -35,7 +35,7 @@ class FileGc:
 
     def _sweep(self, row: FileRow, now: datetime) -> Counts:
         folder = row.uri.rpartition("/")[0]
-        if folder.endswith(f"/{row.id}"):  # what a damaged row points at is not deleted
+        if folder.endswith(f"/{row.id}"):  # never delete what a damaged row points at
             remove(folder)
         with self.db.write() as session:
             session.execute(update(FileRow).where(FileRow.id == row.id).values(swept_at=now))

@@ -1,21 +1,21 @@
-"""Bytes as they arrive, cut into lines."""
+"""Splits incoming bytes into lines."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-MAX_LINE_BYTES = 8 * 1024 * 1024  # far beyond any context length; a longer line is no row
+MAX_LINE_BYTES = 8 * 1024 * 1024  # far beyond any context length; a longer line is not a valid row
 
 
 @dataclass(frozen=True)
 class RawLine:
-    """One line without its end. `content` is None when the line is longer than `MAX_LINE_BYTES`."""
+    """One line without its line break. `content` is None when the line is longer than `MAX_LINE_BYTES`."""
 
     number: int
     content: bytes | None
 
 
 class LineCutter:
-    """`feed` chunks of any size, then `finish`. Holds at most one line, and of an overlong one nothing."""
+    """`feed` chunks of any size, then `finish`. Buffers at most one line, and nothing of an overlong one."""
 
     def __init__(self, max_line_bytes: int = MAX_LINE_BYTES) -> None:
         self._max = max_line_bytes

@@ -1,4 +1,4 @@
-"""Reading files: only the tenant's own, and only while they are neither deleted nor expired."""
+"""Queries for a tenant's own files that are neither deleted nor expired."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from workers.contract.rows import RowIssue
 
 @dataclass(frozen=True)
 class FileContent:
-    """The bytes of a file, to be streamed."""
+    """The bytes of a file, to stream."""
 
     filename: str
     size_bytes: int
@@ -35,7 +35,7 @@ def get_file(db: Database, tenant_id: str, file_id: str, now: datetime) -> FileV
 
 
 def list_files(db: Database, tenant_id: str, purpose: str | None, window: PageWindow, now: datetime) -> Page[FileView]:
-    """The tenant's files. Raises: InvalidRequest if the cursor names none of them."""
+    """The tenant's files. Raises: InvalidRequest for an unknown cursor."""
     query = select(FileRow) if purpose is None else select(FileRow).where(FileRow.purpose == purpose)
     with db.read() as session:
         found = page(session, query, FileRow, visible(tenant_id, now), window)
@@ -50,7 +50,7 @@ def open_content(db: Database, tenant_id: str, file_id: str, now: datetime) -> F
 
 
 def report(db: Database, tenant_id: str, file_id: str, now: datetime) -> str:
-    """What is wrong with the file, one complaint a line, for people. Raises: NotFound."""
+    """A readable report of the file's problems, one per line. Raises: NotFound."""
     with db.read() as session:
         row = visible_file(session, tenant_id, file_id, now)
     issues = [RowIssue.model_validate(issue) for issue in row.issues or ()]
@@ -61,7 +61,7 @@ def report(db: Database, tenant_id: str, file_id: str, now: datetime) -> str:
 
 
 def visible(tenant_id: str | SQLCoreOperations[str], now: datetime | BindParameter[datetime]) -> ColumnElement[bool]:
-    """The condition under which a tenant sees a file."""
+    """The condition for a file to be visible to a tenant."""
     alive = or_(FileRow.expires_at.is_(None), FileRow.expires_at > now)
     return and_(FileRow.tenant_id == tenant_id, FileRow.deleted_at.is_(None), alive)
 
@@ -80,5 +80,5 @@ def visible_file(session: Session, tenant_id: str, file_id: str, now: datetime) 
 
 
 def no_such_file(file_id: str, param: str = "file_id") -> NotFound:
-    """The refusal of a file that the tenant does not see. `param`: the request field that named it."""
+    """The error for a file that is not visible to the tenant. `param`: the request field that named it."""
     return NotFound(f"No such File object: {file_id}", param=param)

@@ -1,4 +1,4 @@
-"""Retention of files: those past the time their owner set are removed."""
+"""File retention: removes files past the expiry that their owner set."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,10 +10,10 @@ from orchestrator.steps.step import Counts
 
 @dataclass(frozen=True)
 class ExpireFiles:
-    """Files past the time their owner set are removed, rows and bytes."""
+    """Removes expired files, rows and bytes."""
 
     db: Database
 
     def run_once(self, now: datetime) -> Counts:
-        """Remove what is due, unless a live job reads it."""
+        """Remove expired files, except those that a live job reads."""
         return Counts(expired=gone) if (gone := remove_expired(self.db, now)) else Counts()

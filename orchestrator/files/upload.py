@@ -1,4 +1,4 @@
-"""An upload: from a stream of bytes to a file of the tenant."""
+"""Uploads: turns a byte stream into a tenant's file."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -37,7 +37,7 @@ class ExpiresAfter(BaseModel):
 
 
 class NewFile(BaseModel):
-    """What a tenant says about an upload."""
+    """The tenant's description of an upload."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -48,7 +48,7 @@ class NewFile(BaseModel):
 
 @dataclass(frozen=True)
 class UploadLimits:
-    """Where uploads go, and how large one may be."""
+    """The destination and maximum size of uploads."""
 
     storage_uri: str
     max_file_bytes: int
@@ -56,7 +56,7 @@ class UploadLimits:
 
 @dataclass(frozen=True)
 class StoredFile:
-    """Content that lies in storage, whole and checked, before a row speaks of it."""
+    """Complete and validated content in storage that no row references yet."""
 
     id: str
     tenant_id: str
@@ -66,7 +66,7 @@ class StoredFile:
     findings: Findings
 
     def row(self, new: NewFile, now: datetime) -> FileRow:
-        """The file as the tenant finds it. One with bad lines is kept, with status `error`."""
+        """The tenant's file. One with bad lines is kept with status `error`."""
         found, expiry = self.findings, new.expires_after
         return FileRow(
             id=self.id,
@@ -88,7 +88,7 @@ class StoredFile:
         )
 
     def discard(self) -> None:
-        """Remove content that no row will speak of. Raises: StorageDown."""
+        """Remove content that no row will reference. Raises: StorageDown."""
         remove(self.uri.rpartition("/")[0])
 
 
@@ -97,7 +97,7 @@ def upload(
 ) -> FileView:
     """Store the stream as a file of the tenant.
 
-    Raises: TooLarge, StorageDown, StorageFull; what was written is removed then.
+    Raises: TooLarge, StorageDown, StorageFull, after removing what was written.
     """
     stored = store(shelf.storage_uri, tenant_id, read_chunks(stream), shelf.max_file_bytes)
     row = stored.row(new, now)
@@ -108,9 +108,9 @@ def upload(
 
 
 def store(storage_uri: str, tenant_id: str, chunks: Iterable[bytes], max_bytes: int) -> StoredFile:
-    """One pass over the bytes that stores, measures, digests and validates them.
+    """Store, measure, digest and validate the bytes in one pass.
 
-    Raises: TooLarge, StorageDown, StorageFull, and what `chunks` does; what was written is removed then.
+    Raises: TooLarge, StorageDown, StorageFull, and the errors of `chunks`, after removing what was written.
     """
     file_id = new_id("file-")
     uri = file_uri(storage_uri, tenant_id, file_id)
@@ -122,7 +122,7 @@ def store(storage_uri: str, tenant_id: str, chunks: Iterable[bytes], max_bytes: 
             size += len(chunk)
             if size > max_bytes:
                 raise TooLarge(
-                    f"The file is larger than {max_bytes:,} bytes, the most taken here. Split it, or see /v1/uploads."
+                    f"The file is larger than the limit of {max_bytes:,} bytes. Split it, or use /v1/uploads."
                 )
             digest.update(chunk)
             validator.feed(chunk)
@@ -132,12 +132,12 @@ def store(storage_uri: str, tenant_id: str, chunks: Iterable[bytes], max_bytes: 
         size = write_chunks(uri, checked())
         return StoredFile(file_id, tenant_id, uri, size, digest.hexdigest(), validator.finish())
     except BaseException:
-        with suppress(StorageDown):  # what happened first is what the caller must learn
+        with suppress(StorageDown):  # the caller must see the first error
             remove(uri.rpartition("/")[0])
         raise
 
 
 def read_chunks(stream: IO[bytes]) -> Iterator[bytes]:
-    """The rest of a stream, piece by piece."""
+    """The rest of a stream, in chunks."""
     while chunk := stream.read(CHUNK_BYTES):
         yield chunk

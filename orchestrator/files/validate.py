@@ -1,6 +1,6 @@
-"""Every line of a data set checked as it streams by: encoding, JSON, one format, schema.
+"""Checks every line of a streamed data set: encoding, JSON, a single format, schema.
 
-The wording of shared cases follows OpenAI's own messages, so that tools that look for them still find them.
+Messages that OpenAI has too use its wording, so that tools that match them keep working.
 """
 
 import codecs
@@ -21,7 +21,7 @@ MAX_MESSAGE_CHARS = 500
 
 @dataclass
 class Findings:
-    """What validation knows of a file."""
+    """The result of validating a file."""
 
     format: DatasetFormat | None = None
     rows: int = 0
@@ -30,7 +30,7 @@ class Findings:
 
     @property
     def status_details(self) -> str | None:
-        """One sentence: the first complaint, and how many more there are. None for a good file."""
+        """One sentence: the first issue and the number of others. None for a valid file."""
         if not self.issues:
             return None
         more = self.issue_count - 1
@@ -51,7 +51,7 @@ class DatasetValidator:
             self._check(line)
 
     def finish(self) -> Findings:
-        """Check what is left, and return everything found."""
+        """Check the rest and return all findings."""
         for line in self._cutter.finish():
             self._check(line)
         if not self._findings.rows and not self._findings.issues:
@@ -105,7 +105,7 @@ class DatasetValidator:
 
 
 def parse_object(number: int, content: bytes) -> dict[str, Any] | RowIssue:
-    """The JSON object of a line, or what keeps it from being one."""
+    """The JSON object of a line, or the issue with it."""
     try:
         row = json.loads(content.decode("utf-8"), parse_constant=_refuse_constant)
     except UnicodeDecodeError as error:
@@ -123,13 +123,13 @@ def parse_object(number: int, content: bytes) -> dict[str, Any] | RowIssue:
 
 
 def describe(issue: RowIssue) -> str:
-    """One complaint as a sentence."""
+    """One issue as a sentence."""
     where = f"Line {issue.line}" + (f", {issue.field}" if issue.field else "")
     return f"{where}: {issue.message}"
 
 
 def _without_echoes(issues: list[RowIssue]) -> list[RowIssue]:
-    """pydantic leaves bad items out of a list and then calls the list too short; the items were reported already."""
+    """pydantic drops bad items from a list and then reports the list as too short; omit that second error."""
     fields = [issue.field or "" for issue in issues]
     return [
         issue
@@ -147,7 +147,7 @@ def _refuse_constant(name: str) -> Any:
 
 
 def _storable(issue: RowIssue) -> RowIssue:
-    """A copy that any database can hold: field names come from the tenant's rows, whatever they contain."""
+    """A copy that any database can store: field names come from tenants' rows and may contain any character."""
     return issue.model_copy(
         update={
             "field": None if issue.field is None else _printable(issue.field)[:MAX_FIELD_CHARS],

@@ -1,4 +1,4 @@
-"""OpenAI's `File`, with our findings under `x_orchard`."""
+"""OpenAI's `File`, with validation findings under `x_orchard`."""
 
 from typing import Literal
 
@@ -11,14 +11,14 @@ SHOWN_ISSUES = 100
 
 
 class FileDetails(BaseModel):
-    """What validation found."""
+    """The result of validation."""
 
-    format: DatasetFormat | None = Field(description="format of the rows; null if none could be told")
+    format: DatasetFormat | None = Field(description="format of the rows; null if unknown")
     rows: int | None = Field(description="good rows")
     sha256: str
-    issue_count: int = Field(description="complaints about rows, all of them")
-    issues: list[RowIssue] = Field(description=f"the first {SHOWN_ISSUES} complaints")
-    report: str | None = Field(description="path of the readable report, if there are complaints")
+    issue_count: int = Field(description="number of all issues")
+    issues: list[RowIssue] = Field(description=f"the first {SHOWN_ISSUES} issues")
+    report: str | None = Field(description="path of the readable report, if there are issues")
 
 
 class FileView(BaseModel):

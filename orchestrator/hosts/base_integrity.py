@@ -1,4 +1,4 @@
-"""What a host found when it looked at its base for the last time, and who has to know."""
+"""Records a host's final check of its base and warns the affected tenants."""
 
 from datetime import datetime
 from typing import Final
@@ -13,16 +13,16 @@ from orchestrator.lifecycle.events import EventDraft, record
 from workers.contract.reports import HostReport
 
 CHANGED: Final = (
-    "The resident base was found changed in memory when its host retired. What this job trained there cannot be "
-    "trusted: do not use the adapter, and submit the job again."
+    "The resident base was found changed in memory when its host retired. This job's training on it cannot be "
+    "trusted. Do not use the adapter; submit the job again."
 )
 log = structlog.get_logger()
 
 
 def note_base(session: Session, host: HostRow, answer: HostReport, now: datetime) -> None:
-    """Write down, once, whether the base is intact. If not, tell the owner of every job that had a seat on the host.
+    """Record once whether the base is intact. If not, warn the owner of every job that had a seat on the host.
 
-    A base is also verified when it is loaded, so all of the host's attempts lie between the two.
+    A base is also verified when it is loaded, so all of the host's attempts fall between the two checks.
     """
     if answer.base_intact is None or host.base_intact is not None:
         return

@@ -1,16 +1,16 @@
-"""Reports as the events a tenant reads. Where OpenAI has a sentence it is used to the letter: tools grep them."""
+"""Turns reports into tenant-facing events. OpenAI's own messages are used verbatim: tools match them."""
 
 from orchestrator.lifecycle.events import EventDraft
 from workers.contract.reports import CheckpointManifest, Outcome, Prepared, StepReport
 from workers.contract.spec import TrainingSpec
 
-MAX_ISSUE_EVENTS = 100  # of one attempt; the message gives the whole count
+MAX_ISSUE_EVENTS = 100  # per attempt; the last message gives the number of others
 
 
 def prepared_events(report: Prepared, reached_step: int) -> list[EventDraft]:
-    """The start of training, and a warning for every row that will not be trained on as it was sent.
+    """The start of training, and warnings about truncated and dropped rows.
 
-    `reached_step` is the furthest checkpoint there ever was: to start before all of them is worth an event of its own.
+    `reached_step` is the job's highest checkpointed step: a restart from step 0 despite it gets its own event.
     """
     data = report.model_dump(mode="json", exclude={"kind", "job_id", "attempt", "lease_token"})
     if report.resumed_from_step:
@@ -19,7 +19,7 @@ def prepared_events(report: Prepared, reached_step: int) -> list[EventDraft]:
         start = EventDraft("Fine-tuning job started", data=data)
     events = [start]
     if reached_step and not report.resumed_from_step:
-        lost = f"None of the checkpoints, up to step {reached_step}, can be used: training starts again from step 0"
+        lost = f"No checkpoint up to step {reached_step} can be used: training restarts from step 0"
         events.append(EventDraft(lost, level="error", data={"reached_step": reached_step}))
     for count, what in ((report.truncated_rows, "truncated to"), (report.dropped_rows, "dropped for exceeding")):
         if count:
@@ -28,7 +28,7 @@ def prepared_events(report: Prepared, reached_step: int) -> list[EventDraft]:
 
 
 def step_event(report: StepReport) -> EventDraft:
-    """The numbers of a step, as `metrics`."""
+    """The metrics of a step."""
     parts = [
         f"{name}={value:.2f}"
         for name, value in (("training loss", report.train_loss), ("full validation loss", report.full_valid_loss))
@@ -39,14 +39,14 @@ def step_event(report: StepReport) -> EventDraft:
 
 
 def checkpoint_event(report: CheckpointManifest) -> EventDraft:
-    """A checkpoint is whole."""
+    """A checkpoint is complete."""
     return EventDraft(
         f"Checkpoint created at step {report.step}", data={"step": report.step, "attempt": report.attempt}
     )
 
 
 def choice_events(report: Outcome, training: TrainingSpec) -> list[EventDraft]:
-    """Which weights early stopping chose, unless they are simply the last."""
+    """Which weights early stopping chose, unless they are the last."""
     if report.best_step in {None, report.step}:
         return []
     data = {"step": report.step, "best_step": report.best_step, "full_valid_loss": report.eval_loss_after}
@@ -65,5 +65,5 @@ def issue_events(report: Outcome) -> list[EventDraft]:
         for issue in report.details[:MAX_ISSUE_EVENTS]
     ]
     if len(report.details) > MAX_ISSUE_EVENTS:
-        events.append(EventDraft(f"{len(report.details) - MAX_ISSUE_EVENTS} more bad lines follow", level="error"))
+        events.append(EventDraft(f"{len(report.details) - MAX_ISSUE_EVENTS} more bad lines not listed", level="error"))
     return events

@@ -1,4 +1,4 @@
-"""Silent hosts: what may be concluded from no answer, and when. UNKNOWN is not DEAD."""
+"""Failure detection: when an unreachable host may be declared dead. UNKNOWN is not DEAD."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -9,15 +9,15 @@ from workers.contract.host import EXIT_GRACE_S
 from workers.contract.spec import HostSpec
 
 LOAD_DEADLINE_S: Final = 1_800
-"""A host that is still loading, or has not answered once, after this long is given up."""
+"""A host that is still loading or has never responded is killed after this long."""
 WRITE_OFF_MARGIN_S: Final = 60.0
-"""For the poll that was answered last and not recorded, and for the host's clock."""
+"""Margin for a last poll that was answered but not recorded, and for the host's clock."""
 _DEFAULT_TIMEOUT_S: Final[float] = HostSpec.model_fields["orchestrator_timeout_s"].default
 
 
 @dataclass
 class FailureDetector:
-    """Since when hosts have not answered *this* process. One that starts, or takes over, first asks again."""
+    """Tracks how long hosts have been unreachable from *this* process. A new leader starts with no history."""
 
     lease_ttl_s: int
     _since: dict[str, datetime] = field(default_factory=dict)
@@ -27,15 +27,15 @@ class FailureDetector:
         self._since.pop(host_id, None)
 
     def nobody_asked(self) -> None:
-        """The cluster itself was out of reach, so that no host was silent."""
+        """The cluster itself was unreachable, so silence says nothing about the hosts."""
         self._since.clear()
 
     def too_long(self, host: HostRow, lease_until: datetime | None, now: datetime) -> str | None:
-        """Why the host is to be ended; None: it may be training, wait.
+        """Why to kill the host; None: it may be training, wait.
 
-        It must have been silent for a lease's length, and so long that the leases of its seats, `lease_until` at the
-        latest, are over: another process may have heard it. One that never answered may wait for resources or import
-        its libraries, so it has as long as one that loads.
+        The host must have been unreachable for a full lease, and the leases of its seats must have expired (the last
+        one at `lease_until`), because another process may have reached it. A host that has never responded may be
+        waiting for resources or importing libraries, so it gets the load deadline.
         """
         since = self._since.setdefault(host.id, now)
         patience_s = LOAD_DEADLINE_S if host.last_seen_at is None else self.lease_ttl_s
@@ -43,13 +43,13 @@ class FailureDetector:
             return None
         if lease_until is not None and lease_until > now and host.last_seen_at is not None:
             return None
-        return f"The host did not answer for {patience_s} s and was ended."
+        return f"The host was not reachable for {patience_s} s and was stopped."
 
 
 def has_ended(host: HostRow, now: datetime) -> bool:
-    """Whether a host that can be neither asked nor ended has ended by itself: its own trust in us ran out.
+    """Whether an unreachable host must have exited by its dead-man switch.
 
-    By the database's clock, from the last answered poll that is recorded; the host counts from the same poll.
+    Measured by the database's clock from the last recorded poll; the host counts from the same poll.
     """
     orchestrator_timeout_s = float(host.spec.get("orchestrator_timeout_s", _DEFAULT_TIMEOUT_S))
     last = host.last_seen_at or host.created_at

@@ -1,4 +1,4 @@
-"""The end of a host in the books: first that it must go, then, once it is gone for certain, that it has."""
+"""Records the end of a host: first STOPPING, then GONE once it is known to be dead."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,28 +21,28 @@ from workers.contract.reports import ExitClass
 log = structlog.get_logger()
 
 FATAL_TO_JOBS = frozenset({ErrorCode.BASE_REFUSED, ErrorCode.BASE_DIGEST_MISMATCH})
-"""Load errors that another host of the same base would meet too."""
+"""Load errors that any other host of the same base would hit too."""
 
 
 @dataclass(frozen=True)
 class HostReaper:
-    """Writes the ends of hosts. Nothing here talks to the cluster."""
+    """Writes the end of hosts to the database. It makes no cluster calls."""
 
     db: Database
 
     def mark_stopping(self, host_id: str, why: str) -> bool:
-        """Nobody is to wait for the host any more: it is killed at every pass until it is gone. False: it is gone."""
+        """Mark the host for killing, which every pass tries until the host is gone. False: it is already gone."""
         with self.db.write() as session:
             moved = _move(session, host_id, state=HostState.STOPPING, error=why, stop_by=None)
         failpoint("hosts.condemned")
         return moved
 
     def mark_gone(self, host_id: str, why: str, now: datetime, code: ErrorCode = ErrorCode.HOST_LOST) -> str:
-        """The host is gone for certain: write it off, and end the attempts that still had a seat on it."""
+        """The host is dead: mark it GONE and end the attempts that still hold a seat on it."""
         failpoint("hosts.stopped")
         end = AttemptEnd(ExitClass.INFRA, code, why, retryable=code not in FATAL_TO_JOBS)
         with self.db.write() as session:
-            # First the host, which locks its row: whoever is admitting a job to it comes before that, or not at all.
+            # The host row first, to lock it: a concurrent admission either commits before this or fails.
             if not _move(session, host_id, state=HostState.GONE, ended_at=now, error=why):
                 return "stale"
             for seated in seated_on(session, host_id):
@@ -51,7 +51,7 @@ class HostReaper:
         return "buried"
 
     def lease_until(self, host_id: str) -> datetime | None:
-        """Until when the last of the host's seats holds its lease. None: it has no seat."""
+        """When the last lease of the host's seats expires. None: it has no seat."""
         live = (AttemptRow.host_id == host_id, AttemptRow.ended_at.is_(None))
         with self.db.read() as session:
             return session.scalars(

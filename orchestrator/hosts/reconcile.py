@@ -1,4 +1,4 @@
-"""Hosts: start the wanted ones, poll the living, bury the dead, let the idle retire, kill the unwanted."""
+"""Reconciles hosts: starts requested ones, polls live ones, marks dead ones, retires idle ones, kills orphans."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -26,10 +26,10 @@ log = structlog.get_logger()
 
 @dataclass
 class ReconcileHosts:
-    """Keeps host rows and the cluster in step, and brings in what hosts report.
+    """Reconciles host rows with the cluster and ingests host reports.
 
-    A host ends in three moves, each of which may be the last before this process dies: the books say that it must go,
-    it is killed, the books say that it is gone. Only the last one ends its attempts.
+    A host ends in three steps: mark its row STOPPING, kill it, mark its row GONE. This process may die after any of
+    them. Only the last one ends its attempts.
     """
 
     db: Database
@@ -38,7 +38,7 @@ class ReconcileHosts:
     lease_ttl_s: int
     stall_limits: StallLimits = field(default_factory=StallLimits)
     _started: set[str] = field(default_factory=set)
-    """Hosts this process started: when one of them is missing, it died."""
+    """Hosts that this process started: a missing one has died."""
 
     def __post_init__(self) -> None:
         self._failure_detector = FailureDetector(self.lease_ttl_s)
@@ -48,7 +48,7 @@ class ReconcileHosts:
     def run_once(self, now: datetime) -> Counts:
         """One pass over every host that holds a device."""
         try:
-            alive = self.cluster.host_ids()  # before the rows: whatever lives and is wanted has its row by now
+            alive = self.cluster.host_ids()  # before reading rows, so that every requested host listed here has one
         except HostUnreachable as error:
             return self._cluster_away(error, now)
         with self.db.read() as session:
@@ -59,7 +59,7 @@ class ReconcileHosts:
                 counts[self._outcome(host, question, host.id in alive, now)] += 1
             except LeadershipLost:
                 raise
-            except Exception as error:  # noqa: BLE001  # no reason to end a host, or to leave out the others
+            except Exception as error:  # noqa: BLE001  # must neither end this host nor skip the others
                 counts[log_step_error(error, "ReconcileHosts", host=host.id)] += 1
         return counts
 
@@ -74,8 +74,8 @@ class ReconcileHosts:
             return "stale"
         except (SQLAlchemyError, LeadershipLost):
             raise
-        except Exception as error:  # a host that answers nonsense tells us as little as a silent one
-            log.exception("host answers nonsense", host=host.id)
+        except Exception as error:  # an invalid answer says as little as no answer
+            log.exception("invalid answer from host", host=host.id)
             return self._unreachable(host, type(error).__name__, now)
         self._failure_detector.heard(host.id)
         return done
@@ -90,12 +90,12 @@ class ReconcileHosts:
         if why is not None:
             return self._end(host, why, now, report.error_code or ErrorCode.HOST_LOST)
         for job_id, attempt in unwanted:
-            log.warning("seat without a lease is vacated", host=host.id, job=job_id, attempt=attempt)
+            log.warning("detaching a seat without a lease", host=host.id, job=job_id, attempt=attempt)
             self.cluster.detach(host.id, job_id, attempt, ExitClass.CANCELLED)
         return "polled"
 
     def _ask(self, question: PollRequest, now: datetime) -> tuple[HostReport, list[tuple[str, int]]]:
-        """Poll, and take in the answer. Also returns the seats whose attempts hold no lease any more."""
+        """Poll and ingest the answer. Also returns the seats whose attempts no longer hold a lease."""
         report = self.cluster.poll(question.host_id, question.cursor)
         failpoint("hosts.polled")
         with self.db.write() as session:
@@ -108,13 +108,13 @@ class ReconcileHosts:
             case HostPhase.FAILED:
                 return report.error or "The base could not be loaded."
             case HostPhase.RETIRED:
-                return "The host retired by itself, for nobody had polled it for too long."
+                return "The host retired because no orchestrator polled it for too long."
             case HostPhase.LOADING if now - host.created_at > timedelta(seconds=LOAD_DEADLINE_S):
                 return f"The base was not loaded within {LOAD_DEADLINE_S} s."
         return self._stall_detector.stuck(report, now)
 
     def _start(self, host: HostRow) -> str:
-        """Start what is wanted. A host that had lived before is never started again under its name."""
+        """Start a requested host. A host id is never started twice."""
         flavor = self.catalogue.flavor(host.flavor)
         if flavor is None:
             raise HostGone(host.id)
@@ -124,7 +124,7 @@ class ReconcileHosts:
         return "started"
 
     def _retire(self, host: HostRow, question: PollRequest, now: datetime) -> str:
-        """A host that nobody wants may look at its base once more, until `stop_by`. Without one it is ended at once."""
+        """A retired host may verify its base until `stop_by`. Without `stop_by` it is killed at once."""
         if _may_retire(host, now):
             self.cluster.retire(host.id)
             report, _ = self._ask(question, now)
@@ -133,15 +133,15 @@ class ReconcileHosts:
         return self._end(host, _last_words(host), now)
 
     def _end(self, host: HostRow, why: str, now: datetime, code: ErrorCode = ErrorCode.HOST_LOST) -> str:
-        """Condemn, kill, bury. Raises: HostUnreachable if it could not be killed."""
+        """Mark STOPPING, kill, mark GONE. Raises: HostUnreachable if the kill failed."""
         if not self._reaper.mark_stopping(host.id, why):
             return "stale"
         self.cluster.stop_host(host.id)
         return self._mark_gone(host, why, now, code)
 
     def _unreachable(self, host: HostRow, error: str, now: datetime) -> str:
-        """UNKNOWN is not DEAD: make it dead before saying so, or wait until it has surely ended by itself."""
-        log.warning("host does not answer", host=host.id, error=error)
+        """UNKNOWN is not DEAD: kill the host first, or wait until its dead-man switch must have stopped it."""
+        log.warning("host not reachable", host=host.id, error=error)
         why = self._failure_detector.too_long(host, self._reaper.lease_until(host.id), now)
         if why is None and (host.state != HostState.STOPPING or _may_retire(host, now)):
             return "unreachable"
@@ -153,10 +153,10 @@ class ReconcileHosts:
     def _write_off(self, host: HostRow, now: datetime) -> str:
         if not has_ended(host, now):
             return "unreachable"
-        return self._mark_gone(host, "The host could not be reached for so long that it has ended by itself.", now)
+        return self._mark_gone(host, "The host was not reachable for longer than its dead-man timeout.", now)
 
     def _cluster_away(self, error: HostUnreachable, now: datetime) -> Counts:
-        log.warning("cluster does not answer", error=str(error))
+        log.warning("cluster not reachable", error=str(error))
         self._failure_detector.nobody_asked()
         with self.db.read() as session:
             held = held_hosts(session)
@@ -169,13 +169,13 @@ class ReconcileHosts:
         return self._reaper.mark_gone(host.id, why, now, code)
 
     def _kill_orphan(self, host_id: str) -> str:
-        """A host in the cluster that no row wants: left over from a lost database or a crash. End it."""
+        """Kill a host that no row requests: a leftover of a lost database or a crash."""
         try:
             self.cluster.stop_host(host_id)
-        except Exception:  # whatever it is, the hosts that are wanted come next
-            log.exception("stray host not ended", host=host_id)
+        except Exception:  # any error: the requested hosts come next
+            log.exception("orphan host not killed", host=host_id)
             return "stray_unreachable"
-        log.warning("stray host ended", host=host_id)
+        log.warning("orphan host killed", host=host_id)
         return "stray_killed"
 
 

@@ -1,4 +1,4 @@
-"""Taking in what a host answered: the reports of its seats, their leases, and what it says of itself."""
+"""Ingests a host's answer: seat reports, lease renewals, and the host's own status."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -24,26 +24,26 @@ from workers.contract.reports import ExitClass, Heartbeat, HostPhase, HostReport
 log = structlog.get_logger()
 
 RENEWALS_PER_LEASE: Final = 10
-"""How often a lease is renewed at least. Polls in between that bring no news write nothing."""
+"""Minimum renewals per lease. Polls in between that carry no reports write nothing."""
 ATTACHED: Final = tuple(SEATED - {JobState.ADMITTED})
 
 
 class StaleAnswer(Exception):
-    """Somebody else has taken in the same reports, or written the host off. Nothing of this answer may be written."""
+    """Another process ingested the same reports or marked the host GONE. This answer must not be written."""
 
 
 @dataclass(frozen=True)
 class PollRequest:
-    """What the books said of a host before it was asked: its answer is read against that, not against what follows."""
+    """The host's database state before the poll. Its answer is interpreted against this, not against later changes."""
 
     host_id: str
     cursor: int
     attached: frozenset[tuple[str, int]]
-    """Attempts (job, number) that the host had been given a seat for."""
+    """Attempts (job, number) with a seat on the host."""
 
 
 def held_hosts(session: Session) -> list[tuple[HostRow, PollRequest]]:
-    """Every host that holds a device, by id, with what it is to be asked under."""
+    """Every host that holds a device, by id, with its poll request."""
     live = (AttemptRow.job_id == JobRow.id, AttemptRow.number == JobRow.attempt, AttemptRow.ended_at.is_(None))
     query = select(AttemptRow.host_id, JobRow.id, JobRow.attempt).where(*live, JobRow.state.in_(ATTACHED))
     attached: dict[str, set[tuple[str, int]]] = {}
@@ -55,13 +55,13 @@ def held_hosts(session: Session) -> list[tuple[HostRow, PollRequest]]:
 
 @dataclass(frozen=True)
 class ReportIngest:
-    """Brings the answer of one host to the books, all or nothing."""
+    """Writes the answer of one host to the database, atomically."""
 
     lease_ttl_s: int
 
     def take(self, session: Session, asked: PollRequest, answer: HostReport, now: datetime) -> list[tuple[str, int]]:
-        """Apply reports and renew leases. Returns the seats (job, attempt) whose attempts hold no lease any more:
-        the host is to be told that they must leave. Raises: StaleAnswer.
+        """Apply reports and renew leases. Returns the seats (job, attempt) whose attempts no longer hold a lease, so
+        that the caller can detach them. Raises: StaleAnswer.
         """
         news = [numbered.report for numbered in answer.reports if not isinstance(numbered.report, Heartbeat)]
         host = session.get_one(HostRow, asked.host_id, populate_existing=True)
@@ -84,7 +84,7 @@ class ReportIngest:
         return sorted(beating - held)
 
     def _renew(self, session: Session, asked: PollRequest, answer: HostReport, now: datetime) -> None:
-        """Move the cursor on, if it is still where it was: whoever does that has the reports. Then renew the leases."""
+        """Advance the cursor by compare-and-set, which claims the reports. Then renew the leases."""
         cursor = answer.reports[-1].seq if answer.reports else asked.cursor
         unmoved = (HostRow.id == asked.host_id, HostRow.cursor == asked.cursor, HostRow.state.in_(HOLDS_DEVICE))
         values = {
@@ -112,7 +112,7 @@ def seated_on(session: Session, host_id: str) -> list[Seated]:
 
 
 def _applied(session: Session, report: Report, now: datetime) -> bool:
-    """False: stale, or nothing that the books can hold. One bad report must not keep back all that follow it."""
+    """False: stale, or not storable. One bad report must not block those after it."""
     try:
         with session.begin_nested():
             return apply_report(session, report, now)
@@ -135,7 +135,7 @@ def _describe(session: Session, host: HostRow, answer: HostReport, now: datetime
 
 
 def _lost_seat(session: Session, seated: Seated, now: datetime) -> None:
-    """The host has no such seat and reported no outcome for it: it never began, or it was told to stop before."""
+    """The host has no such seat and reported no outcome: it never started, or was told to stop before it did."""
     lost = AttemptEnd(ExitClass.INFRA, ErrorCode.HOST_LOST, "The host no longer has a seat for it.")
     stopped = AttemptEnd(ExitClass.CANCELLED)
     end_attempt(session, seated, stopped if seated.ref.state is JobState.STOPPING else lost, now)

@@ -1,4 +1,4 @@
-"""Applying the reports of seats: each in the transaction that also moves the host's cursor, so none counts twice."""
+"""Applies seat reports in the transaction that advances the host's cursor, so that each counts once."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -31,14 +31,14 @@ from workers.contract.reports import (
 from workers.contract.spec import JobSpec
 
 RUNTIME_GRACE_S: Final = 600
-"""Beyond `max_runtime_s`, which the host itself enforces: a host that does not is not to be waited for."""
+"""Grace after `max_runtime_s`, which the host itself enforces, before the control plane stops the job."""
 _RETRYABLE_NOT = frozenset({ErrorCode.NO_GRADIENT, ErrorCode.BASE_DIGEST_MISMATCH, ErrorCode.BASE_REFUSED})
 
 
 def apply_report(session: Session, report: Report, now: datetime) -> bool:
-    """Write what `report` says, unless it is a heartbeat: those tell the intake which seats are taken.
+    """Write `report`, unless it is a heartbeat: those only tell `ReportIngest` which seats are taken.
 
-    False: its attempt no longer holds the job, and nothing was written.
+    False: the attempt no longer holds the job, and nothing was written.
     """
     seated = _holder(session, report)
     return seated is not None and _APPLY[type(report)](session, seated, report, now)
@@ -54,7 +54,7 @@ def _holder(session: Session, report: Report) -> Seated | None:
 
 def _prepared(session: Session, seated: Seated, report: Prepared, now: datetime) -> bool:
     ref: JobRef | None = seated.ref
-    if ref and ref.state is JobState.ADMITTED:  # attach went through, but we died before writing STARTING
+    if ref and ref.state is JobState.ADMITTED:  # attached, but the process died before writing STARTING
         ref = transition(session, ref, JobState.STARTING, EventDraft("Preparing the data"), now=now)
         if ref:
             start_clock(session, ref, now)
@@ -113,14 +113,14 @@ def _checkpointed(session: Session, seated: Seated, report: CheckpointManifest, 
         )
     )
     record(session, seated.ref.tenant_id, report.job_id, checkpoint_event(report), now)
-    if report.step > seated.row.reached_step:  # it got ahead: what was lost on the way here counts no more
+    if report.step > seated.row.reached_step:  # progress: reset the consecutive failure counts
         amend(session, seated.ref, reached_step=report.step, infra_failures=0, host_evictions=0)
     return True
 
 
 def _rejected(session: Session, seated: Seated, report: CheckpointRejected, now: datetime) -> bool:
     mark_corrupt(session, report.job_id, report.uri)
-    event = EventDraft(f"Checkpoint of step {report.step} cannot be used: {report.why}", level="warn")
+    event = EventDraft(f"Checkpoint at step {report.step} cannot be used: {report.why}", level="warn")
     record(session, seated.ref.tenant_id, report.job_id, event, now)
     return True
 
@@ -158,7 +158,7 @@ def _trained(session: Session, seated: Seated, report: Outcome, now: datetime) -
         "not_before": None,
     }
     if report.stopped_early:
-        changes["total_steps"] = report.step  # no more are to come
+        changes["total_steps"] = report.step  # there are no more
     if not transition(session, seated.ref, JobState.PUBLISHING, event, now=now, **changes):
         return False
     for choice in choice_events(report, JobSpec.model_validate(seated.row.spec).training):

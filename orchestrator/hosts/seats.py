@@ -1,4 +1,4 @@
-"""Seats: attach the admitted, detach the unwanted."""
+"""Seats: attaches admitted jobs and detaches stopping ones."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,9 +33,9 @@ UNREADABLE = AttemptEnd(ExitClass.INFRA, message=UNREADABLE_SPEC, retryable=Fals
 
 @dataclass(frozen=True)
 class Past:
-    """What earlier attempts of a job left: every checkpoint, newest first, and the seconds they held seats.
+    """The results of a job's earlier attempts: every checkpoint, newest first, and the seconds they held seats.
 
-    A host takes the first checkpoint that verifies, and starts from step 0 if none does.
+    A host resumes from the first checkpoint that verifies, or starts from step 0 if none does.
     """
 
     checkpoints: tuple[CheckpointRef, ...]
@@ -44,13 +44,13 @@ class Past:
 
 @dataclass(frozen=True)
 class AttachSeats:
-    """ADMITTED -> STARTING, once the host holds its base."""
+    """ADMITTED -> STARTING, once the host has loaded its base."""
 
     db: Database
     cluster: Cluster
 
     def run_once(self, now: datetime) -> Counts:
-        """Attach every admitted job whose host is ready. The call comes before the write: both may be repeated."""
+        """Attach every admitted job whose host is ready. The call precedes the write; both may be repeated."""
         counts = Counts()
         with self.db.read() as session:
             ready = [(job, host_id, _past(session, job, now)) for job, host_id in _ready_to_attach(session)]
@@ -62,9 +62,9 @@ class AttachSeats:
         try:
             self.cluster.attach(host_id, _order(job, past))
         except (HostGone, HostUnreachable):
-            return "unreachable"  # the hosts step decides what became of it
+            return "unreachable"  # ReconcileHosts decides what happens to it
         except HostFull:
-            return "full"  # somebody is on the way out: asked again until the deadline of ADMITTED
+            return "full"  # another seat is leaving: retried until ADMITTED's deadline
         except MaxRuntimeExceeded as error:
             return self._refused(job, AttemptEnd(ExitClass.USER, error.code, str(error)), now)
         except ValidationError as error:
@@ -89,13 +89,13 @@ class AttachSeats:
 
 @dataclass(frozen=True)
 class StopSeats:
-    """STOPPING: hosts are told, again and again, to give the seats up. What they report then ends the attempts."""
+    """STOPPING: tells hosts at every pass to vacate the seats. The hosts' reports then end the attempts."""
 
     db: Database
     cluster: Cluster
 
     def run_once(self, now: datetime) -> Counts:
-        """Detach every seat that is to stop. A seat on a host that does not answer is asked again in the next pass."""
+        """Detach every stopping seat. If its host is not reachable, the next pass retries."""
         counts = Counts()
         with self.db.read() as session:
             stopping = list(session.execute(_live().where(JobRow.state == JobState.STOPPING)))
@@ -110,7 +110,7 @@ class StopSeats:
 
 
 def _how(job: JobRow) -> ExitClass:
-    """A job that will go on saves a checkpoint first. One that hangs is not asked to: it would hang in that, too."""
+    """A job that will resume saves a checkpoint first. A stuck job does not: saving would hang too."""
     goes_on = job.stop_reason == StopReason.PAUSE and job.desired != Desired.CANCEL
     return ExitClass.PREEMPTED if goes_on else ExitClass.CANCELLED
 
@@ -141,9 +141,9 @@ def _past(session: Session, job: JobRow, now: datetime) -> Past:
 
 
 def _order(job: JobRow, past: Past) -> SeatAssignment:
-    """What the host is asked to do. Raises: ValidationError when the job's spec cannot be read; MaxRuntimeExceeded."""
+    """The seat assignment for the host. Raises: ValidationError for an unreadable spec; MaxRuntimeExceeded."""
     if job.lease_token is None:
-        raise RuntimeError(f"{job.id} is admitted without a lease; the schema forbids it")
+        raise RuntimeError(f"{job.id} is admitted without a lease, which the schema forbids")
     spec = JobSpec.model_validate(job.spec)
     left_s = spec.limits.max_runtime_s - past.occupied_s
     if left_s < MIN_RUNTIME_S:

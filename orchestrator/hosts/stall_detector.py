@@ -1,4 +1,4 @@
-"""Whether a host gets ahead. Its heartbeat proves that the process lives; only step counters prove that it trains."""
+"""Detects stalled hosts. Heartbeats prove that the process is alive; only step counters prove that it trains."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,24 +10,24 @@ from workers.contract.reports import Heartbeat, HostReport
 
 STEPS_KEPT: Final = 32
 SLOW_STEPS: Final = 10
-"""A step may take so many times the median of those before it."""
+"""A step may take this many times the median of the steps before it."""
 UNSEEN_S: Final = 30.0
-"""Of a pause between two answers at most this much counts as standing still: nobody was looking."""
+"""A gap between two answers counts as stalled time only up to this: the host was not observed."""
 SeatKey = tuple[str, int]
 
 
 @dataclass(frozen=True)
 class StallLimits:
-    """How long a seat may stand still, in seconds."""
+    """How long a seat may make no progress, in seconds."""
 
     training_s: float = 600.0
     other_s: float = 3_600.0
-    """While it waits, prepares, evaluates or saves: work that no counter shows."""
+    """While it waits, prepares, evaluates or saves: no counter covers this work."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a seat stands, for how long it was seen there, and how long its last steps took."""
+    """A seat's phase and step, how long it was observed there, and the durations of its last steps."""
 
     phase: str
     step: int
@@ -37,7 +37,7 @@ class Progress:
 
 
 def advanced(before: Progress | None, heartbeat: Heartbeat, now: datetime) -> Progress:
-    """The pace after one more heartbeat."""
+    """The progress after one more heartbeat."""
     if before is None:
         return Progress(heartbeat.phase, heartbeat.step, now)
     still_s = before.still_s + min((now - before.seen).total_seconds(), UNSEEN_S)
@@ -49,26 +49,26 @@ def advanced(before: Progress | None, heartbeat: Heartbeat, now: datetime) -> Pr
 
 
 def limit_s(pace: Progress, stall_limits: StallLimits) -> float:
-    """For how long a seat of this pace may stand still."""
+    """How long a seat with this progress may stall."""
     if pace.phase != "training":
         return stall_limits.other_s
     return max(stall_limits.training_s, SLOW_STEPS * median(pace.steps_s) if pace.steps_s else 0.0)
 
 
 def stands_still(paces: Sequence[Progress], stall_limits: StallLimits) -> bool:
-    """Whether no seat of the host moves. One that does, or that may take its time, excuses all: they take turns."""
+    """Whether all seats of the host stall. One seat within its limit clears the others, because seats take turns."""
     return bool(paces) and all(pace.still_s > limit_s(pace, stall_limits) for pace in paces)
 
 
 @dataclass
 class StallDetector:
-    """The paces of all seats, as this process saw them. One that takes over starts anew."""
+    """The progress of all seats as this process observed it. A new leader starts with no history."""
 
     stall_limits: StallLimits = field(default_factory=StallLimits)
     _paces: dict[str, Mapping[SeatKey, Progress]] = field(default_factory=dict)
 
     def stuck(self, answer: HostReport, now: datetime) -> str | None:
-        """Why the host is to be ended; None: it gets ahead, or nothing can be said."""
+        """Why to kill the host; None: it makes progress, or that is unknown."""
         pulses = {
             (heartbeat.report.job_id, heartbeat.report.attempt): heartbeat.report
             for heartbeat in answer.reports
@@ -84,8 +84,9 @@ class StallDetector:
         ):
             return None
         least_s = min(pace.still_s for pace in paces.values())
-        return f"The host answers, but none of its {len(paces)} seat(s) got ahead for {least_s:.0f} s; it was ended."
+        stalled = f"none of its {len(paces)} seat(s) made progress for {least_s:.0f} s"
+        return f"The host responds, but {stalled}; it was stopped."
 
     def forget(self, host_id: str) -> None:
-        """The host is gone."""
+        """Drop the state of a host that is gone."""
         self._paces.pop(host_id, None)

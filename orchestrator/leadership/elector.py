@@ -1,4 +1,4 @@
-"""A role of this process: held or not, kept by a thread of its own, and the fence for all that is written in it."""
+"""Leader election for one role: a dedicated thread renews the lease, and a fence guards the role's writes."""
 
 import threading
 import time
@@ -14,13 +14,13 @@ from orchestrator.leadership.lease import Grant, acquire, give_back, holds, rene
 from orchestrator.steps.step import LeadershipLost
 
 MARGIN_S: Final = 2.0
-"""By how much a holder gives up believing in its lease before the database does."""
+"""How long before the lease expires in the database its holder considers it expired."""
 ROUNDS_PER_TTL: Final = 5
 log = structlog.get_logger()
 
 
 def fence(grant: Grant) -> Callable[[Connection], None]:
-    """For `Database.fenced`: a transaction goes on only in that very term, and no other begins before it has ended."""
+    """For `Database.fenced`: a transaction proceeds only in this term, and no other term begins before it ends."""
 
     def require(connection: Connection) -> None:
         if not holds(connection, grant):
@@ -30,10 +30,10 @@ def fence(grant: Grant) -> Callable[[Connection], None]:
 
 
 class Elector:
-    """The right to act under a name, for one process. Shared by its threads.
+    """The right of one process to act in a role. Thread-safe.
 
-    One thread calls `renew`, `ROUNDS_PER_TTL` times a lease; the others ask for the `grant` they act under. A loop that
-    hangs must not lead forever: the lease is renewed only while a loop calls `heartbeat` every `patience_s` or sooner.
+    One thread calls `renew`, `ROUNDS_PER_TTL` times per lease; the others read the `grant` they act under. A loop that
+    hangs must not lead forever: the lease is renewed only while a loop calls `heartbeat` at least every `patience_s`.
     """
 
     def __init__(
@@ -59,33 +59,33 @@ class Elector:
 
     @property
     def grant(self) -> Grant | None:
-        """What this process may act under, as far as it knows. None: it stands by."""
+        """The grant this process holds, as far as it knows. None: it is a standby."""
         with self._lock:
             return self._grant if self._ticks() < self._believed_until else None
 
     def heartbeat(self) -> None:
-        """Say that the work goes on."""
+        """Signal that the role's work makes progress."""
         self._pulse = self._ticks()
 
     def lost(self, grant: Grant) -> None:
-        """The fence found that `grant` is over."""
+        """Called when the fence finds that `grant` is over."""
         with self._lock:
             if self._grant == grant:
                 self._grant = None
 
     def renew(self) -> bool:
-        """Take or renew the lease once. Returns whether it is held. A database that is away changes nothing."""
+        """Take or renew the lease once. Returns whether it is held. A database outage changes nothing."""
         with self._lock:
             grant, began = self._grant, self._ticks()
         if grant is not None and began - self._pulse > self._patience_s:
-            log.error("role not renewed: its work hangs", role=self._name, since_s=round(began - self._pulse))
+            log.error("lease not renewed: the role's work hangs", role=self._name, since_s=round(began - self._pulse))
             return False
         try:
             with self._db.write() as session:
                 kept = grant if grant is not None and renew(session, grant, self._ttl_s) else None
                 kept = kept or acquire(session, self._name, self._holder, self._ttl_s)
         except SQLAlchemyError as error:
-            log.warning("lease not renewed: the database is away", role=self._name, error=type(error).__name__)
+            log.warning("lease not renewed: the database is down", role=self._name, error=type(error).__name__)
             return False
         with self._lock:
             self._grant, self._believed_until = kept, began + self._ttl_s - MARGIN_S
@@ -93,7 +93,7 @@ class Elector:
         return kept is not None
 
     def give_back(self) -> None:
-        """Whoever stands by may act at once. Call it when nothing is under way any more."""
+        """Release the lease, so that a standby may act at once. Call it when no work is in progress."""
         with self._lock:
             grant, self._grant = self._grant, None
         if grant is None:
@@ -102,7 +102,7 @@ class Elector:
             with self._db.write() as session:
                 give_back(session, grant)
         except SQLAlchemyError:
-            log.warning("lease not given back, it will run out", role=self._name)
+            log.warning("lease not released, it will expire", role=self._name)
 
     def _tell(self, before: Grant | None, kept: Grant | None) -> None:
         if kept is not None and kept != before:

@@ -1,4 +1,4 @@
-"""Leading: a step that runs only in the process that holds the role, and writes only in the term it began in."""
+"""Steps that run only in the process that holds the role and write only in the term they began in."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,20 +16,20 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class RenewLeadership:
-    """Takes, renews or stands by for the role. In a loop of its own, since a pass of the others may take long."""
+    """Takes or renews the role, or waits for it. Runs in its own loop, since passes of other loops may be slow."""
 
     role: Elector
 
     def run_once(self, now: datetime) -> Counts:
-        """Once; often enough is `ROUNDS_PER_TTL` times a lease."""
+        """Renew once; run this `ROUNDS_PER_TTL` times per lease."""
         self.role.renew()
         return Counts()
 
 
 class LeaderOnly:
-    """A step made anew, by `make(fenced database)`, for each term of the role: it remembers nothing of another term.
+    """A step built by `make(fenced database)` for each term of the role, so that it keeps no state across terms.
 
-    While another process holds the role it does nothing, and asks nobody. `heartbeat` is called at each pass.
+    While another process holds the role it does nothing and sends no queries. Each pass calls `heartbeat`.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class LeaderOnly:
 
     def run_once(self, now: datetime) -> Counts:
         """One pass, if the role is held."""
-        self._pulse()  # without the role, too: whoever only pulses while holding it could not take it again
+        self._pulse()  # without the role too: a process that stops beating could not take it again
         grant = self._role.grant
         if grant is None:
             self._led = None
@@ -57,6 +57,6 @@ class LeaderOnly:
         try:
             return self._led[1].run_once(now)
         except LeadershipLost as lost:
-            log.warning("pass given up", reason=str(lost))
+            log.warning("pass aborted", reason=str(lost))
             self._role.lost(grant)
             return Counts(role_lost=1)

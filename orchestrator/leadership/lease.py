@@ -1,4 +1,4 @@
-"""The rows of leases: taken, renewed and given back by compare-and-set, judged by the database's clock."""
+"""Lease rows: taken, renewed and released by compare-and-set, by the database's clock."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from orchestrator.leadership.holder import is_dead
 
 @dataclass(frozen=True)
 class Grant:
-    """A lease as it was given: of this name, to this holder, in this term."""
+    """A granted lease: its name, holder and term."""
 
     name: str
     holder: str
@@ -22,7 +22,7 @@ class Grant:
 
 
 def acquire(session: Session, name: str, holder: str, ttl_s: int) -> Grant | None:
-    """Take the lease if it is free: never taken, over, or held by a process that has surely ended. Else None."""
+    """Take the lease if it is free: never taken, expired, or held by a process known to be dead. Else None."""
     row = session.execute(select(LeaseRow.holder, LeaseRow.term).where(LeaseRow.name == name)).one_or_none()
     if row is None:
         return _first(session, name, holder, ttl_s)
@@ -34,19 +34,19 @@ def acquire(session: Session, name: str, holder: str, ttl_s: int) -> Grant | Non
 
 
 def renew(session: Session, grant: Grant, ttl_s: int) -> bool:
-    """Hold it for another `ttl_s` seconds. False: somebody else has it. One that is merely over may be renewed."""
+    """Hold it for another `ttl_s` seconds. False: another process has it. An expired lease may be renewed."""
     values = {"expires_at": db_clock(ttl_s)}
     return session.execute(_quiet(update(LeaseRow).where(*_its_row(grant)).values(**values))).first() is not None
 
 
 def give_back(session: Session, grant: Grant) -> None:
-    """Let the next one take it at once."""
+    """Release it, so that another process can take it at once."""
     session.execute(_quiet(update(LeaseRow).where(*_its_row(grant)).values(expires_at=db_clock())))
 
 
 def holds(connection: Connection, grant: Grant) -> bool:
-    """Whether the term still stands. On PostgreSQL no other begins before this transaction has ended; SQLite has one
-    writer at a time anyway, and drops the lock from the statement.
+    """Whether the term is current. On PostgreSQL no other term begins before this transaction ends. SQLite has a single
+    writer anyway and ignores the lock clause.
     """
     term = select(LeaseRow.term).where(*_its_row(grant)).with_for_update(read=True)
     return connection.execute(term).first() is not None
@@ -56,7 +56,7 @@ def _first(session: Session, name: str, holder: str, ttl_s: int) -> Grant | None
     try:
         with session.begin_nested():
             session.add(LeaseRow(name=name, holder=holder, term=1, expires_at=db_clock(ttl_s)))
-    except IntegrityError:  # somebody else was first
+    except IntegrityError:  # another process was first
         return None
     return Grant(name, holder, 1)
 

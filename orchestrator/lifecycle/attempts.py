@@ -1,4 +1,4 @@
-"""How long a job has held seats. The attempts are the books: every one counts from its host's taking it to its end."""
+"""How long a job has held seats: the sum of its attempts, each from its attach to its end."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,15 +14,15 @@ from workers.contract.reports import ExitClass
 
 
 def start_clock(session: Session, job: JobRef, now: datetime) -> None:
-    """The host has taken the job's attempt: from now on it spends `max_runtime_s`."""
+    """The host has accepted the attempt: from now on it counts toward `max_runtime_s`."""
     waiting = (AttemptRow.job_id == job.id, AttemptRow.number == job.attempt, AttemptRow.attached_at.is_(None))
     session.execute(update(AttemptRow).where(*waiting).values(attached_at=now))
 
 
 def occupied_s(session: Session, job_id: str, now: datetime) -> float:
-    """Seconds that all attempts of a job have held seats, a live one up to `now`.
+    """Seconds that all attempts of a job have held seats; a live attempt counts up to `now`.
 
-    One that was lost without a word counts as long as it held its lease: that nobody looked for it sooner is ours.
+    An attempt whose host was lost counts until its lease expired: later detection is not charged to the tenant.
     """
     taken = (AttemptRow.job_id == job_id, AttemptRow.attached_at.is_not(None))
     return sum(_span_s(attempt, now) for attempt in session.scalars(select(AttemptRow).where(*taken)))
@@ -37,19 +37,19 @@ def _span_s(attempt: AttemptRow, now: datetime) -> float:
 
 @dataclass(frozen=True)
 class Seated:
-    """A job row and the reference under which it may be written."""
+    """A job row and the reference that guards writes to it."""
 
     row: JobRow
     ref: JobRef
 
     @property
     def key(self) -> tuple[str, int]:
-        """Job and number of the attempt."""
+        """Job id and attempt number."""
         return self.ref.id, self.ref.attempt
 
 
 def end_attempt(session: Session, seated: Seated, end: AttemptEnd, now: datetime) -> bool:
-    """End the live attempt of a job and move the job on. False: somebody else did already."""
+    """End the live attempt of a job and advance the job. False: another process already did."""
     decision = after_attempt(RetryState.of(seated.row), end, now)
     if not transition(session, seated.ref, decision.to, decision.event, now=now, **decision.changes):
         return False
@@ -58,7 +58,7 @@ def end_attempt(session: Session, seated: Seated, end: AttemptEnd, now: datetime
 
 
 def close_attempt(session: Session, job: JobRef, exit_class: ExitClass, message: str | None, now: datetime) -> None:
-    """Give the seat back in the books."""
+    """Free the seat in the database."""
     live = (AttemptRow.job_id == job.id, AttemptRow.number == job.attempt, AttemptRow.ended_at.is_(None))
     session.execute(update(AttemptRow).where(*live).values(ended_at=now, exit_class=exit_class, message=message))
     stop_meter(session, job.id, job.attempt, exit_class, now)

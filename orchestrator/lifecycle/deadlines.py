@@ -1,14 +1,14 @@
-"""Sweeping: nothing stays where it is for ever. Pauses end, and a state that outlives its deadline is acted on:
+"""Deadlines: no state lasts forever. Backoffs end, and a state past its deadline is acted on:
 
 | state | at its deadline |
 |---|---|
-| VALIDATING, QUEUED, PAUSED | its owner is told that it still waits, and for what; it holds nothing, so it may |
-| BACKOFF | goes back to the queue, as it does at `not_before` |
-| ADMITTED | the attempt is lost: its host never took it |
-| STARTING | STOPPING(stuck); then the attempt is lost |
+| VALIDATING, QUEUED, PAUSED | its owner is told that it still waits, and for what; it holds no resources |
+| BACKOFF | is queued again, as at `not_before` |
+| ADMITTED | the attempt fails: its host never accepted it |
+| STARTING | STOPPING(stuck); then the attempt fails |
 | RUNNING | `max_runtime_s` and a grace are over: STOPPING(runtime); then the job fails |
-| STOPPING | its host does not obey, so it is marked to be ended; its end moves the job |
-| PUBLISHING | the job fails if no registry was asked yet; if one was, there may be a version, and publishing goes on |
+| STOPPING | its host ignores the request, so it is marked for killing; its end moves the job |
+| PUBLISHING | the job fails if registration has not begun; otherwise a version may exist, and publishing continues |
 """
 
 from collections.abc import Callable, Mapping
@@ -36,12 +36,12 @@ from workers.contract.reports import ExitClass
 
 @dataclass(frozen=True)
 class EnforceDeadlines:
-    """Acts on deadlines. What it does to a seat reaches the host through the other steps."""
+    """Acts on deadlines. Other steps pass its changes to hosts."""
 
     db: Database
 
     def run_once(self, now: datetime) -> Counts:
-        """Requeue what has paused long enough; act on what is late."""
+        """Requeue jobs whose backoff is over; act on states past their deadline."""
         counts = Counts()
         with self.db.read() as session:
             live = select(JobRow).where(JobRow.finished_at.is_(None))
@@ -64,7 +64,7 @@ def _act(session: Session, row: JobRow, now: datetime) -> bool:
 
 
 def _validate_on(session: Session, row: JobRow, now: datetime) -> bool:
-    return _go_on(session, row, "Its files still wait to be checked", now)
+    return _go_on(session, row, "Its files are still waiting for validation", now)
 
 
 def _wait_on(session: Session, row: JobRow, now: datetime) -> bool:
@@ -76,20 +76,22 @@ def _rest_on(session: Session, row: JobRow, now: datetime) -> bool:
 
 
 def _never_taken(session: Session, row: JobRow, now: datetime) -> bool:
-    end = AttemptEnd(ExitClass.INFRA, ErrorCode.HOST_LOST, f"Its host did not take it {_in_time(row)}.")
+    end = AttemptEnd(ExitClass.INFRA, ErrorCode.HOST_LOST, f"Its host did not accept it {_in_time(row)}.")
     return end_attempt(session, Seated(row, JobRef.of(row)), end, now)
 
 
 def _never_started(session: Session, row: JobRow, now: datetime) -> bool:
-    return _stop(session, row, StopReason.STUCK, f"Its data were not prepared {_in_time(row)}", now)
+    return _stop(
+        session, row, StopReason.STUCK, f"Its data was not prepared {_in_time(row)}; stopping this attempt", now
+    )
 
 
 def _ran_over(session: Session, row: JobRow, now: datetime) -> bool:
-    return _stop(session, row, StopReason.RUNTIME, "max_runtime_s is over, stopping", now)
+    return _stop(session, row, StopReason.RUNTIME, "max_runtime_s is used up, stopping", now)
 
 
 def _go_on(session: Session, row: JobRow, message: str, now: datetime) -> bool:
-    """Tell the owner, and look again after another deadline's length."""
+    """Tell the owner and extend the deadline by its full length."""
     again = now + timedelta(seconds=DEADLINE_S[JobState(row.state)])
     if not amend(session, JobRef.of(row), state_deadline=again):
         return False
@@ -103,18 +105,18 @@ def _stop(session: Session, row: JobRow, reason: StopReason, message: str, now: 
 
 
 def _end_host(session: Session, row: JobRow, now: datetime) -> bool:
-    """The job may move only once its seat is free for certain, so its host goes; the hosts loop ends all its seats."""
-    if not _go_on(session, row, "Its host does not give the seat up and is being ended", now):
+    """The job may move only once its seat is known to be free, so its host is killed, and all its seats end."""
+    if not _go_on(session, row, "Its host did not free the seat and is being stopped", now):
         return False
     holder = select(AttemptRow.host_id).where(AttemptRow.job_id == row.id, AttemptRow.number == row.attempt)
     unwanted = (HostRow.id == holder.scalar_subquery(), HostRow.state.in_(LIVE))
-    why = f"The host did not give a seat up within {DEADLINE_S[JobState.STOPPING]} s and was ended."
+    why = f"The host did not free a seat within {DEADLINE_S[JobState.STOPPING]} s and was stopped."
     session.execute(update(HostRow).where(*unwanted).values(state=HostState.STOPPING, error=why))
     return True
 
 
 def _give_up_publishing(session: Session, row: JobRow, now: datetime) -> bool:
-    decision = failed(ErrorCode.INTERNAL, f"It did not get beyond state {row.state} {_in_time(row)}.")
+    decision = failed(ErrorCode.INTERNAL, f"It did not leave state {row.state} {_in_time(row)}.")
     unasked = (JobRow.registering_at.is_(None),)
     moved = transition(
         session, JobRef.of(row), decision.to, decision.event, now=now, only_if=unasked, **decision.changes

@@ -1,4 +1,4 @@
-"""What a tenant desires of a job: cancel, pause, resume. One guarded UPDATE; `reconcile_desired` carries it out."""
+"""Sets a job's desired state: cancel, pause, resume. One guarded UPDATE; `reconcile_desired` carries it out."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from orchestrator.lifecycle.ownership import own_job
 
 @dataclass(frozen=True)
 class DesiredOutcome:
-    """Whether the desired state was written, and the state of the job then."""
+    """Whether the desired state was written, and the job's state at that time."""
 
     accepted: bool
     job_id: str
@@ -27,7 +27,7 @@ class DesiredOutcome:
             message = f"Job has already completed: {self.job_id} is {status} and cannot be {verb}."
             return InvalidRequest(message, param="fine_tune_id", code="job_already_finished")
         if self.state is JobState.PUBLISHING:
-            message = f"Job {self.job_id} is trained and its adapter is being published; it cannot be {verb} any more."
+            message = f"Job {self.job_id} is trained and its adapter is being published; it can no longer be {verb}."
             return InvalidRequest(message, param="fine_tune_id", code="job_publishing")
         message = f"Job {self.job_id} is being cancelled and cannot be {verb}."
         return InvalidRequest(message, param="fine_tune_id", code="job_being_cancelled")
@@ -36,7 +36,7 @@ class DesiredOutcome:
 def set_desired(
     db: Database, tenant_id: str, job_id: str, desired: Desired, *allowed: ColumnElement[bool]
 ) -> DesiredOutcome:
-    """Write `desired` where the job is alive and `allowed` holds. Raises: NotFound."""
+    """Write `desired` if the job is live and `allowed` holds. Raises: NotFound."""
     statement = (
         update(JobRow)
         .where(JobRow.id == job_id, JobRow.tenant_id == tenant_id, JobRow.finished_at.is_(None), *allowed)
@@ -51,10 +51,9 @@ def set_desired(
 
 
 def cancel(db: Database, tenant_id: str, job_id: str) -> None:
-    """Ask for the end of a job, until the registry is asked for a version: whoever writes first, owner or publisher,
-    wins. Repeating changes nothing.
+    """Cancel a job, unless its registration has begun: the first of owner and publisher to write wins. Idempotent.
 
-    Raises: NotFound; InvalidRequest if it is over already or its adapter is being registered.
+    Raises: NotFound; InvalidRequest if it is already over or its adapter is being registered.
     """
     answer = set_desired(db, tenant_id, job_id, Desired.CANCEL, JobRow.registering_at.is_(None))
     if not answer.accepted and answer.state is not JobState.CANCELLED:
@@ -62,9 +61,9 @@ def cancel(db: Database, tenant_id: str, job_id: str) -> None:
 
 
 def pause(db: Database, tenant_id: str, job_id: str) -> None:
-    """Ask a job to give its seat up after the current step, with a checkpoint. Repeating changes nothing.
+    """Have a job save a checkpoint and vacate its seat after the current step. Idempotent.
 
-    A job that finishes its last step before it hears of this publishes, and succeeds.
+    A job that finishes its last step first is published and succeeds.
 
     Raises: NotFound; InvalidRequest if it is over, publishing or being cancelled.
     """
@@ -75,7 +74,7 @@ def pause(db: Database, tenant_id: str, job_id: str) -> None:
 
 
 def resume(db: Database, tenant_id: str, job_id: str) -> None:
-    """Ask a paused job to continue; nothing changes for one that was not asked to pause.
+    """Have a paused job continue. It changes nothing for a job that is not paused.
 
     Raises: NotFound; InvalidRequest if it is over or being cancelled.
     """

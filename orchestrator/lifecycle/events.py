@@ -1,4 +1,4 @@
-"""The history of a job: drafts of events, and the one place that writes them."""
+"""A job's history: event drafts and the only code that writes them."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +15,7 @@ Level = Literal["info", "warn", "error"]
 
 @dataclass(frozen=True)
 class EventDraft:
-    """An event before it has an id and a time. `type` is `metrics` for the numbers of a step."""
+    """An event before it has an id and a time. `type` is `metrics` for a step's metrics."""
 
     message: str
     level: Level = "info"
@@ -26,14 +26,14 @@ class EventDraft:
 def record(
     session: Session, tenant_id: str, job_id: str, draft: EventDraft, now: datetime, moved_to: JobState | None = None
 ) -> None:
-    """Append one event in the caller's transaction. `moved_to`: the state entered with it, from `transition` alone."""
+    """Append one event in the caller's transaction. `moved_to`: the state entered; only `transition` sets it."""
     session.add(event_row(tenant_id, job_id, draft, now, moved_to))
 
 
 def event_row(
     tenant_id: str, job_id: str, draft: EventDraft, now: datetime, moved_to: JobState | None = None
 ) -> EventRow:
-    """The row of an event, not yet in any transaction."""
+    """The row of an event, not yet written."""
     return EventRow(
         id=new_id("ftevent-"),
         tenant_id=tenant_id,

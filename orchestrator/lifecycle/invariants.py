@@ -1,7 +1,7 @@
-"""What must be true of the rows after every transaction, as queries for whatever breaks it.
+"""Invariants that hold after every transaction, as queries for violations.
 
-The schema holds what it can (CHECKs and unique indexes in `orchestrator.db.job_tables`); these rules speak of several
-rows, or of time. The tests ask after every pass of the loops, and so do the simulator and the soak.
+The schema enforces what it can (CHECKs and unique indexes in `orchestrator.db.job_tables`). These rules span several
+rows or depend on time. The tests, the simulator and the soak check them after every pass of the loops.
 """
 
 from collections.abc import Callable
@@ -18,14 +18,14 @@ from orchestrator.db.states import SEATED, TERMINAL, JobState
 from orchestrator.db.tables import HostRow
 
 Subjects = Select[*tuple[Any, ...]]
-"""Keys of the rows that break a rule."""
+"""Keys of the rows that violate a rule."""
 LATE: Final = timedelta(seconds=120)
-"""A sweep that comes this much after a deadline is too late. A pass takes seconds."""
+"""How late `EnforceDeadlines` may act. A pass takes seconds."""
 
 
 @dataclass(frozen=True)
 class Violation:
-    """A rule that does not hold, and of what: the id of a job, attempt (`job/number`), checkpoint or host."""
+    """A violated rule and its subject: the id of a job, attempt (`job/number`), checkpoint or host."""
 
     name: str
     subject: str
@@ -34,7 +34,7 @@ class Violation:
 
 @dataclass(frozen=True)
 class Rule:
-    """`broken(now)` selects the subjects of which the rule does not hold."""
+    """`broken(now)` selects the subjects that violate the rule."""
 
     name: str
     words: str
@@ -42,7 +42,7 @@ class Rule:
 
 
 def violations(session: Session, now: datetime) -> list[Violation]:
-    """Every rule that is broken now. Reads only."""
+    """Every current violation. Read-only."""
     return [
         Violation(rule.name, "/".join(str(part) for part in subject), rule.words)
         for rule in RULES

@@ -30,5 +30,5 @@ def _slug(text: str) -> str:
 
 
 def _digest(text: str) -> str:
-    """Eight lower-case letters and digits that stand for `text`."""
+    """Eight lower-case letters and digits, a digest of `text`."""
     return base64.b32encode(hashlib.sha256(text.encode()).digest()[:5]).decode().lower()

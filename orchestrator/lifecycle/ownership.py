@@ -1,4 +1,4 @@
-"""Finding a job for its owner: another tenant's job is one that does not exist."""
+"""Looks up jobs by owner: another tenant's job does not exist."""
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -16,5 +16,5 @@ def own_job(session: Session, tenant_id: str, job_id: str) -> JobRow:
 
 
 def no_such_job(job_id: str) -> NotFound:
-    """OpenAI's words for a job that is not there."""
+    """OpenAI's message for a job that does not exist."""
     return NotFound(f"Could not find fine tune: {job_id}", param="fine_tune_id", code="fine_tune_not_found")

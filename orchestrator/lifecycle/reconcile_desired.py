@@ -1,4 +1,4 @@
-"""Heeding: what owners ask for moves their jobs; seated ones are then stopped by `orchestrator.hosts.seats`."""
+"""Moves jobs to their desired states; `orchestrator.hosts.seats` then stops seated ones."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ S = JobState
 
 @dataclass(frozen=True)
 class Move:
-    """Where a wish leads."""
+    """The transition that a desired state triggers."""
 
     to: JobState
     message: str
@@ -47,22 +47,24 @@ MOVES: Final[Mapping[Desired, Mapping[JobState, Move]]] = {
     },
     Desired.RUN: {S.PAUSED: Move(S.QUEUED, "Resumed, moving job to queued state")},
 }
-"""A job in a state that a wish does not name stays there: VALIDATING is paused once it is queued, PUBLISHING never,
-STOPPING has its reason already. The wish to cancel is only ever written before the registry was asked for a version
-(`orchestrator.jobs.cancel`), so PUBLISHING may end by it."""
+"""A job in any other state stays there: VALIDATING is paused once it is queued, PUBLISHING is never paused, and
+STOPPING already has a reason. `orchestrator.lifecycle.desired.cancel` writes CANCEL only before registration begins,
+so it may end PUBLISHING."""
 
 
 @dataclass(frozen=True)
 class ReconcileDesired:
-    """Moves jobs towards what is desired of them."""
+    """Moves jobs to their desired states."""
 
     db: Database
 
     def run_once(self, now: datetime) -> Counts:
         """Move every job whose state is not what its owner wants."""
         live = select(JobRow).where(JobRow.finished_at.is_(None))
-        with self.db.read() as session:  # a query for each wish, since together they would look at every live job
-            contrary = [live.where(JobRow.desired == wish, JobRow.state.in_(moves)) for wish, moves in MOVES.items()]
+        with self.db.read() as session:  # one query each: a combined one would scan every live job
+            contrary = [
+                live.where(JobRow.desired == desired, JobRow.state.in_(moves)) for desired, moves in MOVES.items()
+            ]
             rows = [row for query in contrary for row in session.scalars(query)]
         counts = Counts()
         for row in rows:

@@ -1,4 +1,4 @@
-"""What becomes of a job when an attempt ends: a pure decision from the job, the end, and who is to blame for it."""
+"""Decides what happens to a job when an attempt ends. Pure: depends only on the job and on how the attempt ended."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -13,21 +13,21 @@ from workers.contract.errors import ErrorCode
 from workers.contract.reports import ExitClass
 
 BACKOFF: Final = Backoff(first_s=1.0, longest_s=600.0)
-UNREADABLE_SPEC: Final = "It was submitted to another version of Orchard, which this one cannot read. Submit it again."
-RUNTIME_SPENT: Final = "max_runtime_s is spent, counted over all attempts. Submit the job again with a larger one."
+UNREADABLE_SPEC: Final = "This version of Orchard cannot read the job, which another version stored. Submit it again."
+RUNTIME_SPENT: Final = "max_runtime_s is used up, over all attempts. Submit the job again with a larger value."
 USER_RETRYABLE: Final = frozenset({ErrorCode.NON_FINITE_LOSS})
-"""Errors of a job's own that another try from its checkpoint may avoid: arithmetic on a GPU is not always the same."""
+"""The job's own errors that a retry from a checkpoint may avoid, because GPU arithmetic is not deterministic."""
 PARAM_OF: Final = {
     ErrorCode.INVALID_TRAINING_FILE: "training_file",
     ErrorCode.INVALID_VALIDATION_FILE: "validation_file",
     ErrorCode.INVALID_TARGET_MODULES: "x_orchard.method.target_modules",
 }
-"""The request field to blame for an error, for `job.error.param`."""
+"""The request field that caused an error, for `job.error.param`."""
 
 
 @dataclass(frozen=True)
 class AttemptEnd:
-    """How an attempt ended, whoever noticed it."""
+    """How an attempt ended."""
 
     exit_class: ExitClass
     code: ErrorCode | None = None
@@ -37,7 +37,7 @@ class AttemptEnd:
 
 @dataclass(frozen=True)
 class RetryState:
-    """The parts of a job that the decision rests on. `jitter`, in [0, 1), spreads retries that began together."""
+    """The job fields that the decision needs. `jitter`, in [0, 1), spreads retries that began together."""
 
     state: JobState
     desired: Desired
@@ -55,7 +55,7 @@ class RetryState:
 
     @classmethod
     def of(cls, row: JobRow) -> "RetryState":
-        """The standing of a row. Its jitter follows from job and attempt, so that a replay decides alike."""
+        """The retry state of a row. Its jitter derives from job and attempt, so that a replay decides the same."""
         digest = hashlib.sha256(f"{row.id}/{row.attempt}".encode()).digest()
         return cls(
             state=JobState(row.state),
@@ -76,7 +76,7 @@ class RetryState:
 
 @dataclass(frozen=True)
 class RetryDecision:
-    """The move to make: a state, its event, and further columns."""
+    """The transition to make: a state, its event, and further columns."""
 
     to: JobState
     event: EventDraft
@@ -84,17 +84,17 @@ class RetryDecision:
 
 
 def after_attempt(job: RetryState, end: AttemptEnd, now: datetime) -> RetryDecision:
-    """Decide where the job goes. `ExitClass.OK` is handled by the caller, which has the adapter in hand.
+    """Decide the job's next state. The caller handles `ExitClass.OK`, because it has the adapter.
 
-    A wish to cancel outranks every other reason. There are three budgets, and an end draws on one of them alone:
+    A cancellation outranks every other reason. There are three budgets, and each end uses only one of them:
 
-    - user: errors of the job's own that may come out otherwise (`USER_RETRYABLE`); none are repeated by default, and
-      what was used up stays used up. Every other error of the job fails it at once.
-    - infra: attempts lost in a row. A newer checkpoint starts the count again, so a long job outlives many bad
-      nights, while one that gets nowhere ends; with pauses that double up to 10 min, ten retries span 17 min and more.
-    - preempted: seats that their host saved and ended by itself, since nobody had reached it for too long; repeated
-      without a pause. Also counted anew with each newer checkpoint, which a seat writes on leaving: the limit meets
-      only a job that gets nowhere a hundred times in a row.
+    - user: the job's own errors that a retry may avoid (`USER_RETRYABLE`). The default allows no retries, and the
+    count is never reset. Every other error of the job fails it at once.
+    - infra: consecutive infrastructure failures. A newer checkpoint resets the count, so a long job survives many
+    failures, while a job without progress ends. Backoff doubles up to 10 min; ten retries span at least 17 min.
+    - evictions: seats that their host saved and vacated because no orchestrator reached it for too long. They are
+    retried without backoff. A newer checkpoint resets the count, and a seat writes one on leaving, so only a job
+    without progress for a hundred evictions in a row reaches the limit.
     """
     if job.desired is Desired.CANCEL:
         return RetryDecision(JobState.CANCELLED, EventDraft("Fine-tuning job cancelled"))
@@ -108,16 +108,17 @@ def after_attempt(job: RetryState, end: AttemptEnd, now: datetime) -> RetryDecis
 
 
 def released(job: RetryState, now: datetime) -> RetryDecision:
-    """It left its seat because it was told to, or because its host went to rest by itself."""
+    """The job vacated its seat because it was told to, or because its host retired."""
     if job.stop_reason is StopReason.STUCK:
-        return infra_failure(job, AttemptEnd(ExitClass.INFRA, ErrorCode.HOST_LOST, "It did not get ahead."), now)
+        return infra_failure(job, AttemptEnd(ExitClass.INFRA, ErrorCode.HOST_LOST, "It made no progress."), now)
     if job.desired is Desired.PAUSE or job.stop_reason is StopReason.PAUSE:
-        return retry(job, f"Gave its seat up at step {job.step}", now, pause_s=0)
+        return retry(job, f"Vacated its seat at step {job.step}", now, pause_s=0)
     count = job.host_evictions + 1
     if count > job.max_host_evictions:
-        why = f"The job's host was not reached for too long, {count} times in a row without a new checkpoint."
-        return failed(ErrorCode.INTERNAL, f"{why} Give it a smaller checkpoint interval, or tell your operator.")
-    why = f"Its host was not reached for too long and saved it at step {job.step}; waiting for another seat"
+        why = f"The job's host was not reachable for too long, {count} times in a row without a new checkpoint."
+        return failed(ErrorCode.INTERNAL, f"{why} Submit it with a smaller checkpoint interval, or ask your operator.")
+    cause = "its host was not reachable for too long"
+    why = f"Attempt {job.attempt} stopped at step {job.step}: {cause}. It saved its state and waits for another seat."
     return retry(job, why, now, pause_s=0, host_evictions=count)
 
 
@@ -127,25 +128,29 @@ def user_failure(job: RetryState, end: AttemptEnd, now: datetime) -> RetryDecisi
     code, message = end.code or ErrorCode.INTERNAL, end.message or "The job failed."
     if code not in USER_RETRYABLE or failures > job.max_user_retries:
         return failed(code, message)
-    why = f"Attempt {job.attempt} failed: {message} Retry {failures} of {job.max_user_retries} follows."
+    retrying = f"Retry {failures} of {job.max_user_retries} resumes from step {job.reached_step}."
+    why = f"Attempt {job.attempt} failed at step {job.step}: {message} {retrying}"
     return retry(job, why, now, BACKOFF.pause_s(failures, job.jitter), user_failures=failures)
 
 
 def infra_failure(job: RetryState, end: AttemptEnd, now: datetime) -> RetryDecision:
-    """The machinery lost the attempt."""
-    code, message = end.code or ErrorCode.INTERNAL, end.message or "The machinery failed."
+    """The infrastructure failed under the attempt."""
+    code, message = end.code or ErrorCode.INTERNAL, end.message or "The infrastructure failed."
     if not end.retryable:
         return failed(code, message)
     failures = job.infra_failures + 1
     if failures > job.max_infra_retries:
-        times = f"The job was lost {failures} times without getting further than step {job.step}; no retry is left."
+        times = (
+            f"The job was interrupted {failures} times without progress beyond step {job.step}; no retries are left."
+        )
         return failed(code, f"{message} {times}")
-    why = f"Attempt {job.attempt} was lost: {message} Retry {failures} of {job.max_infra_retries} follows."
+    retrying = f"Retry {failures} of {job.max_infra_retries} resumes from step {job.reached_step}."
+    why = f"Attempt {job.attempt} stopped at step {job.step}: {message} {retrying}"
     return retry(job, why, now, BACKOFF.pause_s(failures, job.jitter), infra_failures=failures)
 
 
 def failed(code: str, message: str, param: str | None = None) -> RetryDecision:
-    """The job ends as FAILED with what its owner reads in `job.error`."""
+    """Fail the job. Its owner reads `message` in `job.error`."""
     known = PARAM_OF.get(ErrorCode(code)) if code in set(ErrorCode) else None
     event = EventDraft(f"Fine-tuning job failed: {message}", level="error", data={"code": str(code)})
     changes = {"error_code": str(code), "error_message": message, "error_param": param or known}
@@ -153,11 +158,11 @@ def failed(code: str, message: str, param: str | None = None) -> RetryDecision:
 
 
 def retry(job: RetryState, why: str, now: datetime, pause_s: float, **changes: Any) -> RetryDecision:
-    """The job will be tried again: once it is asked to, if its owner paused it."""
+    """Retry the job, or leave it paused if its owner paused it."""
     data = {"attempt": job.attempt, "step": job.step}
     if job.desired is Desired.PAUSE:
         unsaved = job.reached_step < job.step  # its host died, or could not reach storage
-        saved = f"; its newest checkpoint is of step {job.reached_step}" if unsaved else ""
+        saved = f"; its newest checkpoint is at step {job.reached_step}" if unsaved else ""
         return RetryDecision(JobState.PAUSED, EventDraft(f"Paused at step {job.step}{saved}", data=data), changes)
     event = EventDraft(why, level="warn", data=data)
     return RetryDecision(JobState.BACKOFF, event, {"not_before": now + timedelta(seconds=pause_s), **changes})

@@ -1,4 +1,4 @@
-"""The one door through which a job changes state."""
+"""The only code that changes a job's state."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from orchestrator.webhooks.outbox import enqueue
 
 
 class IllegalTransition(Exception):
-    """The state machine has no such move. A programming error, never a race: races are stale, not illegal."""
+    """The state machine has no such transition. A programming error, never a race: races are stale, not illegal."""
 
 
 @dataclass(frozen=True)
 class JobRef:
-    """A job as somebody saw it. Writes guarded by it apply only while it is still true."""
+    """A job as it was read. Writes guarded by it apply only while the row still matches."""
 
     id: str
     tenant_id: str
@@ -47,7 +47,7 @@ def transition(
     """Move `job` to `to` and record `event`, both in the caller's transaction.
 
     The UPDATE is guarded by (id, state, attempt, lease token) and by `only_if`. Returns the new reference, or None
-    when the job has moved on meanwhile: then nothing was written, and the caller drops what it was about to do.
+    if the job has changed in the meantime: then nothing was written, and the caller drops its action.
 
     `changes` are further columns of the row, written by the same UPDATE: into STOPPING always `stop_reason`, into
     BACKOFF `not_before`. The lease token and the reason to stop are cleared on leaving the states they belong to.
@@ -78,7 +78,7 @@ def transition(
 
 
 def amend(session: Session, job: JobRef, only_if: Sequence[ColumnElement[bool]] = (), **changes: Any) -> bool:
-    """Write columns other than the state under the same guard. False: the job has moved on, nothing was written."""
+    """Write columns other than the state under the same guard. False: the job has changed, and nothing was written."""
     if "state" in changes:
         raise IllegalTransition(f"{job.id}: state is written by transition() alone")
     return _guarded_update(session, job, changes, only_if)

@@ -1,4 +1,4 @@
-"""What keeps a job from going on: a pure decision from the job and a few counts about everybody else."""
+"""Explains what blocks a job. Pure: depends only on the job and a few counts of other jobs and hosts."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,19 +14,19 @@ class Constraint(StrEnum):
     """What a job waits for."""
 
     NOTHING = "nothing"
-    """It goes on by itself, or is over."""
+    """It proceeds without help, or is over."""
     VALIDATION = "validation"
-    """Its files are being read."""
+    """Its files are being validated."""
     TURN = "turn"
-    """Others for the same base go first, and the planner has not come to it yet."""
+    """Other jobs for the same base are ahead, and the planner has not reached it yet."""
     SEAT = "seat"
     """Hosts hold its base, and none has room."""
     DEVICE = "device"
     """No host holds its base, and no device is free for one."""
     PLACEMENT = "placement"
-    """It cannot run on what is configured now."""
+    """It cannot run on the configured flavors."""
     HOST = "host"
-    """Its host is starting, or still has to answer."""
+    """Its host is starting, or has not reported yet."""
     RETRY = "retry"
     """A pause between two attempts."""
     OWNER = "owner"
@@ -37,27 +37,27 @@ class Constraint(StrEnum):
 
 @dataclass(frozen=True)
 class JobFacts:
-    """What the answer rests on: the job, and of others nothing but counts."""
+    """The inputs of the answer: the job, and only counts of others."""
 
     job: JobRow
     ahead: int = 0
-    """Jobs of any base that go first where both could."""
+    """Jobs of any base that are ahead in the queue."""
     in_line: int = 0
-    """Those of them that want the same base in the same precision."""
+    """Those of them for the same base in the same precision."""
     queued: int = 0
     hosts: int = 0
-    """Living hosts that hold the job's base in its precision."""
+    """Live hosts that hold the job's base in its precision."""
     placeable: bool = True
     """The base is in the catalogue, and some flavor is large enough for it and the job."""
     loading: bool = False
     """The job's own host has not loaded its base yet."""
     last_warning: str | None = None
-    """The newest warning that its owner was told in this state."""
+    """The newest warning event in this state."""
 
 
 @dataclass(frozen=True)
 class Blocker:
-    """A constraint in words."""
+    """A constraint and its explanation."""
 
     constraint: Constraint
     reason: str
@@ -67,8 +67,8 @@ class Blocker:
 _STOPS: Final = {
     StopReason.CANCEL: "was cancelled",
     StopReason.PAUSE: "was paused",
-    StopReason.RUNTIME: "has spent its max_runtime_s",
-    StopReason.STUCK: "did not get ahead",
+    StopReason.RUNTIME: "has used up its max_runtime_s",
+    StopReason.STUCK: "made no progress",
 }
 
 
@@ -87,8 +87,8 @@ def _queued(facts: JobFacts, _: datetime) -> Blocker:
     job = facts.job
     if job.desired != Desired.RUN:
         return _asked_to_leave(job)
-    first = f"{facts.ahead} job(s) go first." if facts.ahead else "It is the next to go."
-    if job.queue_reason is None:  # said of the head of each line alone
+    first = f"{facts.ahead} job(s) are ahead of it." if facts.ahead else "It is next in the queue."
+    if job.queue_reason is None:  # only the first job of each line has one
         return _in_line(facts)
     if facts.hosts:
         return Blocker(Constraint.SEAT, job.queue_reason, f"A seat on a host that holds {job.base_id}. {first}")
@@ -100,9 +100,9 @@ def _queued(facts: JobFacts, _: datetime) -> Blocker:
 
 def _in_line(facts: JobFacts) -> Blocker:
     if not facts.in_line:
-        return Blocker(Constraint.TURN, "The planner has not come to it yet.", "The planner's next pass.")
-    before = f"{facts.in_line} job(s) for {facts.job.base_id} stand in line before it."
-    return Blocker(Constraint.TURN, before, "Those before it are placed, or end.")
+        return Blocker(Constraint.TURN, "The planner has not reached it yet.", "The planner's next pass.")
+    before = f"{facts.in_line} job(s) for {facts.job.base_id} are ahead of it in the queue."
+    return Blocker(Constraint.TURN, before, "The jobs ahead of it are placed, or end.")
 
 
 def _asked_to_leave(job: JobRow) -> Blocker:
@@ -113,41 +113,43 @@ def _asked_to_leave(job: JobRow) -> Blocker:
 def _backoff(facts: JobFacts, _: datetime) -> Blocker:
     if facts.job.desired != Desired.RUN:
         return _asked_to_leave(facts.job)
-    reason = facts.last_warning or "Its last attempt was lost."
-    return Blocker(Constraint.RETRY, reason, f"Time: it goes back to the queue {_at(facts.job.not_before)}.")
+    reason = facts.last_warning or "Its last attempt was interrupted."
+    return Blocker(Constraint.RETRY, reason, f"It returns to the queue {_at(facts.job.not_before)}.")
 
 
 def _admitted(facts: JobFacts, _: datetime) -> Blocker:
     if facts.loading:
         reason = f"A seat is reserved for it on a host that is still loading {facts.job.base_id}."
-        return Blocker(Constraint.HOST, reason, f"The host is ready. If not, another is tried {_by(facts.job)}.")
-    return Blocker(Constraint.NOTHING, "A seat is reserved for it on a warm host, which takes it next.")
+        return Blocker(
+            Constraint.HOST, reason, f"The host finishes loading. Otherwise another host is tried {_by(facts.job)}."
+        )
+    return Blocker(Constraint.NOTHING, "A seat is reserved for it on a warm host, which starts it next.")
 
 
 def _starting(_: JobFacts, __: datetime) -> Blocker:
-    return Blocker(Constraint.NOTHING, "Its host turns its rows into tokens; then it trains.")
+    return Blocker(Constraint.NOTHING, "Its host is tokenizing its rows. Training follows.")
 
 
 def _running(facts: JobFacts, _: datetime) -> Blocker:
     job = facts.job
     steps = f"step {job.step} of {job.total_steps}" if job.total_steps else f"step {job.step}"
     if job.desired == Desired.RUN:
-        return Blocker(Constraint.NOTHING, f"It trains: {steps} is done.")
+        return Blocker(Constraint.NOTHING, f"It is training: {steps} is done.")
     what = "cancelled" if job.desired == Desired.CANCEL else "paused"
-    return Blocker(Constraint.HOST, f"It is being {what} after {steps}.", "Its host finishes the step it is in.")
+    return Blocker(Constraint.HOST, f"It is being {what} after {steps}.", "Its host finishes the current step.")
 
 
 def _stopping(facts: JobFacts, _: datetime) -> Blocker:
     job = facts.job
-    why = _STOPS[StopReason(job.stop_reason)] if job.stop_reason else "gives its seat up"
-    reason = f"It {why}; its host finishes the step it is in and saves a checkpoint."
-    return Blocker(Constraint.HOST, reason, f"The host's answer. Without one the host is ended {_by(job)}.")
+    why = _STOPS[StopReason(job.stop_reason)] if job.stop_reason else "is vacating its seat"
+    reason = f"It {why}; its host finishes the current step and saves a checkpoint."
+    return Blocker(Constraint.HOST, reason, f"The host reports the result. Otherwise the host is stopped {_by(job)}.")
 
 
 def _paused(facts: JobFacts, _: datetime) -> Blocker:
     job = facts.job
     if job.desired == Desired.RUN:
-        return Blocker(Constraint.NOTHING, f"It goes on from step {job.step}; it joins the queue at the next pass.")
+        return Blocker(Constraint.NOTHING, f"It resumes from step {job.step}; it joins the queue at the next pass.")
     resume = f"Resume it: POST /v1/fine_tuning/jobs/{job.id}/resume, or orchard resume {job.id}."
     return Blocker(Constraint.OWNER, f"It was paused at step {job.step} and holds no seat.", resume)
 
@@ -157,7 +159,7 @@ def _publishing(facts: JobFacts, now: datetime) -> Blocker:
     if job.not_before is None or job.not_before <= now:
         return Blocker(Constraint.NOTHING, "It is trained; its adapter is being verified and registered.")
     reason = facts.last_warning or "It is trained, but its adapter could not be registered yet."
-    return Blocker(Constraint.REGISTRY, reason, f"Registry and storage answer again; tried next {_at(job.not_before)}.")
+    return Blocker(Constraint.REGISTRY, reason, f"Registry and storage respond again. Next try {_at(job.not_before)}.")
 
 
 def _succeeded(facts: JobFacts, _: datetime) -> Blocker:

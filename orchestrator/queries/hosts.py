@@ -26,14 +26,14 @@ class HostView(BaseModel):
     devices: int
     flavor: str
     state: str
-    memory_bytes: int = Field(description="process and base; an estimate until the host has measured itself")
-    activation_bytes: int = Field(description="of a training pass, for each position; likewise")
-    budget_tokens: int | None = Field(description="positions that share a pass at most, when last asked")
+    memory_bytes: int = Field(description="process and base; an estimate until the host measures it")
+    activation_bytes: int = Field(description="of a training pass, per position; likewise")
+    budget_tokens: int | None = Field(description="maximum positions per pass, at the last poll")
     base_digest: str | None
-    base_intact: bool | None = Field(description="what it found on retiring; null: it has not, or could not be asked")
-    base_loads: int = Field(description="times its process loaded the base; 1 for a sound host")
+    base_intact: bool | None = Field(description="result of the check on retiring; null: there was none")
+    base_loads: int = Field(description="times its process loaded the base; 1 for a healthy host")
     load_seconds: float | None
-    resident_bytes: int | None = Field(description="memory its process held when last asked")
+    resident_bytes: int | None = Field(description="memory of its process, at the last poll")
     pid: int | None
     error: str | None
     jobs: list[str]
@@ -44,7 +44,7 @@ class HostView(BaseModel):
 
 
 def list_hosts(db: Database) -> list[HostView]:
-    """Every living host, then the newest of those that ended."""
+    """Every live host, then the most recently ended ones."""
     living = select(HostRow).where(HostRow.ended_at.is_(None)).order_by(HostRow.created_at.desc())
     ended = select(HostRow).where(HostRow.ended_at.is_not(None)).order_by(HostRow.ended_at.desc()).limit(ENDED_SHOWN)
     seats = select(AttemptRow.host_id, AttemptRow.job_id).where(AttemptRow.ended_at.is_(None))

@@ -1,4 +1,4 @@
-"""OpenAI's job, event and checkpoint objects, with our numbers under `x_orchard`."""
+"""OpenAI's job, event and checkpoint objects, with Orchard's fields under `x_orchard`."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -16,7 +16,7 @@ from workers.contract.tasks import Task
 
 
 class ResolvedHyperparameters(BaseModel):
-    """OpenAI's three as numbers, never "auto"."""
+    """OpenAI's three hyperparameters as numbers, never "auto"."""
 
     n_epochs: int
     batch_size: int
@@ -45,14 +45,14 @@ class JobErrorView(BaseModel):
 
 
 class RegistryView(BaseModel):
-    """Where MLflow has the adapter."""
+    """The adapter's location in MLflow."""
 
     name: str
     version: str
 
     @classmethod
     def of(cls, row: JobRow) -> "RegistryView | None":
-        """The view of a job's adapter; None before it is published."""
+        """The view of a job's published adapter; None before publishing."""
         if row.registry_name is None or row.registry_version is None:
             return None
         return cls(name=row.registry_name, version=row.registry_version)
@@ -92,23 +92,21 @@ class ResolvedOptions(BaseModel):
 
 
 class JobDetails(ResolvedOptions):
-    """Where the job stands, in our own words."""
+    """The job's progress, in Orchard's terms."""
 
     state: JobState = Field(description="finer than OpenAI's status")
     queue_reason: str | None = Field(description="what a waiting job waits for")
     attempt: int
-    user_failures: int = Field(description="attempts that ended with an error of the job's own")
-    infra_failures: int = Field(description="attempts lost to the machinery since its newest checkpoint")
-    host_evictions: int = Field(
-        description="times its host, unreached for too long, saved it since its newest checkpoint"
-    )
+    user_failures: int = Field(description="attempts that ended with the job's own error")
+    infra_failures: int = Field(description="infrastructure failures since its newest checkpoint")
+    host_evictions: int = Field(description="evictions by unreachable hosts since its newest checkpoint")
     step: int
-    total_steps: int | None = Field(description="steps planned; of a job that stopped early, those it took")
-    best_step: int | None = Field(description="step whose weights are published, with early stopping; null: the last")
+    total_steps: int | None = Field(description="planned steps; after early stopping, the steps taken")
+    best_step: int | None = Field(description="step whose weights early stopping published; null: the last")
     stopped_early: bool
     eval_loss_before: float | None = Field(description="nats per supervised token, on the validation file")
-    eval_loss_after: float | None = Field(description="of the weights that are published")
-    memory_bytes: int = Field(description="what the seat claims from its host")
+    eval_loss_after: float | None = Field(description="of the published weights")
+    memory_bytes: int = Field(description="what the seat reserves on its host")
     registry: RegistryView | None
     host: str | None = Field(description="host of the newest attempt")
     base_digest: str | None = Field(description="sha256 over the weights the job trained on")
@@ -141,7 +139,7 @@ class JobView(BaseModel):
 
 
 class EventView(BaseModel):
-    """Something that happened to a job."""
+    """An event of a job."""
 
     id: str
     object: Literal["fine_tuning.job.event"] = "fine_tuning.job.event"
@@ -165,7 +163,7 @@ class EventView(BaseModel):
 
 
 class CheckpointMetrics(BaseModel):
-    """Numbers at the step of a checkpoint; null where not measured."""
+    """Metrics at the step of a checkpoint; null where not measured."""
 
     step: int
     train_loss: float | None = None
@@ -177,7 +175,7 @@ class CheckpointMetrics(BaseModel):
 
 
 class CheckpointView(BaseModel):
-    """A checkpoint that is whole in storage."""
+    """A complete checkpoint in storage."""
 
     id: str
     object: Literal["fine_tuning.job.checkpoint"] = "fine_tuning.job.checkpoint"
@@ -189,7 +187,7 @@ class CheckpointView(BaseModel):
 
 
 def hyperparameters_of(spec: JobSpec) -> ResolvedHyperparameters:
-    """OpenAI's three numbers of a spec."""
+    """OpenAI's three hyperparameters of a spec."""
     return ResolvedHyperparameters(
         n_epochs=spec.training.n_epochs,
         batch_size=spec.training.batch_size,
@@ -198,12 +196,12 @@ def hyperparameters_of(spec: JobSpec) -> ResolvedHyperparameters:
 
 
 def job_view(row: JobRow, host_id: str | None, base_digest: str | None, now: datetime) -> JobView:
-    """The view of a job. `host_id` and `base_digest` are those of its newest attempt's host."""
+    """The view of a job. `host_id` and `base_digest` belong to its newest attempt's host."""
     return _job_view(row, JobSpec.model_validate(row.spec), host_id, base_digest, now)
 
 
 def new_job_view(row: JobRow, spec: JobSpec) -> JobView:
-    """The view of a job that was made just now: its spec need not be read from the row."""
+    """The view of a job that was just created, without parsing its spec again."""
     return _job_view(row, spec, None, None, row.created_at)
 
 
@@ -234,7 +232,7 @@ def _job_view(row: JobRow, spec: JobSpec, host_id: str | None, base_digest: str 
 
 
 def checkpoint_view(row: CheckpointRow, job: JobRow, tenant_slug: str) -> CheckpointView:
-    """The view of a checkpoint. Its model name follows from the job, also before the job has succeeded."""
+    """The view of a checkpoint. Its model name is known before the job succeeds."""
     tuned = job.fine_tuned_model or fine_tuned_model_name(job.base_id, tenant_slug, job.suffix, job.id)
     known = CheckpointMetrics.model_fields.keys()
     metrics = {name: value for name, value in row.metrics.items() if name in known}
@@ -277,7 +275,7 @@ def _error(row: JobRow) -> JobErrorView | None:
 
 
 def _estimated_finish(row: JobRow, now: datetime) -> int | None:
-    """Seconds per step so far times the steps to come, as if none stopped early; null before there is any to go by."""
+    """Mean seconds per step times the remaining steps, without early stopping; null before the first step."""
     if JobState(row.state) in TERMINAL or row.started_at is None or not row.step or not row.total_steps:
         return None
     per_step = (now - row.started_at) / row.step

@@ -1,4 +1,4 @@
-"""Reading jobs, events and checkpoints: only the tenant's own."""
+"""Queries for a tenant's own jobs, events and checkpoints."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from orchestrator.tenancy.views import Tenant
 
 @dataclass(frozen=True)
 class NewEvents:
-    """What a watcher has not seen yet, oldest first, and whether more can come."""
+    """Events that a watcher has not seen, oldest first, and whether more can come."""
 
     events: list[EventView]
     status: str
@@ -58,12 +58,12 @@ def list_events(db: Database, tenant_id: str, job_id: str, window: PageWindow) -
 
 
 def events_since(db: Database, tenant_id: str, job_id: str, after: str | None, limit: int = 500) -> NewEvents:
-    """The next events after the one of id `after`, or from the start. Raises: NotFound, InvalidRequest (`after`)."""
+    """The next events after the event id `after`, or from the start. Raises: NotFound, InvalidRequest (`after`)."""
     with db.read() as session:
         job = own_job(session, tenant_id, job_id)
         window = PageWindow(limit, after, ascending=True)
         found = page(session, select(EventRow), EventRow, _of(EventRow, tenant_id, job_id), window)
-    state = JobState(job.state)  # read before the events: a terminal state's own event is among them
+    state = JobState(job.state)  # read before the events, so that a terminal state's event is among them
     events = [EventView.of(row[0]) for row in found.items]
     return NewEvents(events, openai_status(state, Desired(job.desired)), state in TERMINAL and not found.has_more)
 
@@ -91,7 +91,7 @@ _ONE_JOB: Final = _jobs().where(JobRow.id == bindparam("job_id"), JobRow.tenant_
 
 
 def _has_pair(db: Database, key: str, value: str) -> ColumnElement[bool]:
-    """Compares keys as values: as part of a JSON path, quotes and brackets in a key would be read as syntax."""
+    """Compare keys as values: in a JSON path, quotes and brackets in a key would be parsed as syntax."""
     each = func.json_each if db.engine.dialect.name == "sqlite" else func.jsonb_each_text
     pairs = each(JobRow.labels).table_valued("key", "value")
     return exists(select(1).select_from(pairs).where(pairs.c.key == key, pairs.c.value == value))

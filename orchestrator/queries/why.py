@@ -1,4 +1,4 @@
-"""`why`: what keeps a job from going on, since when, and what would change that."""
+"""`why`: what blocks a job, since when, and what would unblock it."""
 
 from datetime import datetime
 from typing import Literal
@@ -22,7 +22,7 @@ from workers.contract.memory import estimate
 
 
 class WhyView(BaseModel):
-    """The answer to "why does it not go on?"."""
+    """What blocks a job, and what would unblock it."""
 
     object: Literal["fine_tuning.job.why"] = "fine_tuning.job.why"
     job: str
@@ -31,15 +31,15 @@ class WhyView(BaseModel):
     blocked: bool
     constraint: Constraint
     reason: str = Field(description="in words")
-    unblocks: str | None = Field(description="what would let it go on; null: nothing has to happen")
-    since: int = Field(description="Unix seconds: since when it is in this state")
-    next_try_at: int | None = Field(description="Unix seconds, if the next try is set")
-    position: int | None = Field(description="place among all that wait for a seat; 1 goes next")
+    unblocks: str | None = Field(description="what would unblock it; null: nothing has to happen")
+    since: int = Field(description="Unix seconds: when it entered this state")
+    next_try_at: int | None = Field(description="Unix seconds, if a next try is scheduled")
+    position: int | None = Field(description="position among all jobs that wait for a seat; 1 is next")
     queue_length: int | None
 
 
 def why(db: Database, catalogue: Catalogue, tenant_id: str, job_id: str, now: datetime) -> WhyView:
-    """What keeps a job from going on. Raises: NotFound."""
+    """What blocks a job. Raises: NotFound."""
     with db.read() as session:
         facts = load_facts(session, catalogue, own_job(session, tenant_id, job_id), now)
     return explain(facts, now)
@@ -67,7 +67,7 @@ def explain(facts: JobFacts, now: datetime) -> WhyView:
 
 
 def load_facts(session: Session, catalogue: Catalogue, job: JobRow, now: datetime) -> JobFacts:
-    """One short look at the job, the queue and the hosts. Of other tenants it takes counts alone."""
+    """Read the job, the queue and the hosts. Of other tenants it reads only counts."""
     own_host = select(HostRow.state).join(AttemptRow, AttemptRow.host_id == HostRow.id)
     mine = (AttemptRow.job_id == job.id, AttemptRow.number == job.attempt)
     last_warning = (EventRow.job_id == job.id, EventRow.level != "info", EventRow.created_at >= job.state_since)
@@ -89,7 +89,7 @@ def _count(session: Session, table: type[JobRow | HostRow], *where: ColumnElemen
 
 
 def _same(table: type[JobRow | HostRow], job: JobRow) -> tuple[ColumnElement[bool], ...]:
-    """For, or with, the job's base in its precision."""
+    """Rows for the job's base in its precision."""
     return (
         table.base_id == job.base_id,
         table.quantization == job.quantization,
@@ -100,7 +100,7 @@ def _same(table: type[JobRow | HostRow], job: JobRow) -> tuple[ColumnElement[boo
 
 
 def _queued(now: datetime) -> ColumnElement[bool]:
-    """What waits for a seat, as the planner sees it (`orchestrator.scheduling.queue`)."""
+    """Jobs that wait for a seat, as in `orchestrator.scheduling.queue`."""
     due = or_(JobRow.not_before.is_(None), JobRow.not_before <= now)
     return and_(JobRow.finished_at.is_(None), JobRow.state == JobState.QUEUED, JobRow.desired == Desired.RUN, due)
 

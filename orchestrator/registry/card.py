@@ -1,4 +1,4 @@
-"""The page of an adapter in the registry: what it is and how to load it. Pure: publication in, Markdown out."""
+"""The adapter's model card in the registry: what it is and how to load it. Pure."""
 
 from pathlib import PurePath
 
@@ -12,9 +12,9 @@ def how_to_load(
 ) -> str:
     """Python that loads the adapter with PEFT and as a transformers pipeline.
 
-    `base_path` is a folder of the base's plain weights that the reader can see, when there is one.
+    `base_path` is a folder with the base's plain weights that readers can access, if there is one.
     """
-    trained = "" if quantization is Quantization.NONE else f"  # trained on {quantization}; load it as you can"
+    trained = "" if quantization is Quantization.NONE else f"  # trained on {quantization}; load it in any precision"
     return f"""\
 import mlflow
 from peft import PeftModel
@@ -43,7 +43,7 @@ def _base_folder(base: BaseSpec, base_path: str | None) -> str:
     file = PurePath(base.location)
     return (
         "from transformers import GgufConfig\n\n"
-        f"BASE = {file.stem!r}  # plain weights, unpacked once: adapters do not go onto GGUF\n"
+        f"BASE = {file.stem!r}  # plain weights, unpacked once: PEFT cannot load adapters onto GGUF\n"
         f"unpacked = {{'gguf_file': {file.name!r}, 'quantization_config': GgufConfig(dequantize=True)}}\n"
         f"AutoModelForCausalLM.from_pretrained({str(file.parent)!r}, **unpacked).save_pretrained(BASE)"
     )

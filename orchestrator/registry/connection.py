@@ -1,4 +1,4 @@
-"""Speaking to MLflow: bounded waiting, one workspace per call, and errors of our own."""
+"""Connections to MLflow: bounded waits, one workspace per call, and translated errors."""
 
 import os
 import re
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 PROBE_TIMEOUT_S: Final = 3
 
-# MLflow reads these from the environment at every request and takes no argument instead. Its own defaults wait for
-# 120 s and try 8 times, which would hold up every other job's publishing. What the operator has set stays.
+# MLflow reads these from the environment at every request and takes no argument instead. Its defaults, 120 s and 8
+# tries, would block every other job's publishing. Values set by the operator stay.
 _DEFAULTS: Final = {
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",  # seconds; the server answers an upload only once it is stored
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",  # seconds; the server responds to an upload only once it is stored
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -25,14 +25,14 @@ _DEFAULTS: Final = {
 }
 _CREDENTIALS_REFUSED: Final = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 _DATABASE_RACE: Final = re.compile(r"IntegrityError|OperationalError|StaleDataError")
-"""MLflow answers 400 when two writers meet in its database; the loser may simply try again."""
+"""MLflow returns 400 when two writers conflict in its database; the loser may retry."""
 _USER_INFO: Final = re.compile(r"//[^/@\s]+@")
 
 
 def connect(tracking_uri: str) -> "MlflowClient":
-    """A client whose server answered just now. Raises RegistryUnavailable within seconds when it does not.
+    """A client of a server that just responded. Raises RegistryUnavailable within seconds otherwise.
 
-    A server that answers, but not as MLflow with workspaces, counts as unavailable: the operator can put it right.
+    A server that is not MLflow with workspaces counts as unavailable, because the operator can fix that.
     """
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
@@ -53,17 +53,19 @@ def _probe(tracking_uri: str) -> None:
     if answer.status_code in _CREDENTIALS_REFUSED:
         answer.raise_for_status()
     if answer.status_code != HTTPStatus.OK:
-        raise RegistryUnavailable(f"The tracking URI answers {answer.status_code} where MLflow would describe itself.")
+        raise RegistryUnavailable(
+            f"The tracking URI returns {answer.status_code} where MLflow returns its server info."
+        )
     if not answer.json().get(SERVER_INFO_WORKSPACES_ENABLED):
-        raise RegistryUnavailable("MLflow keeps no tenants apart; start it with `mlflow server --enable-workspaces`.")
+        raise RegistryUnavailable("MLflow does not isolate tenants. Start it with `mlflow server --enable-workspaces`.")
 
 
 @contextmanager
 def workspace(name: str) -> Iterator[None]:
-    """Send the requests of this thread to the workspace `name`.
+    """Send this thread's requests to the workspace `name`.
 
     `mlflow.set_workspace` also writes the process environment, so two threads would publish into each other's
-    workspaces; MLflow's own server-side context sets the context variable alone.
+    workspaces. MLflow's server-side context manager sets only the context variable.
     """
     from mlflow.utils.workspace_context import ServerWorkspaceContext
 
@@ -73,7 +75,7 @@ def workspace(name: str) -> Iterator[None]:
 
 @contextmanager
 def translated_errors() -> Iterator[None]:
-    """Turn what MLflow's client raises into the errors of this package, without credentials in their text."""
+    """Translate errors of MLflow's client into errors of this package, without credentials in their text."""
     import requests
     from mlflow.exceptions import MlflowException
 
@@ -86,19 +88,21 @@ def translated_errors() -> Iterator[None]:
 
 
 def already_exists(error: Exception) -> bool:
-    """Whether a create failed because somebody else was first."""
+    """Whether a create failed because the object already exists."""
     return getattr(error, "error_code", None) == "RESOURCE_ALREADY_EXISTS"
 
 
 def does_not_exist(error: Exception) -> bool:
-    """Whether a look-up failed because there is no such thing."""
+    """Whether a lookup failed because the object does not exist."""
     return getattr(error, "error_code", None) == "RESOURCE_DOES_NOT_EXIST"
 
 
 def _translated(status: int | None, error: Exception) -> RegistryError:
     text = _USER_INFO.sub("//", str(error))
     if status in _CREDENTIALS_REFUSED:
-        return RegistryUnavailable(f"MLflow refused our credentials; check MLFLOW_TRACKING_USERNAME. It said: {text}")
+        return RegistryUnavailable(
+            f"MLflow rejected the credentials. Check MLFLOW_TRACKING_USERNAME. Its answer: {text}"
+        )
     if status is None or status in (408, 429) or status >= 500 or _DATABASE_RACE.search(text):
         return RegistryUnavailable(f"MLflow is not available: {text}")
     return RegistryRefused(f"MLflow refused the adapter: {text}")

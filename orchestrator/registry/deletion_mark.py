@@ -1,4 +1,4 @@
-"""The mark of a deleted model in MLflow: a tag on its version, no alias that leads there, and no logged model."""
+"""Marks a deleted model in MLflow: tags its version, removes its aliases and deletes its logged model."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -14,16 +14,16 @@ T = TypeVar("T")
 
 
 def mark_version_deleted(client: "MlflowClient", name: str, version: str, deleted_at: datetime) -> None:
-    """Mark the version in the workspace of the context. Deleting it would take away the record of what was trained.
+    """Mark the version in the current workspace. Deleting it would remove the record of what was trained.
 
-    MLflow lists a deleted logged model no more; its files stay where the version points until `mlflow gc` takes them.
+    MLflow no longer lists a deleted logged model; its files stay where the version points until `mlflow gc`.
     """
     found = _unless_gone(lambda: client.get_model_version(name, version))
     if found is None:
         return
     client.set_model_version_tag(name, version, DELETED, deleted_at.isoformat())
     for alias in found.aliases:
-        if _leads_to(client, name, alias, version):  # a newer version may have taken it meanwhile
+        if _leads_to(client, name, alias, version):  # a newer version may have taken it since
             client.delete_registered_model_alias(name, alias)
     scheme, _, model_id = str(found.source).partition("models:/")
     if not scheme and model_id:

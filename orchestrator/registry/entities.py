@@ -1,4 +1,4 @@
-"""A publication in MLflow's own entities. Imports them lazily; asks no server."""
+"""A publication as MLflow entities. Imports MLflow lazily; sends no requests."""
 
 import json
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from orchestrator.registry.provenance import datasets, hyperparameters
 if TYPE_CHECKING:
     from mlflow.entities import DatasetInput, LoggedModel, Metric, Param, Run
 
-DIGEST_CHARS: Final = 36  # MLflow's bound; the whole digest stands in the source
+DIGEST_CHARS: Final = 36  # MLflow's bound; the source has the full digest
 
 
 def params(publication: Publication) -> list["Param"]:
@@ -32,7 +32,7 @@ def dataset_inputs(publication: Publication) -> Iterator["DatasetInput"]:
 
 
 def curves(points: tuple[MetricPoint, ...], start_ms: int) -> Iterator["Metric"]:
-    """The points as they are; those without a time get `start_ms`, the same at every repeat."""
+    """The points; those without a time get `start_ms`, the same on every retry."""
     from mlflow.entities import Metric
 
     for point in points:
@@ -57,7 +57,7 @@ def evaluations(publication: Publication, run: "Run", model: "LoggedModel") -> I
 
 
 def adapter_step(publication: Publication) -> int:
-    """The optimizer step that the adapter stands for."""
+    """The optimizer step of the adapter's weights."""
     if publication.best_step is not None:
         return publication.best_step
     return max((point.step for point in publication.metrics), default=0)

@@ -1,4 +1,4 @@
-"""What can go wrong between storage and registry. `retryable` says whether the publishing loop should try again."""
+"""Errors of publishing. `retryable` says whether the publishing loop should retry."""
 
 from typing import ClassVar
 
@@ -11,19 +11,19 @@ class RegistryError(Exception):
 
 
 class RegistryUnavailable(RegistryError):
-    """MLflow did not answer, failed, or does not accept our credentials now; the adapter is safe in storage."""
+    """MLflow did not respond, failed, or rejected the credentials. The adapter is safe in storage."""
 
     code = "registry_unavailable"
     retryable = True
 
 
 class RegistryRefused(RegistryError):
-    """MLflow understood and said no; the same request would be refused again."""
+    """MLflow rejected the request; a retry would be rejected too."""
 
     code = "registry_refused"
 
 
 class AdapterRefused(RegistryError):
-    """The adapter in storage is not the one its manifest describes, or holds what Orchard does not publish."""
+    """The stored adapter does not match its manifest, or contains files that Orchard does not publish."""
 
     code = "adapter_refused"

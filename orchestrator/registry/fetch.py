@@ -1,4 +1,4 @@
-"""Bringing an adapter from storage, trusting nothing but the manifest's digests."""
+"""Fetches an adapter from storage and trusts only the manifest's digests."""
 
 import hashlib
 from contextlib import closing
@@ -18,9 +18,9 @@ _CODE_SUFFIXES: Final = frozenset({".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".
 def fetch_verified(manifest: AdapterManifest, into: Path) -> None:
     """Download every file of the manifest below `into` and check its size and sha256.
 
-    `manifest.uri` is an fsspec URI of a folder (`file://`, `s3://`, …). Files that the manifest does not name are left
-    where they are. Raises: AdapterRefused when the manifest or a file is not acceptable, StorageDown when
-    storage cannot be read now. On an error `into` may hold verified files, never an unverified one.
+    `manifest.uri` is an fsspec URI of a folder (`file://`, `s3://`, …). Files that the manifest does not name are
+    ignored. Raises: AdapterRefused when the manifest or a file is invalid, StorageDown when storage cannot be read.
+    On an error `into` may hold verified files, never an unverified one.
     """
     _check_manifest(manifest)
     root = manifest.uri.rstrip("/")
@@ -77,7 +77,7 @@ def _fetch(root: str, file: FileDigest, into: Path) -> None:
 
 
 def _refuse_links(root: str, source: str, path: str) -> None:
-    """On a local disk, a link below the folder could point at any file of the control plane."""
+    """On a local disk, a link in the folder could point at any file of the control plane."""
     folder, file = local_path(root), local_path(source)
     if folder is None or file is None:
         return

@@ -1,6 +1,6 @@
-"""What one job leaves in MLflow: run, inputs, logged model, curves, version, alias.
+"""The records of one job in MLflow: run, inputs, logged model, curves, version, alias.
 
-Every step finds what an earlier try made before it makes anything; the run is finished last.
+Every step first looks for the record of an earlier try; the run is finished last.
 """
 
 from dataclasses import dataclass
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 CANDIDATE: Final = "candidate"
-METRICS_PER_BATCH: Final = 500  # MLflow takes 1,000 a request
+METRICS_PER_BATCH: Final = 500  # MLflow accepts 1,000 per request
 
 
 @dataclass(frozen=True)
 class JobRecords:
-    """Writes the records of one publication into the workspace of the context."""
+    """Writes the records of one publication into the current workspace."""
 
     client: "MlflowClient"
     space: TenantSpace
     publication: Publication
 
     def write(self, adapter_folder: Path) -> Registered:
-        """All steps, in order. Raises what MLflow's client raises."""
+        """Run all steps in order. Raises the errors of MLflow's client."""
         run = self._ensure_run()
         self._ensure_inputs(run)
         model = self._ensure_model(run, adapter_folder)
         self._ensure_output(run, model)
-        if run.info.status != "FINISHED":  # curves may be long, and repeating them is the one costly step
+        if run.info.status != "FINISHED":  # curves may be long; logging them is the only costly step
             self._log_metrics(run, model)
         version = self._ensure_version(run, model)
         failpoint("publish.version")
@@ -52,7 +52,7 @@ class JobRecords:
         publication = self.publication
         found = self.client.search_runs([self.space.experiment_id], self._by(JOB_ID), max_results=1)
         if found:
-            run = self.client.get_run(found[0].info.run_id)  # a search leaves out the models of inputs and outputs
+            run = self.client.get_run(found[0].info.run_id)  # search results omit input and output models
         else:
             run = self.client.create_run(
                 self.space.experiment_id,
@@ -108,7 +108,7 @@ class JobRecords:
             )
 
     def _log_metrics(self, run: "Run", model: "LoggedModel") -> None:
-        """Curves on the run, evaluation losses on run and model. MLflow drops points that it has already."""
+        """Log curves on the run, evaluation losses on run and model. MLflow drops duplicate points."""
         metrics = [
             *curves(self.publication.metrics, run.info.start_time),
             *evaluations(self.publication, run, model),
@@ -117,8 +117,8 @@ class JobRecords:
             self.client.log_batch(run.info.run_id, metrics=metrics[start : start + METRICS_PER_BATCH])
 
     def _ensure_version(self, run: "Run", model: "LoggedModel") -> "ModelVersion":
-        """The job's version. Another publisher, thought dead, may make one between our search and ours: all go on with
-        the lowest, and each takes its own away again.
+        """The job's version. Another publisher, believed dead, may create one between this search and create. Both then
+        use the lowest version and delete their own if it is another.
         """
         first = self._first_version()
         if first is not None:
@@ -146,7 +146,7 @@ class JobRecords:
         )
 
     def _raise_candidate(self, version: int) -> None:
-        """Move the alias forward only: a late repeat of an older job must not take it back."""
+        """Move the alias forward only: a late retry of an older job must not move it back."""
         current = self.client.get_registered_model(self.publication.name).aliases.get(CANDIDATE)
         if current is None or int(current) < version:
             self.client.set_registered_model_alias(self.publication.name, CANDIDATE, str(version))

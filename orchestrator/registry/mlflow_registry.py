@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 
 class MlflowRegistry:
-    """The `Registry` behind an MLflow server with workspaces. Threads may share one.
+    """A `Registry` on an MLflow server with workspaces. Thread-safe.
 
-    Credentials come from MLflow's own environment variables (`MLFLOW_TRACKING_USERNAME`, `…_PASSWORD`, `…_TOKEN`).
-    `connect` makes the client of one publication; tests pass one that fails on purpose.
+    Credentials come from MLflow's environment variables (`MLFLOW_TRACKING_USERNAME`, `…_PASSWORD`, `…_TOKEN`).
+    `connect` makes the client for one publication; tests inject one that fails.
     """
 
     def __init__(self, tracking_uri: str, connect: Callable[[str], "MlflowClient"] = connect) -> None:
         self._tracking_uri = tracking_uri
         self._connect = connect
-        self._shared = threading.Lock()  # MLflow has no create-if-absent, so two jobs would make two bases
+        self._shared = threading.Lock()  # MLflow has no create-if-absent, so two jobs could create two bases
 
     def publish(self, publication: Publication, adapter_folder: Path) -> Registered:
         """See `Registry.publish`."""

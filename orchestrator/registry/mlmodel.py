@@ -1,7 +1,7 @@
-"""The `MLmodel` file of a published adapter: what MLflow reads to load it. Pure: publication in, YAML out.
+"""The `MLmodel` file of a published adapter, which MLflow reads to load it. Pure.
 
 The `transformers` flavor's keys are private to MLflow (`mlflow.transformers.flavor_config.FlavorKey`); MLflow is pinned
-and a contract test loads what is written here. The `peft` flavor is our own plain data, for readers without MLflow.
+and a contract test loads what is written here. The `peft` flavor is plain data, for readers without MLflow.
 """
 
 import json
@@ -35,7 +35,7 @@ def adapter_mlmodel(publication: Publication, *, model_id: str, run_id: str, cre
 
 
 def external_mlmodel(*, model_id: str, created_ms: int, mlflow: str) -> str:
-    """The file of a base: it says that the weights are elsewhere."""
+    """The file of a base, which says that the weights are stored elsewhere."""
     return _yaml(_head(model_id, None, created_ms, mlflow) | {"flavors": {}, "metadata": {EXTERNAL: True}})
 
 
@@ -94,7 +94,7 @@ def _chats(publication: Publication) -> bool:
 
 
 def _chat_signature() -> dict[str, Any]:
-    """MLflow's own signature of `llm/v1/chat`, kept as data because building it needs torch and numpy."""
+    """MLflow's signature of `llm/v1/chat`, stored as data because building it needs torch and numpy."""
     signature: dict[str, Any] = json.loads(files(__package__).joinpath("chat_signature.json").read_text())
     return signature
 

@@ -1,4 +1,4 @@
-"""What is published, what comes back, and the interface between."""
+"""The registry interface, its input and its result."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,17 +16,17 @@ class MetricPoint(NamedTuple):
     name: str
     value: float
     timestamp_ms: int | None = None
-    """Unix time; None: the start of the run. A repeat must give the same one, or the point is stored twice."""
+    """Unix time; None: the start of the run. It must be the same on every retry, or the point is stored twice."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Publication:
-    """A finished adapter and where it came from: all that the registry is told."""
+    """A finished adapter and its provenance: the registry's input."""
 
     spec: JobSpec
     attempt: int
     tenant_slug: str
-    """Also the name of the tenant's MLflow workspace; made when absent."""
+    """Also the name of the tenant's MLflow workspace, which is created if absent."""
     name: str
     """Registered model, see `names.registered_name`. Versions of one name are successive jobs."""
     fine_tuned_model: str
@@ -38,19 +38,19 @@ class Publication:
     eval_loss_before: float | None = None
     eval_loss_after: float | None = None
     best_step: int | None = None
-    """Step the weights are of, where early stopping chose it; None: the last."""
+    """Step of the weights, if early stopping chose it; None: the last."""
     metrics: tuple[MetricPoint, ...] = ()
     job_url: str | None = None
 
     @property
     def job_id(self) -> str:
-        """The id by which every trace of this job is found again."""
+        """The id that marks every record of this job."""
         return self.spec.job_id
 
 
 @dataclass(frozen=True)
 class Registered:
-    """Where the adapter is found from now on."""
+    """Where the adapter is registered."""
 
     name: str
     version: str
@@ -60,22 +60,22 @@ class Registered:
 
     @property
     def model_uri(self) -> str:
-        """What `mlflow.*.load_model` takes; names this version for ever, unlike an alias."""
+        """The URI for `mlflow.*.load_model`. Unlike an alias, it always names this version."""
         return f"models:/{self.name}/{self.version}"
 
 
 class Registry(Protocol):
-    """Keeps adapters by name and version."""
+    """Stores adapters by name and version."""
 
     def publish(self, publication: Publication, adapter_folder: Path) -> Registered:
         """Store the adapter in `adapter_folder` (`peft/`, `components/tokenizer/`) and register it as a new version.
 
-        May be repeated after any failure; the same job gives the same version. Blocks for the upload; call it outside
-        any transaction. Raises: RegistryUnavailable (try again), RegistryRefused (do not), AdapterRefused.
+        Idempotent after any failure: the same job yields the same version. Blocks for the upload; call it outside any
+        transaction. Raises: RegistryUnavailable (retry), RegistryRefused (do not), AdapterRefused.
         """
 
     def unpublish(self, tenant_slug: str, name: str, version: str, deleted_at: datetime) -> None:
-        """Mark a version whose model was deleted, take its aliases away and delete its logged model; the record stays.
+        """Mark a deleted model's version, remove its aliases and delete its logged model; the record stays.
 
-        May be repeated; a version that is gone is fine. Raises: RegistryUnavailable (try again), RegistryRefused.
+        Idempotent; a missing version is not an error. Raises: RegistryUnavailable (retry), RegistryRefused.
         """

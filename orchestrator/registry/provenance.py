@@ -1,4 +1,4 @@
-"""Where an adapter came from, as MLflow's tags and params. Pure: publication in, flat text out."""
+"""An adapter's provenance as MLflow tags and params. Pure."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -13,7 +13,7 @@ BASE_SHA256: Final = "orchard.base_sha256"
 
 
 def adapter_tags(publication: Publication) -> dict[str, str]:
-    """The provenance that run, logged model and version all carry."""
+    """The provenance tags of run, logged model and version."""
     spec, manifest = publication.spec, publication.manifest
     validation = spec.data.validation
     return _present(
@@ -62,7 +62,7 @@ def hyperparameters(publication: Publication) -> dict[str, str]:
 
 
 def base_params(publication: Publication) -> dict[str, str]:
-    """What identifies the base, for its own logged model."""
+    """Params that identify the base, for its logged model."""
     base = publication.spec.base
     return _present(
         {
@@ -77,7 +77,7 @@ def base_params(publication: Publication) -> dict[str, str]:
 
 
 def datasets(publication: Publication) -> dict[str, DatasetRef]:
-    """The files by MLflow's name of their use."""
+    """The data files by MLflow's name for their use."""
     data = publication.spec.data
     return {"training": data.training} | ({"validation": data.validation} if data.validation else {})
 

@@ -1,4 +1,4 @@
-"""Publishing: a trained adapter goes from storage to the registry, and its job succeeds."""
+"""Publishes a trained adapter from storage to the registry, and completes its job."""
 
 import tempfile
 from dataclasses import dataclass
@@ -35,13 +35,13 @@ from workers.contract.spec import JobSpec
 
 log = structlog.get_logger()
 
-RETRY_S: Final = 15.0  # pause after the registry or storage was not to be had
+RETRY_S: Final = 15.0  # pause after the registry or storage was unavailable
 CURVES: Final = ("train_loss", "full_valid_loss", "learning_rate", "grad_norm")
 
 
 @dataclass(frozen=True)
 class Publish:
-    """PUBLISHING -> SUCCEEDED. May be killed anywhere: every effect is found again by the job's id."""
+    """PUBLISHING -> SUCCEEDED. May be killed at any point: a retry finds every effect by the job's id."""
 
     db: Database
     registry: Registry
@@ -50,7 +50,7 @@ class Publish:
     public_url: str | None = None
 
     def run_once(self, now: datetime) -> Counts:
-        """Publish every adapter that waits for it, oldest first."""
+        """Publish every waiting adapter, oldest first."""
         with self.db.read() as session:
             due = or_(JobRow.not_before.is_(None), JobRow.not_before <= now)
             wanted = (
@@ -67,12 +67,12 @@ class Publish:
             except (RegistryError, ServiceError) as error:
                 counts[self._not_published(row, error, now)] += 1
                 if _may_heal(error):
-                    break  # the next one would wait for the same time-out
+                    break  # the next one would hit the same timeout
             except ValidationError:
                 counts[self._unreadable(row, now)] += 1
-            except (SQLAlchemyError, LeadershipLost):  # neither says anything of this adapter
+            except (SQLAlchemyError, LeadershipLost):  # neither is about this adapter
                 raise
-            except Exception:  # a bug with one adapter must not keep back the others
+            except Exception:  # a bug with one adapter must not block the others
                 log.exception("adapter not published", job=row.id)
                 counts["errors"] += 1
                 self._later(row, now)
@@ -95,9 +95,9 @@ class Publish:
         return self._succeed(row, publication, registered, result, now)
 
     def _begin(self, row: JobRow, now: datetime) -> bool:
-        """The point of no return: a version may exist from here on, so the job can only succeed or be refused.
+        """The point of no return: from here on a version may exist, so the job can only succeed or be refused.
 
-        False: its owner's wish to cancel, or somebody else's end of it, was written first.
+        False: its owner cancelled it, or another process ended it, first.
         """
         if row.registering_at is not None:
             return True
@@ -124,7 +124,7 @@ class Publish:
                 not_before=None,
             )
             if done is None:
-                session.rollback()  # the two rows above go with it
+                session.rollback()  # also drops the two rows above
                 return "stale"
             failpoint("publish.before_commit")
         return "published"
@@ -151,15 +151,15 @@ class Publish:
         )
 
     def _not_published(self, row: JobRow, error: RegistryError | ServiceError, now: datetime) -> str:
-        """What can heal waits; what cannot fails the job. The adapter stays in storage either way."""
+        """Retry a transient error later; fail the job on any other. The adapter stays in storage either way."""
         log.warning("adapter not published", job=row.id, code=error.code, error=str(error))
         with self.db.write() as session:
             if not _may_heal(error):
                 decision = failed(str(error.code), str(error))
                 transition(session, JobRef.of(row), decision.to, decision.event, now=now, **decision.changes)
                 return "failed"
-            if row.not_before is None:  # said once, not at every try
-                message = "The registry cannot be reached; the adapter is safe in storage and will be published later"
+            if row.not_before is None:  # once, not at every try
+                message = "The registry is not reachable. The adapter is safe in storage and will be published later"
                 record(session, row.tenant_id, row.id, EventDraft(message, level="warn"), now)
         self._later(row, now)
         return "delayed"
@@ -176,18 +176,18 @@ class Publish:
 
 
 def _may_heal(error: RegistryError | ServiceError) -> bool:
-    """Whether publishing again may succeed: storage comes back, and a registry says itself whether it may."""
+    """Whether a retry may succeed: storage outages end, and registry errors carry `retryable`."""
     return isinstance(error, ServiceError) or error.retryable
 
 
 def _base_folder(row: JobRow) -> Select[str | None]:
-    """Where the host of the job's last attempt had the base, for consumers on machines that mount it there too."""
+    """The base's path on the last attempt's host, for consumers on machines that mount it there too."""
     attempt = (AttemptRow.job_id == row.id, AttemptRow.number == row.attempt)
     return select(HostRow.base_folder).join(AttemptRow, AttemptRow.host_id == HostRow.id).where(*attempt)
 
 
 def _metric_events(session: Session, job_id: str) -> list[EventRow]:
-    """The step reports of a job; of a step that was repeated after a restart, the last."""
+    """The step events of a job; for a step repeated after a restart, the last one."""
     rows = session.scalars(
         select(EventRow).where(EventRow.job_id == job_id, EventRow.type == "metrics").order_by(EventRow.seq)
     )

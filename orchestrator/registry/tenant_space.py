@@ -1,4 +1,4 @@
-"""What all jobs of a tenant share in MLflow: workspace, experiment, base, registered model. Each is found or made."""
+"""What a tenant's jobs share in MLflow: workspace, experiment, base, registered model. Each is found or created."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,14 +20,14 @@ _LOGGED_MODEL_UNSAFE: Final = str.maketrans(dict.fromkeys("/:.%\"'", "-"))
 
 @dataclass(frozen=True)
 class TenantSpace:
-    """The ids that a job's own records refer to."""
+    """The ids that a job's records refer to."""
 
     experiment_id: str
     base_model_id: str
 
 
 def ensure_workspace(client: "MlflowClient", name: str) -> None:
-    """Make the workspace unless it is there. Takes no workspace context: workspaces live beside each other."""
+    """Create the workspace unless it exists. Needs no workspace context."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -38,7 +38,7 @@ def ensure_workspace(client: "MlflowClient", name: str) -> None:
 
 
 def ensure_tenant_space(client: "MlflowClient", publication: Publication) -> TenantSpace:
-    """Find or make what this publication refers to in the workspace of the context."""
+    """Find or create what this publication refers to in the current workspace."""
     experiment_id = _ensure_experiment(client)
     base = _ensure_base(client, experiment_id, publication)
     _ensure_registered_model(client, publication)
@@ -46,7 +46,7 @@ def ensure_tenant_space(client: "MlflowClient", publication: Publication) -> Ten
 
 
 def finalize_with(client: "MlflowClient", model: "LoggedModel", mlmodel: str) -> None:
-    """Add the MLmodel file, last of all files, and mark the model READY. Repeatable while it is not."""
+    """Add the MLmodel file last and mark the model READY. Repeatable until then."""
     from mlflow.entities import LoggedModelStatus
 
     with TemporaryDirectory() as folder:
@@ -56,7 +56,7 @@ def finalize_with(client: "MlflowClient", model: "LoggedModel", mlmodel: str) ->
 
 
 def logged_model_name(text: str) -> str:
-    """`text` without the characters that MLflow refuses in the name of a logged model."""
+    """`text` without the characters that MLflow rejects in a logged model's name."""
     return text.translate(_LOGGED_MODEL_UNSAFE)
 
 
@@ -75,7 +75,7 @@ def _ensure_experiment(client: "MlflowClient") -> str:
 
 
 def _ensure_base(client: "MlflowClient", experiment_id: str, publication: Publication) -> "LoggedModel":
-    """The base as an external model: a name with digests, no weights. Nothing crosses workspaces, so one in each."""
+    """The base as an external model: a name with digests, no weights. Each workspace needs its own."""
     import mlflow
     from mlflow.entities import LoggedModelStatus
 
@@ -103,7 +103,7 @@ def _ensure_base(client: "MlflowClient", experiment_id: str, publication: Public
 def _ensure_registered_model(client: "MlflowClient", publication: Publication) -> None:
     from mlflow.exceptions import MlflowException
 
-    description = f"Adapters for `{publication.spec.base.id}`, one version a job."
+    description = f"Adapters for `{publication.spec.base.id}`, one version per job."
     try:
         client.create_registered_model(publication.name, description=description)
     except MlflowException as error:

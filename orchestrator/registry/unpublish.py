@@ -1,4 +1,4 @@
-"""Retracting: a model its tenant deleted is removed from storage and marked in the registry."""
+"""Unpublishes deleted models: removes them from storage and marks them in the registry."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -25,7 +25,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Unpublish:
-    """May be killed anywhere: each part is repeated until the row says that all are done."""
+    """May be killed at any point: each part is repeated until the row records that all are done."""
 
     db: Database
     registry: Registry
@@ -34,7 +34,7 @@ class Unpublish:
     )
 
     def run_once(self, now: datetime) -> Counts:
-        """Retract what was deleted, oldest first. An outage leaves the rest to the next pass."""
+        """Unpublish deleted models, oldest first. An outage leaves the rest to the next pass."""
         return self._clearing.run(self._due, lambda due: self._retract(*due, now), lambda due: due[0].id)
 
     def _due(self, offset: int, limit: int) -> list[tuple[JobRow, str]]:
@@ -51,7 +51,7 @@ class Unpublish:
             self._mark(job, tenant_slug)
         except RegistryUnavailable:
             raise
-        except RegistryError as error:  # it would be refused again; nobody finds the model here, mark or not
+        except RegistryError as error:  # it would be refused again, and the model is already invisible here
             log.error("deleted model stays in the registry unmarked", job=job.id, error=str(error))
         with self.db.write() as session:
             session.execute(update(JobRow).where(JobRow.id == job.id).values(unpublished_at=now))

@@ -58,7 +58,7 @@ def test_a_host_that_does_not_give_a_seat_up_is_ended_before_the_job_moves(world
     world.tick()
     assert host_id not in world.cluster.host_ids()
     assert (world.job(job_id).state, world.job(neighbour).state) == (JobState.PAUSED, JobState.BACKOFF)
-    assert "Its host does not give the seat up and is being ended" in world.messages(job_id)
+    assert "Its host did not free the seat and is being stopped" in world.messages(job_id)
 
 
 def test_an_attempt_no_host_ever_took_is_lost(world: World):
@@ -69,7 +69,7 @@ def test_an_attempt_no_host_ever_took_is_lost(world: World):
     world.tick(2)
     world.tick(seconds=DEADLINE_S[JobState.ADMITTED] + 1)
     assert world.job(job_id).state == JobState.BACKOFF
-    assert f"Its host did not take it within {DEADLINE_S[JobState.ADMITTED]} s" in world.messages(job_id)[-1]
+    assert f"Its host did not accept it within {DEADLINE_S[JobState.ADMITTED]} s" in world.messages(job_id)[-1]
 
 
 def test_a_job_that_nobody_came_to_validate_is_told_so_and_waits_on(world: World):
@@ -79,7 +79,7 @@ def test_a_job_that_nobody_came_to_validate_is_told_so_and_waits_on(world: World
     world.steps = tuple(others)
     for _ in range(2):
         world.tick(seconds=DEADLINE_S[JobState.VALIDATING] + 1)
-    assert world.messages(job_id).count("Its files still wait to be checked") == 2
+    assert world.messages(job_id).count("Its files are still waiting for validation") == 2
     assert validate.run_once(world.now) == {"queued": 1}
 
 
@@ -156,7 +156,7 @@ def test_a_crash_loop_that_only_repeats_old_steps_ends_with_its_reason(world: Wo
     lose(world, job_id, "it crashed.")
     job = world.job(job_id)
     assert (job.state, job.error_code) == (JobState.FAILED, ErrorCode.STORAGE_UNAVAILABLE)
-    assert "it crashed. The job was lost 3 times without getting further than step 3" in job.error_message
+    assert "it crashed. The job was interrupted 3 times without progress beyond step 3" in job.error_message
 
 
 def test_a_job_falls_back_over_all_its_corrupt_checkpoints_and_starts_again_once(world: World):
@@ -174,7 +174,7 @@ def test_a_job_falls_back_over_all_its_corrupt_checkpoints_and_starts_again_once
     host.reject(job_id, count=6)
     host.prepare(job_id)
     world.tick()
-    lost = "None of the checkpoints, up to step 6, can be used: training starts again from step 0"
+    lost = "No checkpoint up to step 6 can be used: training restarts from step 0"
     assert (world.job(job_id).state, world.messages(job_id).count(lost)) == (JobState.RUNNING, 1)
     assert sum("cannot be used: a digest differs" in message for message in world.messages(job_id)) == 6
 

@@ -95,7 +95,7 @@ def test_a_host_that_answers_and_does_not_train_is_ended(world: World):
             break
     job, (attempt, *_) = world.job(job_id), world.attempts(job_id)
     assert attempt.exit_class == ExitClass.INFRA
-    assert "none of its 1 seat(s) got ahead" in attempt.message
+    assert "none of its 1 seat(s) made progress" in attempt.message
     assert (job.state, job.infra_failures, job.user_failures) == (JobState.BACKOFF, 1, 0)
     assert stuck not in world.cluster.host_ids()
 

@@ -221,7 +221,7 @@ def test_cancelling_a_job_that_is_being_paused_ends_it(world: World):
 
 def test_a_publishing_job_cannot_be_paused(db: Database):
     job = make_job(db, JobState.PUBLISHING)
-    with pytest.raises(InvalidRequest, match="is being published; it cannot be paused any more") as refused:
+    with pytest.raises(InvalidRequest, match="is being published; it can no longer be paused") as refused:
         pause(db, job.tenant_id, job.id)
     assert refused.value.code == "job_publishing"
 

@@ -148,7 +148,7 @@ def test_a_registry_that_failed_may_have_made_a_version_so_the_job_cannot_be_can
     job_id = trained(world)
     registry.failures = [RegistryUnavailable()]
     publish.run_once(world.now)
-    with pytest.raises(InvalidRequest, match="cannot be cancelled any more"):
+    with pytest.raises(InvalidRequest, match="can no longer be cancelled"):
         cancel(world.db, world.job(job_id).tenant_id, job_id)
     world.tick(seconds=20)
     assert publish.run_once(world.now) == {"published": 1}

@@ -36,19 +36,19 @@ def test_a_lost_attempt_draws_on_the_infra_budget_alone():
 def test_the_last_lost_attempt_fails_the_job_and_says_that_it_got_nowhere():
     decision = after_attempt(standing(infra_failures=10, step=40), LOST, NOW)
     assert (decision.to, decision.changes["error_code"]) == (JobState.FAILED, ErrorCode.HOST_LOST)
-    assert "The host died. The job was lost 11 times without getting further than step 40" in decision.event.message
+    assert "The host died. The job was interrupted 11 times without progress beyond step 40" in decision.event.message
 
 
 def test_a_seat_that_its_host_saved_by_itself_draws_on_no_other_budget_and_waits_for_nothing():
     decision = after_attempt(standing(infra_failures=10, step=7), GAVE_UP, NOW)
     assert (decision.to, decision.changes) == (JobState.BACKOFF, {"not_before": NOW, "host_evictions": 1})
-    assert decision.event.message.startswith("Its host was not reached for too long and saved it at step 7")
+    assert decision.event.message.startswith("Attempt 1 stopped at step 7: its host was not reachable for too long.")
 
 
 def test_a_job_whose_hosts_are_not_reached_a_hundred_times_without_getting_anywhere_fails():
     decision = after_attempt(standing(host_evictions=100), GAVE_UP, NOW)
     assert decision.to is JobState.FAILED
-    assert "was not reached for too long, 101 times in a row" in decision.event.message
+    assert "was not reachable for too long, 101 times in a row" in decision.event.message
 
 
 def test_a_jobs_own_error_is_not_repeated_unless_asked():
@@ -75,7 +75,7 @@ def test_a_job_that_is_to_pause_pauses_however_its_attempt_ends(end: AttemptEnd)
 
 def test_a_paused_job_that_could_not_save_its_last_steps_says_so():
     job = standing(desired=Desired.PAUSE, step=3, reached_step=1)
-    assert after_attempt(job, LOST, NOW).event.message == "Paused at step 3; its newest checkpoint is of step 1"
+    assert after_attempt(job, LOST, NOW).event.message == "Paused at step 3; its newest checkpoint is at step 1"
 
 
 def test_a_job_resumed_before_it_left_is_not_counted_as_preempted():

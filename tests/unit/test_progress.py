@@ -95,7 +95,7 @@ def test_the_watch_speaks_up_once_nothing_has_moved_for_too_long():
     assert watched(watch, 600, pulse(step=4), pulse(step=9, job_id="ftjob-2")) is None
     verdict = watched(watch, 10, pulse(step=4), pulse(step=9, job_id="ftjob-2"), began=NOW + timedelta(seconds=610))
     assert verdict is not None
-    assert "none of its 2 seat(s) got ahead" in verdict
+    assert "none of its 2 seat(s) made progress" in verdict
 
 
 def test_one_seat_that_moves_excuses_the_others():

@@ -46,14 +46,14 @@ def test_every_state_has_an_answer(sqlite_db: Database, state: JobState, desired
     ("state", "columns", "constraint", "words", "unblocks"),
     [
         (JobState.VALIDATING, {}, Constraint.VALIDATION, "files are being read", None),
-        (JobState.QUEUED, {}, Constraint.TURN, "planner has not come to it", "next pass"),
+        (JobState.QUEUED, {}, Constraint.TURN, "planner has not reached it", "next pass"),
         (JobState.QUEUED, {"queue_reason": "All busy."}, Constraint.DEVICE, "All busy.", "free device for a host"),
         (JobState.QUEUED, {"desired": "pause"}, NOTHING, "paused at the next pass", None),
-        (JobState.STARTING, {}, NOTHING, "rows into tokens", None),
+        (JobState.STARTING, {}, NOTHING, "tokenizing its rows", None),
         (JobState.RUNNING, {"step": 2}, NOTHING, "step 2 of 6", None),
-        (JobState.RUNNING, {"desired": "pause"}, Constraint.HOST, "being paused", "finishes the step"),
-        (JobState.STOPPING, {"stop_reason": StopReason.STUCK}, Constraint.HOST, "did not get ahead", "host is ended"),
-        (JobState.BACKOFF, {"not_before": LATER}, Constraint.RETRY, "last attempt was lost", "03:09:05 UTC"),
+        (JobState.RUNNING, {"desired": "pause"}, Constraint.HOST, "being paused", "finishes the current step"),
+        (JobState.STOPPING, {"stop_reason": StopReason.STUCK}, Constraint.HOST, "made no progress", "host is stopped"),
+        (JobState.BACKOFF, {"not_before": LATER}, Constraint.RETRY, "last attempt was interrupted", "03:09:05 UTC"),
         (JobState.PAUSED, {"desired": "pause", "step": 4}, Constraint.OWNER, "at step 4", "orchard resume ftjob-"),
         (JobState.PAUSED, {}, NOTHING, "joins the queue", None),
         (JobState.PUBLISHING, {}, NOTHING, "being verified and registered", None),
@@ -90,13 +90,13 @@ def test_the_position_counts_all_that_could_go_before(db: Database) -> None:
     places = {job.id: ask(db, job).position for job in (urgent, first, mine, later)}
     assert list(places.values()) == [1, 2, 3, 4]
     assert ask(db, mine).queue_length == 4
-    assert "2 job(s) for tiny stand in line" in ask(db, mine).reason
+    assert "2 job(s) for tiny are ahead of it in the queue" in ask(db, mine).reason
 
 
 def test_who_waits_for_another_base_stands_in_another_line(db: Database) -> None:
     make_job(db, base_id="org/tiny-2")
     mine = make_job(db, queue_reason="Waiting.")
-    assert ask(db, mine).unblocks == "A free device for a host of tiny. 1 job(s) go first."
+    assert ask(db, mine).unblocks == "A free device for a host of tiny. 1 job(s) are ahead of it."
     assert load_facts_of(db, mine).in_line == 0
 
 
