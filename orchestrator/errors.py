@@ -7,6 +7,8 @@ docstring is its default message. `code` is a stable word for programs, `param` 
 from enum import StrEnum
 from typing import ClassVar
 
+from workers.contract.errors import OrchardError
+
 
 class Kind(StrEnum):
     """What the caller can do after the refusal."""
@@ -31,14 +33,14 @@ class Kind(StrEnum):
     """An operator must free space; the caller can do nothing."""
 
 
-class ServiceError(Exception):
+class ServiceError(OrchardError):
     """The request was refused."""
 
     kind: ClassVar[Kind] = Kind.INVALID
     default_code: ClassVar[str | None] = None
 
     def __init__(self, message: str | None = None, *, param: str | None = None, code: str | None = None) -> None:
-        super().__init__(message or (self.__doc__ or "").strip())
+        super().__init__(message)
         self.param = param
         self.code = code or self.default_code
 
@@ -95,6 +97,7 @@ class DatabaseDown(ServiceError):
     """The service cannot reach its database now. Repeat the request in a moment."""
 
     kind = Kind.UNAVAILABLE
+    retryable = True
     default_code = "database_unavailable"
 
 
@@ -102,6 +105,7 @@ class StorageDown(ServiceError):
     """The service cannot reach its storage now. Repeat the request in a moment."""
 
     kind = Kind.UNAVAILABLE
+    retryable = True
     default_code = "storage_unavailable"
 
 
@@ -113,4 +117,5 @@ class StorageFull(ServiceError):
     """The service has no space left. Delete files you no longer need, or ask your operator for more."""
 
     kind = Kind.FULL
+    retryable = True
     default_code = "storage_full"

@@ -1,7 +1,6 @@
 """How a command gives up over a catalogue: every error on a line of its own, then the one line of the failure."""
 
-from api.cli.errors import CliError
-from api.cli.exit_codes import ExitCode
+from api.cli.errors import CliError, ExitCode
 from api.cli.output import say
 from orchestrator.catalogue.document import CatalogueError
 

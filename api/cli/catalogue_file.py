@@ -6,8 +6,7 @@ import psutil
 import typer
 
 from api.cli.catalogue_errors import told
-from api.cli.errors import CliError
-from api.cli.exit_codes import ExitCode
+from api.cli.errors import CliError, ExitCode
 from api.cli.output import say
 from orchestrator.catalogue.add import NewBase, read_base, write_into
 from orchestrator.catalogue.document import CatalogueError

@@ -7,8 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from api.cli.errors import CliError
-from api.cli.findings import Check, CheckResult
+from api.cli.errors import Check, CheckResult, CliError
 from api.cli.local_checks import check_catalogue, check_local_stack
 from api.cli.profiles import Connection, profile_path
 from api.cli.session import Session

@@ -14,9 +14,7 @@ from urllib.parse import quote
 import httpx2
 from pydantic import ValidationError
 
-from api.cli.errors import CliError
-from api.cli.exit_codes import ExitCode
-from api.cli.failures import AWAY, no_orchard, refusal, unreachable
+from api.cli.errors import AWAY, CliError, ExitCode, no_orchard, refusal, unreachable
 from api.cli.models import ApiObject, Event, File, IssuedKey, Job, Key, Model, Page, Tenant
 from workers.contract.backoff import Backoff
 

@@ -7,8 +7,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from api.cli.errors import CliError
-from api.cli.exit_codes import ExitCode
+from api.cli.errors import CliError, ExitCode
 from api.cli.job_file import JobFile
 
 HEADER: Mapping[str, Any] = {"apiVersion": "orchard/v1", "kind": "FineTuneJob"}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 
-from api.cli.findings import Check, CheckResult
+from api.cli.errors import Check, CheckResult
 from api.cli.settings import CATALOGUE
 
 SERVING = frozenset({"ray", "mlflow", "api", "orchestrator"})

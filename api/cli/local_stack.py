@@ -6,8 +6,7 @@ from pathlib import Path
 from api.cli.bootstrap import new_admin_key
 from api.cli.catalogue_errors import told
 from api.cli.client import OrchardClient
-from api.cli.errors import CliError
-from api.cli.exit_codes import ExitCode
+from api.cli.errors import CliError, ExitCode
 from api.cli.profiles import Profile, profile_path, read_profiles, save_profile
 from orchestrator.catalogue.document import CatalogueError
 from orchestrator.catalogue.file import load_catalogue

@@ -8,8 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from api.cli.commands import account, admin, catalogue, db, doctor, jobs, models, submit, up, usage, webhooks
-from api.cli.errors import CliError
-from api.cli.exit_codes import EPILOG
+from api.cli.errors import EPILOG, CliError
 from api.cli.output import say
 from api.cli.session import Session
 

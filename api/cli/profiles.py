@@ -10,8 +10,7 @@ from typing import Any
 
 import platformdirs
 
-from api.cli.errors import CliError
-from api.cli.exit_codes import ExitCode
+from api.cli.errors import CliError, ExitCode
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 FIELDS = ("url", "api_key", "admin_key")

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from api.cli.errors import CliError
-from api.cli.exit_codes import ExitCode
+from api.cli.errors import CliError, ExitCode
 from api.cli.profiles import Connection, connect
 
 if TYPE_CHECKING:  # loaded by the first request, so that `orchard --help` does not wait for it

@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from api.cli.errors import CliError
-from api.cli.exit_codes import ExitCode
+from api.cli.errors import CliError, ExitCode
 
 DATABASE_URL = "ORCHARD_DATABASE_URL"
 CATALOGUE = "ORCHARD_CATALOGUE"

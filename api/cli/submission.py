@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from api.cli.client import OrchardClient
-from api.cli.errors import CliError, ServerAway
-from api.cli.exit_codes import ExitCode
+from api.cli.errors import CliError, ExitCode, ServerAway
 from api.cli.job_file import JobFile, request_body
 from api.cli.models import Job
 from api.cli.output import say

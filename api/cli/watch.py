@@ -8,8 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from api.cli.client import OrchardClient
-from api.cli.errors import CliError, ServerAway
-from api.cli.exit_codes import ExitCode
+from api.cli.errors import CliError, ExitCode, ServerAway
 from api.cli.models import Event, Job
 from api.cli.reconnect import Reconnect
 

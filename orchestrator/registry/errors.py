@@ -1,13 +1,12 @@
 """Errors of publishing. `retryable` says whether the publishing loop should retry."""
 
-from typing import ClassVar
+from workers.contract.errors import OrchardError
 
 
-class RegistryError(Exception):
+class RegistryError(OrchardError):
     """The adapter could not be published."""
 
-    code: ClassVar[str] = "registry_error"
-    retryable: ClassVar[bool] = False
+    code = "registry_error"
 
 
 class RegistryUnavailable(RegistryError):

@@ -66,7 +66,7 @@ class Publish:
                 counts[self._publish(row, now)] += 1
             except (RegistryError, ServiceError) as error:
                 counts[self._not_published(row, error, now)] += 1
-                if _may_heal(error):
+                if error.retryable:
                     break  # the next one would hit the same timeout
             except ValidationError:
                 counts[self._unreadable(row, now)] += 1
@@ -154,7 +154,7 @@ class Publish:
         """Retry a transient error later; fail the job on any other. The adapter stays in storage either way."""
         log.warning("adapter not published", job=row.id, code=error.code, error=str(error))
         with self.db.write() as session:
-            if not _may_heal(error):
+            if not error.retryable:
                 decision = failed(str(error.code), str(error))
                 transition(session, JobRef.of(row), decision.to, decision.event, now=now, **decision.changes)
                 return "failed"
@@ -173,11 +173,6 @@ class Publish:
     def _later(self, row: JobRow, now: datetime) -> None:
         with self.db.write() as session:
             amend(session, JobRef.of(row), not_before=now + timedelta(seconds=RETRY_S))
-
-
-def _may_heal(error: RegistryError | ServiceError) -> bool:
-    """Whether a retry may succeed: storage outages end, and registry errors carry `retryable`."""
-    return isinstance(error, ServiceError) or error.retryable
 
 
 def _base_folder(row: JobRow) -> Select[str | None]:

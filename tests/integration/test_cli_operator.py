@@ -10,7 +10,7 @@ from sqlalchemy import text
 from typer.testing import CliRunner, Result
 
 from api.cli.checks import check_catalogue
-from api.cli.findings import CheckResult
+from api.cli.errors import CheckResult
 from api.cli.main import app
 from api.cli.session import Session
 from orchestrator.catalogue.file import load_catalogue

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from api.cli.findings import CheckResult
+from api.cli.errors import CheckResult
 from api.cli.local_checks import check_local_stack
 
 

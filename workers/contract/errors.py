@@ -7,7 +7,6 @@ Ray pickles exceptions across processes.
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import ClassVar
 
 from workers.contract.rows import RowIssue
 
@@ -31,14 +30,24 @@ class ErrorCode(StrEnum):
     INTERNAL = "internal_error"
 
 
-class WorkerError(Exception):
-    """An unexpected error occurred on the worker."""
+class OrchardError(Exception):
+    """Base of every error that is told to somebody: a stable code, and whether a retry may help.
 
-    code: ClassVar[ErrorCode] = ErrorCode.INTERNAL
-    retryable: ClassVar[bool] = True
+    The docstring of a subclass is its default message.
+    """
+
+    code: str | None = None
+    retryable: bool = False
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or (self.__doc__ or "").strip())
+
+
+class WorkerError(OrchardError):
+    """An unexpected error occurred on the worker."""
+
+    code: ErrorCode = ErrorCode.INTERNAL
+    retryable = True
 
 
 class UserError(WorkerError):

@@ -21,7 +21,7 @@ def doctor(
 ) -> None:
     """Check this machine, the profile, the server and the key, and say what to do."""
     from api.cli.checks import all_checks
-    from api.cli.findings import CheckResult
+    from api.cli.errors import CheckResult
 
     checks = list(all_checks(session_of(context), home))
     show_list([asdict(check) for check in checks], COLUMNS, output)

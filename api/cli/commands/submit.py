@@ -6,8 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from api.cli.errors import CliError
-from api.cli.exit_codes import ExitCode
+from api.cli.errors import CliError, ExitCode
 from api.cli.output import Format, FormatOption, say, show_one
 from api.cli.session import session_of
 
