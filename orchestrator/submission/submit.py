@@ -1,4 +1,4 @@
-"""Submission: check, resolve, and write the job with its first event in one transaction."""
+"""Submission: checks, resolves, and writes the job with its first event in one transaction."""
 
 import secrets
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ from workers.contract.spec import JobSpec
 
 @dataclass(frozen=True)
 class SubmitDeps:
-    """What submission needs to know of the installation."""
+    """The installation's parameters for submission."""
 
     db: Database
     catalogue: Catalogue
@@ -46,8 +46,8 @@ def submit(
     now: datetime,
     sender: Sender = ANYBODY,
 ) -> str:
-    """Create a job and return its id. A POST that is repeated gives the job it made: it is known by `key`, the
-    caller's Idempotency-Key, or by what `sender` says of it (see `orchestrator.submission.idempotency`).
+    """Create a job and return its id. A retried POST returns the job it created earlier. It is identified by `key`, the
+    caller's Idempotency-Key, or by `sender` (see `orchestrator.submission.idempotency`).
 
     Raises: InvalidRequest, NotFound (files), QuotaExceeded, IdempotencyMismatch.
     """
@@ -63,7 +63,7 @@ def submit_and_show(
     now: datetime,
     sender: Sender = ANYBODY,
 ) -> JobView:
-    """`submit`, and the job as its owner sees it; a new one is not read again."""
+    """`submit`, and return the job's view without reading a new job again."""
     made = _make(submit_deps, tenant, request, RequestFingerprint.of(tenant.id, request, key, sender, now))
     return get_job(submit_deps.db, tenant.id, made, now) if isinstance(made, str) else new_job_view(made.row, made.spec)
 
@@ -77,8 +77,8 @@ class _Made:
 
 
 def _make(submit_deps: SubmitDeps, tenant: Tenant, request: JobRequest, mark: RequestFingerprint) -> _Made | str:
-    """A new job, or the id of the one that this POST made before."""
-    if mark.is_retry:  # then it is answered even where nothing new would be taken
+    """A new job, or the id of the one that this POST created earlier."""
+    if mark.is_retry:  # so it succeeds even where a new job would be refused
         with submit_deps.db.connect() as connection:
             if earlier := find_earlier(connection, mark):
                 return earlier
@@ -86,7 +86,7 @@ def _make(submit_deps: SubmitDeps, tenant: Tenant, request: JobRequest, mark: Re
     with submit_deps.db.begin() as connection:
         lock_tenant(connection, tenant.id)
         found = load_context(connection, request, mark)
-        if found.earlier is not None:  # the same POST came twice at once; the other one was first
+        if found.earlier is not None:  # the same POST came twice concurrently; the other was first
             return found.earlier
         _check_quota(submit_deps, found.live_jobs)
         spec = draft_spec(found.files, submit_deps.storage_uri, tenant, base, request)
@@ -98,7 +98,7 @@ def _make(submit_deps: SubmitDeps, tenant: Tenant, request: JobRequest, mark: Re
 
 
 def draft_spec(files: Files, storage_uri: str, tenant: Tenant, base: CatalogueBase, request: JobRequest) -> JobSpec:
-    """The spec a submission would have, nothing written. Raises: InvalidRequest, NotFound (files)."""
+    """The spec of a submission, without writing it. Raises: InvalidRequest, NotFound (files)."""
     training = dataset(files, request.training_file, "training_file")
     validation = None
     if request.validation_file is not None:
@@ -133,7 +133,7 @@ def _insert(connection: Connection, request: JobRequest, spec: JobSpec, mark: Re
 
 
 def _row(request: JobRequest, spec: JobSpec, mark: RequestFingerprint) -> JobRow:
-    """The job as it enters the state machine; every later state is written by `transition`."""
+    """The job in its initial state; `transition` writes every later state."""
     validation, now = spec.data.validation, mark.arrived_at
     return new_row(
         JobRow,
