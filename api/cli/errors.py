@@ -1,4 +1,4 @@
-"""`CliError`: the one way a command gives up, shown as one line with what to do."""
+"""`CliError`: the only way a command fails, shown as one line with what to do."""
 
 from api.cli.exit_codes import ExitCode
 
@@ -22,4 +22,4 @@ class CliError(Exception):
 
 
 class ServerAway(CliError):
-    """Nobody answered, or whoever stands before the server did: the same call may work in a moment."""
+    """No response, or an error from a proxy in front of the server: the same call may work in a moment."""

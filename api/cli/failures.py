@@ -1,4 +1,4 @@
-"""From an HTTP failure to the one line a user reads."""
+"""Turns an HTTP failure into one line for the user."""
 
 from http import HTTPStatus
 from typing import Any
@@ -20,7 +20,7 @@ HINTS = {
 
 
 def refusal(response: httpx2.Response) -> CliError:
-    """What the server answered with a 4xx or 5xx, in OpenAI's error shape or not."""
+    """The error of a 4xx or 5xx response, in OpenAI's shape or not."""
     body = _error_body(response)
     status = response.status_code
     if status in NO_SUCH_ROUTE and not body:
@@ -31,19 +31,19 @@ def refusal(response: httpx2.Response) -> CliError:
     hint = HINTS.get(HTTPStatus(status)) if status in list(HTTPStatus) else None
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         request_id = response.headers.get("x-request-id", "unknown")
-        hint = f"again in a moment; if it stays, tell your operator request id {request_id}"
+        hint = f"again in a moment; if it persists, send your operator request id {request_id}"
     code = str(body.get("code") or body.get("type") or f"http_{status}")
     kind = ServerAway if status in AWAY else CliError
     return kind(message, code=code, hint=hint, exit_code=_exit_code(status))
 
 
 def no_orchard(url: str, answer: str) -> CliError:
-    """Somebody answered, who cannot be the server: a proxy's page, or what listens on another port."""
+    """The response is not from an Orchard server: a proxy's page, or another service's port."""
     return CliError(f"{url} is not an Orchard server: it answered {answer}", code="not_orchard", hint=ADDRESS)
 
 
 def unreachable(url: str, error: Exception) -> ServerAway:
-    """Nobody answered, or the answer broke off."""
+    """No response, or a truncated one."""
     return ServerAway(
         f"{url} cannot be reached: {error or type(error).__name__}",
         code="unreachable",

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 
 class Verdict(StrEnum):
-    """How a check ended. A note is no failure: the thing is needed for some uses only."""
+    """The result of a check. A note is not a failure: only some uses need the thing."""
 
     OK = "ok"
     NOTE = "note"
@@ -14,7 +14,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Check:
-    """What was looked at, how it is, and when that is bad, what to do."""
+    """What was checked, what was found and, if that is bad, what to do."""
 
     name: str
     verdict: Verdict

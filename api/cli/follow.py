@@ -1,4 +1,4 @@
-"""Events as they happen, across broken connections, and how one is printed."""
+"""Follows events across broken connections, and prints them."""
 
 import json
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ STYLES = {"warn": "yellow", "error": "red"}
 
 
 def follow_events(client: OrchardClient, job_id: str, patience: RetryPolicy | None = None) -> Iterator[Event]:
-    """Each event once, oldest first, until the job is over. A broken stream is opened again, with `patience`.
+    """Each event once, oldest first, until the job is over. A broken stream is reopened, with `patience`.
 
     Raises CliError.
     """

@@ -1,4 +1,4 @@
-"""`orchard up`: the embedded stack in the foreground, and keys for whoever started it."""
+"""`orchard up`: runs the embedded stack in the foreground and issues keys to its user."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ from orchestrator.tenancy.keys import create_admin_key
 
 TENANT = "local"
 CATALOGUE = "catalogue.yaml"
-FIRST_RUN = "admin_key_made"  # in the home: the admin key has been shown once
+FIRST_RUN = "admin_key_made"  # marker file in the home: the admin key has been shown
 
 
 def run_stack(options: StackOptions, profile: str, say: Callable[[str], None]) -> None:
@@ -31,7 +31,7 @@ def run_stack(options: StackOptions, profile: str, say: Callable[[str], None]) -
         raise CliError(str(error), code="catalogue", hint=hint, exit_code=ExitCode.USAGE) from error
     try:
         run_foreground(EmbeddedStack(options), lambda stack: _announce(stack, profile, say))
-    except (StackRunning, PortTaken) as error:  # they say themselves what to do
+    except (StackRunning, PortTaken) as error:  # their messages say what to do
         raise CliError(f"{error}.", code="stack") from error
     except ChildFailed as error:
         hint = f"look into {options.home / 'logs'}; orchard doctor checks the rest"
@@ -39,7 +39,7 @@ def run_stack(options: StackOptions, profile: str, say: Callable[[str], None]) -
 
 
 def first_catalogue(home: Path) -> Path:
-    """`home/catalogue.yaml`; when there is none yet, one that offers the demo's base. Raises CliError."""
+    """`home/catalogue.yaml`; if there is none, it is created with the demo's base. Raises CliError."""
     from api.demo.prepare import prepare
 
     path = home / CATALOGUE
@@ -57,7 +57,7 @@ def first_catalogue(home: Path) -> Path:
 
 
 def make_admin_key(stack: EmbeddedStack, name: str) -> str:
-    """A new admin key, made in the stack's own database: the one way in that needs no key."""
+    """A new admin key, created in the stack's database: the only way that needs no key."""
     _, secret = create_admin_key(Database(stack.database_url), name, datetime.now(UTC))
     return secret
 

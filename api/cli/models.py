@@ -1,4 +1,4 @@
-"""What the client reads out of answers. Unknown fields are kept, so that a newer server still works."""
+"""The response fields that the client reads. Unknown fields are kept, so that a newer server still works."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ class Page(Answer):
 
 
 class UsageTime(Answer):
-    """What was used in one hour or day."""
+    """Usage in one hour or day."""
 
     start_time: int
     end_time: int
@@ -63,7 +63,7 @@ class JobError(Answer):
 
 
 class Registry(Answer):
-    """Where the registry keeps an adapter."""
+    """Where an adapter is registered."""
 
     name: str
     version: str | int
@@ -97,7 +97,7 @@ class Job(Answer):
 
     @property
     def is_over(self) -> bool:
-        """Whether the status can change no more."""
+        """Whether the status is final."""
         return self.status in TERMINAL
 
 
@@ -113,7 +113,7 @@ class Event(Answer):
 
     @property
     def train_loss(self) -> float | None:
-        """The loss of the step this event tells of, if it does."""
+        """The loss of the event's step, if it has one."""
         loss = (self.data or {}).get("train_loss")
         return None if loss is None else float(loss)
 
@@ -136,7 +136,7 @@ class Tenant(Answer):
 
 
 class Key(Answer):
-    """An API key. Its secret is not part of it."""
+    """An API key without its secret."""
 
     id: str
     name: str

@@ -135,13 +135,15 @@ class _Draft:
                 f"for {_gb(job.seat_bytes)} more. The job starts when one of them finishes."
             )
         if job.need is None:
-            return f"Cannot be placed: {job.key.base_id} is no longer in the catalogue. Cancel the job, or ask your operator."
+            return (
+                f"Cannot be placed: {job.key.base_id} is no longer in the catalogue. Cancel it, or ask your operator."
+            )
         flavor = job.need.flavor_of(list(self._flavors.values()))
         needed, fitting = job.need.total_bytes, self._fitting(job)
         if not fitting:
             return (
                 f"Cannot be placed: it needs {_gb(needed)} on one device, and the largest configured device "
-                f"has {_gb(flavor.memory_bytes)}. Cancel it and request less, or have a flavor added."
+                f"has {_gb(flavor.memory_bytes)}. Request less, or have a flavor added."
             )
         names = ", ".join(f"{flavor.name} ({flavor.count})" for flavor in fitting)
         return f"Waiting for a device: {job.key} needs {_gb(needed)}, and every device of {names} is busy."

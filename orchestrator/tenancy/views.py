@@ -59,7 +59,7 @@ class TenantView(BaseModel):
     slug: str
     name: str
     allowed_bases: list[str] | None = Field(description="null: every base of the catalogue")
-    weight: int = Field(description="share of a host's tokens, against other tenants'")
+    weight: int = Field(description="share of a host's tokens relative to other tenants")
     created_at: int = Field(description="Unix seconds")
 
     @classmethod

@@ -23,9 +23,9 @@ class Lost:
 def lost_share(step_before: int, step: int, committed: int | None) -> Fraction:
     """The share, 0 to 1, of a minute from `step_before` to `step` that lies beyond the checkpoint at `committed`.
 
-    None: the attempt committed no checkpoint, so all of it is lost. The minute of a checkpoint is divided by steps. Steps
-    of one job have similar token counts, so the error is bounded by their differences within that minute. Tokens are
-    rounded in the tenant's favor.
+    None: the attempt committed no checkpoint, so all of it is lost. The minute of a checkpoint is divided by steps.
+    Steps of one job have similar token counts, so the error is bounded by their differences within that minute. Tokens
+    are rounded in the tenant's favor.
     """
     if committed is None:
         return Fraction(1)
