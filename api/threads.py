@@ -16,7 +16,7 @@ _pool: Final = ThreadPoolExecutor(THREADS, thread_name_prefix="request")
 
 
 async def in_thread(function: Callable[..., T], *given: Any, **named: Any) -> T:
-    """`asyncio.to_thread` with a larger pool, since these threads wait for databases: the default has about one per core.
+    """`asyncio.to_thread` with a larger pool: the default has about one thread per core, but these wait for databases.
 
     It costs about half of Starlette's `run_in_threadpool`, which every request would pay twice.
     """

@@ -33,9 +33,9 @@ _CONTEXT: Final = FILES.add_columns(
 )
 
 
-def load_context(connection: Connection, request: JobRequest, mark: RequestFingerprint) -> SubmissionContext:
+def load_context(connection: Connection, request: JobRequest, fingerprint: RequestFingerprint) -> SubmissionContext:
     """Read the context. Raises: IdempotencyMismatch for a key that was used with another body."""
-    asked = files_asked(mark.tenant_id, request, mark.arrived_at) | mark.same_post
+    asked = files_asked(fingerprint.tenant_id, request, fingerprint.arrived_at) | fingerprint.same_post
     found = connection.execute(_CONTEXT, asked).all()
-    earlier = found[0].same_post if mark.key is None else find_by_key(connection, mark, mark.key)
+    earlier = found[0].same_post if fingerprint.key is None else find_by_key(connection, fingerprint, fingerprint.key)
     return SubmissionContext(earlier, found[0].live, by_id(found))

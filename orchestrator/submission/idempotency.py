@@ -104,20 +104,20 @@ _BY_KEY: Final = select(IdempotencyRow.job_id, IdempotencyRow.body_sha256).where
 )
 
 
-def find_earlier(connection: Connection, mark: RequestFingerprint) -> str | None:
+def find_earlier(connection: Connection, fingerprint: RequestFingerprint) -> str | None:
     """The job that this POST created earlier, if any. Raises: IdempotencyMismatch."""
-    if mark.key is not None:
-        return find_by_key(connection, mark, mark.key)
-    earlier: str | None = connection.scalar(SAME_POST, mark.same_post)
+    if fingerprint.key is not None:
+        return find_by_key(connection, fingerprint, fingerprint.key)
+    earlier: str | None = connection.scalar(SAME_POST, fingerprint.same_post)
     return earlier
 
 
-def find_by_key(connection: Connection, mark: RequestFingerprint, key: str) -> str | None:
+def find_by_key(connection: Connection, fingerprint: RequestFingerprint, key: str) -> str | None:
     """The job that was created with `key`, if any. Raises: IdempotencyMismatch."""
-    found = connection.execute(_BY_KEY, {"tenant_id": mark.tenant_id, "key": key}).one_or_none()
+    found = connection.execute(_BY_KEY, {"tenant_id": fingerprint.tenant_id, "key": key}).one_or_none()
     if found is None:
         return None
-    if found.body_sha256 != mark.body_sha256:
+    if found.body_sha256 != fingerprint.body_sha256:
         raise IdempotencyMismatch(param="Idempotency-Key")
     job_id: str = found.job_id
     return job_id

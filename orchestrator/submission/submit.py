@@ -76,22 +76,22 @@ class _Made:
     spec: JobSpec
 
 
-def _make(submit_deps: SubmitDeps, tenant: Tenant, request: JobRequest, mark: RequestFingerprint) -> _Made | str:
+def _make(submit_deps: SubmitDeps, tenant: Tenant, request: JobRequest, fingerprint: RequestFingerprint) -> _Made | str:
     """A new job, or the id of the one that this POST created earlier."""
-    if mark.is_retry:  # so it succeeds even where a new job would be refused
+    if fingerprint.is_retry:  # so it succeeds even where a new job would be refused
         with submit_deps.db.connect() as connection:
-            if earlier := find_earlier(connection, mark):
+            if earlier := find_earlier(connection, fingerprint):
                 return earlier
     base = offered_base(submit_deps.catalogue, tenant, request.model)
     with submit_deps.db.begin() as connection:
         lock_tenant(connection, tenant.id)
-        found = load_context(connection, request, mark)
+        found = load_context(connection, request, fingerprint)
         if found.earlier is not None:  # the same POST came twice concurrently; the other was first
             return found.earlier
         _check_quota(submit_deps, found.live_jobs)
         spec = draft_spec(found.files, submit_deps.storage_uri, tenant, base, request)
         check_fits(spec, submit_deps.catalogue)
-        made = _insert(connection, request, spec, mark)
+        made = _insert(connection, request, spec, fingerprint)
         failpoint("submit.before_commit")
     failpoint("submit.after_commit")
     return made
@@ -122,19 +122,19 @@ def _check_quota(submit_deps: SubmitDeps, live: int) -> None:
         )
 
 
-def _insert(connection: Connection, request: JobRequest, spec: JobSpec, mark: RequestFingerprint) -> _Made:
-    row = _row(request, spec, mark)
+def _insert(connection: Connection, request: JobRequest, spec: JobSpec, fingerprint: RequestFingerprint) -> _Made:
+    row = _row(request, spec, fingerprint)
     insert_row(connection, row)
     created = EventDraft(f"Created fine-tuning job: {spec.job_id}")
-    insert_row(connection, event_row(spec.tenant_id, spec.job_id, created, mark.arrived_at))
-    if mark.key is not None:
-        insert_row(connection, mark.row(mark.key, spec.job_id))
+    insert_row(connection, event_row(spec.tenant_id, spec.job_id, created, fingerprint.arrived_at))
+    if fingerprint.key is not None:
+        insert_row(connection, fingerprint.row(fingerprint.key, spec.job_id))
     return _Made(row, spec)
 
 
-def _row(request: JobRequest, spec: JobSpec, mark: RequestFingerprint) -> JobRow:
+def _row(request: JobRequest, spec: JobSpec, fingerprint: RequestFingerprint) -> JobRow:
     """The job in its initial state; `transition` writes every later state."""
-    validation, now = spec.data.validation, mark.arrived_at
+    validation, now = spec.data.validation, fingerprint.arrived_at
     return new_row(
         JobRow,
         id=spec.job_id,
@@ -155,8 +155,8 @@ def _row(request: JobRequest, spec: JobSpec, mark: RequestFingerprint) -> JobRow
         validation_file_id=None if validation is None else validation.file_id,
         memory_bytes=spec.seat_bytes,
         pass_positions=spec.pass_positions,
-        post_sha256=mark.post_sha256,
-        post_retries=mark.retries,
+        post_sha256=fingerprint.post_sha256,
+        post_retries=fingerprint.retries,
         state=JobState.VALIDATING,
         desired=Desired.RUN,
         state_since=now,

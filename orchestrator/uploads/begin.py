@@ -37,11 +37,11 @@ class PartUploadLimits:
     max_upload_bytes: int
 
 
-def begin(db: Database, tenant_id: str, depot: PartUploadLimits, new: NewUpload, now: datetime) -> UploadView:
+def begin(db: Database, tenant_id: str, limits: PartUploadLimits, new: NewUpload, now: datetime) -> UploadView:
     """Create an upload. Raises: TooLarge; QuotaExceeded while `MAX_PENDING` others are open."""
-    if new.bytes > depot.max_upload_bytes:
+    if new.bytes > limits.max_upload_bytes:
         raise TooLarge(
-            f"The upload is {new.bytes:,} bytes long; at most {depot.max_upload_bytes:,} are allowed. Split it.",
+            f"The upload is {new.bytes:,} bytes long; at most {limits.max_upload_bytes:,} are allowed. Split it.",
             param="bytes",
         )
     row = UploadRow(

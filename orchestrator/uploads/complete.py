@@ -37,7 +37,7 @@ class CompleteUpload(BaseModel):
 
 
 def complete(
-    db: Database, tenant_id: str, depot: PartUploadLimits, upload_id: str, order: CompleteUpload, now: datetime
+    db: Database, tenant_id: str, limits: PartUploadLimits, upload_id: str, order: CompleteUpload, now: datetime
 ) -> UploadView:
     """Create the file. Repeating returns the same file.
 
@@ -50,7 +50,7 @@ def complete(
             return _made(session, upload, now)
         open_upload(session, tenant_id, upload_id, now)
         parts = _ordered(session, upload, order.part_ids)
-    stored = store(depot.storage_uri, tenant_id, _content(parts, order.md5), depot.max_upload_bytes)
+    stored = store(limits.storage_uri, tenant_id, _content(parts, order.md5), limits.max_upload_bytes)
     if not _commit(db, upload, stored, now):
         stored.discard()
     with db.read() as session:

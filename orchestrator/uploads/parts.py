@@ -24,13 +24,13 @@ MAX_SENDS: Final = 3  # OpenAI's client retries twice; each try may leave a part
 
 
 def add_part(
-    db: Database, tenant_id: str, depot: PartUploadLimits, upload_id: str, stream: IO[bytes], now: datetime
+    db: Database, tenant_id: str, limits: PartUploadLimits, upload_id: str, stream: IO[bytes], now: datetime
 ) -> UploadPartView:
     """Store one part. Raises: NotFound, InvalidRequest, TooLarge, StorageDown, StorageFull."""
     with db.read() as session:
         open_upload(session, tenant_id, upload_id, now)
     part_id = new_id("part_")
-    uri = f"{parts_uri(depot.storage_uri, tenant_id, upload_id)}/{part_id}"
+    uri = f"{parts_uri(limits.storage_uri, tenant_id, upload_id)}/{part_id}"
     try:
         size = write_chunks(uri, _bounded(stream))
         row = UploadPartRow(id=part_id, upload_id=upload_id, bytes=size, uri=uri, created_at=now)

@@ -55,7 +55,7 @@ class EgressPolicy:
             raise ForbiddenUrl("its host resolves to an address that is private, local or reserved")
 
     async def addresses(self, host: str, port: int, resolve: Resolve) -> list[str]:
-        """The checked addresses of `host`. One forbidden address refuses the name, since legitimate names do not mix them.
+        """The checked addresses of `host`. One forbidden address refuses the name: legitimate names do not mix them.
 
         Raises: ForbiddenUrl; OSError when the name cannot be resolved.
         """
