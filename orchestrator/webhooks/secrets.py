@@ -32,7 +32,7 @@ class SecretBox:
                 Fernet(key)
             except ValueError:
                 raise ValueError(
-                    f"key {number} of {len(keys)} is no Fernet key: 32 bytes in URL-safe base64 are needed"
+                    f"key {number} of {len(keys)} is not a Fernet key, which is 32 bytes in URL-safe base64"
                 ) from None
         return cls(keys)
 
