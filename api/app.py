@@ -1,4 +1,4 @@
-"""The application: routes over services. Importing this module loads no torch, Ray or MLflow."""
+"""The application: routes over services. Importing this module does not load torch, Ray or MLflow."""
 
 from importlib.metadata import PackageNotFoundError, version
 
@@ -12,9 +12,9 @@ from api.services import Services
 from orchestrator.uploads.parts import MAX_PART_BYTES
 
 _DESCRIPTION = """\
-Fine-tuning behind OpenAI's API: point a stock OpenAI client at `/v1`. What OpenAI has no word for is under the one key
-`x_orchard`, in requests and in answers. Every error has the body `{"error": {message, type, param, code}}`, and every
-answer an `x-request-id`.
+Fine-tuning behind OpenAI's API: point a stock OpenAI client at `/v1`. Fields that OpenAI does not have are under the
+key `x_orchard`, in requests and responses. Every error has the body `{"error": {message, type, param, code}}`, and
+every response has an `x-request-id`.
 """
 
 

@@ -1,4 +1,4 @@
-"""From the `Authorization` header to whom a request speaks for."""
+"""Authenticates requests by their `Authorization` header."""
 
 from typing import Annotated
 
@@ -15,7 +15,7 @@ from orchestrator.tenancy.views import Principal, Role, Tenant
 
 
 class _ByKey(SecurityBase):
-    """The principal of a request's key. One dependency and not three: FastAPI solves the tree anew for each request."""
+    """The principal of a request's key. One dependency instead of three: FastAPI resolves the tree for each request."""
 
     def __init__(self) -> None:
         self.scheme_name = "api_key"
@@ -24,7 +24,7 @@ class _ByKey(SecurityBase):
     async def __call__(
         self,
         request: Request,
-        openai_organization: Annotated[str | None, Header(description="must agree with the key, if sent")] = None,
+        openai_organization: Annotated[str | None, Header(description="must match the key, if sent")] = None,
     ) -> Principal:
         services = services_of(request)
         scheme, secret = get_authorization_scheme_param(request.headers.get("authorization"))

@@ -1,4 +1,4 @@
-"""Every error in OpenAI's shape, by one table from kinds of refusal to HTTP."""
+"""Returns every error in OpenAI's shape, by one table from error kinds to HTTP."""
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -24,11 +24,11 @@ STATUS: Final[Mapping[Kind, HTTPStatus]] = {
     Kind.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
     Kind.FULL: HTTPStatus.INSUFFICIENT_STORAGE,
 }
-RETRY_AFTER_S: Final = 2  # an outage outlives OpenAI's clients' own first pause of half a second
+RETRY_AFTER_S: Final = 2  # outages last longer than the first pause of OpenAI's clients, half a second
 HEADERS: Final[Mapping[Kind, Mapping[str, str]]] = {
     Kind.UNAUTHENTICATED: {"www-authenticate": "Bearer"},
     Kind.UNPROCESSABLE: {"x-should-retry": "false"},
-    Kind.QUOTA: {"x-should-retry": "false"},  # OpenAI's clients repeat a 429 otherwise
+    Kind.QUOTA: {"x-should-retry": "false"},  # OpenAI's clients retry a 429 otherwise
     Kind.UNAVAILABLE: {"x-should-retry": "true", "retry-after": str(RETRY_AFTER_S)},
     Kind.FULL: {"x-should-retry": "false"},
 }
@@ -42,7 +42,7 @@ TYPE: Final[Mapping[Kind, str]] = {
 INVALID_REQUEST: Final = "invalid_request_error"
 _log = structlog.get_logger("orchard.api")
 _ECHOED_CHARS = 60
-_UNPARSED: Final = "There was an error parsing the body"  # what FastAPI says when its parser gives up
+_UNPARSED: Final = "There was an error parsing the body"  # FastAPI's message when its parser fails
 _CODES: Final = {"missing": "missing_required_parameter", "extra_forbidden": "unknown_parameter"}
 
 
@@ -70,7 +70,7 @@ def error_response(
     code: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
-    """An error as OpenAI's clients read it."""
+    """An error in the shape of OpenAI's clients."""
     body = ErrorBody(error=ErrorDetail(message=message, type=type, param=param, code=code))
     return JSONResponse(body.model_dump(), status, dict(headers or {}))
 
@@ -85,7 +85,7 @@ def documented(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
 
 
 def install(app: FastAPI) -> None:
-    """Make the application answer every error it knows in this shape."""
+    """Make the application return every error in this shape."""
     app.add_exception_handler(ServiceError, _refused)
     app.add_exception_handler(RequestValidationError, _malformed)
     app.add_exception_handler(HTTPException, _http)
@@ -97,7 +97,7 @@ async def _refused(_: Request, error: Exception) -> JSONResponse:
 
 
 def refusal(error: ServiceError) -> JSONResponse:
-    """What the services refused, as HTTP says it. An outage is logged with its cause, which the caller never sees."""
+    """A service error as an HTTP response. An outage is logged with its cause, which the caller never sees."""
     if error.kind in OUTAGES:
         _log.warning("outage", code=error.code, cause=repr(error.__cause__))
     return error_response(
@@ -145,7 +145,7 @@ def _param(detail: Mapping[str, Any]) -> str | None:
 def _message(detail: Mapping[str, Any], param: str | None) -> str:
     match detail["type"]:
         case "json_invalid":
-            reason = detail.get("ctx", {}).get("error", "it is no JSON")
+            reason = detail.get("ctx", {}).get("error", "it is not JSON")
             return f"We could not parse the JSON body of your request: {reason} (at character {detail['loc'][-1]})."
         case "missing" if param is None:
             return "The request has no body. Send a JSON object with Content-Type: application/json."
@@ -162,7 +162,7 @@ def _reason(detail: Mapping[str, Any]) -> str:
     match detail:
         case {"type": "model_attributes_type" | "dict_type"}:
             return "Input should be a JSON object"
-        case {"type": "too_long", "input": str(text), "ctx": {"max_length": bound}}:  # pydantic speaks of items
+        case {"type": "too_long", "input": str(text), "ctx": {"max_length": bound}}:  # pydantic says items
             return f"String should have at most {bound} characters, not {len(text)}"
         case {"type": "too_short", "input": str(), "ctx": {"min_length": bound}}:
             return f"String should have at least {bound} character(s)"
@@ -170,7 +170,7 @@ def _reason(detail: Mapping[str, Any]) -> str:
 
 
 def _echo(value: object) -> str:
-    """The refused value, if it is short enough to help."""
+    """The refused value, if it is short enough to show."""
     if value is None or (isinstance(value, Mapping | Sequence) and not isinstance(value, str)):
         return ""
     text = repr(value)

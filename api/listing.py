@@ -11,7 +11,7 @@ T = TypeVar("T", bound=BaseModel)
 
 
 class Listing(BaseModel, Generic[T]):
-    """A page. Clients go on with `after=<last_id>` while `has_more`."""
+    """A page. Clients fetch the next one with `after=<last_id>` while `has_more`."""
 
     object: Literal["list"] = "list"
     data: list[T]

@@ -1,4 +1,4 @@
-"""Bodies of multipart/form-data with a file in them: how OpenAPI shows them, and how the file is found."""
+"""multipart/form-data bodies with a file: their OpenAPI schema, and access to the file part."""
 
 from typing import Any
 
@@ -6,11 +6,11 @@ from starlette.datastructures import FormData, UploadFile
 
 from orchestrator.errors import InvalidRequest
 
-MAX_FIELD_BYTES = 4_096  # of whatever is not the file
+MAX_FIELD_BYTES = 4_096  # for all fields except the file
 
 
 def form_body(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
-    """The `openapi_extra` of a route that reads the form itself, so that nobody uploads before the key is checked."""
+    """The `openapi_extra` of a route that reads the form itself, so that the key is checked before the upload."""
     schema = {"type": "object", "required": required, "properties": properties}
     return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
 

@@ -1,4 +1,4 @@
-"""Around every request: its id, a bound on its body, one log line, and an answer when something breaks."""
+"""Wraps every request: its id, a limit on its body, one log line, and a response to internal errors."""
 
 import re
 import secrets
@@ -18,12 +18,12 @@ from orchestrator.outages import outage
 
 JSON_BODY_BYTES = 1_000_000
 MULTIPART_OVERHEAD_BYTES = 100_000
-DRAINED_BYTES = 64_000_000  # read on after a refusal, so that a client in mid-send gets to see the answer
+DRAINED_BYTES = 64_000_000  # drained after a refusal, so that a client that is still sending sees the response
 _log = structlog.get_logger("orchard.api")
 
 
 class RequestContext:
-    """ASGI middleware. `uploads`: patterns of the paths that take files, and how large; other bodies may have 1 MB."""
+    """ASGI middleware. `uploads`: path patterns of file uploads and their size limits; other bodies may have 1 MB."""
 
     def __init__(self, app: ASGIApp, uploads: Mapping[str, int]) -> None:
         self._app = app
@@ -42,7 +42,7 @@ class RequestContext:
                 await nul(scope, receive, exchange.send)
             else:
                 await self._app(scope, _bounded(receive, self._limit(scope["path"])), exchange.send)
-        except ClientDisconnect:  # nobody is left to answer, and nothing is wrong here
+        except ClientDisconnect:  # the client is gone, and nothing is wrong here
             pass
         except Exception as error:
             if exchange.status is None and (known := outage(error)):
@@ -60,13 +60,13 @@ class RequestContext:
 
 
 def internal_error(request_id: str) -> JSONResponse:
-    """The answer to a bug of ours, which tells nothing of our insides."""
+    """The response to an internal bug, without internal details."""
     message = f"The server had an error while processing your request. Quote the request id {request_id}."
     return error_response(HTTPStatus.INTERNAL_SERVER_ERROR, message, type=SERVER_ERROR, code="internal")
 
 
 class _Exchange:
-    """One request and what became of it."""
+    """One request and its outcome."""
 
     def __init__(self, scope: Scope, send: Send) -> None:
         self.id = f"req_{secrets.token_hex(12)}"
@@ -76,14 +76,14 @@ class _Exchange:
         self._started = time.monotonic()
 
     async def send(self, message: Message) -> None:
-        """Pass the response on, with the request's id in its headers."""
+        """Forward the response with the request id in its headers."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
             MutableHeaders(scope=message)["x-request-id"] = self.id
         await self._send(message)
 
     def log(self) -> None:
-        """Write the request's line. No header and no query: they may hold secrets."""
+        """Log the request, without headers and query, which may contain secrets."""
         _log.info(
             "request",
             request_id=self.id,
@@ -95,7 +95,7 @@ class _Exchange:
 
 
 def _bounded(receive: Receive, limit: int) -> Receive:
-    """`receive` that raises a 413 once more than `limit` bytes of body have come."""
+    """`receive` that raises a 413 once the body exceeds `limit` bytes."""
     seen = 0
 
     async def bounded() -> Message:

@@ -1,4 +1,4 @@
-"""What the endpoints stand on."""
+"""The services that the endpoints use."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True)
 class Services:
-    """Everything an endpoint may use, made once for a process."""
+    """Everything an endpoint may use, created once per process."""
 
     db: Database
     catalogue: Catalogue
@@ -56,37 +56,37 @@ class Services:
 
     @property
     def upload_limits(self) -> UploadLimits:
-        """Where uploads go."""
+        """The limits of uploads."""
         return UploadLimits(self.storage_uri, self.max_file_bytes)
 
     @property
     def part_limits(self) -> PartUploadLimits:
-        """Where uploads in parts go."""
+        """The limits of multipart uploads."""
         return PartUploadLimits(self.storage_uri, self.max_upload_bytes)
 
     @property
     def submit_deps(self) -> SubmitDeps:
-        """Where jobs are submitted."""
+        """The dependencies of submission."""
         return SubmitDeps(self.db, self.catalogue, self.storage_uri, self.max_live_jobs)
 
     @property
     def webhooks(self) -> Endpoints:
-        """Where tenants are told that a job has ended."""
+        """The webhook endpoints."""
         return Endpoints(self.db, self.egress_policy, self.secret_box)
 
     @property
     def test_deliveries(self) -> TestDeliveries:
-        """What sends a sample to such a place."""
+        """The sender of sample webhooks."""
         return TestDeliveries(self.db, Sender(self.egress_policy), self.secret_box)
 
 
 def services_of(request: Request) -> Services:
-    """Those of the application that serves `request`."""
+    """The services of the application that serves `request`."""
     return cast(Services, request.app.state.services)
 
 
 async def _services(request: Request) -> Services:
-    """Async like every dependency that waits for nothing: it takes no thread."""
+    """Async, like every dependency that does not block, so that it needs no thread."""
     return services_of(request)
 
 

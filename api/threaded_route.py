@@ -1,4 +1,4 @@
-"""Endpoints that change threads once."""
+"""Endpoints that switch threads only once."""
 
 import inspect
 from collections.abc import Callable
@@ -11,10 +11,10 @@ from api.threads import in_thread
 
 
 class ThreadedRoute(APIRoute):
-    """A route whose plain endpoint runs in a thread, and whose answer is checked on the event loop.
+    """A route whose sync endpoint runs in a thread, and whose response is validated on the event loop.
 
-    FastAPI would send the answer of a plain endpoint to a thread of its own to be checked, which is less work than the
-    way there and back.
+    FastAPI validates the response of a sync endpoint in another thread, and switching there costs more than the
+    validation.
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:

@@ -1,6 +1,6 @@
 """Threads for queries, and for the endpoints that make them.
 
-Uploads wait for storage in Starlette's own threads, so that many slow ones keep nobody's key from being looked up.
+Uploads wait for storage in Starlette's own threads, so that slow uploads do not delay key lookups.
 """
 
 import asyncio
@@ -10,13 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, TypeVar
 
-THREADS: Final = 30  # as many as a pool of `orchestrator.db` has connections: one more would only wait for one
+THREADS: Final = 30  # the connections of an `orchestrator.db` pool: more threads would only wait for one
 T = TypeVar("T")
 _pool: Final = ThreadPoolExecutor(THREADS, thread_name_prefix="request")
 
 
 async def in_thread(function: Callable[..., T], *given: Any, **named: Any) -> T:
-    """`asyncio.to_thread`, whose own pool has hardly more threads than the machine has cores: ours wait for databases.
+    """`asyncio.to_thread` with a larger pool: the default has about one thread per core, but these wait for databases.
 
     It costs about half of Starlette's `run_in_threadpool`, which every request would pay twice.
     """
@@ -27,5 +27,5 @@ async def in_thread(function: Callable[..., T], *given: Any, **named: Any) -> T:
 def _without_stop(function: Callable[..., T], *given: Any, **named: Any) -> T:
     try:
         return function(*given, **named)
-    except StopIteration as error:  # no future can hold it: who waits would wait for ever
+    except StopIteration as error:  # a future cannot hold it: the caller would wait forever
         raise RuntimeError("StopIteration left a function") from error

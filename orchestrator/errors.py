@@ -1,7 +1,7 @@
 """The error tree of the services: why a request is refused.
 
-Each class says which kind of refusal it is; `api.errors` maps kinds to HTTP, once. To add one: a subclass whose
-docstring is its default message. `code` is a stable word for programs, `param` names the request field to change.
+Each class has a kind, which `api.errors` maps to HTTP. To add an error, write a subclass whose docstring is its
+default message. `code` is a stable identifier for programs; `param` names the request field to change.
 """
 
 from enum import StrEnum
@@ -20,7 +20,7 @@ class Kind(StrEnum):
     FORBIDDEN = "forbidden"
     """Present another key."""
     NOT_FOUND = "not_found"
-    """There is no such thing, or it is another tenant's."""
+    """It does not exist, or it belongs to another tenant."""
     TOO_LARGE = "too_large"
     """Send less."""
     UNPROCESSABLE = "unprocessable"
@@ -110,7 +110,7 @@ class StorageDown(ServiceError):
 
 
 class StorageMissing(StorageDown):
-    """Something that should lie in storage does not."""
+    """An object is missing from storage."""
 
 
 class StorageFull(ServiceError):

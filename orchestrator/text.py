@@ -1,4 +1,4 @@
-"""Strings from outside that end up in the database, in names and in logs."""
+"""Validates external strings that go into the database, names and logs."""
 
 import re
 import unicodedata
@@ -23,7 +23,7 @@ def _no_control(value: str) -> str:
 
 
 def matching(pattern: str, words: str) -> AfterValidator:
-    """The whole text follows the regular expression `pattern`; `words` says the same to people."""
+    """The whole text matches the regular expression `pattern`; `words` describes it for error messages."""
     expression = re.compile(pattern)
 
     def check(value: str) -> str:
@@ -35,7 +35,7 @@ def matching(pattern: str, words: str) -> AfterValidator:
 
 
 Text = Annotated[str, AfterValidator(_storable)]
-"""Any text that PostgreSQL and an answer in UTF-8 can hold: neither U+0000 nor half a surrogate pair."""
+"""Text that PostgreSQL and UTF-8 responses can hold: neither U+0000 nor half a surrogate pair."""
 
 SingleLine = Annotated[str, AfterValidator(_no_control)]
 """Text of one line without control characters."""

@@ -1,4 +1,4 @@
-"""What `orchard doctor` looks at. Each check says what it found and, when that is bad, what to do."""
+"""The checks of `orchard doctor`. Each reports what it found and, if that is bad, what to do."""
 
 import importlib.util
 import shutil
@@ -19,7 +19,7 @@ WORKER_PARTS = ("torch", "transformers", "peft", "bitsandbytes", "safetensors")
 
 
 def all_checks(session: Session, home: Path) -> Iterator[Check]:
-    """Every check, cheapest first. A check that fails does not end the rest."""
+    """Every check, cheapest first. A failed check does not stop the others."""
     yield check_python()
     yield check_parts("server parts", SERVER_PARTS, "pip install 'orchard[embedded]'")
     yield check_parts("worker parts", WORKER_PARTS, "pip install 'orchard[worker]'")
@@ -56,7 +56,7 @@ def check_parts(name: str, modules: tuple[str, ...], todo: str) -> Check:
 
 
 def check_disk(folder: Path) -> Check:
-    """Free space where `orchard up` would work."""
+    """Free space where `orchard up` would run."""
     free = shutil.disk_usage(folder).free
     found = f"{free / 1e9:.1f} GB free in {folder}"
     if free < MIN_FREE_BYTES:
@@ -65,7 +65,7 @@ def check_disk(folder: Path) -> Check:
 
 
 def check_profile_file(path: Path) -> Check:
-    """The profile file, which holds keys, is its owner's alone."""
+    """Only the owner can read the profile file, which holds keys."""
     if not path.exists():
         return Check("profile file", CheckResult.NOTE, f"{path} does not exist", "orchard login, or orchard up")
     mode = stat.S_IMODE(path.stat().st_mode)
@@ -75,7 +75,7 @@ def check_profile_file(path: Path) -> Check:
 
 
 def check_server(session: Session) -> Check:
-    """The server answers and says it is ready."""
+    """The server responds and is ready."""
     connection = session.connection()
     where = f"{connection.url} (from {connection.origin['url']})"
     try:

@@ -1,4 +1,4 @@
-"""A thin client of the HTTP API: one method per call, answers as models, failures as `CliError`."""
+"""A thin client of the HTTP API: one method per call, responses as models, failures as `CliError`."""
 
 import json
 import random
@@ -27,12 +27,12 @@ PAGE = 100
 
 
 class OrchardClient:
-    """Talks to one server with one key. Making one and every method raise CliError."""
+    """A client of one server with one key. The constructor and every method raise CliError."""
 
     def __init__(self, url: str, key: str | None, transport: httpx2.BaseTransport | None = None) -> None:
-        if key and not (key.isascii() and key.isprintable()):  # no header can carry it
+        if key and not (key.isascii() and key.isprintable()):  # not valid in a header
             raise CliError(
-                "the key holds a line break or a letter that no key has",
+                "the key contains a line break or an invalid character",
                 code="invalid_api_key",
                 hint="copy it again, then orchard login or set ORCHARD_API_KEY",
                 exit_code=ExitCode.AUTH,
@@ -40,7 +40,7 @@ class OrchardClient:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self.url = url
         self.has_answered = False
-        """Whether the server has, so that a later silence is an outage and no wrong address."""
+        """Whether the server has responded, so that a later failure is an outage and not a wrong address."""
         timeout = httpx2.Timeout(60, connect=5)
         hooks = {"response": [self._note_answer]}
         self._http = httpx2.Client(
@@ -66,7 +66,7 @@ class OrchardClient:
         return self.fetch_all(File, "/v1/files", limit=10_000)
 
     def file_report(self, file_id: str) -> str:
-        """What is wrong with a file, one complaint a line."""
+        """A file's problems, one per line."""
         with self._network():
             response = self._http.get(f"/v1/x/files/{_part(file_id)}/report")
         return _answered(response).text
@@ -81,7 +81,7 @@ class OrchardClient:
         return self.fetch(Job, "POST", "/v1/fine_tuning/jobs", json=body, headers=headers)
 
     def estimate(self, body: Body) -> Body:
-        """What `body` would become: resolved numbers, steps and memory. Nothing is created."""
+        """Dry run of `body`: resolved numbers, steps and memory. Nothing is created."""
         return self.send("POST", "/v1/x/estimate", json=body)
 
     def job(self, job_id: str) -> Job:
@@ -105,7 +105,7 @@ class OrchardClient:
         return self.fetch(Job, "POST", f"/v1/fine_tuning/jobs/{_part(job_id)}/resume")
 
     def why(self, job_id: str) -> Body:
-        """What keeps a job from going on."""
+        """What blocks a job."""
         return self.send("GET", f"/v1/fine_tuning/jobs/{_part(job_id)}/why")
 
     def events(self, job_id: str, limit: int) -> list[Event]:
@@ -116,7 +116,7 @@ class OrchardClient:
     def stream_events(self, job_id: str) -> Iterator[Event]:
         """Every event, oldest first, and new ones as they happen, until the job is over.
 
-        Raises ServerAway when the stream breaks off before that, or stays silent for long: the server pings.
+        Raises ServerAway when the stream ends before that, or is silent for too long: the server pings.
         """
         path = f"/v1/fine_tuning/jobs/{_part(job_id)}/events"
         with self._network(), self._http.sse(path, params={"stream": "true"}) as source:
@@ -125,7 +125,7 @@ class OrchardClient:
                 if message.event == "end":
                     return
                 yield self._checked(Event, self._object(message.data))
-            raise unreachable(self.url, ConnectionError("the stream of events broke off"))
+            raise unreachable(self.url, ConnectionError("the event stream ended early"))
 
     def models(self) -> list[Model]:
         """Bases and the tenant's adapters."""
@@ -145,11 +145,11 @@ class OrchardClient:
             yield _answered(response).iter_bytes()
 
     def whoami(self) -> Body:
-        """Whose key this is."""
+        """The key's principal."""
         return self.send("GET", "/v1/x/whoami")
 
     def is_ready(self) -> bool:
-        """Whether the server can do its work: its `/readyz`."""
+        """Whether the server is ready: its `/readyz`."""
         with self._network():
             response = self._http.get("/readyz")
         if response.status_code == HTTPStatus.SERVICE_UNAVAILABLE:
@@ -178,12 +178,12 @@ class OrchardClient:
         return self.fetch_all(Key, f"/v1/admin/tenants/{_part(tenant)}/keys", 10_000)
 
     def create_key(self, tenant: str, name: str) -> IssuedKey:
-        """A new key of a tenant; its secret is in this answer and nowhere else (operator)."""
+        """A new key of a tenant; only this response contains its secret (operator)."""
         path = f"/v1/admin/tenants/{_part(tenant)}/keys"
         return self.fetch(IssuedKey, "POST", path, json={"name": name})
 
     def revoke_key(self, tenant: str, key_id: str) -> None:
-        """End a key (operator)."""
+        """Revoke a key (operator)."""
         self.send("DELETE", f"/v1/admin/tenants/{_part(tenant)}/keys/{_part(key_id)}")
 
     def hosts(self) -> list[Body]:
@@ -239,7 +239,7 @@ class OrchardClient:
     def _object(self, text: bytes | str) -> Body:
         try:
             content = json.loads(text)
-        except ValueError as error:  # bytes that are no UTF-8 are one, too
+        except ValueError as error:  # also raised for bytes that are not UTF-8
             raise no_orchard(self.url, "no JSON") from error
         if not isinstance(content, dict):
             raise no_orchard(self.url, "JSON of another shape")
@@ -266,7 +266,7 @@ def _is_transient(error: BaseException) -> bool:
 
 
 def _answered(response: httpx2.Response) -> httpx2.Response:
-    """The response, if it is what was asked for. Raises CliError for a refusal or a redirect."""
+    """The response, if it succeeded. Raises CliError for an error or a redirect."""
     if response.is_success:
         return response
     response.read()

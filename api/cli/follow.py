@@ -1,4 +1,4 @@
-"""Events as they happen, across broken connections, and how one is printed."""
+"""Follows events across broken connections, and prints them."""
 
 import json
 from collections.abc import Iterator

@@ -1,6 +1,6 @@
-"""The job file: `apiVersion: orchard/v1`, `kind: FineTuneJob`. Sections follow the contract, bounds the request.
+"""The job file: `apiVersion: orchard/v1`, `kind: FineTuneJob`. Its sections match the contract, its bounds the request.
 
-Whatever is left out the server decides; `orchard submit --dry-run` shows what it decided.
+The server decides omitted fields; `orchard submit --dry-run` shows its decisions.
 """
 
 from typing import Any, Literal

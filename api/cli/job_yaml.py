@@ -1,4 +1,4 @@
-"""Read a job file from YAML, lay flags over it, and name the line of whatever is wrong."""
+"""Reads a job file from YAML, applies flags on top, and reports errors with their line."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,9 +34,9 @@ def _load(path: Path) -> tuple[dict[str, Any], yaml.Node | None]:
     except RecursionError:
         raise _invalid(f"{path} is nested too deeply") from None
     except yaml.YAMLError as error:
-        raise _invalid(f"{path} is no valid YAML: {error}") from error
+        raise _invalid(f"{path} is not valid YAML: {error}") from error
     if not isinstance(content, dict):
-        raise _invalid(f"{path} holds no mapping of keys to values")
+        raise _invalid(f"{path} does not contain a mapping of keys to values")
     return content, document
 
 

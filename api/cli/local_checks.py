@@ -1,4 +1,4 @@
-"""What `orchard doctor` can see of a stack that `orchard up` runs on this machine."""
+"""Checks of `orchard doctor` for a stack that `orchard up` runs on this machine."""
 
 import json
 import os
@@ -14,7 +14,7 @@ SERVING = frozenset({"ray", "mlflow", "api", "orchestrator"})
 
 
 def check_local_stack(home: Path) -> list[Check]:
-    """One finding for each child of the stack in `home`; one in all when none runs there."""
+    """One finding for each child of the stack in `home`, or a single one if none runs there."""
     roll = home / "run" / "children.json"
     try:
         pids = {str(name): int(entry["pid"]) for name, entry in json.loads(roll.read_text(encoding="utf-8")).items()}

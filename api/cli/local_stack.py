@@ -1,4 +1,4 @@
-"""`orchard up`: the embedded stack in the foreground, and keys for whoever started it."""
+"""`orchard up`: runs the embedded stack in the foreground and issues keys to its user."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +17,7 @@ from orchestrator.logs import configure_logs
 
 TENANT = "local"
 CATALOGUE = "catalogue.yaml"
-FIRST_RUN = "admin_key_made"  # in the home: the admin key has been shown once
+FIRST_RUN = "admin_key_made"  # marker file in the home: the admin key has been shown
 
 
 def run_stack(options: StackOptions, profile: str, say: Callable[[str], None]) -> None:
@@ -29,7 +29,7 @@ def run_stack(options: StackOptions, profile: str, say: Callable[[str], None]) -
         raise told(error) from error
     try:
         run_foreground(EmbeddedStack(options), lambda stack: _announce(stack, profile, say))
-    except (StackRunning, PortTaken) as error:  # they say themselves what to do
+    except (StackRunning, PortTaken) as error:  # their messages say what to do
         raise CliError(f"{error}.", code="stack") from error
     except ChildFailed as error:
         hint = f"look into {options.home / 'logs'}; orchard doctor checks the rest"

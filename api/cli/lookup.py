@@ -1,4 +1,4 @@
-"""From what a person calls a job (its id, its adapter or its name) to the job's id."""
+"""Resolves a job's id, adapter or name to its id."""
 
 from api.cli.client import OrchardClient
 from api.cli.errors import CliError
@@ -11,4 +11,4 @@ def job_of(client: OrchardClient, name: str) -> str:
     for job in client.jobs(limit=100_000):
         if name in (job.fine_tuned_model, job.user_provided_suffix):
             return job.id
-    raise CliError(f"none of your jobs is called {name!r}", code="job_not_found", hint="orchard jobs")
+    raise CliError(f"you have no job with the id, adapter or name {name!r}", code="job_not_found", hint="orchard jobs")

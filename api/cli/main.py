@@ -14,7 +14,7 @@ from api.cli.session import Session
 
 
 class OrchardGroup(TyperGroup):
-    """Shows a CliError, or what the system refuses, as one line and ends with its exit code."""
+    """Shows a CliError or OSError as one line and exits with its code."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
@@ -23,7 +23,7 @@ class OrchardGroup(TyperGroup):
         except CliError as error:
             self._end(error)
         except BrokenPipeError:
-            raise  # no failure: whoever reads has seen enough
+            raise  # not a failure: the reader closed the pipe
         except OSError as error:
             about = f"{error.filename}: {error.strerror}" if error.filename else str(error) or type(error).__name__
             self._end(CliError(about, code="os_error", hint="check the path, its permissions and the space left"))
@@ -51,7 +51,7 @@ def root(
     api_key: Annotated[str | None, typer.Option(help="Key; better ORCHARD_API_KEY, which `ps` does not show.")] = None,
     profile: Annotated[str | None, typer.Option(help="Profile to use; or ORCHARD_PROFILE.")] = None,
 ) -> None:
-    """Settle the root flags."""
+    """Resolve the root flags."""
     session = context.obj if isinstance(context.obj, Session) else Session()
     session.url, session.api_key, session.profile = url, api_key, profile
     context.obj = session
@@ -77,7 +77,7 @@ app.add_typer(db.db, name="db", rich_help_panel="Operator")
 
 
 def main() -> None:
-    """Run `orchard`. A reader that closes the pipe early is no error."""
+    """Run `orchard`. A reader that closes the pipe early is not an error."""
     try:
         app()
     except BrokenPipeError:

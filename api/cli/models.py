@@ -1,4 +1,4 @@
-"""What the client reads out of answers. Unknown fields are kept, so that a newer server still works."""
+"""The response fields that the client reads. Unknown fields are kept, so that a newer server still works."""
 
 from typing import Any
 
@@ -97,7 +97,7 @@ class Job(ApiObject):
 
     @property
     def is_over(self) -> bool:
-        """Whether the status can change no more."""
+        """Whether the status is final."""
         return self.status in TERMINAL
 
 
@@ -113,7 +113,7 @@ class Event(ApiObject):
 
     @property
     def train_loss(self) -> float | None:
-        """The loss of the step this event tells of, if it does."""
+        """The loss of the event's step, if it has one."""
         loss = (self.data or {}).get("train_loss")
         return None if loss is None else float(loss)
 

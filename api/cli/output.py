@@ -1,4 +1,4 @@
-"""How commands speak: data on stdout as table, JSON or YAML; words for people on stderr."""
+"""Output of commands: data on stdout as table, JSON or YAML; messages on stderr."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Format(StrEnum):
-    """What `-o` takes."""
+    """Values of `-o`."""
 
     TABLE = "table"
     JSON = "json"
@@ -34,12 +34,12 @@ UNIX_SECONDS = frozenset({"created", "estimated_finish", "since"})  # and every 
 
 
 def say(message: str) -> None:
-    """Words for a person, on stderr."""
+    """Print a message on stderr."""
     Console(stderr=True, soft_wrap=True, highlight=False).print(Text(message))
 
 
 def show_list(items: Sequence[BaseModel | Mapping[str, Any]], columns: Columns, output: Format) -> None:
-    """A list of objects."""
+    """Print a list of objects."""
     values = [_plain(item) for item in items]
     if output is not Format.TABLE:
         _dump(values, output)
@@ -52,7 +52,7 @@ def show_list(items: Sequence[BaseModel | Mapping[str, Any]], columns: Columns, 
 
 
 def show_one(item: BaseModel | Mapping[str, Any], output: Format) -> None:
-    """One object; as a table its nested fields are flattened to dotted names."""
+    """Print one object; a table flattens nested fields to dotted names."""
     value = _plain(item)
     if output is not Format.TABLE:
         _dump(value, output)
@@ -69,7 +69,7 @@ def console() -> Console:
 
 
 def _print_whole(table: Table) -> None:
-    """As wide as its content, whatever the terminal: an id that is cut cannot be copied."""
+    """Print at full width on any terminal: a truncated id cannot be copied."""
     out = Console(highlight=False, width=10_000)
     out.width = max(out.measure(table).maximum, 1)
     with out.capture() as captured:

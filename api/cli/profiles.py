@@ -1,4 +1,4 @@
-"""Profiles: where a server is and which keys open it, kept in one TOML file that only its owner can read."""
+"""Profiles: server addresses and keys, stored in one TOML file that only its owner can read."""
 
 import json
 import os
@@ -28,7 +28,7 @@ class Profile:
 
 @dataclass(frozen=True)
 class Connection:
-    """What the flags, the environment and the profile add up to. `origin` says where each field came from."""
+    """The settings resolved from flags, environment and profile. `origin` says where each field came from."""
 
     profile: str
     url: str
@@ -45,7 +45,7 @@ def profile_path() -> Path:
 
 
 def read_profiles(path: Path) -> tuple[str | None, dict[str, Profile]]:
-    """The name of the current profile and all profiles; nothing when the file does not exist. Raises CliError."""
+    """The name of the current profile and all profiles; empty if the file does not exist. Raises CliError."""
     try:
         content: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -60,7 +60,7 @@ def read_profiles(path: Path) -> tuple[str | None, dict[str, Profile]]:
 
 
 def save_profile(path: Path, name: str, profile: Profile, *, make_current: bool = True) -> None:
-    """Write `profile` under `name`, keeping the others. The file is never readable by anyone but its owner."""
+    """Write `profile` under `name`, keeping the others. Only the owner can ever read the file."""
     current, profiles = read_profiles(path)
     profiles[name] = profile
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -71,7 +71,7 @@ def save_profile(path: Path, name: str, profile: Profile, *, make_current: bool 
 
 
 def connect(url: str | None = None, api_key: str | None = None, profile: str | None = None) -> Connection:
-    """Settle each setting: flag, then environment, then profile, then default. Raises CliError."""
+    """Resolve each setting: flag, then environment, then profile, then default. Raises CliError."""
     path = profile_path()
     current, profiles = read_profiles(path)
     named = profile or os.environ.get("ORCHARD_PROFILE")

@@ -8,13 +8,13 @@ from api.cli.errors import ServerAway
 from api.cli.output import say
 
 RECONNECT_S = 1.0
-GIVE_UP_S = 600.0  # an API that is restarted or migrated is back before
+GIVE_UP_S = 600.0  # longer than a restart or migration of the API
 
 
 class Reconnect:
     """Waits between tries for as long as an outage may last. The first contact must succeed: the address may be wrong.
 
-    An outage is said once, when a second try has failed too; a connection that a proxy cut is back by then.
+    It reports an outage once, after the second failed try; a connection that a proxy cut is back by then.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class Reconnect:
         self._said = False
 
     def answered(self) -> None:
-        """The server is there; an outage, if there was one, is over."""
+        """Record that the server responded, which ends any outage."""
         self._away_since, self._said = None, False
 
     def wait(self, away: ServerAway) -> None:
@@ -41,6 +41,6 @@ class Reconnect:
             raise away
         if self._away_since is not None and not self._said:
             self._said = True
-            say(f"{away.message.rstrip('.')}. The job is not touched by this; trying for {GIVE_UP_S / 60:.0f} minutes.")
+            say(f"{away.message.rstrip('.')}. The job is not affected; retrying for {GIVE_UP_S / 60:.0f} minutes.")
         self._away_since = since
         self._pause(RECONNECT_S)

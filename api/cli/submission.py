@@ -1,4 +1,4 @@
-"""Turn a job file into a job: upload its files, then create, or only estimate."""
+"""Submits a job file: uploads its data files, then creates or estimates the job."""
 
 import hashlib
 from contextlib import suppress
@@ -15,23 +15,23 @@ UPLOADED_PREFIX = "file-"
 
 
 def submit(client: OrchardClient, job: JobFile, folder: Path, idempotency_key: str | None) -> Job:
-    """Upload what is local and create the job. Paths are relative to `folder`. A refusal leaves no upload behind.
+    """Upload local files and create the job. Paths are relative to `folder`. A refusal deletes the uploads.
 
-    With an `idempotency_key` a file that was uploaded before is used again: a new id would make another request.
+    With an `idempotency_key`, an earlier upload of the same file is reused: a new id would change the request.
     Raises CliError, and OSError when a file cannot be read.
     """
     uploads = _Uploads(client, folder, reuse=idempotency_key is not None)
     try:
         return client.create_job(uploads.body(job), idempotency_key)
     except ServerAway:
-        raise  # the job may have been made
+        raise  # the job may have been created
     except (CliError, OSError):
         uploads.discard()
         raise
 
 
 def dry_run(client: OrchardClient, job: JobFile, folder: Path) -> dict[str, Any]:
-    """What the job would become. Files are uploaded for the count of rows and removed again. Raises CliError."""
+    """The job's estimate. Files are uploaded to count their rows, then deleted. Raises CliError."""
     uploads = _Uploads(client, folder)
     try:
         return client.estimate(uploads.body(job))
@@ -40,7 +40,7 @@ def dry_run(client: OrchardClient, job: JobFile, folder: Path) -> dict[str, Any]
 
 
 class _Uploads:
-    """Uploads local files and remembers which ids it made."""
+    """Uploads local files and records the new ids."""
 
     def __init__(self, client: OrchardClient, folder: Path, *, reuse: bool = False) -> None:
         self._client = client
@@ -49,7 +49,7 @@ class _Uploads:
         self._made: list[str] = []
 
     def body(self, job: JobFile) -> dict[str, Any]:
-        """The create request, its files uploaded. All paths are checked before anything is sent."""
+        """The create request, after uploading its files. All paths are checked first."""
         for name in (job.training_file, job.validation_file):
             if name is not None:
                 self._check(name)
@@ -58,7 +58,7 @@ class _Uploads:
         return request_body(job, training, validation)
 
     def discard(self) -> None:
-        """Delete what was uploaded. A file that a job uses stays."""
+        """Delete the uploads. A file that a job uses stays."""
         for file_id in self._made:
             with suppress(CliError):
                 self._client.delete_file(file_id)
@@ -92,7 +92,7 @@ class _Uploads:
         return file.id
 
     def _uploaded_before(self, path: Path) -> str | None:
-        """The id of the newest good upload with the same content that stays."""
+        """The id of the newest valid upload with the same content that does not expire."""
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         for known in self._client.files():

@@ -1,4 +1,4 @@
-"""Unpack an adapter's tar archive while it downloads, without trusting what it holds."""
+"""Unpacks an adapter's tar archive while it downloads, without trusting its content."""
 
 import io
 import shutil
@@ -13,9 +13,9 @@ from api.cli.errors import CliError
 def unpack(chunks: Iterator[bytes], target: Path, top: str | None = None) -> list[Path]:
     """Unpack the stream into the new or empty folder `target` and return the files, relative to it.
 
-    The archive's one top folder is left out of the paths; it must be called `top`, if that is given.
-    Members that leave the folder, links out of it and devices are refused (PEP 706, filter "data"). Nothing is left
-    behind when the stream breaks. Raises CliError, and OSError when the disk is full or the folder not writable.
+    The archive's single top folder is stripped from the paths; if `top` is given, it must have that name. Members
+    outside the folder, links out of it and devices are refused (PEP 706, filter "data"). If the stream breaks, all
+    files are removed. Raises CliError, and OSError when the disk is full or the folder not writable.
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise CliError(f"{target} exists and is not empty", code="target_exists", hint="name a new folder")
@@ -36,7 +36,7 @@ def unpack(chunks: Iterator[bytes], target: Path, top: str | None = None) -> lis
 
 
 class _Stream(io.RawIOBase):
-    """Chunks read as a file."""
+    """A file object over chunks."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks = chunks

@@ -1,4 +1,4 @@
-"""Follow a job to its end: a live bar on a terminal, plain lines in a pipe."""
+"""Follows a job to its end: a live bar on a terminal, plain lines in a pipe."""
 
 import sys
 import time
@@ -21,7 +21,7 @@ def watch_job(
     patience: Reconnect | None = None,
     pause: Callable[[float], None] = time.sleep,
 ) -> Job:
-    """Show the job until it is over, and return it as it ended. A server that goes away is borne with `patience`.
+    """Show the job until it is over and return it. Server outages are retried with `patience`.
 
     Raises CliError.
     """

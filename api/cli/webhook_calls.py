@@ -32,7 +32,7 @@ class WebhookCalls:
         return self.client.send("POST", _of(endpoint_id), json=changes)
 
     def delete(self, endpoint_id: str) -> None:
-        """No endpoint any more."""
+        """Delete an endpoint."""
         self.client.send("DELETE", _of(endpoint_id))
 
     def rotate(self, endpoint_id: str, *, keep_old: bool) -> "Body":
@@ -41,11 +41,11 @@ class WebhookCalls:
         return self.client.send("POST", _of(endpoint_id, "rotate_secret"), json=body)
 
     def test(self, endpoint_id: str, event: str) -> "Body":
-        """How the endpoint answered a sample."""
+        """The endpoint's response to a sample."""
         return self.client.send("POST", _of(endpoint_id, "test"), json={"event_type": EVENT_PREFIX + event})
 
     def deliveries(self, endpoint_id: str, limit: int) -> "list[Body]":
-        """What was sent there, newest first."""
+        """The endpoint's deliveries, newest first."""
         return list(self.client.pages(_of(endpoint_id, "deliveries"), limit))
 
 

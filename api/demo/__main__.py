@@ -20,7 +20,7 @@ from orchestrator.logs import configure_logs
 
 
 def main() -> None:
-    """Run the demo; whatever ends it, what it started is stopped."""
+    """Run the demo. On any exit, its processes are stopped."""
     parser = argparse.ArgumentParser(prog="python -m api.demo", description="Three tenants fine-tune one real base.")
     parser.add_argument("--home", type=Path, default=Path(".orchard"), help="folder of the demo's stack")
     options = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Ask base and adapters the held-out prompts, in a process of their own that loads the base once."""
+"""Runs the held-out prompts on base and adapters in a separate process that loads the base once."""
 
 import subprocess
 import sys
@@ -22,7 +22,7 @@ def ask(base: BaseSpec, cache_dir: Path, questions: Sequence[SamplePrompt]) -> t
         id="demo-sample",
         base=base,
         quantization=Quantization.NF4,
-        compute_dtype=ComputeDtype.FP32,  # one token at a time, CPUs are ten times as fast as in bf16
+        compute_dtype=ComputeDtype.FP32,  # for single tokens, CPUs are ten times faster than with bf16
         max_seats=1,
         cache_dir=str(cache_dir),
     )

@@ -1,4 +1,4 @@
-"""What the demo found, for people (a table) and for programs (one JSON line)."""
+"""The demo's results, for people (a table) and for programs (one JSON line)."""
 
 import json
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Example:
-    """A held-out prompt, the answer in the file, and what base and adapter say."""
+    """A held-out prompt, the expected answer, and the answers of base and adapter."""
 
     prompt: str
     wanted: str
@@ -35,7 +35,7 @@ class Example:
 
 
 def print_table(console: Console, results: Sequence[Result], examples: Sequence[Example]) -> None:
-    """One row a job, and below it the same held-out prompt put to base and adapter."""
+    """One row per job, with a held-out prompt and the answers of base and adapter."""
     table = Table("TENANT", "RANK", "STATUS", "EVAL LOSS", "IN MLFLOW", "HELD-OUT PROMPT AND ANSWERS", show_lines=True)
     for index, result in enumerate(results):
         losses = f"{_loss(result.eval_loss_before)} → {_loss(result.eval_loss_after)}"

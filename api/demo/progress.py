@@ -1,4 +1,4 @@
-"""Follow all jobs at once: a bar each on a terminal, plain lines elsewhere."""
+"""Follows all jobs at once: one bar each on a terminal, plain lines elsewhere."""
 
 import time
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ LINE_EVERY_STEPS = 8
 
 
 class OutOfTime(Exception):
-    """The jobs are not over within the time the demo allows."""
+    """The jobs did not finish within the demo's time limit."""
 
 
 def follow(jobs: Sequence[Followed], console: Console, limit_s: float) -> None:
-    """Until every job is over. Raises OutOfTime."""
+    """Follow until every job is over. Raises OutOfTime."""
     deadline = time.monotonic() + limit_s
     columns = (
         TextColumn("{task.description}"),

@@ -25,11 +25,11 @@ from workers.contract.base import BaseSpec
 from workers.contract.sampling import SamplePrompt
 
 JOBS_LIMIT_S = 1_500.0
-CATALOGUE = "demo-catalogue.yaml"  # the demo's own: `catalogue.yaml` belongs to whoever runs `orchard up` there
+CATALOGUE = "demo-catalogue.yaml"  # separate from `catalogue.yaml`, which belongs to `orchard up` in the same folder
 
 
 def run(home: Path, console: Console) -> bool:
-    """Run everything below `home`; True when every job succeeded. The JSON line is left to be the last on stdout."""
+    """Run everything below `home`; True when every job succeeded. The JSON line is the last on stdout."""
     started = time.monotonic()
     console.print("Joining the base and reading its sizes …")
     catalogue, path = prepare(home, CATALOGUE)
@@ -86,7 +86,7 @@ def _fetch(url: str, job: Followed, adapters: Path) -> None:
 
 
 def _examples(base: BaseSpec, cache_dir: Path, jobs: Sequence[Followed], adapters: Path) -> list[Example]:
-    """For each job one held-out prompt; the base is asked once for each task."""
+    """One held-out prompt for each job; the base runs once per task."""
     prompts = {task.name: task.held_out() for task in TASKS}
     questions = [SamplePrompt(prompt=prompt) for prompt, _ in prompts.values()]
     done = [job for job in jobs if (adapters / job.job.id).is_dir()]

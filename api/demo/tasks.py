@@ -1,4 +1,4 @@
-"""What the demo's tenants want to learn, and from which rows."""
+"""The tasks of the demo's tenants, and their data."""
 
 import json
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Task:
         return DATA / f"{self.name}.validation.jsonl"
 
     def held_out(self) -> tuple[str, str]:
-        """Prompt and wanted answer of the first validation row."""
+        """Prompt and expected answer of the first validation row."""
         with self.validation_file.open(encoding="utf-8") as file:
             question, answer = json.loads(file.readline())["messages"]
         return question["content"], answer["content"]

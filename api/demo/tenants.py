@@ -1,4 +1,4 @@
-"""The tenants' side: everything a tenant does, through the stock OpenAI client."""
+"""The tenants' side of the demo, through the stock OpenAI client."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +18,7 @@ OPTIONS: dict[str, Any] = {
     "data": {"max_seq_len": 64},
     "training": {
         "learning_rate": 5e-4,
-        "eval_interval_steps": 1_000,  # before and after are enough here
+        "eval_interval_steps": 1_000,  # only before and after training
         "checkpoint_interval_steps": 16,
     },
 }
@@ -27,7 +27,7 @@ TERMINAL = ("succeeded", "failed", "cancelled")
 
 @dataclass
 class Followed:
-    """A job and how far its events have been read."""
+    """A job and the position in its events."""
 
     task: Task
     rank: int
@@ -37,17 +37,17 @@ class Followed:
 
     @property
     def is_over(self) -> bool:
-        """Whether the status can change no more."""
+        """Whether the status is final."""
         return self.job.status in TERMINAL
 
     @property
     def details(self) -> dict[str, Any]:
-        """What `x_orchard` says."""
+        """The job's `x_orchard`."""
         details: dict[str, Any] = (self.job.model_extra or {}).get("x_orchard", {})
         return details
 
     def news(self) -> list[FineTuningJobEvent]:
-        """Look again; events since the last look, oldest first."""
+        """Poll; return the events since the last poll, oldest first."""
         fresh: list[FineTuningJobEvent] = []
         for event in self.client.fine_tuning.jobs.list_events(self.job.id, limit=50):
             if event.id == self.last_event:
@@ -59,7 +59,7 @@ class Followed:
         return fresh[::-1]
 
     def result(self) -> Result:
-        """The job as it stands."""
+        """The job's current result."""
         registry = self.details.get("registry") or {}
         return Result(
             job=self.job.id,
@@ -75,16 +75,16 @@ class Followed:
 
 
 def enter(admin: OrchardClient, task: Task, url: str) -> openai.OpenAI:
-    """Make the tenant, unless an earlier run did, and a key; hand out a client that knows nothing but URL and key."""
+    """Create the tenant, unless an earlier run did, and a key; return a client that knows only URL and key."""
     if all(tenant.slug != task.tenant for tenant in admin.tenants()):
         admin.create_tenant(task.tenant, task.tenant.title())
     client = openai.OpenAI(base_url=f"{url}/v1", api_key=admin.create_key(task.tenant, "demo").value)
-    cancel_live(client)  # of a run that was killed
+    cancel_live(client)  # of an earlier run that was killed
     return client
 
 
 def cancel_live(client: openai.OpenAI) -> None:
-    """Cancel whatever of the tenant is not over."""
+    """Cancel the tenant's live jobs."""
     for job in client.fine_tuning.jobs.list():
         if job.status not in TERMINAL:
             client.fine_tuning.jobs.cancel(job.id)

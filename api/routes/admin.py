@@ -1,4 +1,4 @@
-"""`/v1/admin`: tenants, their keys, and hosts. Needs an admin key. Tenants go by id or slug."""
+"""`/v1/admin`: tenants, their keys, and hosts. Needs an admin key. Tenants are named by id or slug."""
 
 from http import HTTPStatus
 from typing import Annotated
@@ -21,7 +21,7 @@ _ERRORS = documented(HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
 
 
 class NewKey(BaseModel):
-    """What an admin says about a key."""
+    """An admin's request to create a key."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -29,20 +29,20 @@ class NewKey(BaseModel):
 
 
 class IssuedKey(KeyView):
-    """A key with its secret, this once."""
+    """A key with its secret, shown once."""
 
     value: str = Field(description="the key itself; it is never shown again")
 
 
 @router.post("/tenants", responses=_ERRORS)
 def create_tenant(body: NewTenant, _: AdminDep, services: ServicesDep) -> TenantView:
-    """Add a tenant."""
+    """Create a tenant."""
     return tenants.create_tenant(services.db, services.catalogue, body, services.clock())
 
 
 @router.post("/tenants/{tenant_id}", responses=_ERRORS)
 def update_tenant(tenant_id: str, body: TenantChanges, _: AdminDep, services: ServicesDep) -> TenantView:
-    """Change a tenant. Fields left out stay; jobs submitted before keep the weight they came with."""
+    """Update a tenant. Omitted fields stay; jobs submitted earlier keep their weight."""
     return tenants.update_tenant(services.db, tenant_id, body)
 
 
@@ -54,7 +54,7 @@ def list_tenants(_: AdminDep, services: ServicesDep) -> Listing[TenantView]:
 
 @router.post("/tenants/{tenant_id}/keys", responses=_ERRORS)
 def create_key(tenant_id: str, body: NewKey, _: AdminDep, services: ServicesDep) -> IssuedKey:
-    """Make a key of the tenant. Its value is in this answer and nowhere else."""
+    """Create a key of the tenant. Only this response contains its value."""
     view, secret = keys.create_tenant_key(services.db, tenant_id, body.name, services.clock())
     return IssuedKey(**view.model_dump(), value=secret)
 
@@ -67,11 +67,11 @@ def list_keys(tenant_id: str, _: AdminDep, services: ServicesDep) -> Listing[Key
 
 @router.delete("/tenants/{tenant_id}/keys/{key_id}", responses=_ERRORS)
 def revoke_key(tenant_id: str, key_id: str, _: AdminDep, services: ServicesDep) -> KeyView:
-    """Refuse a key from now on."""
+    """Revoke a key."""
     return keys.revoke_key(services.db, tenant_id, key_id, services.clock())
 
 
 @router.get("/hosts", responses=_ERRORS)
 def hosts(_: AdminDep, services: ServicesDep) -> Listing[HostView]:
-    """Living hosts and the jobs on them, then hosts that ended lately."""
+    """Live hosts and their jobs, then recently ended hosts."""
     return whole(list_hosts(services.db))

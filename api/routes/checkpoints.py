@@ -1,4 +1,4 @@
-"""`/v1/fine_tuning/checkpoints/{name}/permissions`. Names hold slashes. Projects are tenants."""
+"""`/v1/fine_tuning/checkpoints/{name}/permissions`. Names may contain slashes. Projects are tenants."""
 
 from http import HTTPStatus
 from typing import Annotated, Literal
@@ -25,7 +25,7 @@ _ERRORS = documented(HTTPStatus.NOT_FOUND)
 def create_permissions(
     fine_tuned_model_checkpoint: str, body: NewPermissions, principal: PrincipalDep, services: ServicesDep
 ) -> Listing[PermissionView]:
-    """Let other tenants see and download a checkpoint of yours; with an admin key, of anybody's."""
+    """Let other tenants see and download your checkpoint; with an admin key, any tenant's."""
     owner = _owner(principal)
     return whole(permissions.grant(services.db, owner, fine_tuned_model_checkpoint, body, services.clock()))
 
@@ -50,10 +50,10 @@ def list_permissions(
 def delete_permission(
     fine_tuned_model_checkpoint: str, permission_id: str, principal: PrincipalDep, services: ServicesDep
 ) -> DeletedView:
-    """Shut a tenant out, from its next request on."""
+    """Revoke a tenant's access from its next request on."""
     return permissions.revoke(services.db, _owner(principal), fine_tuned_model_checkpoint, permission_id)
 
 
 def _owner(principal: Principal) -> str | None:
-    """OpenAI's documents ask for an admin key here and its client sends the ordinary one: either will do."""
+    """OpenAI's documentation requires an admin key here, but its client sends the ordinary one: both work."""
     return None if principal.tenant is None else principal.tenant.id

@@ -11,11 +11,11 @@ from api.services import Services
 from api.threads import in_thread
 from orchestrator.queries.jobs import NewEvents, events_since
 
-PING_EVERY_S = 15.0  # proxies cut connections that stay silent
+PING_EVERY_S = 15.0  # proxies close idle connections
 
 
 def stream_events(services: Services, tenant_id: str, job_id: str, after: str | None) -> EventSourceResponse:
-    """Begin the stream. Raises, before the first byte: NotFound; InvalidRequest if `after` is no event of the job."""
+    """Start the stream. Raises before the first byte: NotFound; InvalidRequest if the job has no event `after`."""
     fetch = partial(events_since, services.db, tenant_id, job_id)
     headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
     return EventSourceResponse(_frames(fetch, fetch(after), after, services.event_poll_s), headers=headers)
@@ -24,7 +24,7 @@ def stream_events(services: Services, tenant_id: str, job_id: str, after: str | 
 async def _frames(
     fetch: "partial[NewEvents]", new: NewEvents, after: str | None, poll_s: float
 ) -> AsyncIterator[bytes]:
-    """One frame an event; last, a frame `event: end` with the job's status, after which nothing more can come."""
+    """One frame per event, then a final frame `event: end` with the job's status."""
     sent_at = monotonic()
     while True:
         for event in new.events:

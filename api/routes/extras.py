@@ -1,4 +1,4 @@
-"""`/v1/x`: what OpenAI's API has no place for."""
+"""`/v1/x`: endpoints that OpenAI's API does not have."""
 
 from http import HTTPStatus
 from typing import Literal
@@ -25,7 +25,7 @@ class TenantRef(BaseModel):
 
 
 class WhoAmI(BaseModel):
-    """Whom the key speaks for."""
+    """The key's principal."""
 
     object: Literal["principal"] = "principal"
     role: Role
@@ -36,7 +36,7 @@ class WhoAmI(BaseModel):
 
 @router.get("/whoami", responses=documented())
 def whoami(principal: PrincipalDep) -> WhoAmI:
-    """Whom this key speaks for."""
+    """The role and tenant of this key."""
     tenant = principal.tenant
     return WhoAmI(
         role=principal.role,
@@ -48,5 +48,5 @@ def whoami(principal: PrincipalDep) -> WhoAmI:
 
 @router.post("/estimate", responses=documented(HTTPStatus.NOT_FOUND))
 def estimate_job(body: JobRequest, tenant: TenantDep, services: ServicesDep) -> EstimateView:
-    """A submission as it would be resolved, with its memory; nothing is created."""
+    """Dry run of a submission: its resolved numbers and memory. Nothing is created."""
     return estimate(services.submit_deps, tenant, body, services.clock())

@@ -24,7 +24,7 @@ from orchestrator.paging import PageWindow
 router = APIRouter(tags=["files"])
 _FORM = form_body(
     {
-        "file": file_field("JSONL, one object a line"),
+        "file": file_field("JSONL, one object per line"),
         "purpose": {"type": "string", "enum": ["fine-tune"]},
         "expires_after[anchor]": {"type": "string", "enum": ["created_at"]},
         "expires_after[seconds]": {"type": "integer", "minimum": 3600, "maximum": 2592000},
@@ -42,7 +42,7 @@ _TEXT: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {"sche
 async def create_file(request: Request, tenant: TenantDep, services: ServicesDep) -> FileView:
     """Upload a data set. Every line is checked; a file with bad lines gets status `error` and a report.
 
-    The body is read here and not by a parameter, so that nobody uploads before the key is checked.
+    The body is read here and not by a parameter, so that the key is checked before the upload.
     """
     async with request.form(max_files=1, max_fields=8, max_part_size=MAX_FIELD_BYTES) as form:
         file = file_part(form, "file")
@@ -84,7 +84,7 @@ def delete_file(file_id: str, tenant: TenantDep, services: ServicesDep) -> Delet
     responses=documented(HTTPStatus.NOT_FOUND) | _BYTES,
 )
 def file_content(file_id: str, tenant: TenantDep, services: ServicesDep) -> StreamingResponse:
-    """The bytes as they were uploaded."""
+    """The file's bytes as uploaded."""
     content = queries.open_content(services.db, tenant.id, file_id, services.clock())
     headers = {
         "content-length": str(content.size_bytes),
@@ -95,11 +95,11 @@ def file_content(file_id: str, tenant: TenantDep, services: ServicesDep) -> Stre
 
 @router.get(
     "/v1/x/files/{file_id}/report",
-    response_class=Response,  # PlainTextResponse would document errors as plain text, too
+    response_class=Response,  # PlainTextResponse would document errors as plain text too
     responses=documented(HTTPStatus.NOT_FOUND) | _TEXT,
 )
 def file_report(file_id: str, tenant: TenantDep, services: ServicesDep) -> PlainTextResponse:
-    """What is wrong with a file, one complaint a line."""
+    """A file's problems, one per line."""
     return PlainTextResponse(queries.report(services.db, tenant.id, file_id, services.clock()))
 
 

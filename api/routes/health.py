@@ -1,4 +1,4 @@
-"""Probes. `/healthz`: the process answers. `/readyz`: it can serve."""
+"""Probes. `/healthz`: the process responds. `/readyz`: it can serve."""
 
 from http import HTTPStatus
 from typing import Literal
@@ -13,20 +13,20 @@ router = APIRouter(tags=["health"])
 
 
 class Health(BaseModel):
-    """The process lives."""
+    """The process is alive."""
 
     status: Literal["ok"] = "ok"
 
 
 @router.get("/healthz")
 def healthz() -> Health:
-    """Whether the process answers."""
+    """Whether the process responds."""
     return Health()
 
 
 @router.get("/readyz", responses={503: {"model": Readiness, "description": "Not ready"}})
 def readyz(response: Response, services: ServicesDep) -> Readiness:
-    """Whether the database answers and has the newest schema."""
+    """Whether the database responds and has the newest schema."""
     state = readiness(services.db)
     if not state.ready:
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE

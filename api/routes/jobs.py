@@ -43,7 +43,7 @@ _DEEP_OBJECT = {
 }
 _SENT_EVENT = {
     "type": "object",
-    "description": "Each event of the stream; its data are JSON: an event of the job, or its status at the end.",
+    "description": "Each event of the stream; its data is JSON: an event of the job, or its status at the end.",
     "properties": {name: {"type": "string"} for name in ("id", "event", "data")},
 }
 _STREAM: dict[int | str, dict[str, Any]] = {
@@ -59,10 +59,10 @@ def create_job(
     tenant: TenantDep,
     principal: PrincipalDep,
     services: ServicesDep,
-    idempotency_key: Annotated[str | None, Header(description="repeat it to get the job it made")] = None,
-    x_stainless_retry_count: Annotated[int, Header(ge=0, description="OpenAI's clients count repeats")] = 0,
+    idempotency_key: Annotated[str | None, Header(description="repeat it to get the same job")] = None,
+    x_stainless_retry_count: Annotated[int, Header(ge=0, description="retry count of OpenAI's clients")] = 0,
 ) -> JobView:
-    """Submit a job. A POST that is repeated, by its key or by its retry count, gives the job it made."""
+    """Submit a job. A retried POST, identified by its key or retry count, returns the same job."""
     now = services.clock()
     sender = Sender(principal.key_id, x_stainless_retry_count)
     return submit_and_show(services.submit_deps, tenant, body, idempotency_key, now, sender)
@@ -85,28 +85,28 @@ def retrieve_job(job_id: str, tenant: TenantDep, services: ServicesDep) -> JobVi
 
 @router.post("/{job_id}/cancel", responses=documented(HTTPStatus.NOT_FOUND))
 def cancel_job(job_id: str, tenant: TenantDep, services: ServicesDep) -> JobView:
-    """Ask for the end of a job. It gives its seat up at the next step; repeating changes nothing."""
+    """Cancel a job. It vacates its seat after the current step. Idempotent."""
     cancel(services.db, tenant.id, job_id)
     return queries.get_job(services.db, tenant.id, job_id, services.clock())
 
 
 @router.post("/{job_id}/pause", responses=documented(HTTPStatus.NOT_FOUND))
 def pause_job(job_id: str, tenant: TenantDep, services: ServicesDep) -> JobView:
-    """Ask a job to give its seat up after the step it is in, with a checkpoint; repeating changes nothing."""
+    """Pause a job. It saves a checkpoint and vacates its seat after the current step. Idempotent."""
     pause(services.db, tenant.id, job_id)
     return queries.get_job(services.db, tenant.id, job_id, services.clock())
 
 
 @router.post("/{job_id}/resume", responses=documented(HTTPStatus.NOT_FOUND))
 def resume_job(job_id: str, tenant: TenantDep, services: ServicesDep) -> JobView:
-    """Let a paused job go on from its newest checkpoint, once there is a seat; repeating changes nothing."""
+    """Resume a paused job from its newest checkpoint once a seat is free. Idempotent."""
     resume(services.db, tenant.id, job_id)
     return queries.get_job(services.db, tenant.id, job_id, services.clock())
 
 
 @router.get("/{job_id}/why", responses=documented(HTTPStatus.NOT_FOUND))
 def why_job(job_id: str, tenant: TenantDep, services: ServicesDep) -> WhyView:
-    """What keeps the job from going on, since when, and what would change that."""
+    """What blocks the job, since when, and what would unblock it."""
     return why(services.db, services.catalogue, tenant.id, job_id, services.clock())
 
 
@@ -122,9 +122,9 @@ def list_events(
     after: str | None = None,
     limit: Limit = 20,
     stream: Annotated[bool, Query(description="server-sent events, oldest first, until the job is over")] = False,
-    last_event_id: Annotated[str | None, Header(description="with `stream`: go on after this event")] = None,
+    last_event_id: Annotated[str | None, Header(description="with `stream`: continue after this event")] = None,
 ) -> Listing[EventView] | EventSourceResponse:
-    """What happened to the job, newest first; or, with `stream=true`, as it happens."""
+    """The job's events, newest first; with `stream=true`, as they happen."""
     if stream:
         return stream_events(services, tenant.id, job_id, last_event_id or after)
     return listing(queries.list_events(services.db, tenant.id, job_id, PageWindow(limit, after)))
@@ -145,7 +145,7 @@ def download_adapter(job_id: str, tenant: TenantDep, services: ServicesDep) -> S
 
 
 def _metadata(request: Request) -> dict[str, str] | None:
-    """OpenAI's deep-object filter. `metadata=null` means: jobs without metadata, and is None here."""
+    """OpenAI's deep-object filter. `metadata=null` selects jobs without metadata and is None here."""
     pairs: dict[str, str] = {}
     for name, value in request.query_params.multi_items():
         if name == "metadata" and value == "null":

@@ -34,7 +34,7 @@ def delete_model(model: str, tenant: TenantDep, services: ServicesDep) -> Delete
     """Delete a tuned model and every checkpoint of its job, also those you have shared.
 
     MLflow keeps the record of what was trained, marked as deleted, and its copy of the weights until the operator runs
-    `mlflow gc`; until then, whoever may read the tenant's workspace there can load it by its version.
+    `mlflow gc`; until then, users with access to the tenant's workspace there can load it by its version.
     """
     return models.delete_model(services.db, services.catalogue, tenant, model, services.clock())
 

@@ -1,4 +1,4 @@
-"""An adapter as the answer to a request."""
+"""Streams an adapter as a response."""
 
 from typing import Any
 

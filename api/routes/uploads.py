@@ -1,4 +1,4 @@
-"""`/v1/uploads`: files in parts."""
+"""`/v1/uploads`: multipart uploads."""
 
 from http import HTTPStatus
 
@@ -21,13 +21,13 @@ _FORM = form_body({"data": file_field("at most 64 MiB")}, required=["data"])
 
 @router.post("", responses=documented(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.TOO_MANY_REQUESTS))
 def create_upload(body: NewUpload, tenant: TenantDep, services: ServicesDep) -> UploadView:
-    """Announce a file that will come in parts, within an hour."""
+    """Create an upload, whose parts must arrive within an hour."""
     return begin.begin(services.db, tenant.id, services.part_limits, body, services.clock())
 
 
 @router.post("/{upload_id}/parts", responses=_ERRORS, openapi_extra=_FORM)
 async def add_part(upload_id: str, request: Request, tenant: TenantDep, services: ServicesDep) -> UploadPartView:
-    """Send a part. Parts may come in any order and side by side; completing says how they follow each other."""
+    """Add a part. Parts may arrive in any order and in parallel; completing the upload sets their order."""
     async with request.form(max_files=1, max_fields=1, max_part_size=MAX_FIELD_BYTES) as form:
         data = file_part(form, "data")
         return await run_in_threadpool(
@@ -37,11 +37,11 @@ async def add_part(upload_id: str, request: Request, tenant: TenantDep, services
 
 @router.post("/{upload_id}/complete", responses=_ERRORS)
 def complete_upload(upload_id: str, body: CompleteUpload, tenant: TenantDep, services: ServicesDep) -> UploadView:
-    """Make one file of the parts, every line checked. Repeating gives the same file."""
+    """Join the parts into one validated file. Repeating returns the same file."""
     return complete.complete(services.db, tenant.id, services.part_limits, upload_id, body, services.clock())
 
 
 @router.post("/{upload_id}/cancel", responses=_ERRORS)
 def cancel_upload(upload_id: str, tenant: TenantDep, services: ServicesDep) -> UploadView:
-    """Drop an upload; no part is taken any more."""
+    """Cancel an upload; it accepts no more parts."""
     return begin.cancel(services.db, tenant.id, upload_id, services.clock())

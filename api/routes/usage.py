@@ -1,4 +1,4 @@
-"""`/v1/usage`: what was trained, in hours or days; of one tenant, or for admins of all."""
+"""`/v1/usage`: training usage by hour or day, of one tenant or, for admins, of all."""
 
 from http import HTTPStatus
 from typing import Annotated, Final, Literal
@@ -29,7 +29,7 @@ def own_usage(
     bucket: Bucket = Bucket.HOUR,
     group_by: Literal["base", "job", "flavor"] | None = None,
 ) -> UsagePage:
-    """What the tenant's jobs used. Buckets are whole hours or days in UTC."""
+    """Usage of the tenant's jobs. Buckets are whole hours or days in UTC."""
     span = Span.of(bucket, start, end, services.clock())
     return usage(services.db, tenant.id, span, None if group_by is None else GroupBy(group_by))
 
@@ -44,7 +44,7 @@ def all_usage(
     group_by: GroupBy | None = None,
     tenant: Annotated[str | None, Query(description="id or slug; by default all tenants")] = None,
 ) -> UsagePage:
-    """What all tenants used, or one of them."""
+    """Usage of all tenants, or of one."""
     span = Span.of(bucket, start, end, services.clock())
     tenant_id = None if tenant is None else get_tenant(services.db, tenant).id
     return usage(services.db, tenant_id, span, group_by)

@@ -1,4 +1,4 @@
-"""`/v1/webhook_endpoints`: where a tenant is told that a job has ended."""
+"""`/v1/webhook_endpoints`: notifications that a job has ended."""
 
 from http import HTTPStatus
 from typing import Annotated, Literal
@@ -21,7 +21,7 @@ _ERRORS = documented(HTTPStatus.NOT_FOUND)
 
 
 class EventTypeList(BaseModel):
-    """The events there are."""
+    """The available events."""
 
     object: Literal["list"] = "list"
     data: list[EventType]
@@ -29,13 +29,13 @@ class EventTypeList(BaseModel):
 
 @router.get("/webhook_event_types", responses=documented())
 def list_event_types(_: TenantDep) -> EventTypeList:
-    """The events that an endpoint may ask for."""
+    """The events that an endpoint may subscribe to."""
     return EventTypeList(data=list(EventType))
 
 
 @router.post("/webhook_endpoints", responses=documented(HTTPStatus.TOO_MANY_REQUESTS))
 def create_endpoint(body: NewEndpoint, tenant: TenantDep, services: ServicesDep) -> EndpointWithSecret:
-    """Add an endpoint. Its signing secret is in this answer and nowhere else."""
+    """Create an endpoint. Only this response contains its signing secret."""
     return services.webhooks.create(tenant.id, body, services.clock())
 
 
@@ -55,13 +55,13 @@ def retrieve_endpoint(endpoint_id: str, tenant: TenantDep, services: ServicesDep
 
 @router.post("/webhook_endpoints/{endpoint_id}", responses=_ERRORS)
 def update_endpoint(endpoint_id: str, body: EndpointChange, tenant: TenantDep, services: ServicesDep) -> EndpointView:
-    """Change an endpoint, or switch it on or off. What the body leaves out stays."""
+    """Update, enable or disable an endpoint. Omitted fields stay."""
     return services.webhooks.update(tenant.id, endpoint_id, body, services.clock())
 
 
 @router.delete("/webhook_endpoints/{endpoint_id}", responses=_ERRORS)
 def delete_endpoint(endpoint_id: str, tenant: TenantDep, services: ServicesDep) -> DeletedEndpoint:
-    """Delete an endpoint. What waits to be sent there is dropped."""
+    """Delete an endpoint. Its pending deliveries are dropped."""
     return services.webhooks.delete(tenant.id, endpoint_id, services.clock())
 
 
@@ -69,7 +69,7 @@ def delete_endpoint(endpoint_id: str, tenant: TenantDep, services: ServicesDep) 
 def rotate_secret(
     endpoint_id: str, tenant: TenantDep, services: ServicesDep, body: Rotation | None = None
 ) -> EndpointWithSecret:
-    """Change the signing secret. The new one is in this answer and nowhere else."""
+    """Rotate the signing secret. Only this response contains the new one."""
     keep_old = body is not None and body.keep_old_secret_active_for_24_hours
     return services.webhooks.rotate_secret(tenant.id, endpoint_id, keep_old=keep_old, now=services.clock())
 
@@ -78,7 +78,7 @@ def rotate_secret(
 async def send_sample(
     endpoint_id: str, tenant: TenantDep, services: ServicesDep, body: TestRequest | None = None
 ) -> TrialResult:
-    """Send a signed sample there now, of a job that does not exist, and say how the endpoint answered."""
+    """Send a signed sample of a nonexistent job to the endpoint now, and return the endpoint's response."""
     event_type = (body or TestRequest()).event_type
     return await services.test_deliveries.send(tenant.id, endpoint_id, event_type, services.clock())
 
@@ -87,5 +87,5 @@ async def send_sample(
 def list_deliveries(
     endpoint_id: str, tenant: TenantDep, services: ServicesDep, after: str | None = None, limit: Limit = 20
 ) -> Listing[DeliveryView]:
-    """What was sent to an endpoint and what waits to be, newest first."""
+    """Sent and pending deliveries of an endpoint, newest first."""
     return listing(services.webhooks.deliveries(tenant.id, endpoint_id, PageWindow(limit, after)))

@@ -75,7 +75,7 @@ def _prefix(job: JobRow, attempt: int) -> str | None:
     prefix = f"{str(job.spec.get('output_uri', '')).rstrip('/')}/a{attempt}"
     if belongs_to(prefix, job.id):
         return prefix
-    log.error("output prefix cannot be trusted and is left alone", job=job.id, attempt=attempt)
+    log.error("output prefix cannot be trusted, not deleted", job=job.id, attempt=attempt)
     return None
 
 

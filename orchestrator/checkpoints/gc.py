@@ -41,7 +41,7 @@ class CheckpointGc:
 
     def _erase(self, row: CheckpointRow) -> Counts:
         if not belongs_to(row.uri, row.job_id):
-            log.error("checkpoint lies outside its job's prefix and is left alone", job=row.job_id, seq=row.seq)
+            log.error("checkpoint is outside its job's prefix, not deleted", job=row.job_id, seq=row.seq)
             return Counts(refused=1)
         remove(row.uri)
         failpoint("checkpoints.erased")

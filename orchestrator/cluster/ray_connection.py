@@ -37,7 +37,7 @@ class RayConnection:
         self.namespace = namespace
         self._head = (host, int(port))
         self._connected = False
-        self._question: Future[list[str]] | None = None
+        self._probe: Future[list[str]] | None = None
         self.generation = 0
         """Increases with every new connection: handles of earlier ones are invalid."""
 
@@ -79,7 +79,7 @@ class RayConnection:
             import ray
 
             self._connected = False
-            self._question = None
+            self._probe = None
             ray.shutdown()
 
     def _head_listens(self) -> bool:
@@ -91,17 +91,17 @@ class RayConnection:
         """False: another head has replaced it. Runs in a thread, because Ray would wait a minute and then exit."""
         import ray
 
-        question = self._question = self._question or _asked(ray.util.list_named_actors)
+        probe = self._probe = self._probe or _asked(ray.util.list_named_actors)
         try:
-            question.result(PROBE_TIMEOUT_S)
+            probe.result(PROBE_TIMEOUT_S)
         except OSError as error:  # timeouts too, ours and Ray's: it hangs, or it died after the probe
             raise HostUnreachable(f"the Ray head at {self.address} listens but does not respond") from error
         except (ray.exceptions.RayError, RuntimeError) as error:
             log.warning("ray_head_changed", address=self.address, error=str(error)[:200])
             return False
         finally:
-            if question.done():  # keep one that hangs, or each call would leak a thread
-                self._question = None
+            if probe.done():  # keep one that hangs, or each call would leak a thread
+                self._probe = None
         return True
 
     def _connect(self) -> None:
@@ -117,13 +117,13 @@ class RayConnection:
         self.generation += 1
 
 
-def _asked(question: Callable[[], list[str]]) -> Future[list[str]]:
+def _asked(call: Callable[[], list[str]]) -> Future[list[str]]:
     """A future answered by a daemon thread, so that a hanging call does not block process exit."""
     answer: Future[list[str]] = Future()
 
     def ask() -> None:
         try:
-            answer.set_result(question())
+            answer.set_result(call())
         except Exception as error:  # noqa: BLE001  # raised where the future is read
             answer.set_exception(error)
 

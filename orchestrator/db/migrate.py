@@ -42,7 +42,7 @@ def alembic_config() -> Config:
     """Alembic's configuration, wherever the `migrations` package is installed."""
     spec = find_spec("migrations")
     if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError("the package `migrations` is not installed beside `orchestrator`")
+        raise ModuleNotFoundError("the package `migrations` is not installed next to `orchestrator`")
     config = Config()
     config.set_main_option("script_location", spec.submodule_search_locations[0].replace("%", "%%"))
     config.set_main_option("path_separator", "os")

@@ -54,18 +54,18 @@ class ReconcileHosts:
         with self.db.read() as session:
             held = held_hosts(session)
         counts = Counts(self._kill_orphan(orphan) for orphan in alive - {host.id for host, _ in held})
-        for host, question in held:
+        for host, poll_request in held:
             try:
-                counts[self._outcome(host, question, host.id in alive, now)] += 1
+                counts[self._outcome(host, poll_request, host.id in alive, now)] += 1
             except LeadershipLost:
                 raise
             except Exception as error:  # noqa: BLE001  # must neither end this host nor skip the others
                 counts[log_step_error(error, "ReconcileHosts", host=host.id)] += 1
         return counts
 
-    def _outcome(self, host: HostRow, question: PollRequest, listed: bool, now: datetime) -> str:
+    def _outcome(self, host: HostRow, poll_request: PollRequest, listed: bool, now: datetime) -> str:
         try:
-            done = self._reconcile(host, question, listed, now)
+            done = self._reconcile(host, poll_request, listed, now)
         except HostGone:
             return self._mark_gone(host, _last_words(host), now)
         except HostUnreachable as error:
@@ -80,12 +80,12 @@ class ReconcileHosts:
         self._failure_detector.heard(host.id)
         return done
 
-    def _reconcile(self, host: HostRow, question: PollRequest, listed: bool, now: datetime) -> str:
+    def _reconcile(self, host: HostRow, poll_request: PollRequest, listed: bool, now: datetime) -> str:
         if host.state == HostState.STOPPING:
-            return self._retire(host, question, now)
+            return self._retire(host, poll_request, now)
         if not listed and host.last_seen_at is None and host.id not in self._started:
             return self._start(host)
-        report, unwanted = self._ask(question, now)
+        report, unwanted = self._ask(poll_request, now)
         why = self._why_end(host, report, now)
         if why is not None:
             return self._end(host, why, now, report.error_code or ErrorCode.HOST_LOST)
@@ -94,12 +94,12 @@ class ReconcileHosts:
             self.cluster.detach(host.id, job_id, attempt, ExitClass.CANCELLED)
         return "polled"
 
-    def _ask(self, question: PollRequest, now: datetime) -> tuple[HostReport, list[tuple[str, int]]]:
+    def _ask(self, poll_request: PollRequest, now: datetime) -> tuple[HostReport, list[tuple[str, int]]]:
         """Poll and ingest the answer. Also returns the seats whose attempts no longer hold a lease."""
-        report = self.cluster.poll(question.host_id, question.cursor)
+        report = self.cluster.poll(poll_request.host_id, poll_request.cursor)
         failpoint("hosts.polled")
         with self.db.write() as session:
-            unwanted = ReportIngest(self.lease_ttl_s).take(session, question, report, now)
+            unwanted = ReportIngest(self.lease_ttl_s).take(session, poll_request, report, now)
         failpoint("hosts.taken")
         return report, unwanted
 
@@ -123,11 +123,11 @@ class ReconcileHosts:
         self._started.add(host.id)
         return "started"
 
-    def _retire(self, host: HostRow, question: PollRequest, now: datetime) -> str:
+    def _retire(self, host: HostRow, poll_request: PollRequest, now: datetime) -> str:
         """A retired host may verify its base until `stop_by`. Without `stop_by` it is killed at once."""
         if _may_retire(host, now):
             self.cluster.retire(host.id)
-            report, _ = self._ask(question, now)
+            report, _ = self._ask(poll_request, now)
             if report.phase not in (HostPhase.RETIRED, HostPhase.FAILED):
                 return "retiring"
         return self._end(host, _last_words(host), now)

@@ -158,7 +158,7 @@ def _trained(session: Session, seated: Seated, report: Outcome, now: datetime) -
         "not_before": None,
     }
     if report.stopped_early:
-        changes["total_steps"] = report.step  # there are no more
+        changes["total_steps"] = report.step  # no more steps follow
     if not transition(session, seated.ref, JobState.PUBLISHING, event, now=now, **changes):
         return False
     for choice in choice_events(report, JobSpec.model_validate(seated.row.spec).training):

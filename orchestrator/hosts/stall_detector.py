@@ -48,16 +48,16 @@ def advanced(before: Progress | None, heartbeat: Heartbeat, now: datetime) -> Pr
     return Progress(heartbeat.phase, heartbeat.step, now, steps_s=(*before.steps_s, *taken)[-STEPS_KEPT:])
 
 
-def limit_s(pace: Progress, stall_limits: StallLimits) -> float:
+def limit_s(progress: Progress, stall_limits: StallLimits) -> float:
     """How long a seat with this progress may stall."""
-    if pace.phase != "training":
+    if progress.phase != "training":
         return stall_limits.other_s
-    return max(stall_limits.training_s, SLOW_STEPS * median(pace.steps_s) if pace.steps_s else 0.0)
+    return max(stall_limits.training_s, SLOW_STEPS * median(progress.steps_s) if progress.steps_s else 0.0)
 
 
-def stands_still(paces: Sequence[Progress], stall_limits: StallLimits) -> bool:
+def stands_still(seats: Sequence[Progress], stall_limits: StallLimits) -> bool:
     """Whether all seats of the host stall. One seat within its limit clears the others, because seats take turns."""
-    return bool(paces) and all(pace.still_s > limit_s(pace, stall_limits) for pace in paces)
+    return bool(seats) and all(seat.still_s > limit_s(seat, stall_limits) for seat in seats)
 
 
 @dataclass
@@ -65,7 +65,7 @@ class StallDetector:
     """The progress of all seats as this process observed it. A new leader starts with no history."""
 
     stall_limits: StallLimits = field(default_factory=StallLimits)
-    _paces: dict[str, Mapping[SeatKey, Progress]] = field(default_factory=dict)
+    _progress: dict[str, Mapping[SeatKey, Progress]] = field(default_factory=dict)
 
     def stuck(self, answer: HostReport, now: datetime) -> str | None:
         """Why to kill the host; None: it makes progress, or that is unknown."""
@@ -76,17 +76,17 @@ class StallDetector:
         }
         if not pulses:
             return None
-        before = self._paces.get(answer.host_id, {})
-        paces = {key: advanced(before.get(key), heartbeat, now) for key, heartbeat in pulses.items()}
-        self._paces[answer.host_id] = paces
+        before = self._progress.get(answer.host_id, {})
+        progress = {key: advanced(before.get(key), heartbeat, now) for key, heartbeat in pulses.items()}
+        self._progress[answer.host_id] = progress
         if {job_id for job_id, _ in pulses} < set(answer.seats) or not stands_still(
-            [*paces.values()], self.stall_limits
+            [*progress.values()], self.stall_limits
         ):
             return None
-        least_s = min(pace.still_s for pace in paces.values())
-        stalled = f"none of its {len(paces)} seat(s) made progress for {least_s:.0f} s"
+        least_s = min(seat.still_s for seat in progress.values())
+        stalled = f"none of its {len(progress)} seat(s) made progress for {least_s:.0f} s"
         return f"The host responds, but {stalled}; it was stopped."
 
     def forget(self, host_id: str) -> None:
         """Drop the state of a host that is gone."""
-        self._paces.pop(host_id, None)
+        self._progress.pop(host_id, None)

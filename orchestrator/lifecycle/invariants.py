@@ -198,7 +198,7 @@ def _version_of_two(_now: datetime) -> Subjects:
 
 RULES: Final = (
     Rule("I1", "a job has one event of its end if it is over, and none before", _ended_badly),
-    Rule("I1", "a job is in the state that its newest move says", _history_differs),
+    Rule("I1", "a job is in the state of its newest transition event", _history_differs),
     Rule("I2", "no attempt is beyond the number its job counts", _no_such_attempt),
     Rule("I3", "a job with a seat has one live attempt, under the same lease token", _seat_without_attempt),
     Rule("I3", "a live attempt is the current one of a job with a seat", _attempt_without_seat),

@@ -82,4 +82,4 @@ def _refuse_links(root: str, source: str, path: str) -> None:
     if folder is None or file is None:
         return
     if Path(file).resolve() != Path(folder).resolve() / path:
-        raise AdapterRefused(f"{path} is a symbolic link, or lies behind one; the adapter must hold plain files.")
+        raise AdapterRefused(f"{path} is a symbolic link or below one; the adapter must contain only plain files.")

@@ -46,7 +46,7 @@ def _head(model_id: str, run_id: str | None, created_ms: int, mlflow: str) -> di
 
 
 def _transformers_flavor(publication: Publication) -> dict[str, Any]:
-    """Auto classes everywhere: the base's own config says which architecture it is."""
+    """Auto classes everywhere: the base's config names its architecture."""
     base = publication.spec.base
     flavor = {
         "task": "text-generation",

@@ -69,4 +69,4 @@ def _remove_adapter(job: JobRow) -> None:
     if belongs_to(uri, job.id):
         remove(uri)
     else:
-        log.error("adapter lies outside its job's prefix and is left alone", job=job.id)
+        log.error("adapter is outside its job's prefix, not deleted", job=job.id)

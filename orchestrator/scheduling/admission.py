@@ -1,7 +1,7 @@
-"""Admission, serialised in the database: one plan's action after another, each against the books as they are then.
+"""Admission, serialized in the database: each action of a plan is checked against the current rows.
 
-A plan is made from a snapshot and may be stale when it is applied; two orchestrators may even plan at once. So whoever
-adds a host or a seat first takes the one lock of admission, then counts again. Only admission adds; all else frees.
+A plan is made from a snapshot and may be stale when it is applied; two orchestrators may even plan at once. So adding
+a host or a seat takes the admission lock first, then counts again. Only admission adds; everything else frees.
 """
 
 from typing import Final
@@ -19,13 +19,13 @@ _LOCK: Final = 0x6F7263686172_64  # "orchard"; held until the transaction ends
 
 
 def lock_admission(session: Session) -> None:
-    """Wait until nobody else admits. SQLite's write transactions follow one another anyway."""
+    """Wait for the admission lock. SQLite serializes its write transactions anyway."""
     if session.get_bind().dialect.name == "postgresql":
         session.execute(select(func.pg_advisory_xact_lock(_LOCK)))
 
 
 def device_is_free(session: Session, flavor: Flavor) -> bool:
-    """Whether one more host may be started on the flavor."""
+    """Whether another host may be started on the flavor."""
     held = select(func.coalesce(func.sum(HostRow.devices), 0)).where(
         HostRow.flavor == flavor.name, HostRow.state.in_(HOLDS_DEVICE)
     )
@@ -33,10 +33,10 @@ def device_is_free(session: Session, flavor: Flavor) -> bool:
 
 
 def host_with_room(session: Session, catalogue: Catalogue, host_id: str, job_id: str) -> HostRow | None:
-    """The host, if it lives, holds the job's base and has a seat and memory left for it.
+    """The host, if it is live, holds the job's base, and has a seat and memory left for the job.
 
-    Its row is locked (on PostgreSQL; see above): a host that is being written off just now ends this job's attempt
-    as well, or is seen to be gone.
+    Its row is locked (on PostgreSQL; see above). If the host is being marked GONE concurrently, either that also ends
+    this job's attempt, or this sees the host as gone.
     """
     host = session.get(HostRow, host_id, with_for_update=True, populate_existing=True)
     if host is None or host.state not in LIVE:

@@ -1,4 +1,4 @@
-"""Applying the planner's actions: one guarded write each. Nothing here talks to the cluster."""
+"""Applies the planner's actions, one guarded write each. It makes no cluster calls."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,12 +26,12 @@ from workers.contract.spec import HostSpec
 from workers.contract.tasks import TASKS
 
 RETIRE_DEADLINE_S: Final = 300
-"""For an idle host to verify its base and end: reading 70 billion weights at 4 bits takes a minute or two."""
+"""Time for an idle host to verify its base and exit: reading 70 billion weights at 4 bits takes 1 to 2 minutes."""
 
 
 @dataclass(frozen=True)
 class Applier:
-    """Writes actions down, with what they need beside the action itself."""
+    """Writes actions to the database."""
 
     db: Database
     catalogue: Catalogue
@@ -40,7 +40,7 @@ class Applier:
     orchestrator_timeout_s: float = 900.0
 
     def apply(self, action: StartHost | Admit | RetireHost, now: datetime) -> bool:
-        """Write one action in a transaction of its own. False: the world moved on and nothing was written."""
+        """Write one action in a transaction of its own. False: the action was stale and nothing was written."""
         with self.db.write() as session:
             lock_admission(session)
             match action:
@@ -52,7 +52,7 @@ class Applier:
                     return _retire(session, action, now)
 
     def explain(self, waits: Sequence[Wait]) -> int:
-        """Write all reasons at once: a thousand jobs may wait for the same seat. Returns how many were told."""
+        """Write all reasons at once: a thousand jobs may wait for the same seat. Returns how many changed."""
         with self.db.write() as session:
             return sum(amend(session, wait.job, queue_reason=wait.reason) for wait in waits)
 

@@ -1,4 +1,4 @@
-"""Loading a snapshot: one short read."""
+"""Loads a snapshot in one short read."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -22,7 +22,7 @@ from workers.contract.memory import Footprint, estimate
 
 
 def load_snapshot(session: Session, catalogue: Catalogue, host_idle_s: int, now: datetime) -> Snapshot:
-    """Read queue and hosts as the planner wants them."""
+    """Read the queue and hosts for the planner."""
     hosts = session.scalars(
         select(HostRow).where(HostRow.state.in_(HOLDS_DEVICE)).order_by(HostRow.created_at, HostRow.id)
     ).all()
@@ -42,14 +42,14 @@ def load_snapshot(session: Session, catalogue: Catalogue, host_idle_s: int, now:
 
 
 def resident_key(row: Queued | HostRow) -> ResidentKey:
-    """The key of the columns that a job and a host have in common."""
+    """The key from the columns that jobs and hosts share."""
     return ResidentKey(
         row.base_id, Quantization(row.quantization), ComputeDtype(row.compute_dtype), row.task, Lane(row.lane)
     )
 
 
 def waiting_jobs(rows: Sequence[Queued], catalogue: Catalogue) -> tuple[WaitingJob, ...]:
-    """The rows as the planner wants them; the many that wait for one kind of base share what is estimated of it."""
+    """The rows as the planner's values. Jobs with the same resident key share one footprint estimate."""
 
     @cache
     def footprint(key: ResidentKey) -> Footprint | None:
@@ -74,7 +74,7 @@ def _waiting_job(row: Queued, key: ResidentKey, footprint: Footprint | None) -> 
 
 
 def host_views(session: Session, hosts: list[HostRow], catalogue: Catalogue) -> tuple[HostView, ...]:
-    """Hosts with the seats that are taken on them now."""
+    """Hosts with their currently taken seats."""
     usage = session.execute(
         select(AttemptRow.host_id, func.count(), func.sum(AttemptRow.memory_bytes), func.max(JobRow.pass_positions))
         .join(JobRow, JobRow.id == AttemptRow.job_id)
@@ -84,7 +84,7 @@ def host_views(session: Session, hosts: list[HostRow], catalogue: Catalogue) -> 
     taken = {host_id: (count, int(claimed), largest) for host_id, count, claimed, largest in usage}
     views = []
     for host in hosts:
-        flavor = catalogue.flavor(host.flavor)  # None: its hosts finish what they have, get nothing new and retire
+        flavor = catalogue.flavor(host.flavor)  # None: its hosts finish their jobs, get no new ones and retire
         seats, claimed, largest = taken.get(host.id, (0, 0, 0))
         views.append(
             HostView(

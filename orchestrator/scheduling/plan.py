@@ -1,4 +1,4 @@
-"""`plan`: from a snapshot to the actions to take. No I/O, no clock, no randomness."""
+"""`plan`: maps a snapshot to actions. No I/O, no clock, no randomness."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -29,7 +29,7 @@ class Admit:
 
 @dataclass(frozen=True)
 class RetireHost:
-    """End a host that has no seats taken."""
+    """Retire a host without taken seats."""
 
     host_id: str
     why: str
@@ -47,7 +47,7 @@ Action = StartHost | Admit | RetireHost | Wait
 
 
 def plan(snapshot: Snapshot, now: datetime) -> list[Action]:
-    """Place the waiting jobs, highest priority and longest wait first."""
+    """Place waiting jobs, highest priority first, then longest wait."""
     draft = _Draft(snapshot)
     for job in sorted(snapshot.waiting, key=lambda job: (-job.priority, job.submitted)):
         draft.place(job)
@@ -56,7 +56,7 @@ def plan(snapshot: Snapshot, now: datetime) -> list[Action]:
 
 
 class _Draft:
-    """The cluster as it will be once the actions so far are applied."""
+    """The cluster after the actions so far."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.actions: list[Action] = []
@@ -82,12 +82,12 @@ class _Draft:
                 self._retire(host, f"idle for {int(self._idle.total_seconds())} s")
 
     def _warm_host(self, job: WaitingJob) -> HostView | None:
-        """The host that holds the job's base and has room; ready ones first, then the emptiest."""
+        """A host that holds the job's base and has room; ready ones first, then the emptiest."""
         fitting = [host for host in self._hosts.values() if host.key == job.key and host.has_room(job)]
         return min(fitting, key=lambda host: (not host.ready, host.seats_taken, host.id), default=None)
 
     def _fresh_host(self, job: WaitingJob) -> HostView | None:
-        """A new host on the first flavor, in catalogue order, with a free device that is large enough."""
+        """A new host on the first flavor, in catalogue order, with a large enough free device."""
         for flavor in self._fitting(job):
             if job.footprint is not None and self._free_devices(flavor) > 0 and self._spare_ids:
                 footprint = job.footprint.on(recomputes=job.key.lane is Lane.FUSED)
@@ -108,7 +108,7 @@ class _Draft:
         return flavor.count - held - self._retiring.get(flavor.name, 0)
 
     def _make_room(self, job: WaitingJob) -> str | None:
-        """Retire an idle host, whatever its base, on a device that this job fits; longest idle first."""
+        """Retire an idle host, of any base, on a device that fits this job; longest idle first."""
         fitting = [flavor.name for flavor in self._fitting(job)]
         if any(self._retiring.get(name, 0) for name in fitting):
             return f"Waiting for a device: an idle host is making room for {job.key}."
@@ -136,21 +136,21 @@ class _Draft:
             )
         if job.need is None:
             return (
-                f"Cannot be placed: {job.key.base_id} is not in the catalogue any more. Ask for it, or cancel the job."
+                f"Cannot be placed: {job.key.base_id} is no longer in the catalogue. Cancel it, or ask your operator."
             )
         flavor = job.need.flavor_of(list(self._flavors.values()))
         needed, fitting = job.need.total_bytes, self._fitting(job)
         if not fitting:
             return (
                 f"Cannot be placed: it needs {_gb(needed)} on one device, and the largest configured device "
-                f"has {_gb(flavor.memory_bytes)}. Ask for less, or add a flavor."
+                f"has {_gb(flavor.memory_bytes)}. Request less, or have a flavor added."
             )
         names = ", ".join(f"{flavor.name} ({flavor.count})" for flavor in fitting)
         return f"Waiting for a device: {job.key} needs {_gb(needed)}, and every device of {names} is busy."
 
 
 def seats_of(lane: Lane, flavor: Flavor) -> int:
-    """How many seats a host of the lane has on the flavor: in the solo lane one job owns the host."""
+    """The number of seats of a lane's host on the flavor: in the solo lane one job owns the host."""
     return 1 if lane is Lane.SOLO else flavor.max_seats
 
 

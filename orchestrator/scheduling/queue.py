@@ -1,7 +1,7 @@
-"""The queue, as far as a pass of the planner looks: the head of each line.
+"""The part of the queue that one planner pass reads: the head of each line.
 
-Jobs for the same resident base wait in one line, by priority, then by age. Only the first `HEADS` of a line are looked
-at, so that a pass costs the same however many wait behind them. Where those cannot be placed, those behind wait too.
+Jobs for the same resident base wait in one line, by priority, then by age. A pass reads only the first `HEADS` jobs
+of a line, so its cost does not depend on the queue's length. If those cannot be placed, the jobs behind wait too.
 """
 
 from collections.abc import Iterator
@@ -24,16 +24,16 @@ _READ: Final[tuple[InstrumentedAttribute[Any], ...]] = (
     *(JobRow.id, JobRow.seq, JobRow.tenant_id, JobRow.state, JobRow.attempt, JobRow.lease_token, JobRow.priority),
     *(*_KEY, JobRow.memory_bytes, JobRow.pass_positions, JobRow.queue_reason),
 )
-"""What the planner asks of a job, in columns: a spec is large, and may be one that this version cannot read."""
+"""The columns that the planner reads. It skips the spec, which is large and may not parse in this version."""
 
 Queued = Row[Any]
-"""A job with `_READ` alone; has their names."""
+"""A job with only the columns of `_READ`, under their names."""
 
 _ABOVE_ALL: Final = 2**31 - 1
 _LAST_OF_LINE: Final = tuple_(
     *(bindparam(name, type_=JobRow.base_id.type) for name in _NAMES), literal(_ABOVE_ALL), literal(2**62)
 )
-"""Beyond the last place of a line. SQLite seeks the first row that is not smaller, so a line's own rows must all be."""
+"""Greater than any position of a line. SQLite seeks the first row that is not smaller, past the line's own rows."""
 _NEXT_LINE: Final = (
     select(*_KEY)
     .where(*_WAITING, tuple_(*_KEY, JobRow.priority, JobRow.seq) > _LAST_OF_LINE)
@@ -46,8 +46,8 @@ _place: Final = tuple_(*_KEY, JobRow.priority, JobRow.seq)
 
 
 def _at(seq: Any) -> Any:
-    """A place in one line at one priority. As a range, and not as equal columns: PostgreSQL would take `seq` for the
-    whole order then, and walk the table by its primary key past every job that is over.
+    """A position in one line at one priority. A range instead of equal columns: with those, PostgreSQL would order by
+    `seq` alone and scan the primary key past every job that is over.
     """
     return tuple_(*(bindparam(name, type_=JobRow.base_id.type) for name in _NAMES), bindparam("priority"), seq)
 
@@ -63,17 +63,17 @@ _ONE: Final = select(*_READ).where(JobRow.id == bindparam("job_id"))
 
 
 def heads(session: Session, now: datetime) -> list[Queued]:
-    """The first `HEADS` of every line, each line in order."""
+    """The first `HEADS` jobs of every line, each line in order."""
     return [job for line in _lines(session) for job in _first(session, line._asdict(), now)]
 
 
 def queued(session: Session, job_id: str) -> Queued:
-    """One job, whatever its place."""
+    """One job, at any position."""
     return session.execute(_ONE, {"job_id": job_id}).one()
 
 
 def _lines(session: Session) -> Iterator[Row[str, str, str, str, str]]:
-    """Every kind of resident base that somebody waits for: one look at the index each, not one for each job."""
+    """Every resident key with waiting jobs: one index seek per key, not per job."""
     line = session.execute(_NEXT_LINE, dict.fromkeys(_NAMES, "")).first()
     while line is not None:
         yield line
@@ -81,7 +81,7 @@ def _lines(session: Session) -> Iterator[Row[str, str, str, str, str]]:
 
 
 def _first(session: Session, line: dict[str, Any], now: datetime) -> Iterator[Queued]:
-    """The head of one line, from its highest priority downwards."""
+    """The head of one line, from its highest priority down."""
     places, below = HEADS, _ABOVE_ALL
     while places:
         priority = session.scalar(_NEXT_PRIORITY, line | {"below": below})

@@ -12,13 +12,13 @@ from workers.contract.failpoints import failpoint
 
 @dataclass(frozen=True)
 class Schedule:
-    """QUEUED -> ADMITTED, and which hosts there should be."""
+    """QUEUED -> ADMITTED, and starting and retiring hosts."""
 
     applier: Applier
     host_idle_s: int
 
     def run_once(self, now: datetime) -> Counts:
-        """One pass of the planner. Actions that turn out stale are dropped; the next pass plans afresh."""
+        """One pass of the planner. Stale actions are dropped; the next pass plans again."""
         with self.applier.db.read() as session:
             snapshot = load_snapshot(session, self.applier.catalogue, self.host_idle_s, now)
         counts = Counts()

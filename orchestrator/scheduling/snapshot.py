@@ -1,4 +1,4 @@
-"""What the planner sees: values, no rows."""
+"""The planner's input: values, not rows."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -32,15 +32,15 @@ class WaitingJob:
     ref: JobRef
     key: ResidentKey
     priority: int
-    submitted: int  # place in the order of submission
+    submitted: int  # position in submission order
     seat_bytes: int
-    pass_positions: int  # of the largest micro-batch it may bring
-    footprint: Footprint | None  # of a fresh host, by estimate; None: its base is not in the catalogue any more
-    reason: str | None = None  # why it waits, as its owner was last told
+    pass_positions: int  # of its largest possible micro-batch
+    footprint: Footprint | None  # estimate for a new host; None: its base is no longer in the catalogue
+    reason: str | None = None  # why it waits, as last written
 
     @property
     def need(self) -> HostNeed | None:
-        """A fresh host with this job alone on it; None where none may be started for it."""
+        """A new host with only this job on it; None if none may be started for it."""
         return (
             None
             if self.footprint is None
@@ -54,28 +54,28 @@ class WaitingJob:
 
 @dataclass(frozen=True)
 class HostView:
-    """A host that lives or is being started."""
+    """A host that is live or starting."""
 
     id: str
     key: ResidentKey
     flavor: str
     ready: bool
     seats_taken: int
-    free_bytes: int  # beside base and seats: what passes may take, and further seats
+    free_bytes: int  # besides base and seats: for passes and further seats
     idle_since: datetime | None
     max_seats: int
     footprint: Footprint
     devices: int = 1
-    pass_positions: int = 0  # of the largest micro-batch that its seats may bring
+    pass_positions: int = 0  # of its seats' largest possible micro-batch
 
     def has_room(self, job: WaitingJob) -> bool:
-        """Whether the job can have a seat here and every micro-batch still fits."""
+        """Whether the job fits here together with every micro-batch."""
         largest = max(self.pass_positions, job.pass_positions)
         needed = job.seat_bytes + least_pass_bytes(self.footprint, largest)
         return self.seats_taken < self.max_seats and needed <= self.free_bytes
 
     def with_seat(self, job: WaitingJob) -> "HostView":
-        """The host as it will be when the job sits on it."""
+        """The host with the job added."""
         return replace(
             self,
             seats_taken=self.seats_taken + 1,
@@ -87,13 +87,13 @@ class HostView:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One consistent look at the queue and the hosts."""
+    """A consistent view of the queue and the hosts."""
 
     waiting: tuple[WaitingJob, ...]
     hosts: tuple[HostView, ...]
     flavors: tuple[Flavor, ...]
     retiring: dict[str, int]
-    """Devices still held by hosts on their way out, by flavor."""
+    """Devices still held by stopping hosts, by flavor."""
     spare_ids: tuple[str, ...]
-    """Ids for hosts the plan may start; drawn beforehand, so that the plan stays a pure function."""
+    """Ids for hosts that the plan may start; generated in advance to keep `plan` pure."""
     host_idle_s: int

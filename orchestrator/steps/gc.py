@@ -1,4 +1,4 @@
-"""Clearing: taking rows one after the other whose bytes have to go, though some of them cannot."""
+"""Garbage-collection passes over rows whose bytes must be deleted, where single deletions may fail."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from orchestrator.errors import ServiceError
 from orchestrator.steps.step import Counts
 
 IN_A_ROW: Final = 3
-"""Rows that fail one after the other before a pass takes it for an outage; each may wait for the same time-out."""
+"""Consecutive failures after which a pass assumes an outage; each may wait for the same timeout."""
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -20,24 +20,24 @@ T = TypeVar("T")
 class GcPass(Generic[T]):
     """The passes of one step over rows that leave its query once they are cleared.
 
-    A row that cannot be cleared is skipped, and stays in the query. A pass that did not get to the end of it is
-    therefore followed by one that begins behind the rows that stayed: they keep nobody from having a turn.
+    A row that cannot be cleared is skipped and stays in the query. If a pass does not reach the end of the query, the
+    next one begins after the skipped rows, so that they do not block the others.
     """
 
     a_pass: int
-    """Rows that one pass takes."""
+    """Maximum rows per pass."""
     later: tuple[type[Exception], ...] = (ServiceError,)
-    """What says that a row cannot be cleared now."""
+    """Errors that mean that a row cannot be cleared now."""
     _stayed: int = 0
-    """Rows before the place where the next pass begins."""
+    """Offset at which the next pass begins."""
 
     def run(
         self, due: Callable[[int, int], Sequence[T]], clear: Callable[[T], Counts], name: Callable[[T], str]
     ) -> Counts:
-        """One pass. `due(offset, limit)` asks for rows in an order that lasts, `name` is for the log.
+        """One pass. `due(offset, limit)` returns rows in a stable order; `name` is for the log.
 
-        What `clear` counts as refused stays without having failed. Counts as delayed what is `later`, and passes on
-        whatever else `clear` raises.
+        Rows that `clear` counts as refused stay without counting as failures. Errors in `later` count as delayed; any
+        other error of `clear` is raised.
         """
         counts, failed = Counts(), 0
         rows = due(self._stayed, self.a_pass)
@@ -45,7 +45,7 @@ class GcPass(Generic[T]):
             try:
                 done = clear(row)
             except self.later as error:
-                log.warning("not cleared, tried again later", what=name(row), error=f"{type(error).__name__}: {error}")
+                log.warning("not cleared, will retry", what=name(row), error=f"{type(error).__name__}: {error}")
                 done, failed = Counts(delayed=1), failed + 1
             else:
                 failed = 0

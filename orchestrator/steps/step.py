@@ -1,4 +1,4 @@
-"""What a step is: a small, repeatable piece of the loops' work that says how much it did."""
+"""Steps: small, repeatable units of the loops' work that return what they did."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from orchestrator.outages import outage
 log = structlog.get_logger()
 
 Counts = Counter[str]
-"""Verb -> how often. Empty: there was nothing to do."""
+"""Verb -> count. Empty: there was nothing to do."""
 
 
 class LeadershipLost(Exception):
@@ -21,15 +21,15 @@ class LeadershipLost(Exception):
 
 
 class Step(Protocol):
-    """One small piece of work that may be repeated at will."""
+    """A small, repeatable unit of work."""
 
     def run_once(self, now: datetime) -> Counts:
-        """Do what there is to do, and say how much it was."""
+        """Do the work that is due and return what was done."""
 
 
 @dataclass(frozen=True)
 class StepSequence:
-    """Several steps as one, in order. A step that raises does not keep the others from running."""
+    """Runs several steps in order. A step that raises does not stop the others."""
 
     steps: Sequence[Step]
 
@@ -48,9 +48,9 @@ class StepSequence:
 
 
 def log_step_error(error: Exception, step: str, **about: str) -> str:
-    """Log what ended a step, and return the name to count it under. An outage is one line; a bug shows its trace."""
+    """Log a step's error and return the name to count it under. An outage takes one line; a bug gets a traceback."""
     if outage(error) is None:
         log.error("step failed", step=step, **about, exc_info=error)
         return "errors"
-    log.warning("outage, step repeated later", step=step, **about, error=f"{type(error).__name__}: {error}"[:200])
+    log.warning("outage, step will be retried", step=step, **about, error=f"{type(error).__name__}: {error}"[:200])
     return "outages"

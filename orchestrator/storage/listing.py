@@ -6,10 +6,10 @@ from orchestrator.storage.objects import filesystem_of, storage_errors
 
 
 def children(uri: str) -> list[str]:
-    """Names directly below the prefix, hidden ones too; empty when there is no such place. Raises: StorageDown."""
+    """Names directly below the prefix, hidden ones too; empty if the prefix does not exist. Raises: StorageDown."""
     with storage_errors():
         filesystem, path = filesystem_of(uri)
-        filesystem.invalidate_cache()  # a listing from an earlier pass would hide what was written since
+        filesystem.invalidate_cache()  # a cached listing would hide files written since
         try:
             found = filesystem.ls(path, detail=False)
         except FileNotFoundError:

@@ -1,7 +1,7 @@
-"""Objects in storage, through fsspec (`file://`, `s3://`, …): the only place of the control plane that speaks it.
+"""Objects in storage through fsspec (`file://`, `s3://`, …): the control plane's only module that uses it.
 
-Whatever a back end raises leaves as StorageDown, StorageMissing or StorageFull. A store that does not answer is given
-up after seconds: the caller decides whether and when to try again.
+Backend errors become StorageDown, StorageMissing or StorageFull. Calls to an unresponsive store time out after
+seconds; the caller decides whether and when to retry.
 """
 
 import io
@@ -20,10 +20,10 @@ _S3_OPTIONS: Final = {"config_kwargs": {"connect_timeout": 5, "read_timeout": 30
 
 
 def write_chunks(uri: str, chunks: Iterable[bytes]) -> int:
-    """Write `chunks` to `uri`, whose parent folders are made. Returns the size in bytes.
+    """Write `chunks` to `uri`, creating parent folders. Returns the size in bytes.
 
-    What taking a chunk raises passes through; the caller then removes what was written. Durable when it returns: a
-    row must not outlive its bytes in a power cut.
+    Errors of `chunks` propagate, and the caller then removes what was written. The data is durable on return: a row
+    must not outlive its bytes in a power failure.
     """
     size = 0
     with storage_errors():
@@ -43,7 +43,7 @@ def write_chunks(uri: str, chunks: Iterable[bytes]) -> int:
 
 
 def open_chunks(uri: str) -> Generator[bytes]:
-    """The content of `uri`, opened now and read as it is asked for."""
+    """The content of `uri`, opened now and read lazily."""
     with storage_errors():
         filesystem, path = filesystem_of(uri)
         stream: IO[bytes] = filesystem.open(path, "rb")
@@ -51,7 +51,7 @@ def open_chunks(uri: str) -> Generator[bytes]:
 
 
 def read_lines(uri: str) -> Iterator[bytes]:
-    """The lines of `uri`, without their ends, read as they are asked for."""
+    """The lines of `uri` without line breaks, read lazily."""
     rest = b""
     for chunk in open_chunks(uri):
         *lines, rest = (rest + chunk).split(b"\n")
@@ -66,7 +66,7 @@ def read_all(uri: str) -> bytes:
 
 
 def remove(uri: str) -> None:
-    """Delete a file or a folder; one that is gone already is no error."""
+    """Delete a file or a folder; one that does not exist is not an error."""
     with storage_errors():
         filesystem, path = filesystem_of(uri)
         if filesystem.exists(path):
@@ -74,7 +74,7 @@ def remove(uri: str) -> None:
 
 
 def local_path(uri: str) -> str | None:
-    """The path of `uri` on this machine's disk; None when it lies elsewhere."""
+    """The local path of `uri`; None if it is not on this machine's disk."""
     with storage_errors():
         filesystem, path = filesystem_of(uri)
     protocols = (filesystem.protocol,) if isinstance(filesystem.protocol, str) else tuple(filesystem.protocol)
@@ -82,7 +82,7 @@ def local_path(uri: str) -> str | None:
 
 
 def filesystem_of(uri: str) -> tuple[Any, str]:
-    """The back end of `uri` and the path there. To be used within `storage_errors`."""
+    """The backend of `uri` and the path in it. Use it within `storage_errors`."""
     options = _S3_OPTIONS if uri.startswith(("s3://", "s3a://")) else {}
     filesystem, path = fsspec.url_to_fs(uri, **options)
     return filesystem, str(path)
@@ -90,12 +90,12 @@ def filesystem_of(uri: str) -> tuple[Any, str]:
 
 @contextmanager
 def storage_errors() -> Iterator[None]:
-    """Turn what a back end raises into errors of ours."""
+    """Translate backend errors into service errors."""
     try:
         yield
     except ServiceError:
         raise
-    except Exception as error:  # every back end brings its own exception types
+    except Exception as error:  # every backend has its own exception types
         if isinstance(error, OSError) and error.errno in NO_SPACE:
             raise StorageFull from error
         if isinstance(error, FileNotFoundError):

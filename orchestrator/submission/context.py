@@ -1,4 +1,4 @@
-"""What a submission is decided on, read under the lock of its tenant: in one statement, unless it brings a key."""
+"""The state that a submission depends on, read under the tenant lock: in one statement, unless it has a key."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -13,14 +13,14 @@ from orchestrator.submission.request import JobRequest
 
 @dataclass(frozen=True)
 class SubmissionContext:
-    """How a tenant stands as its submission arrives."""
+    """The tenant's state when its submission arrives."""
 
     earlier: str | None
-    """The job that this very POST made before."""
+    """The job that this POST created earlier."""
     live_jobs: int
-    """Those that are not over."""
+    """Jobs that are not over."""
     files: Files
-    """Those that the submission names and the tenant sees."""
+    """Files that the submission names and the tenant can see."""
 
 
 _CONTEXT: Final = FILES.add_columns(
@@ -33,9 +33,9 @@ _CONTEXT: Final = FILES.add_columns(
 )
 
 
-def load_context(connection: Connection, request: JobRequest, mark: RequestFingerprint) -> SubmissionContext:
-    """Read it. Raises: IdempotencyMismatch for a key that was used for another body."""
-    asked = files_asked(mark.tenant_id, request, mark.arrived_at) | mark.same_post
+def load_context(connection: Connection, request: JobRequest, fingerprint: RequestFingerprint) -> SubmissionContext:
+    """Read the context. Raises: IdempotencyMismatch for a key that was used with another body."""
+    asked = files_asked(fingerprint.tenant_id, request, fingerprint.arrived_at) | fingerprint.same_post
     found = connection.execute(_CONTEXT, asked).all()
-    earlier = found[0].same_post if mark.key is None else find_by_key(connection, mark, mark.key)
+    earlier = found[0].same_post if fingerprint.key is None else find_by_key(connection, fingerprint, fingerprint.key)
     return SubmissionContext(earlier, found[0].live, by_id(found))

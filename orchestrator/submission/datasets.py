@@ -1,4 +1,4 @@
-"""The files a submission names: found by columns, and refused where nothing can be trained on them."""
+"""The files a submission names, looked up by columns and refused if they cannot be trained on."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -31,17 +31,17 @@ FILES: Final = (
     )
     .where(TenantRow.id == bindparam("tenant_id"))
 )
-"""A row for each file of the tenant that a submission names and its tenant sees; one without a file if there is none.
-`orchestrator.submission.context` asks for more in the same row."""
+"""One row for each visible file that a submission names, or one row without a file if there is none.
+`orchestrator.submission.context` adds more columns to the same row."""
 
 
 def named_files(connection: Connection, tenant_id: str, request: JobRequest, now: datetime) -> Files:
-    """The files that `request` names, as far as the tenant sees them."""
+    """The files that `request` names and the tenant can see."""
     return by_id(connection.execute(FILES, files_asked(tenant_id, request, now)))
 
 
 def by_id(found: Iterable[Row[Any]]) -> Files:
-    """Rows of `FILES`, without the one that has no file."""
+    """Rows of `FILES` by id, without the row that has no file."""
     return {row.id: row for row in found if row.id is not None}
 
 
@@ -56,12 +56,12 @@ def files_asked(tenant_id: str, request: JobRequest, now: datetime) -> dict[str,
 
 
 def dataset(files: Files, file_id: str, param: str) -> DatasetRef:
-    """The file as a worker is told of it. `param`: the field that named it. Raises: NotFound, InvalidRequest."""
+    """The worker's reference to the file. `param`: the field that named it. Raises: NotFound, InvalidRequest."""
     file = files.get(file_id)
     if file is None:
         raise no_such_file(file_id, param)
     if file.purpose != "fine-tune":
-        raise InvalidRequest(f"File {file_id} has purpose '{file.purpose}'; 'fine-tune' is needed.", param=param)
+        raise InvalidRequest(f"File {file_id} has purpose '{file.purpose}'; it must be 'fine-tune'.", param=param)
     if file.status != "processed" or file.format is None or not file.rows:
         code = f"invalid_{param}"
         detail = (file.status_details or "The file has no rows").rstrip(".")

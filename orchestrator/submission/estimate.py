@@ -1,4 +1,4 @@
-"""What a submission would become: the resolved numbers, its memory, and where it would fit. Nothing is written."""
+"""Dry runs: the resolved numbers of a submission, its memory, and the flavors it fits. Writes nothing."""
 
 from datetime import datetime
 from typing import Literal
@@ -24,17 +24,17 @@ class FlavorFit(BaseModel):
 
 
 class MemoryEstimate(BaseModel):
-    """Bytes of a fresh host with this job alone on it, on the first flavor that it fits, else on the largest."""
+    """Bytes of a new host with only this job on it, on the first flavor that it fits, else on the largest."""
 
     base_bytes: int
     seat_bytes: int
-    pass_bytes: int = Field(description="while a micro-batch is in work")
+    pass_bytes: int = Field(description="while a micro-batch is processed")
     process_bytes: int
     total_bytes: int
 
 
 class EstimateView(BaseModel):
-    """The answer to a dry run."""
+    """The result of a dry run."""
 
     object: Literal["estimate"] = "estimate"
     model: str
@@ -50,7 +50,7 @@ class EstimateView(BaseModel):
 
 
 def estimate(submit_deps: SubmitDeps, tenant: Tenant, request: JobRequest, now: datetime) -> EstimateView:
-    """Estimate a job. Raises as `submit`, except that a job too large for every flavor is answered, not refused."""
+    """Estimate a job. Raises like `submit`, but a job too large for every flavor is estimated, not refused."""
     base = offered_base(submit_deps.catalogue, tenant, request.model)
     with submit_deps.db.connect() as connection:
         files = named_files(connection, tenant.id, request, now)

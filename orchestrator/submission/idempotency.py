@@ -1,11 +1,11 @@
-"""Telling a POST that is repeated from one that is meant twice, so that a lost answer never makes a second job.
+"""Distinguishes a retried POST from a second one, so that a lost response never creates a second job.
 
-With an `Idempotency-Key`: the same key and body, for a day, is the same job; another body is refused.
+With an `Idempotency-Key`: for a day, the same key and body yield the same job; another body is refused.
 
-Without one, as OpenAI's clients send it: they repeat a POST after a time-out or a 5xx with the same body and a retry
-count above zero. Such a repeat gives the job that the same API key made of the same body within `RETRY_WINDOW`. The
-first try may also come second, having waited longer than its own repeat; so it looks for a job that a repeat made
-after it arrived. Two POSTs that both say they are the first make two jobs.
+Without one, OpenAI's clients retry a POST after a timeout or a 5xx with the same body and a retry count above zero.
+Such a retry yields the job that the same API key created with the same body within `RETRY_WINDOW`. The first try may
+also be processed after its own retry, so it looks for a job that a retry created after the first try arrived. Two
+POSTs that both claim to be the first create two jobs.
 """
 
 import hashlib
@@ -24,13 +24,13 @@ from orchestrator.steps.step import Counts
 from orchestrator.submission.request import JobRequest
 
 MAX_KEY_CHARS: Final = 255
-RETRY_WINDOW: Final = timedelta(minutes=11)  # one time-out of OpenAI's clients, 600 s, and their pauses
+RETRY_WINDOW: Final = timedelta(minutes=11)  # one timeout of OpenAI's clients, 600 s, and their pauses
 KEYS_KEPT: Final = timedelta(hours=25)
 
 
 @dataclass(frozen=True)
 class Sender:
-    """Who sent a submission, and how often before."""
+    """Who sent a submission, and its retry count."""
 
     api_key_id: str = ""
     retries: int = 0
@@ -41,7 +41,7 @@ ANYBODY: Final = Sender()
 
 @dataclass(frozen=True)
 class RequestFingerprint:
-    """By what a repeat of a submission is known."""
+    """What identifies a retried submission."""
 
     tenant_id: str
     key: str | None
@@ -52,7 +52,7 @@ class RequestFingerprint:
 
     @classmethod
     def of(cls, tenant_id: str, request: JobRequest, key: str | None, sender: Sender, now: datetime) -> Self:
-        """The mark of a submission. Raises: InvalidRequest for a key of a wrong length."""
+        """The fingerprint of a submission. Raises: InvalidRequest for a key of a wrong length."""
         if key is not None and not 1 <= len(key) <= MAX_KEY_CHARS:
             raise InvalidRequest(f"Idempotency-Key must have 1 to {MAX_KEY_CHARS} characters.", param="Idempotency-Key")
         body = json.dumps(request.model_dump(mode="json"), sort_keys=True)
@@ -61,12 +61,12 @@ class RequestFingerprint:
 
     @property
     def is_retry(self) -> bool:
-        """Whether an earlier job is likely enough to look for it before anything else."""
+        """Whether to look for an earlier job before anything else."""
         return self.key is not None or self.retries > 0
 
     @property
     def same_post(self) -> dict[str, Any]:
-        """The parameters of `SAME_POST`: a repeat looks back; a first try looks for repeats that overtook it."""
+        """The parameters of `SAME_POST`: a retry looks back; a first try looks for retries that overtook it."""
         repeats = self.retries > 0
         return {
             "post_sha256": self.post_sha256,
@@ -76,7 +76,7 @@ class RequestFingerprint:
         }
 
     def row(self, key: str, job_id: str) -> IdempotencyRow:
-        """The memory of `key`, to be written with the job."""
+        """The row of `key`, written with the job."""
         return new_row(
             IdempotencyRow,
             tenant_id=self.tenant_id,
@@ -91,12 +91,12 @@ SAME_POST: Final = (
     select(JobRow.id)
     .where(JobRow.post_sha256 == bindparam("post_sha256"), JobRow.tenant_id == bindparam("tenant_id"))
     .where(JobRow.created_at >= bindparam("since"), JobRow.post_retries >= bindparam("retries"))
-    .order_by(JobRow.created_at.desc())  # as its index has them
+    .order_by(JobRow.created_at.desc())  # as in its index
     .limit(1)
 )
-"""The job that the same POST made before, where no key tells; see `RequestFingerprint.same_post`.
+"""The job that the same POST created earlier, without a key; see `RequestFingerprint.same_post`.
 
-Of several, made by POSTs that all said they were the first, the one that arrived last by the API's clock."""
+If several POSTs claimed to be the first, it is the one that arrived last by the API's clock."""
 
 
 _BY_KEY: Final = select(IdempotencyRow.job_id, IdempotencyRow.body_sha256).where(
@@ -104,27 +104,27 @@ _BY_KEY: Final = select(IdempotencyRow.job_id, IdempotencyRow.body_sha256).where
 )
 
 
-def find_earlier(connection: Connection, mark: RequestFingerprint) -> str | None:
-    """The job that this very POST made before, if any. Raises: IdempotencyMismatch."""
-    if mark.key is not None:
-        return find_by_key(connection, mark, mark.key)
-    earlier: str | None = connection.scalar(SAME_POST, mark.same_post)
+def find_earlier(connection: Connection, fingerprint: RequestFingerprint) -> str | None:
+    """The job that this POST created earlier, if any. Raises: IdempotencyMismatch."""
+    if fingerprint.key is not None:
+        return find_by_key(connection, fingerprint, fingerprint.key)
+    earlier: str | None = connection.scalar(SAME_POST, fingerprint.same_post)
     return earlier
 
 
-def find_by_key(connection: Connection, mark: RequestFingerprint, key: str) -> str | None:
-    """The job that was made under `key`, if any. Raises: IdempotencyMismatch."""
-    found = connection.execute(_BY_KEY, {"tenant_id": mark.tenant_id, "key": key}).one_or_none()
+def find_by_key(connection: Connection, fingerprint: RequestFingerprint, key: str) -> str | None:
+    """The job that was created with `key`, if any. Raises: IdempotencyMismatch."""
+    found = connection.execute(_BY_KEY, {"tenant_id": fingerprint.tenant_id, "key": key}).one_or_none()
     if found is None:
         return None
-    if found.body_sha256 != mark.body_sha256:
+    if found.body_sha256 != fingerprint.body_sha256:
         raise IdempotencyMismatch(param="Idempotency-Key")
     job_id: str = found.job_id
     return job_id
 
 
 def forget_keys(db: Database, now: datetime) -> int:
-    """Drop keys older than `KEYS_KEPT`. Returns how many. For a housekeeping loop."""
+    """Drop keys older than `KEYS_KEPT`. Returns how many. Called by a housekeeping loop."""
     old = delete(IdempotencyRow).where(IdempotencyRow.created_at < now - KEYS_KEPT)
     with db.write() as session:
         return len(session.execute(old.returning(IdempotencyRow.key)).all())
@@ -136,10 +136,10 @@ def _sha256(text: str) -> str:
 
 @dataclass(frozen=True)
 class ExpireIdempotencyKeys:
-    """Idempotency keys hold for a day."""
+    """Drops idempotency keys after a day."""
 
     db: Database
 
     def run_once(self, now: datetime) -> Counts:
-        """Drop what is older."""
+        """Drop older keys."""
         return Counts(forgotten=gone) if (gone := forget_keys(self.db, now)) else Counts()

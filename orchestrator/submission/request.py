@@ -1,8 +1,8 @@
-"""The body of a submission: OpenAI's fields, and ours under `x_orchard`. Everything ours is optional.
+"""The body of a submission: OpenAI's fields, and Orchard's optional ones under `x_orchard`.
 
-A field left out is resolved by `submission.resolve`; so is null where null is allowed, and "auto" in OpenAI's
-hyperparameters. Unknown fields are refused: a typo is an error and not a silent default. So is a value of another type
-that Python would make do with: `"8"` is no number, and `true` is not 1.
+`submission.resolve` fills in omitted fields, null where it is allowed, and "auto" in OpenAI's hyperparameters.
+Unknown fields are refused: a typo is an error and not a silent default. Types are strict: `"8"` is not a number, and
+`true` is not 1.
 """
 
 from typing import Annotated, Any, Final, Literal, TypeVar
@@ -51,7 +51,7 @@ _MULTIPLIER = _auto({"type": "number", "exclusiveMinimum": 0})
 
 
 class Hyperparameters(Request):
-    """OpenAI's three; each a number or "auto"."""
+    """OpenAI's three hyperparameters; each a number or "auto"."""
 
     n_epochs: Annotated[Annotated[StrictInt, Field(ge=1, le=50)] | None, *_EPOCHS] = None
     batch_size: Annotated[Annotated[StrictInt, Field(ge=1, le=256)] | None, *_BATCH] = None
@@ -67,7 +67,7 @@ class Supervised(Request):
 
 
 class TrainingMethod(Request):
-    """OpenAI's `method`. Supervised fine-tuning is what is offered."""
+    """OpenAI's `method`. Only supervised fine-tuning is supported."""
 
     type: Literal["supervised"]
     supervised: Supervised = Supervised()
@@ -78,11 +78,11 @@ _MOVED: Final = {
     **dict.fromkeys(DataOptions.model_fields, "data"),
     **dict.fromkeys(TrainingOptions.model_fields, "training"),
 }
-"""Where each option of the flat spelling, which earlier versions took, has its place now."""
+"""The section of each option that earlier versions accepted at the top level."""
 
 
 class Options(Request):
-    """Orchard's own part of a submission. What is a number of the job is defined in `workers.contract`."""
+    """Orchard's part of a submission. `workers.contract` defines the job's numbers."""
 
     task: Task = CausalLm()
     method: Method = Lora()
@@ -92,10 +92,10 @@ class Options(Request):
     training: TrainingOptions = TrainingOptions()
     priority: StrictInt = Field(0, ge=-100, le=100, description="among the tenant's jobs and others; higher goes first")
     max_runtime_s: StrictInt = Field(
-        86_400, ge=60, le=2_592_000, description="seconds that all attempts together may hold seats"
+        86_400, ge=60, le=2_592_000, description="total seconds that all attempts may hold seats"
     )
     max_user_retries: StrictInt = Field(
-        0, ge=0, le=10, description="further tries from the newest checkpoint after a loss that is not finite"
+        0, ge=0, le=10, description="retries from the newest checkpoint after a non-finite loss"
     )
 
     @model_validator(mode="before")
@@ -156,7 +156,7 @@ class JobRequest(Request):
 
     @property
     def wanted(self) -> Hyperparameters:
-        """The hyperparameters, from whichever place they came."""
+        """The hyperparameters, from either field."""
         return next((place for place in self._places if place != Hyperparameters()), Hyperparameters())
 
     @property

@@ -1,4 +1,4 @@
-"""From a request to a `JobSpec`: every "auto" becomes a number, every bound of base and flavors is checked. Pure.
+"""Resolves a request to a `JobSpec`: replaces every "auto" and checks the bounds of base and flavors. Pure.
 
 Errors name the field, the value and the bound.
 """
@@ -38,7 +38,7 @@ GB: Final = 1_000_000_000
 
 @dataclass(frozen=True)
 class Identity:
-    """What a spec needs and a request does not say."""
+    """Fields of a spec that are not in the request."""
 
     job_id: str
     tenant_id: str
@@ -48,9 +48,9 @@ class Identity:
 
 
 def offered_base(catalogue: Catalogue, tenant: Tenant, model: str) -> CatalogueBase:
-    """The base a request names. One the tenant may not use looks exactly like one that does not exist.
+    """The base a request names. A base that the tenant may not use looks like one that does not exist.
 
-    Raises: InvalidRequest listing what is on offer.
+    Raises: InvalidRequest listing the available bases.
     """
     base = catalogue.base(model)
     if base is not None and tenant.may_use(base.id):
@@ -66,7 +66,7 @@ def offered_base(catalogue: Catalogue, tenant: Tenant, model: str) -> CatalogueB
 def resolve(
     request: JobRequest, base: CatalogueBase, training: DatasetRef, validation: DatasetRef | None, who: Identity
 ) -> JobSpec:
-    """The spec of the job. Raises: InvalidRequest for what the base does not allow."""
+    """The spec of the job. Raises: InvalidRequest for options that the base does not allow."""
     options = request.x_orchard
     _check_early_stopping(options.training, validation)
     quantization = _quantization(request, base)
@@ -97,7 +97,7 @@ def resolve(
 
 
 def check_fits(spec: JobSpec, catalogue: Catalogue) -> None:
-    """Refuse what could wait for ever. Raises: InvalidRequest with the numbers."""
+    """Refuse a job that can never be placed. Raises: InvalidRequest with the numbers."""
     need = HostNeed.of(spec)
     flavor = need.flavor_of(catalogue.flavors)
     if not need.fits(flavor):
@@ -186,7 +186,7 @@ def _training(request: JobRequest, rows: int) -> TrainingSpec:
     }
     try:
         return TrainingSpec.model_validate(options.model_dump() | chosen)
-    except ValidationError as error:  # single fields were checked with the request; what is left is the division
+    except ValidationError as error:  # the request checked single fields; only the division is left
         message = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise InvalidRequest(f"{message}.", param="x_orchard.training.micro_batch_size") from None
 

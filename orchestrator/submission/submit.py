@@ -1,4 +1,4 @@
-"""Submission: check, resolve, and write the job with its first event in one transaction."""
+"""Submission: checks, resolves, and writes the job with its first event in one transaction."""
 
 import secrets
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ from workers.contract.spec import JobSpec
 
 @dataclass(frozen=True)
 class SubmitDeps:
-    """What submission needs to know of the installation."""
+    """The installation's parameters for submission."""
 
     db: Database
     catalogue: Catalogue
@@ -46,8 +46,8 @@ def submit(
     now: datetime,
     sender: Sender = ANYBODY,
 ) -> str:
-    """Create a job and return its id. A POST that is repeated gives the job it made: it is known by `key`, the
-    caller's Idempotency-Key, or by what `sender` says of it (see `orchestrator.submission.idempotency`).
+    """Create a job and return its id. A retried POST returns the job it created earlier. It is identified by `key`, the
+    caller's Idempotency-Key, or by `sender` (see `orchestrator.submission.idempotency`).
 
     Raises: InvalidRequest, NotFound (files), QuotaExceeded, IdempotencyMismatch.
     """
@@ -63,7 +63,7 @@ def submit_and_show(
     now: datetime,
     sender: Sender = ANYBODY,
 ) -> JobView:
-    """`submit`, and the job as its owner sees it; a new one is not read again."""
+    """`submit`, and return the job's view without reading a new job again."""
     made = _make(submit_deps, tenant, request, RequestFingerprint.of(tenant.id, request, key, sender, now))
     return get_job(submit_deps.db, tenant.id, made, now) if isinstance(made, str) else new_job_view(made.row, made.spec)
 
@@ -76,29 +76,29 @@ class _Made:
     spec: JobSpec
 
 
-def _make(submit_deps: SubmitDeps, tenant: Tenant, request: JobRequest, mark: RequestFingerprint) -> _Made | str:
-    """A new job, or the id of the one that this POST made before."""
-    if mark.is_retry:  # then it is answered even where nothing new would be taken
+def _make(submit_deps: SubmitDeps, tenant: Tenant, request: JobRequest, fingerprint: RequestFingerprint) -> _Made | str:
+    """A new job, or the id of the one that this POST created earlier."""
+    if fingerprint.is_retry:  # so it succeeds even where a new job would be refused
         with submit_deps.db.connect() as connection:
-            if earlier := find_earlier(connection, mark):
+            if earlier := find_earlier(connection, fingerprint):
                 return earlier
     base = offered_base(submit_deps.catalogue, tenant, request.model)
     with submit_deps.db.begin() as connection:
         lock_tenant(connection, tenant.id)
-        found = load_context(connection, request, mark)
-        if found.earlier is not None:  # the same POST came twice at once; the other one was first
+        found = load_context(connection, request, fingerprint)
+        if found.earlier is not None:  # the same POST came twice concurrently; the other was first
             return found.earlier
         _check_quota(submit_deps, found.live_jobs)
         spec = draft_spec(found.files, submit_deps.storage_uri, tenant, base, request)
         check_fits(spec, submit_deps.catalogue)
-        made = _insert(connection, request, spec, mark)
+        made = _insert(connection, request, spec, fingerprint)
         failpoint("submit.before_commit")
     failpoint("submit.after_commit")
     return made
 
 
 def draft_spec(files: Files, storage_uri: str, tenant: Tenant, base: CatalogueBase, request: JobRequest) -> JobSpec:
-    """The spec a submission would have, nothing written. Raises: InvalidRequest, NotFound (files)."""
+    """The spec of a submission, without writing it. Raises: InvalidRequest, NotFound (files)."""
     training = dataset(files, request.training_file, "training_file")
     validation = None
     if request.validation_file is not None:
@@ -122,19 +122,19 @@ def _check_quota(submit_deps: SubmitDeps, live: int) -> None:
         )
 
 
-def _insert(connection: Connection, request: JobRequest, spec: JobSpec, mark: RequestFingerprint) -> _Made:
-    row = _row(request, spec, mark)
+def _insert(connection: Connection, request: JobRequest, spec: JobSpec, fingerprint: RequestFingerprint) -> _Made:
+    row = _row(request, spec, fingerprint)
     insert_row(connection, row)
     created = EventDraft(f"Created fine-tuning job: {spec.job_id}")
-    insert_row(connection, event_row(spec.tenant_id, spec.job_id, created, mark.arrived_at))
-    if mark.key is not None:
-        insert_row(connection, mark.row(mark.key, spec.job_id))
+    insert_row(connection, event_row(spec.tenant_id, spec.job_id, created, fingerprint.arrived_at))
+    if fingerprint.key is not None:
+        insert_row(connection, fingerprint.row(fingerprint.key, spec.job_id))
     return _Made(row, spec)
 
 
-def _row(request: JobRequest, spec: JobSpec, mark: RequestFingerprint) -> JobRow:
-    """The job as it enters the state machine; every later state is written by `transition`."""
-    validation, now = spec.data.validation, mark.arrived_at
+def _row(request: JobRequest, spec: JobSpec, fingerprint: RequestFingerprint) -> JobRow:
+    """The job in its initial state; `transition` writes every later state."""
+    validation, now = spec.data.validation, fingerprint.arrived_at
     return new_row(
         JobRow,
         id=spec.job_id,
@@ -155,8 +155,8 @@ def _row(request: JobRequest, spec: JobSpec, mark: RequestFingerprint) -> JobRow
         validation_file_id=None if validation is None else validation.file_id,
         memory_bytes=spec.seat_bytes,
         pass_positions=spec.pass_positions,
-        post_sha256=mark.post_sha256,
-        post_retries=mark.retries,
+        post_sha256=fingerprint.post_sha256,
+        post_retries=fingerprint.retries,
         state=JobState.VALIDATING,
         desired=Desired.RUN,
         state_since=now,

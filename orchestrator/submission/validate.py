@@ -1,4 +1,4 @@
-"""Validating: a submitted job's files are checked against each other, then it joins the queue."""
+"""Validates a submitted job's files together and queues the job."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -25,9 +25,9 @@ log = structlog.get_logger()
 
 SHOWN_LINES = 20  # of an overlap, in the message
 ROUNDS: Final = 10
-"""Of turns in one pass. A pass that ends lets the loop hear that it is to stop."""
+"""Turns per pass. The loop checks for shutdown between passes."""
 RETRY_FOR: Final = timedelta(seconds=600)
-"""With files that storage does not give, counted from when they were first asked for in vain."""
+"""How long to retry unreadable files after the first failure."""
 _WAITING: Final = (
     JobRow.finished_at.is_(None),
     JobRow.state == JobState.VALIDATING,
@@ -37,18 +37,18 @@ _WAITING: Final = (
 
 @dataclass(frozen=True)
 class Validate:
-    """VALIDATING -> QUEUED or FAILED. Tenants take turns, so that nobody waits for more than one file of another."""
+    """VALIDATING -> QUEUED or FAILED. Tenants take turns, so that each waits for at most one job of every other."""
 
     db: Database
     _turns: dict[str, int] = field(default_factory=dict)
-    """Tenant -> `seq` of its job that was tried last."""
+    """Tenant -> `seq` of its last tried job."""
     _unread_since: dict[str, datetime | None] = field(default_factory=dict)
-    """Job whose files could not be read -> when the pass after that began. None: it has not yet."""
+    """Job with unreadable files -> when the next pass that met it began. None: there was none yet."""
 
     def run_once(self, now: datetime) -> Counts:
-        """Check one job of each tenant, oldest first, then the next of each; none of them twice.
+        """Check one job of each tenant, oldest first, then the next of each; none twice.
 
-        Storage that cannot be read now is asked again until `RETRY_FOR` is over.
+        Unreadable storage is retried until `RETRY_FOR` is over.
         """
         counts = Counts()
         for number in range(ROUNDS):
@@ -61,7 +61,7 @@ class Validate:
         return counts
 
     def _next_of_each_tenant(self, *, from_the_start: bool) -> list[JobRow]:
-        """The job after the one that its tenant had tried last; the tenant's oldest, if there is none and it may be."""
+        """Each tenant's job after its last tried one, or its oldest if there is none and `from_the_start`."""
         chosen: dict[str, int] = {}
         with self.db.read() as session:
             waiting = select(JobRow.tenant_id, JobRow.seq).where(*_WAITING).order_by(JobRow.seq)
@@ -84,22 +84,23 @@ class Validate:
         return "stale" if job is None else str(decision.to)
 
     def _verdict(self, row: JobRow, now: datetime) -> RetryDecision | None:
-        """None: nothing can be said now."""
+        """None: undecided for now."""
         try:
             return check_files(JobSpec.model_validate(row.spec))
         except ValidationError:
             return failed(ErrorCode.INTERNAL, UNREADABLE_SPEC)
-        except Exception:  # an outage, or a bug over one job's files, which must not stop the others
+        except Exception:  # an outage or a bug with one job's files must not stop the others
             log.warning("files not read", job=row.id, exc_info=True)
         if not self._is_out_of_patience(row.id, now):
             return None
-        message = "The files could not be read from storage for a long time. Submit the job again later."
+        seconds = RETRY_FOR.total_seconds()
+        message = f"The files could not be read from storage for {seconds:.0f} s. Submit the job again later."
         return failed(ErrorCode.STORAGE_UNAVAILABLE, message)
 
     def _is_out_of_patience(self, job_id: str, now: datetime) -> bool:
-        """Told that the files could not be read in the pass of `now`.
+        """Record that the files could not be read in the pass of `now`, and test for the limit.
 
-        That pass may have begun long before it came to this job, so the time runs from the next one that meets it.
+        That pass may have begun long before it reached this job, so the time runs from the next pass that meets it.
         """
         if job_id not in self._unread_since:
             self._unread_since[job_id] = None
@@ -110,23 +111,23 @@ class Validate:
 
 
 def check_files(spec: JobSpec) -> RetryDecision:
-    """Read both files through: they must still be there and share no row. Raises: StorageDown."""
+    """Read both files: they must still exist and share no row. Raises: StorageDown."""
     try:
         shared = _shared_lines(spec.data.training, spec.data.validation)
     except StorageMissing:
-        return failed(ErrorCode.STORAGE_UNAVAILABLE, "The files are not in storage any more. Upload them again.")
+        return failed(ErrorCode.STORAGE_UNAVAILABLE, "The files are no longer in storage. Upload them again.")
     if shared:
         shown = ", ".join(str(line) for line in shared[:SHOWN_LINES]) + (", …" if len(shared) > SHOWN_LINES else "")
         return failed(
             ErrorCode.INVALID_VALIDATION_FILE,
-            f"The job failed due to an invalid validation file. {len(shared)} row(s) also stand in the training file: "
+            f"The job failed due to an invalid validation file. {len(shared)} row(s) are also in the training file: "
             f"lines {shown}. Remove them from one of the two, or the validation loss means nothing.",
         )
     return RetryDecision(JobState.QUEUED, EventDraft("Files validated, moving job to queued state"))
 
 
 def _shared_lines(training: DatasetRef, validation: DatasetRef | None) -> list[int]:
-    """Line numbers of the validation file whose row the training file has too."""
+    """Lines of the validation file whose rows are also in the training file."""
     if validation is None:
         next(_lines(training), None)
         return []

@@ -1,4 +1,4 @@
-"""From the secret in a request to the principal it speaks for."""
+"""Authenticates the secret of a request to a principal."""
 
 import secrets
 from datetime import datetime, timedelta
@@ -12,7 +12,7 @@ from orchestrator.errors import Unauthenticated
 from orchestrator.tenancy.keys import KEY_PREFIX, digest_of
 from orchestrator.tenancy.views import Principal, Role, Tenant
 
-_BY_DIGEST: Final = (  # columns, for every request asks: rows of the mapper would cost half as much again
+_BY_DIGEST: Final = (  # columns, since every request runs it: mapped rows would cost 50 % more
     select(
         *(ApiKeyRow.id.label("key_id"), ApiKeyRow.digest, ApiKeyRow.prefix, ApiKeyRow.role),
         *(ApiKeyRow.revoked_at, ApiKeyRow.last_used_at),
@@ -21,14 +21,14 @@ _BY_DIGEST: Final = (  # columns, for every request asks: rows of the mapper wou
     .outerjoin(TenantRow, TenantRow.id == ApiKeyRow.tenant_id)
     .where(ApiKeyRow.digest == bindparam("digest"))
 )
-TOUCH_EVERY_S = 60  # `last_used_at` is this coarse: a write for every read request would be a poor trade
+TOUCH_EVERY_S = 60  # resolution of `last_used_at`, to avoid a write for every read request
 
 
 def authenticate(db: Database, secret: str | None, organization: str | None, now: datetime) -> Principal:
-    """Return whom `secret` speaks for.
+    """Return the principal of `secret`.
 
-    `organization` is the client's own claim of its tenant (id or slug), if it makes one.
-    Raises: Unauthenticated for a missing, wrong or revoked key, or one of another tenant than claimed.
+    `organization` is the tenant (id or slug) that the client claims, if any.
+    Raises: Unauthenticated for a missing, wrong or revoked key, or a key of another tenant than claimed.
     """
     if not secret:
         raise Unauthenticated(
@@ -52,7 +52,7 @@ def authenticate(db: Database, secret: str | None, organization: str | None, now
 
 
 def masked(secret: str) -> str:
-    """A key that can be shown in an error: enough to recognise it, too little to use it."""
+    """A key as shown in errors: enough to recognize it, too little to use it."""
     if len(secret) < 24:
         return "***"
     start = KEY_PREFIX if secret.startswith(KEY_PREFIX) else secret[:3]

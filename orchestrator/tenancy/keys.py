@@ -1,4 +1,4 @@
-"""Making, listing and revoking API keys."""
+"""Creates, lists and revokes API keys."""
 
 import hashlib
 import secrets
@@ -19,17 +19,17 @@ SHOWN_CHARS = len(KEY_PREFIX) + 4
 
 
 def digest_of(secret: str) -> str:
-    """What is stored of a key: the hex SHA-256 of the whole string."""
+    """The stored digest of a key: the hex SHA-256 of the whole string."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def create_admin_key(db: Database, name: str, now: datetime) -> tuple[KeyView, str]:
-    """Make a key that administers tenants. Returns its view and the secret, which exists nowhere else."""
+    """Create a key that administers tenants. Returns its view and the secret, which is not stored."""
     return _create(db, None, Role.ADMIN, name, now)
 
 
 def create_tenant_key(db: Database, tenant: str, name: str, now: datetime) -> tuple[KeyView, str]:
-    """Make a key of the tenant (id or slug). Raises: NotFound."""
+    """Create a key of the tenant (id or slug). Raises: NotFound."""
     return _create(db, get_tenant(db, tenant).id, Role.TENANT, name, now)
 
 
@@ -43,7 +43,7 @@ def list_keys(db: Database, tenant: str) -> list[KeyView]:
 
 
 def revoke_key(db: Database, tenant: str, key_id: str, now: datetime) -> KeyView:
-    """Refuse the key from now on. Repeating changes nothing. Raises: NotFound."""
+    """Revoke the key. Idempotent. Raises: NotFound."""
     tenant_id = get_tenant(db, tenant).id
     mine = (ApiKeyRow.id == key_id, ApiKeyRow.tenant_id == tenant_id)
     with db.write() as session:

@@ -1,4 +1,4 @@
-"""One writer at a time for decisions that span several rows of a tenant."""
+"""A lock for decisions that span several rows of a tenant."""
 
 from typing import Final
 
@@ -10,9 +10,9 @@ _HOLD: Final = select(TenantRow.id).where(TenantRow.id == bindparam("tenant_id")
 
 
 def lock_tenant(connection: Connection, tenant_id: str) -> None:
-    """Wait until no other write transaction holds the tenant; held until the caller's transaction ends.
+    """Lock the tenant until the caller's transaction ends.
 
-    PostgreSQL locks the row. SQLite drops FOR UPDATE, and needs none: its write transactions have begun IMMEDIATE.
+    PostgreSQL locks the row. SQLite ignores FOR UPDATE and does not need it: its write transactions begin IMMEDIATE.
     """
     if connection.dialect.name != "sqlite":
         connection.execute(_HOLD, {"tenant_id": tenant_id})

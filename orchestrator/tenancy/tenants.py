@@ -1,4 +1,4 @@
-"""Creating, changing and finding tenants."""
+"""Creates, updates and finds tenants."""
 
 from datetime import datetime
 from typing import Annotated
@@ -20,13 +20,15 @@ _SLUG = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
 Weight = Annotated[
     StrictInt,
     Field(
-        ge=1, le=MAX_FAIR_WEIGHT, description="where tenants share a host, tokens go by it: 2 gets twice what 1 does"
+        ge=1,
+        le=MAX_FAIR_WEIGHT,
+        description="share of a host's tokens relative to other tenants: 2 gets twice as many as 1",
     ),
 ]
 
 
 class NewTenant(BaseModel):
-    """What an admin says about a tenant."""
+    """An admin's request to create a tenant."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -35,7 +37,7 @@ class NewTenant(BaseModel):
         Field(
             min_length=2,
             max_length=63,
-            description="short name: in model names and in the registry",
+            description="short name, used in model names and in the registry",
             json_schema_extra={"pattern": _SLUG},
         ),
         matching(_SLUG, "lower case letters, digits and '-', and neither begin nor end with '-'"),
@@ -46,15 +48,15 @@ class NewTenant(BaseModel):
 
 
 class TenantChanges(BaseModel):
-    """What an admin changes about a tenant; what is left out stays."""
+    """Changes to a tenant; omitted fields stay."""
 
     model_config = ConfigDict(extra="forbid")
 
-    weight: Weight | None = Field(None, description="of jobs submitted from now on")
+    weight: Weight | None = Field(None, description="for jobs submitted from now on")
 
 
 def create_tenant(db: Database, catalogue: Catalogue, new: NewTenant, now: datetime) -> TenantView:
-    """Add a tenant. Raises: InvalidRequest if the slug is taken or a base is not in the catalogue."""
+    """Create a tenant. Raises: InvalidRequest if the slug is taken or a base is not in the catalogue."""
     for base_id in new.allowed_bases or ():
         if catalogue.base(base_id) is None:
             known = ", ".join(base.id for base in catalogue.bases)
@@ -65,12 +67,12 @@ def create_tenant(db: Database, catalogue: Catalogue, new: NewTenant, now: datet
         with db.write() as session:
             session.add(row)
     except IntegrityError:
-        raise InvalidRequest(f"A tenant '{new.slug}' exists already.", param="slug", code="slug_taken") from None
+        raise InvalidRequest(f"A tenant '{new.slug}' already exists.", param="slug", code="slug_taken") from None
     return TenantView.of(row)
 
 
 def update_tenant(db: Database, id_or_slug: str, changes: TenantChanges) -> TenantView:
-    """Change a tenant. Raises: NotFound."""
+    """Update a tenant. Raises: NotFound."""
     tenant_id = get_tenant(db, id_or_slug).id
     with db.write() as session:
         row = session.get_one(TenantRow, tenant_id)
@@ -87,7 +89,7 @@ def list_tenants(db: Database) -> list[TenantView]:
 
 
 def get_tenant(db: Database, id_or_slug: str) -> Tenant:
-    """The tenant of that id or slug. Raises: NotFound."""
+    """The tenant with that id or slug. Raises: NotFound."""
     query = select(TenantRow).where(or_(TenantRow.id == id_or_slug, TenantRow.slug == id_or_slug))
     with db.read() as session:
         row = session.scalars(query.order_by(TenantRow.id != id_or_slug)).first()

@@ -1,4 +1,4 @@
-"""What leaves the room: tenants, keys and principals without any secret."""
+"""Public values of this package: tenants, keys and principals, without secrets."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +12,7 @@ from orchestrator.db.tables import ApiKeyRow, TenantRow
 
 
 class Role(StrEnum):
-    """What a key is for."""
+    """What a key grants access to."""
 
     TENANT = "tenant"
     """Files, jobs and models of one tenant."""
@@ -22,7 +22,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True)
 class Tenant:
-    """Whom a request speaks for."""
+    """The tenant of a request."""
 
     id: str
     slug: str
@@ -37,7 +37,7 @@ class Tenant:
         return cls(row.id, row.slug, row.name, bases, row.weight)
 
     def may_use(self, base_id: str) -> bool:
-        """Whether this tenant is offered the base."""
+        """Whether this tenant may use the base."""
         return self.allowed_bases is None or base_id in self.allowed_bases
 
 
@@ -59,7 +59,7 @@ class TenantView(BaseModel):
     slug: str
     name: str
     allowed_bases: list[str] | None = Field(description="null: every base of the catalogue")
-    weight: int = Field(description="share of a host's tokens, against other tenants'")
+    weight: int = Field(description="share of a host's tokens relative to other tenants")
     created_at: int = Field(description="Unix seconds")
 
     @classmethod

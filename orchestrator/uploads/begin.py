@@ -1,4 +1,4 @@
-"""Announcing an upload, and dropping it."""
+"""Creates and cancels uploads."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,30 +18,30 @@ from orchestrator.uploads.queries import not_pending, own_upload, while_pending
 from orchestrator.uploads.views import UploadView
 
 LIFETIME: Final = timedelta(hours=1)
-MAX_PENDING: Final = 100  # uploads of a tenant that are neither completed nor over
+MAX_PENDING: Final = 100  # open uploads per tenant
 MAX_BYTES: Final = 8 * 2**30
 
 
 class NewUpload(NewFile):
-    """What a tenant says about an upload before sending it."""
+    """A tenant's description of an upload before sending it."""
 
-    bytes: StrictInt = Field(ge=0, le=MAX_BYTES, description="what the parts will add up to")
-    mime_type: Annotated[SingleLine, Field(min_length=1, max_length=255, description="a label; rows are JSONL always")]
+    bytes: StrictInt = Field(ge=0, le=MAX_BYTES, description="total size of the parts")
+    mime_type: Annotated[SingleLine, Field(min_length=1, max_length=255, description="a label; rows are always JSONL")]
 
 
 @dataclass(frozen=True)
 class PartUploadLimits:
-    """Where parts and files go, and how large a file in parts may be."""
+    """The destination of parts and files, and the maximum size of an upload."""
 
     storage_uri: str
     max_upload_bytes: int
 
 
-def begin(db: Database, tenant_id: str, depot: PartUploadLimits, new: NewUpload, now: datetime) -> UploadView:
-    """Announce an upload. Raises: TooLarge; QuotaExceeded while `MAX_PENDING` others wait for parts."""
-    if new.bytes > depot.max_upload_bytes:
+def begin(db: Database, tenant_id: str, limits: PartUploadLimits, new: NewUpload, now: datetime) -> UploadView:
+    """Create an upload. Raises: TooLarge; QuotaExceeded while `MAX_PENDING` others are open."""
+    if new.bytes > limits.max_upload_bytes:
         raise TooLarge(
-            f"The upload is {new.bytes:,} bytes long; this service takes at most {depot.max_upload_bytes:,}. Split it.",
+            f"The upload is {new.bytes:,} bytes long; at most {limits.max_upload_bytes:,} are allowed. Split it.",
             param="bytes",
         )
     row = UploadRow(
@@ -70,7 +70,7 @@ def begin(db: Database, tenant_id: str, depot: PartUploadLimits, new: NewUpload,
 
 
 def cancel(db: Database, tenant_id: str, upload_id: str, now: datetime) -> UploadView:
-    """Drop an upload; its parts are swept later. Repeating changes nothing. Raises: NotFound; InvalidRequest."""
+    """Cancel an upload; `gc` removes its parts later. Idempotent. Raises: NotFound; InvalidRequest."""
     with db.write() as session:
         session.execute(while_pending(tenant_id, upload_id, now).values(status="cancelled"))
         row = own_upload(session, tenant_id, upload_id)

@@ -1,4 +1,4 @@
-"""Completing an upload: the parts, in the order the tenant gives, become one validated file."""
+"""Completes an upload: joins its parts in the given order into one validated file."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ _MD5 = r"^[0-9a-fA-F]{32}$"
 
 
 class CompleteUpload(BaseModel):
-    """The order of the parts, and a checksum over all of them."""
+    """The order of the parts, and an optional checksum of the file."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -37,11 +37,11 @@ class CompleteUpload(BaseModel):
 
 
 def complete(
-    db: Database, tenant_id: str, depot: PartUploadLimits, upload_id: str, order: CompleteUpload, now: datetime
+    db: Database, tenant_id: str, limits: PartUploadLimits, upload_id: str, order: CompleteUpload, now: datetime
 ) -> UploadView:
-    """Make the file. Repeating gives the file that was made.
+    """Create the file. Repeating returns the same file.
 
-    Raises: NotFound; InvalidRequest when parts, size or checksum do not agree, and the upload then stays as it was;
+    Raises: NotFound; InvalidRequest when parts, size or checksum do not match, which leaves the upload unchanged;
     StorageDown, StorageFull.
     """
     with db.read() as session:
@@ -50,7 +50,7 @@ def complete(
             return _made(session, upload, now)
         open_upload(session, tenant_id, upload_id, now)
         parts = _ordered(session, upload, order.part_ids)
-    stored = store(depot.storage_uri, tenant_id, _content(parts, order.md5), depot.max_upload_bytes)
+    stored = store(limits.storage_uri, tenant_id, _content(parts, order.md5), limits.max_upload_bytes)
     if not _commit(db, upload, stored, now):
         stored.discard()
     with db.read() as session:
@@ -75,7 +75,7 @@ def _ordered(session: Session, upload: UploadRow, part_ids: Sequence[str]) -> li
 
 
 def _content(parts: Sequence[UploadPartRow], md5: str | None) -> Iterator[bytes]:
-    """The bytes of all parts. Raises InvalidRequest at the end, if they are not what the tenant says they are."""
+    """The bytes of all parts. Raises InvalidRequest at the end if the checksum does not match."""
     digest = hashlib.md5(usedforsecurity=False)
     for part in parts:
         for chunk in open_chunks(part.uri):
@@ -90,7 +90,7 @@ def _content(parts: Sequence[UploadPartRow], md5: str | None) -> Iterator[bytes]
 
 
 def _commit(db: Database, upload: UploadRow, stored: StoredFile, now: datetime) -> bool:
-    """Write file and upload together. False: another completion, or a cancellation, was first."""
+    """Write file and upload in one transaction. False: another completion or a cancellation was first."""
     seconds = upload.file_expires_s
     expiry = None if seconds is None else ExpiresAfter(anchor="created_at", seconds=seconds)
     file = stored.row(NewFile(filename=upload.filename, purpose=upload.purpose, expires_after=expiry), now)
@@ -106,7 +106,7 @@ def _commit(db: Database, upload: UploadRow, stored: StoredFile, now: datetime) 
 
 
 def _made(session: Session, upload: UploadRow, now: datetime) -> UploadView:
-    """Raises: InvalidRequest if the upload ended in another way."""
+    """The completed upload. Raises: InvalidRequest if it ended in another way."""
     if upload.status != "completed":
         raise not_pending(upload, now)
     file = session.scalar(select(FileRow).where(FileRow.id == upload.file_id, visible(upload.tenant_id, now)))

@@ -1,4 +1,4 @@
-"""Clearing away what uploads leave in storage, however they ended."""
+"""Garbage collection of the parts that ended uploads leave in storage."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,20 +14,20 @@ from orchestrator.steps.step import Counts
 from orchestrator.storage.objects import remove
 from orchestrator.uploads.queries import parts_uri
 
-GRACE: Final = timedelta(minutes=15)  # longer than a client waits for an answer: a completion may be reading the parts
+GRACE: Final = timedelta(minutes=15)  # longer than a client waits for a response: a completion may be reading the parts
 A_PASS: Final = 100
 
 
 @dataclass(frozen=True)
 class UploadGc:
-    """Uploads that nobody completed end, and the parts of all leave storage."""
+    """Expires abandoned uploads, and removes the parts of all ended ones from storage."""
 
     db: Database
     storage_uri: str
     _clearing: GcPass[UploadRow] = field(default_factory=lambda: GcPass(A_PASS))
 
     def run_once(self, now: datetime) -> Counts:
-        """One upload after the other, until storage does not answer."""
+        """Clear one upload at a time, until storage stops responding."""
         return self._clearing.run(
             lambda offset, limit: self._due(now, offset, limit), lambda row: self._sweep(row, now), lambda row: row.id
         )
@@ -40,7 +40,7 @@ class UploadGc:
 
     def _sweep(self, row: UploadRow, now: datetime) -> Counts:
         mine = update(UploadRow).where(UploadRow.id == row.id).execution_options(synchronize_session=False)
-        with self.db.write() as session:  # from here on nobody completes it
+        with self.db.write() as session:  # from here on it cannot be completed
             session.execute(mine.where(UploadRow.status == "pending").values(status="expired"))
         remove(parts_uri(self.storage_uri, row.tenant_id, row.id))
         with self.db.write() as session:

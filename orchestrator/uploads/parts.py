@@ -1,4 +1,4 @@
-"""Taking a part: its bytes into storage, then its row."""
+"""Adds a part: writes its bytes to storage, then its row."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -18,25 +18,25 @@ from orchestrator.uploads.begin import PartUploadLimits
 from orchestrator.uploads.queries import not_pending, open_upload, own_upload, parts_uri, while_pending
 from orchestrator.uploads.views import UploadPartView
 
-MAX_PART_BYTES: Final = 64 * 2**20  # what OpenAI's client cuts a file into
+MAX_PART_BYTES: Final = 64 * 2**20  # the part size of OpenAI's client
 MAX_PARTS: Final = 2_000
-MAX_SENDS: Final = 3  # OpenAI's client repeats a request twice; each try may leave a part behind
+MAX_SENDS: Final = 3  # OpenAI's client retries twice; each try may leave a part behind
 
 
 def add_part(
-    db: Database, tenant_id: str, depot: PartUploadLimits, upload_id: str, stream: IO[bytes], now: datetime
+    db: Database, tenant_id: str, limits: PartUploadLimits, upload_id: str, stream: IO[bytes], now: datetime
 ) -> UploadPartView:
     """Store one part. Raises: NotFound, InvalidRequest, TooLarge, StorageDown, StorageFull."""
     with db.read() as session:
         open_upload(session, tenant_id, upload_id, now)
     part_id = new_id("part_")
-    uri = f"{parts_uri(depot.storage_uri, tenant_id, upload_id)}/{part_id}"
+    uri = f"{parts_uri(limits.storage_uri, tenant_id, upload_id)}/{part_id}"
     try:
         size = write_chunks(uri, _bounded(stream))
         row = UploadPartRow(id=part_id, upload_id=upload_id, bytes=size, uri=uri, created_at=now)
         with db.write() as session:
             _admit(session, tenant_id, row, now)
-    except ServiceError:  # surely not written down; what the database leaves open, the sweep clears away
+    except ServiceError:  # the row was not written; if the database's answer is unknown, `gc` cleans up
         with suppress(StorageDown):
             remove(uri)
         raise
@@ -44,7 +44,7 @@ def add_part(
 
 
 def _admit(session: Session, tenant_id: str, part: UploadPartRow, now: datetime) -> None:
-    """Add the row if the upload takes it. The UPDATE holds the upload, so that parts are counted one by one."""
+    """Add the row if the upload accepts it. The UPDATE locks the upload, so that parts are counted one at a time."""
     touched = session.execute(
         while_pending(tenant_id, part.upload_id, now).values(status="pending").returning(UploadRow)
     )
@@ -56,11 +56,11 @@ def _admit(session: Session, tenant_id: str, part: UploadPartRow, now: datetime)
         select(func.count(), func.coalesce(func.sum(UploadPartRow.bytes), 0)).where(mine)
     ).one()
     if count >= MAX_PARTS:
-        raise InvalidRequest(f"The upload has {count} parts already; at most {MAX_PARTS} are allowed.", param="data")
+        raise InvalidRequest(f"The upload already has {count} parts; at most {MAX_PARTS} are allowed.", param="data")
     if held + part.bytes > upload.bytes * MAX_SENDS:
         raise InvalidRequest(
             f"The parts so far are {held:,} bytes and this one {part.bytes:,}, but the upload was announced with "
-            f"{upload.bytes:,}. Begin a new upload with the right size.",
+            f"{upload.bytes:,}. Create a new upload with the right size.",
             param="data",
             code="upload_too_many_bytes",
         )

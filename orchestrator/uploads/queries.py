@@ -1,4 +1,4 @@
-"""Finding an upload: only the tenant's own, and whether it still takes parts."""
+"""Queries for a tenant's own uploads and whether they are open."""
 
 from datetime import datetime
 
@@ -19,7 +19,7 @@ def own_upload(session: Session, tenant_id: str, upload_id: str) -> UploadRow:
 
 
 def open_upload(session: Session, tenant_id: str, upload_id: str, now: datetime) -> UploadRow:
-    """The row of an upload that takes parts. Raises: NotFound; InvalidRequest for any other."""
+    """The row of an open upload. Raises: NotFound; InvalidRequest if it is not open."""
     row = own_upload(session, tenant_id, upload_id)
     if row.status != "pending" or row.expires_at <= now:
         raise not_pending(row, now)
@@ -27,16 +27,16 @@ def open_upload(session: Session, tenant_id: str, upload_id: str, now: datetime)
 
 
 def while_pending(tenant_id: str, upload_id: str, now: datetime) -> Update:
-    """An UPDATE that meets the upload only while it takes parts."""
+    """An UPDATE that matches the upload only while it is open."""
     mine = (UploadRow.id == upload_id, UploadRow.tenant_id == tenant_id)
     waits = (UploadRow.status == "pending", UploadRow.expires_at > now)
     return update(UploadRow).where(*mine, *waits).execution_options(synchronize_session=False)
 
 
 def not_pending(row: UploadRow, now: datetime) -> InvalidRequest:
-    """Why an upload takes nothing more."""
+    """The error for an upload that is not open."""
     status = "expired" if row.status == "pending" and row.expires_at <= now else row.status
-    return InvalidRequest(f"Upload {row.id} is {status}. Begin a new one.", param="upload_id", code=f"upload_{status}")
+    return InvalidRequest(f"Upload {row.id} is {status}. Create a new one.", param="upload_id", code=f"upload_{status}")
 
 
 def parts_uri(storage_uri: str, tenant_id: str, upload_id: str) -> str:

@@ -17,9 +17,9 @@ class UploadView(BaseModel):
 
     id: str
     object: Literal["upload"] = "upload"
-    bytes: int = Field(description="what the parts must add up to")
+    bytes: int = Field(description="total size of the parts")
     created_at: int = Field(description="Unix seconds")
-    expires_at: int = Field(description="no part is taken after this")
+    expires_at: int = Field(description="no part is accepted after this")
     filename: str
     purpose: str
     status: UploadStatus
@@ -27,7 +27,7 @@ class UploadView(BaseModel):
 
     @classmethod
     def of(cls, row: UploadRow, file: FileRow | None, now: datetime) -> "UploadView":
-        """The view of a row, as it stands at `now`."""
+        """The view of a row at `now`."""
         return cls(
             id=row.id,
             bytes=row.bytes,

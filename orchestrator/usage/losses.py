@@ -1,4 +1,4 @@
-"""What of an attempt was in vain, and hence is not billed: a pure decision."""
+"""Decides which part of an attempt's usage was lost and is not billed. Pure."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -8,12 +8,12 @@ from typing import Final
 from workers.contract.reports import ExitClass
 
 SERVICE_FAULT: Final = frozenset({ExitClass.INFRA, ExitClass.PREEMPTED})
-"""Ends that are not the tenant's doing. A preempted seat saves first, so that normally nothing of it is lost."""
+"""Ends that the tenant did not cause. A preempted seat saves first, so it normally loses nothing."""
 
 
 @dataclass(frozen=True)
 class Lost:
-    """Parts of one row of the ledger."""
+    """The lost part of one ledger row."""
 
     tokens: int
     supervised_tokens: int
@@ -21,11 +21,11 @@ class Lost:
 
 
 def lost_share(step_before: int, step: int, committed: int | None) -> Fraction:
-    """Which part, 0 to 1, of a minute that led from `step_before` to `step` lies beyond the checkpoint `committed`.
+    """The share, 0 to 1, of a minute from `step_before` to `step` that lies beyond the checkpoint at `committed`.
 
-    None: the attempt committed no checkpoint, so nothing of it survives. The minute in which a checkpoint was taken is
-    divided by steps: within one job they are alike in tokens, so the error stays below what one minute's steps differ
-    by, and is rounded in the tenant's favour.
+    None: the attempt committed no checkpoint, so all of it is lost. The minute of a checkpoint is divided by steps.
+    Steps of one job have similar token counts, so the error is bounded by their differences within that minute. Tokens
+    are rounded in the tenant's favor.
     """
     if committed is None:
         return Fraction(1)

@@ -1,9 +1,9 @@
-"""The meter: enters into the ledger what a seat reports, and at the end of an attempt what of it was in vain.
+"""The meter: records usage from seat reports in the ledger, and marks lost usage when an attempt ends.
 
-A minute of the ledger is the minute in which reports were applied: hosts send no time, and their clocks are not ours.
-The meter of an attempt starts when its seat begins to train, not while it waits for a base to load or tokenizes.
+A ledger minute is the minute in which reports were applied: hosts send no time, because their clocks may differ.
+An attempt's meter starts when its seat begins to train, not while it waits for a base to load or tokenizes.
 
-Callers have written the job's row in the same transaction before, so writers of one attempt come one after the other.
+Callers write the job's row earlier in the same transaction, which serializes the writers of one attempt.
 """
 
 from datetime import datetime
@@ -27,10 +27,10 @@ def minute_of(now: datetime) -> int:
 
 
 def start_meter(session: Session, job: JobRow, report: Prepared, now: datetime) -> None:
-    """The seat trains from now on. Repeating changes nothing.
+    """The seat trains from now on. Idempotent.
 
-    Steps that an earlier attempt is billed for and that come again, since its newest checkpoint turned out unusable,
-    are lost after all, unless that attempt ended through the tenant's own fault.
+    If the newest checkpoint of an earlier attempt turned out unusable, its billed steps are repeated. They are now
+    marked as lost, unless the tenant caused that attempt's end.
     """
     if _newest(session, job.id, report.attempt) is not None:
         return
@@ -42,9 +42,9 @@ def start_meter(session: Session, job: JobRow, report: Prepared, now: datetime) 
 
 
 def enter_step(session: Session, job: JobRow, report: StepReport, now: datetime) -> None:
-    """Add the tokens of a step, and the time since the report before. A step that was entered before adds nothing.
+    """Add the tokens of a step and the time since the last report. A step that was already entered adds nothing.
 
-    A seat that was asked to stop before it said that it trains, and then took a step all the same, is metered from it.
+    A seat that was told to stop before it reported `Prepared`, but still took a step, is metered from that step.
     """
     last = _newest(session, job.id, report.attempt)
     if last is None:
@@ -60,8 +60,8 @@ def enter_step(session: Session, job: JobRow, report: StepReport, now: datetime)
 
 
 def stop_meter(session: Session, job_id: str, attempt: int, exit_class: ExitClass, now: datetime) -> None:
-    """The attempt has ended: its meter runs until now, or, where the host was lost, until its last report. If the end
-    was the service's doing, what lies beyond the attempt's newest committed checkpoint is marked as lost.
+    """The attempt has ended: meter it until now, or until its last report if the host was lost. If the service caused
+    the end, mark usage beyond the attempt's newest committed checkpoint as lost.
     """
     last = _newest(session, job_id, attempt)
     if last is None:
@@ -77,7 +77,7 @@ def stop_meter(session: Session, job_id: str, attempt: int, exit_class: ExitClas
 
 
 def _mark_lost(row: UsageRow, kept_step: int | None) -> None:
-    """Mark what lies beyond `kept_step`, None for all of it. What is lost stays lost."""
+    """Mark usage beyond `kept_step` as lost; None: all of it. Lost usage stays lost."""
     share = lost_share(row.step_before, row.step, kept_step)
     part = lost(share, row.tokens, row.supervised_tokens, row.seat_seconds)
     row.lost_tokens = max(row.lost_tokens, part.tokens)
@@ -111,7 +111,7 @@ def _open(session: Session, job: JobRow, attempt: int, step: int, now: datetime)
 
 
 def _run(session: Session, last: UsageRow, now: datetime) -> UsageRow:
-    """The row of this minute, with the time in the seat entered up to now. A clock set back adds no time."""
+    """The row of this minute, with seat time up to now. A clock that was set back adds no time."""
     row, minute = last, minute_of(now)
     if minute > last.minute:
         row = UsageRow(

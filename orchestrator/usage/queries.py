@@ -1,4 +1,4 @@
-"""Summing up the ledger."""
+"""Sums up the ledger."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +15,7 @@ from orchestrator.usage.views import Amounts, Bucket, GroupBy, UsageBucket, Usag
 
 BUCKET_S: Final = {Bucket.HOUR: 3_600, Bucket.DAY: 86_400}
 DEFAULT_BUCKETS: Final = {Bucket.HOUR: 24, Bucket.DAY: 7}
-PAGE_BUCKETS: Final = 31  # of one answer; the rest follows page by page
+PAGE_BUCKETS: Final = 31  # per response; the rest follows on further pages
 GROUPED: Final[dict[GroupBy, Any]] = {
     GroupBy.BASE: UsageRow.base_id,
     GroupBy.JOB: UsageRow.job_id,
@@ -48,14 +48,14 @@ class Span:
         return BUCKET_S[self.bucket]
 
     def page(self) -> "Span":
-        """As much of it as one answer holds."""
+        """The part that fits one response."""
         return Span(self.bucket, self.start, min(self.end, self.start + PAGE_BUCKETS * self.seconds))
 
 
 def usage(db: Database, tenant_id: str | None, span: Span, group_by: GroupBy | None) -> UsagePage:
-    """Usage of one tenant, or with None of all, by bucket."""
+    """Usage by bucket of one tenant, or of all with None."""
     page = span.page()
-    minutes = literal_column(str(page.seconds // 60), Integer)  # a bound one would differ in SELECT and GROUP BY
+    minutes = literal_column(str(page.seconds // 60), Integer)  # a bound parameter would differ in SELECT and GROUP BY
     number = (UsageRow.minute // minutes).label("number")
     key: ColumnElement[Any] = null() if group_by is None else GROUPED[group_by]
     query = (

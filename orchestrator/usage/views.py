@@ -1,4 +1,4 @@
-"""Usage as it is asked for and answered: buckets of time, as in OpenAI's usage reports."""
+"""Usage requests and responses: time buckets, as in OpenAI's usage reports."""
 
 from enum import StrEnum
 from typing import Literal
@@ -7,14 +7,14 @@ from pydantic import BaseModel, Field
 
 
 class Bucket(StrEnum):
-    """How long a bucket is. Both begin at whole ones in UTC."""
+    """The length of a bucket, aligned to UTC."""
 
     HOUR = "hour"
     DAY = "day"
 
 
 class GroupBy(StrEnum):
-    """What one result of a bucket stands for."""
+    """What a bucket's results are grouped by."""
 
     BASE = "base"
     JOB = "job"
@@ -24,7 +24,7 @@ class GroupBy(StrEnum):
 
 
 class Amounts(BaseModel):
-    """How much. Real tokens, padding not counted; seconds in which a seat was held and trained."""
+    """Amounts of usage. Tokens exclude padding; seconds are those in which a seat was held and trained."""
 
     tokens: int
     supervised_tokens: int = Field(description="those that carry loss")
@@ -32,13 +32,13 @@ class Amounts(BaseModel):
 
 
 class UsageResult(BaseModel):
-    """What was used in one bucket."""
+    """Usage in one bucket."""
 
     object: Literal["usage.result"] = "usage.result"
-    key: str | None = Field(description="the base, job, flavor or tenant that `group_by` names; null: all together")
+    key: str | None = Field(description="the base, job, flavor or tenant by `group_by`; null: all together")
     used: Amounts
     billable: Amounts = Field(
-        description="`used` less what an attempt trained after its last checkpoint when the service lost it"
+        description="`used` minus what attempts lost by the service trained after their last checkpoint"
     )
 
 
@@ -57,4 +57,4 @@ class UsagePage(BaseModel):
     object: Literal["page"] = "page"
     data: list[UsageBucket]
     has_more: bool
-    next_page: str | None = Field(description="pass it as `start` to go on")
+    next_page: str | None = Field(description="`start` of the next page")

@@ -1,5 +1,5 @@
-"""Which addresses a tenant's URL may lead to. A webhook is a request that strangers aim, so it may leave our network
-but not look around in it (SSRF: OWASP's cheat sheet, RFC 6890 for the ranges).
+"""Which addresses a tenant's URL may resolve to. Tenants choose the target of a webhook, so it may only reach public
+addresses and none in the service's network (SSRF: OWASP's cheat sheet, RFC 6890 for the ranges).
 """
 
 import asyncio
@@ -19,18 +19,18 @@ _NAT64: Final = IPv6Network("64:ff9b::/96")
 
 
 class ForbiddenUrl(ValueError):
-    """The URL is none we send to."""
+    """The URL is not an allowed target."""
 
 
 @dataclass(frozen=True)
 class EgressPolicy:
-    """What an installation lets webhooks reach. The defaults suit a service on the internet."""
+    """What webhooks of an installation may reach. The defaults suit a service on the internet."""
 
     allow_http: bool = False
     allow_private: bool = False
 
     def check_url(self, url: str) -> None:
-        """Refuse a URL by its looks; names are resolved when something is sent. Raises: ForbiddenUrl."""
+        """Refuse a URL by its syntax; names are resolved when a delivery is sent. Raises: ForbiddenUrl."""
         if len(url) > MAX_URL_CHARS:
             raise ForbiddenUrl(f"it has {len(url)} characters; at most {MAX_URL_CHARS} are allowed")
         if not url.isascii() or not url.isprintable() or any(c in url for c in " \\"):
@@ -39,7 +39,7 @@ class EgressPolicy:
             parts = urlsplit(url)
             host, _ = parts.hostname, parts.port
         except ValueError as error:
-            raise ForbiddenUrl(f"it cannot be read: {error}") from None
+            raise ForbiddenUrl(f"it cannot be parsed: {error}") from None
         if parts.scheme not in ({"https", "http"} if self.allow_http else {"https"}):
             raise ForbiddenUrl("it must begin with https://")
         if not host:
@@ -52,11 +52,12 @@ class EgressPolicy:
     def check_address(self, address: Address) -> None:
         """Refuse what is not on the public internet. Raises: ForbiddenUrl, without naming the address."""
         if not (self.allow_private or all(map(_is_public, _meant_by(address)))):
-            raise ForbiddenUrl("its host leads to an address that is private, local or reserved")
+            raise ForbiddenUrl("its host resolves to an address that is private, local or reserved")
 
     async def addresses(self, host: str, port: int, resolve: Resolve) -> list[str]:
-        """The addresses of `host`, each of them checked. One that is not allowed condemns the name: an honest name
-        does not mix them. Raises: ForbiddenUrl; OSError when the name cannot be resolved.
+        """The checked addresses of `host`. One forbidden address refuses the name: legitimate names do not mix them.
+
+        Raises: ForbiddenUrl; OSError when the name cannot be resolved.
         """
         found = list(dict.fromkeys(await resolve(host, port)))
         if not found:

@@ -1,4 +1,4 @@
-"""Claiming deliveries that are due, and settling what was claimed: compare-and-set on the number of attempts."""
+"""Claims due deliveries and settles claims by compare-and-set on the number of attempts."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,16 +13,16 @@ from orchestrator.webhooks.delivery_policy import Delivered, DeliveryDecision, F
 from orchestrator.webhooks.send import TIMEOUT_S, DeliveryResponse
 
 BATCH: Final = 64  # sent at once
-PER_TENANT: Final = 8  # of a batch, so that nobody's backlog or slow receivers keep the others waiting
+PER_TENANT: Final = 8  # per batch, so that one tenant's backlog or slow receivers do not delay the others
 LEASE_S: Final = 60.0
-"""A claim is its owner's for so long. LEASE_S >= TIMEOUT_S x 3: a batch is sent at once and settled right after."""
+"""Duration of a claim. LEASE_S >= TIMEOUT_S x 3: a batch is sent at once and settled right after."""
 assert LEASE_S >= TIMEOUT_S * 3  # noqa: S101  # of two constants
 GONE_REASON: Final = "The receiver answered 410 Gone."
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A delivery that is ours to try. `secrets` are sealed, the newest first; none: nobody listens there any more."""
+    """A claimed delivery. `secrets` are sealed, newest first; none: the endpoint was deleted or disabled."""
 
     id: str
     endpoint_id: str
@@ -33,11 +33,11 @@ class Claim:
     job_id: str
     created_at: datetime
     attempts: int
-    """Counting this one."""
+    """Including this one."""
 
 
 def claim_due(db: Database, now: datetime) -> list[Claim]:
-    """Take what is due and not claimed, oldest first and no tenant more than its part."""
+    """Claim due deliveries, oldest first, at most `PER_TENANT` per tenant."""
     with db.read() as session:
         due = session.execute(_due(now)).all()
     if not due:
@@ -47,7 +47,7 @@ def claim_due(db: Database, now: datetime) -> list[Claim]:
 
 
 def settle(session: Session, claim: Claim, decision: DeliveryDecision, answer: DeliveryResponse, now: datetime) -> bool:
-    """Write what came of a claim. False: its lease ran out and somebody else has claimed it since."""
+    """Write the result of a claim. False: its lease expired and another sender has claimed it since."""
     mine = (WebhookDeliveryRow.id == claim.id, WebhookDeliveryRow.attempts == claim.attempts)
     columns = {
         "lease_until": None,
@@ -82,11 +82,11 @@ def _standing(decision: DeliveryDecision, now: datetime) -> dict[str, Any]:
 
 
 def _due(now: datetime) -> Any:
-    """Rows with their endpoints; within each tenant the longest overdue first."""
+    """Rows with their endpoints; within each tenant, longest overdue first."""
     order = (WebhookDeliveryRow.next_try_at, WebhookDeliveryRow.seq)
     place = func.row_number().over(partition_by=WebhookDeliveryRow.tenant_id, order_by=order).label("place")
     free = or_(WebhookDeliveryRow.lease_until.is_(None), WebhookDeliveryRow.lease_until <= now)
-    pending = WebhookDeliveryRow.state == literal_column("'pending'")  # bound, it would not find the partial index
+    pending = WebhookDeliveryRow.state == literal_column("'pending'")  # a bound parameter would miss the partial index
     waiting = (pending, WebhookDeliveryRow.next_try_at <= now, free)
     ranked = select(WebhookDeliveryRow.seq, place).where(*waiting).subquery()
     return (

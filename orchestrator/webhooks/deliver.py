@@ -1,4 +1,4 @@
-"""Delivering webhooks: claim what is due, send it outside any transaction, settle it."""
+"""Delivers webhooks: claims due deliveries, sends them outside any transaction, and settles them."""
 
 import asyncio
 import random
@@ -29,8 +29,8 @@ CANNOT_SIGN: Final = DeliveryResponse(None, "Not sent: the service cannot sign a
 class DeliverWebhooks:
     """pending -> delivered or failed. Several may run at once: a claim is a compare-and-set, held for a lease.
 
-    Killed between sending and settling, a delivery is sent again when its lease is over, under the same `webhook-id`.
-    All that is claimed in a pass is sent at once, so a receiver that hangs holds up the others for one time-out.
+    If it is killed between sending and settling, the delivery is sent again after its lease, with the same
+    `webhook-id`. A pass sends all its claims concurrently, so a receiver that hangs delays the others by one timeout.
     """
 
     db: Database
@@ -39,7 +39,7 @@ class DeliverWebhooks:
     jitter: Callable[[], float] = random.random
 
     def run_once(self, now: datetime) -> Counts:
-        """Try every delivery that is due, up to a batch."""
+        """Try every due delivery, up to a batch."""
         counts = Counts()
         claims = claim_due(self.db, now)
         if not claims:

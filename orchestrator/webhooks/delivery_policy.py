@@ -1,4 +1,4 @@
-"""What becomes of a delivery after a try: a pure decision from how often it was tried, its age, and the answer."""
+"""Decides what happens to a delivery after a try. Pure: depends on the attempts, the age and the response."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,19 +16,19 @@ GONE: Final = 410
 
 @dataclass(frozen=True)
 class Delivered:
-    """The receiver took it."""
+    """The receiver accepted it."""
 
 
 @dataclass(frozen=True)
 class Retry:
-    """It is tried again at that time."""
+    """It is retried at this time."""
 
     at: datetime
 
 
 @dataclass(frozen=True)
 class Failed:
-    """It is not tried again. `disables`: neither is anything else sent to this endpoint."""
+    """It is not retried. `disables`: the endpoint is disabled too."""
 
     disables: bool = False
 
@@ -39,10 +39,10 @@ DeliveryDecision = Delivered | Retry | Failed
 def after_try(
     answer: DeliveryResponse, attempts: int, created_at: datetime, now: datetime, jitter: Callable[[], float]
 ) -> DeliveryDecision:
-    """2xx: delivered. 410: the receiver is gone for good. Anything else, redirects too: again, for three days.
+    """2xx: delivered. 410: the endpoint is disabled. Anything else, redirects too, is retried for three days.
 
-    Pauses double from 5 s to 3 h, each shortened at random by up to a half (`jitter` gives 0..1), so that what failed
-    together does not come back together. A longer Retry-After is obeyed up to the same 3 h. `attempts` counts this one.
+    Backoff doubles from 5 s to 3 h, each shortened at random by up to a half (`jitter` gives 0..1), to spread
+    deliveries that failed together. A longer Retry-After is honored up to the same 3 h. `attempts` includes this one.
     """
     if answer.status is not None and 200 <= answer.status < 300:
         return Delivered()

@@ -1,4 +1,4 @@
-"""Making, changing and listing webhook endpoints: only the tenant's own."""
+"""Creates, updates and lists a tenant's webhook endpoints."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,21 +19,21 @@ from orchestrator.webhooks.secrets import SecretBox, hint
 from orchestrator.webhooks.signing import new_secret
 from orchestrator.webhooks.views import DeletedEndpoint, DeliveryView, EndpointView, EndpointWithSecret
 
-MAX_ENDPOINTS: Final = 32  # of a tenant
-GRACE_S: Final = 86_400.0  # in which an old secret signs, too; OpenAI's 24 hours
+MAX_ENDPOINTS: Final = 32  # per tenant
+GRACE_S: Final = 86_400.0  # an old secret also signs for this long; OpenAI's 24 hours
 SWITCHED_OFF: Final = "Its owner switched it off."
 
 
 @dataclass(frozen=True)
 class Endpoints:
-    """The endpoints of an installation. Every method raises NotFound for what is not the tenant's."""
+    """The endpoints of an installation. Every method raises NotFound for endpoints of other tenants."""
 
     db: Database
     egress: EgressPolicy
     secret_box: SecretBox
 
     def create(self, tenant_id: str, new: NewEndpoint, now: datetime) -> EndpointWithSecret:
-        """Add an endpoint. Its secret is in the answer and in no other. Raises: InvalidRequest, QuotaExceeded."""
+        """Create an endpoint. Only this response contains its secret. Raises: InvalidRequest, QuotaExceeded."""
         self._check_url(new.url)
         secret = new_secret()
         row = WebhookEndpointRow(
@@ -66,7 +66,7 @@ class Endpoints:
             return EndpointView.of(own_endpoint(session, tenant_id, endpoint_id))
 
     def update(self, tenant_id: str, endpoint_id: str, change: EndpointChange, now: datetime) -> EndpointView:
-        """Change an endpoint, switch it on or off. Raises: InvalidRequest."""
+        """Update, enable or disable an endpoint. Raises: InvalidRequest."""
         if change.url is not None:
             self._check_url(change.url)
         with self.db.write() as session:
@@ -81,7 +81,7 @@ class Endpoints:
         return EndpointView.of(row)
 
     def delete(self, tenant_id: str, endpoint_id: str, now: datetime) -> DeletedEndpoint:
-        """Send nothing there any more, and forget the secret."""
+        """Stop sending to the endpoint and delete its secret."""
         with self.db.write() as session:
             row = self._held(session, tenant_id, endpoint_id)
             row.deleted_at = row.updated_at = now
@@ -89,7 +89,7 @@ class Endpoints:
         return DeletedEndpoint(id=endpoint_id)
 
     def rotate_secret(self, tenant_id: str, endpoint_id: str, *, keep_old: bool, now: datetime) -> EndpointWithSecret:
-        """Sign with a new secret from now on; with `keep_old`, with the present one, too, for a day."""
+        """Sign with a new secret from now on; with `keep_old`, also with the current one for a day."""
         secret = new_secret()
         with self.db.write() as session:
             row = self._held(session, tenant_id, endpoint_id)
@@ -99,7 +99,7 @@ class Endpoints:
         return _with_secret(row, secret)
 
     def deliveries(self, tenant_id: str, endpoint_id: str, window: PageWindow) -> Page[DeliveryView]:
-        """What was sent there, and what waits to be."""
+        """Sent and pending deliveries of the endpoint."""
         own = and_(WebhookDeliveryRow.endpoint_id == endpoint_id, WebhookDeliveryRow.tenant_id == tenant_id)
         with self.db.read() as session:
             own_endpoint(session, tenant_id, endpoint_id)
@@ -115,7 +115,7 @@ class Endpoints:
             ) from None
 
     def _held(self, session: Session, tenant_id: str, endpoint_id: str) -> WebhookEndpointRow:
-        """The endpoint, its tenant's other writers kept waiting."""
+        """The endpoint, with its tenant locked."""
         lock_tenant(session.connection(), tenant_id)
         return own_endpoint(session, tenant_id, endpoint_id)
 

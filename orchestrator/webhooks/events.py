@@ -1,4 +1,4 @@
-"""The events that tenants can be told of, and the body in which they are told."""
+"""The webhook events and their body."""
 
 import json
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from orchestrator.db.states import JobState
 
 
 class EventType(StrEnum):
-    """OpenAI's names of those of its events that happen here."""
+    """OpenAI's names of the events that exist here."""
 
     SUCCEEDED = "fine_tuning.job.succeeded"
     FAILED = "fine_tuning.job.failed"
@@ -26,7 +26,7 @@ EVENT_OF: Final[Mapping[JobState, EventType]] = {
 
 
 def event_body(event_id: str, event_type: str, job_id: str, created_at: datetime) -> bytes:
-    """OpenAI's event, byte for byte the same at every try."""
+    """OpenAI's event, identical at every try."""
     event = {
         "id": event_id,
         "object": "event",

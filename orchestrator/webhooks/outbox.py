@@ -1,4 +1,4 @@
-"""The outbox: what tenants are to be told, written in the transaction that makes it true."""
+"""The outbox: deliveries are written in the transaction that ends the job."""
 
 from datetime import datetime
 
@@ -12,7 +12,7 @@ from orchestrator.webhooks.events import EVENT_OF
 
 
 def enqueue(session: Session, tenant_id: str, job_id: str, ended_as: JobState, now: datetime) -> int:
-    """Write one delivery for every endpoint of the tenant that wants the end of this job. Returns how many."""
+    """Write one delivery for every endpoint of the tenant that subscribes to this end. Returns how many."""
     event_type, event_id = EVENT_OF[ended_as], new_id("evt_")
     listening = select(WebhookEndpointRow.id, WebhookEndpointRow.event_types).where(
         WebhookEndpointRow.tenant_id == tenant_id,

@@ -1,4 +1,4 @@
-"""What tenants say about webhook endpoints."""
+"""Request bodies for webhook endpoints."""
 
 from typing import Annotated, Any
 
@@ -22,7 +22,7 @@ EventTypes = Annotated[list[EventType], Field(min_length=1, max_length=32), Afte
 
 
 class NewEndpoint(BaseModel):
-    """A webhook endpoint to be made."""
+    """A webhook endpoint to create."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -32,17 +32,17 @@ class NewEndpoint(BaseModel):
 
 
 class EndpointOptions(BaseModel):
-    """What OpenAI has no word for."""
+    """Fields that OpenAI does not have."""
 
     model_config = ConfigDict(extra="forbid")
 
     enabled: StrictBool = Field(
-        description="true: send again, after a 410 switched it off; false: send nothing for now"
+        description="true: enable it, also after a 410 disabled it; false: send nothing for now"
     )
 
 
 class EndpointChange(BaseModel):
-    """What is to be different. What is left out, or null, stays."""
+    """Fields to change. Omitted or null fields stay."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -52,22 +52,22 @@ class EndpointChange(BaseModel):
     x_orchard: EndpointOptions | None = None
 
     def columns(self) -> dict[str, Any]:
-        """The columns of the row that are to have another value."""
+        """The columns to update."""
         return self.model_dump(mode="json", exclude_none=True, exclude={"x_orchard"})
 
 
 class Rotation(BaseModel):
-    """How to change the secret."""
+    """How to rotate the secret."""
 
     model_config = ConfigDict(extra="forbid")
 
     keep_old_secret_active_for_24_hours: StrictBool = Field(
-        False, description="sign with both for a day, so that receivers can change over; else only with the new one"
+        False, description="sign with both secrets for a day, so that receivers can switch; else only with the new one"
     )
 
 
 class TestRequest(BaseModel):
-    """Which event to send as a sample."""
+    """The event to send as a sample."""
 
     model_config = ConfigDict(extra="forbid")
 

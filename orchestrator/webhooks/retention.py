@@ -1,4 +1,4 @@
-"""Forgetting: deliveries that were over long ago. That a job has ended is in the job; this was about telling."""
+"""Retention of finished deliveries. The job's row itself records its end."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,13 +11,13 @@ from orchestrator.db.effect_tables import WebhookDeliveryRow
 from orchestrator.steps.step import Counts
 
 KEPT_S: Final = 30 * 86_400.0
-BATCH: Final = 1_000  # of one transaction
+BATCH: Final = 1_000  # per transaction
 
 
 def forget_deliveries(db: Database, now: datetime) -> int:
-    """Remove deliveries that began more than 30 days ago and are over, of the oldest there are. Returns how many.
+    """Remove finished deliveries created more than 30 days ago, oldest first. Returns how many.
 
-    Numbers grow with time, and none is pending for so long: a look at the lowest says whether there is something to do.
+    `seq` increases with time and no delivery is pending that long, so the lowest one shows whether any is due.
     """
     oldest = select(WebhookDeliveryRow.seq, WebhookDeliveryRow.state, WebhookDeliveryRow.created_at)
     with db.read() as session:
@@ -32,10 +32,10 @@ def forget_deliveries(db: Database, now: datetime) -> int:
 
 @dataclass(frozen=True)
 class ExpireDeliveries:
-    """Deliveries of webhooks that are over are kept for a month."""
+    """Drops finished webhook deliveries after a month."""
 
     db: Database
 
     def run_once(self, now: datetime) -> Counts:
-        """Drop what is older."""
+        """Drop older deliveries."""
         return Counts(forgotten=gone) if (gone := forget_deliveries(self.db, now)) else Counts()

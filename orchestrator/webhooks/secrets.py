@@ -1,4 +1,4 @@
-"""Keeping what must be known again to sign: sealed by the installation's key, if it has one."""
+"""Storage of signing secrets: encrypted with the installation's key, if it has one."""
 
 from dataclasses import dataclass, field
 from typing import Final
@@ -16,34 +16,34 @@ class SealedForAnother(Exception):
 
 @dataclass(frozen=True)
 class SecretBox:
-    """Seals and opens secrets. `keys` are Fernet keys, the newest first; all of them open, the first one seals.
+    """Encrypts and decrypts secrets. `keys` are Fernet keys, newest first; all of them decrypt, the first encrypts.
 
-    Without keys secrets are stored as they are, and are as safe as the database.
+    Without keys, secrets are stored in plain text and are as safe as the database.
     """
 
     keys: tuple[str, ...] = field(default=(), repr=False)
 
     @classmethod
     def of(cls, setting: str | None) -> "SecretBox":
-        """The vault of `ORCHARD_SECRETS_KEY`: keys with commas between. Raises: ValueError if one is none."""
+        """The box for `ORCHARD_SECRETS_KEY`: comma-separated keys. Raises: ValueError for an invalid key."""
         keys = tuple(key.strip() for key in (setting or "").split(",") if key.strip())
         for number, key in enumerate(keys, start=1):
             try:
                 Fernet(key)
             except ValueError:
                 raise ValueError(
-                    f"key {number} of {len(keys)} is no Fernet key: 32 bytes in URL-safe base64 are needed"
+                    f"key {number} of {len(keys)} is not a Fernet key, which is 32 bytes in URL-safe base64"
                 ) from None
         return cls(keys)
 
     def seal(self, secret: str) -> str:
-        """What may be stored."""
+        """The stored form of the secret."""
         if not self.keys:
             return _OPEN + secret
         return _SEALED + self._fernet().encrypt(secret.encode()).decode()
 
     def open(self, stored: str) -> str:
-        """The secret again. Raises: SealedForAnother."""
+        """The secret. Raises: SealedForAnother."""
         if stored.startswith(_OPEN):
             return stored.removeprefix(_OPEN)
         if not self.keys:
@@ -58,5 +58,5 @@ class SecretBox:
 
 
 def hint(secret: str) -> str:
-    """The end of a secret, for telling two apart."""
+    """The end of a secret, to tell secrets apart."""
     return f"…{secret[-HINT_CHARS:]}"

@@ -1,4 +1,4 @@
-"""One request to a receiver: to an address that was just checked, within a time limit, reading little of the answer."""
+"""Sends one request to a receiver: to a checked address, within a time limit, reading little of the response."""
 
 import asyncio
 import ssl
@@ -11,8 +11,8 @@ import httpx2
 
 from orchestrator.webhooks.addresses import EgressPolicy, ForbiddenUrl, Resolve, resolve_by_system
 
-TIMEOUT_S: Final = 10.0  # for all of it: name, connection, request and answer
-READ_BYTES: Final = 16_384  # of the answer, out of courtesy; only its status counts
+TIMEOUT_S: Final = 10.0  # total: name resolution, connection, request and response
+READ_BYTES: Final = 16_384  # of the response body, out of courtesy; only its status counts
 CONNECT_S: Final = 3.0  # per address, so that a second one gets its turn
 TRIED_ADDRESSES: Final = 3
 USER_AGENT: Final = "Orchard-Webhooks/1"
@@ -20,7 +20,7 @@ USER_AGENT: Final = "Orchard-Webhooks/1"
 
 @dataclass(frozen=True)
 class DeliveryResponse:
-    """What came of a request: a status code, or why there is none."""
+    """The result of a request: a status code, or why there is none."""
 
     status: int | None
     error: str | None = None
@@ -29,13 +29,13 @@ class DeliveryResponse:
 
 @cache
 def _trusted() -> ssl.SSLContext:
-    """The authorities that certificates may come from; SSL_CERT_FILE names others. Read once: it takes a while."""
+    """Trusted certificate authorities; SSL_CERT_FILE overrides them. Loaded once, because loading is slow."""
     return httpx2.create_ssl_context()
 
 
 @dataclass(frozen=True)
 class Sender:
-    """Posts to receivers. Follows no redirect, obeys no proxy of the environment, keeps no connection."""
+    """Posts to receivers. It follows no redirects, uses no environment proxies and keeps no connections."""
 
     egress: EgressPolicy = field(default_factory=EgressPolicy)
     resolve: Resolve = resolve_by_system
@@ -43,7 +43,7 @@ class Sender:
     timeout_s: float = TIMEOUT_S
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> DeliveryResponse:
-        """Send `body`. Never raises for what a receiver, its name or the network does."""
+        """Send `body`. Never raises for errors of a receiver, its name or the network."""
         try:
             async with asyncio.timeout(self.timeout_s):
                 return await self._post(httpx2.URL(url), body, headers)
@@ -73,7 +73,7 @@ class Sender:
 async def _request(
     client: httpx2.AsyncClient, url: httpx2.URL, address: str, body: bytes, headers: Mapping[str, str]
 ) -> DeliveryResponse:
-    """The request to one address; the name goes into `Host`, into TLS's server name and its check of certificates."""
+    """Send to one address; the name goes into `Host`, the TLS server name and the certificate check."""
     request = client.build_request(
         "POST",
         url.copy_with(host=address),
@@ -90,7 +90,7 @@ async def _request(
 
 
 async def _skim(response: httpx2.Response) -> None:
-    """Take a small answer whole; of a large one, as much."""
+    """Read a response body up to `READ_BYTES`."""
     seen = 0
     async for chunk in response.aiter_raw():
         seen += len(chunk)
@@ -104,7 +104,7 @@ def _retry_after(response: httpx2.Response) -> float | None:
 
 
 def _in_words(error: Exception) -> str:
-    """The kind of error alone: its text may name addresses of ours."""
+    """Only the kind of error: its text may contain internal addresses."""
     match error:
         case OSError():
             return "The host's name could not be resolved."
@@ -115,5 +115,5 @@ def _in_words(error: Exception) -> str:
         case httpx2.ConnectError():
             return "The connection was refused."
         case httpx2.RemoteProtocolError() | httpx2.ReadError() | httpx2.WriteError():
-            return "The connection broke off before an answer came."
+            return "The connection closed before a response arrived."
     return f"The request failed ({type(error).__name__})."

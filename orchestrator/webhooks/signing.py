@@ -13,13 +13,13 @@ SECRET_BYTES: Final = 32
 
 
 def new_secret() -> str:
-    """A fresh secret, as tenants copy it: `whsec_<base64>`."""
+    """A new secret in the form that tenants use: `whsec_<base64>`."""
     return SECRET_PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
 
 
 def signed_headers(delivery_id: str, body: bytes, keys: Sequence[str], now: datetime) -> dict[str, str]:
-    """The headers of one try: one signature a secret, so that a receiver may hold either while they rotate."""
-    at = now.astimezone(UTC)  # the library takes any other zone for UTC
+    """The headers of one try, with one signature per secret, so that a receiver may use either during rotation."""
+    at = now.astimezone(UTC)  # the library treats any other zone as UTC
     return {
         "webhook-id": delivery_id,
         "webhook-timestamp": str(int(at.timestamp())),

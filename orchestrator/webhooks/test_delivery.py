@@ -1,4 +1,4 @@
-"""A sample delivery, sent at once, for a tenant who is building a receiver."""
+"""Sends a sample delivery at once, for tenants who build a receiver."""
 
 import asyncio
 from dataclasses import dataclass
@@ -17,22 +17,22 @@ from orchestrator.webhooks.views import TrialResult
 
 @dataclass(frozen=True)
 class TestDeliveries:
-    """Sends samples. Nothing is stored and nothing repeated; the job they speak of does not exist."""
+    """Sends samples. Nothing is stored or retried; the job in the sample does not exist."""
 
     db: Database
     sender: Sender
     secret_box: SecretBox
 
     async def send(self, tenant_id: str, endpoint_id: str, event_type: EventType, now: datetime) -> TrialResult:
-        """Send one, whether or not the endpoint is enabled or wants such events.
+        """Send a sample, even if the endpoint is disabled or does not subscribe to the event.
 
-        Raises: NotFound; InvalidRequest when no answer came; SealedForAnother.
+        Raises: NotFound; InvalidRequest without a response; SealedForAnother.
         """
         url, key = await asyncio.to_thread(self._target, tenant_id, endpoint_id)
         body = event_body(new_id("evt_"), event_type, new_id("ftjob-"), now)
         answer = await self.sender.post(url, body, signed_headers(new_id("wh_"), body, [key], now))
         if answer.status is None:
-            raise InvalidRequest(f"The endpoint gave no answer. {answer.error}", param="url", code="webhook_no_answer")
+            raise InvalidRequest(f"The endpoint did not respond. {answer.error}", param="url", code="webhook_no_answer")
         return TrialResult(webhook_endpoint_id=endpoint_id, event_type=event_type, status_code=answer.status)
 
     def _target(self, tenant_id: str, endpoint_id: str) -> tuple[str, str]:

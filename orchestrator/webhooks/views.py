@@ -1,4 +1,4 @@
-"""Webhook endpoints and deliveries, as their tenant sees them. No secret is in any of them but `EndpointWithSecret`."""
+"""Tenants' views of webhook endpoints and deliveries. Only `EndpointWithSecret` contains a secret."""
 
 from datetime import datetime
 from typing import Literal, Self
@@ -11,12 +11,12 @@ DeliveryState = Literal["pending", "delivered", "failed"]
 
 
 class EndpointDetails(BaseModel):
-    """What OpenAI has no word for."""
+    """Fields that OpenAI does not have."""
 
     enabled: bool = Field(description="false: nothing is sent there")
     disabled_at: int | None = Field(description="Unix seconds")
     disabled_reason: str | None
-    old_secret_until: int | None = Field(description="until then deliveries carry a signature by the old secret, too")
+    old_secret_until: int | None = Field(description="until then deliveries are also signed with the old secret")
 
 
 class EndpointView(BaseModel):
@@ -29,7 +29,7 @@ class EndpointView(BaseModel):
     name: str
     url: str
     event_types: list[str]
-    signing_secret_hint: str = Field(description="the end of the secret, for telling two apart")
+    signing_secret_hint: str = Field(description="the end of the secret, to tell secrets apart")
     x_orchard: EndpointDetails
 
     @classmethod
@@ -53,13 +53,13 @@ class EndpointView(BaseModel):
 
 
 class EndpointWithSecret(EndpointView):
-    """A webhook endpoint with its secret, this once."""
+    """A webhook endpoint with its secret, shown once."""
 
     signing_secret: str = Field(description="`whsec_…`, for checking signatures; it is never shown again", repr=False)
 
 
 class DeletedEndpoint(BaseModel):
-    """A webhook endpoint is gone."""
+    """A deleted webhook endpoint."""
 
     id: str
     object: Literal["webhook_endpoint.deleted"] = "webhook_endpoint.deleted"
@@ -67,17 +67,17 @@ class DeletedEndpoint(BaseModel):
 
 
 class TrialResult(BaseModel):
-    """The receiver answered."""
+    """The receiver's response."""
 
     object: Literal["webhook_endpoint.test"] = "webhook_endpoint.test"
     webhook_endpoint_id: str
     event_type: str
     status_code: int
-    success: Literal[True] = Field(True, description="an answer came; what it was is in `status_code`")
+    success: Literal[True] = Field(True, description="a response arrived; see `status_code`")
 
 
 class DeliveryView(BaseModel):
-    """One event on its way to one endpoint."""
+    """One event for one endpoint."""
 
     id: str = Field(description="the header `webhook-id` of every try")
     object: Literal["webhook_endpoint.delivery"] = "webhook_endpoint.delivery"
@@ -89,8 +89,8 @@ class DeliveryView(BaseModel):
     state: DeliveryState
     attempts: int
     last_try_at: int | None
-    last_status_code: int | None = Field(description="null: no answer came")
-    last_error: str | None = Field(description="why no answer came")
+    last_status_code: int | None = Field(description="null: no response")
+    last_error: str | None = Field(description="why there was no response")
     next_try_at: int | None = Field(description="null: it is over")
     delivered_at: int | None
 

@@ -77,7 +77,7 @@ def test_a_registry_that_is_down_delays_and_loses_nothing(world: World, publish:
     world.tick(seconds=20)
     assert publish.run_once(world.now) == {"published": 1}
     assert world.job(job_id).registry_version == "1"
-    assert sum("registry cannot be reached" in message for message in world.messages(job_id)) == 1
+    assert sum("registry is not reachable" in message for message in world.messages(job_id)) == 1
 
 
 def test_a_refusal_fails_the_job_with_its_reason(world: World, publish: Publish, registry: ListedRegistry):

@@ -157,7 +157,7 @@ def test_what_is_sent_is_bounded_and_a_refused_part_leaves_nothing(
     with pytest.raises(TooLarge, match="larger than 5 bytes"):
         uploader.send(upload, b"012345")
     monkeypatch.setattr(parts, "MAX_PARTS", 3)
-    with pytest.raises(InvalidRequest, match="has 3 parts already"):
+    with pytest.raises(InvalidRequest, match="already has 3 parts"):
         uploader.send(upload, b"")
     assert uploader.stored() == ["uploads"] * 3
 

@@ -167,7 +167,7 @@ def test_a_vault_opens_what_older_keys_sealed_and_nothing_of_strangers():
 
 
 def test_a_key_that_is_none_is_refused_without_being_shown():
-    with pytest.raises(ValueError, match="key 2 of 2 is no Fernet key") as refused:
+    with pytest.raises(ValueError, match="key 2 of 2 is not a Fernet key") as refused:
         SecretBox.of(f"{Fernet.generate_key().decode()},hunter2")
     assert "hunter2" not in str(refused.value)
 
