@@ -2,7 +2,7 @@
 
 `make check` and `make test` run the suite in two processes (`pytest -n 2 --dist loadgroup`). Each has a PostgreSQL
 server, an S3 server and temporary folders of its own. What is machine-wide runs in one process, one test at a time: see
-`MACHINE_WIDE`. A plain `pytest` is one process.
+`tests.groups`. A plain `pytest` is one process.
 """
 
 import itertools
@@ -10,7 +10,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 # Before torch is imported. Spinning threads starve their neighbours; and the products here are so small that a second
 # thread costs more than it brings, the more so as two processes share the cores.
@@ -39,18 +39,6 @@ from tests.builders.mlflow_server import mlflow_server  # noqa: F401  # a fixtur
 from tests.builders.postgres import execute, own_database, running_postgres
 from tests.builders.ray_cluster import ray_address  # noqa: F401  # likewise
 
-MACHINE_WIDE = (
-    "tests/acceptance/",  # whole stacks
-    "tests/conformance/test_cluster.py",  # a Ray head
-    "tests/integration/test_ray_cluster.py",
-    "tests/faults/test_live_",  # whole stacks that are broken
-    "tests/faults/test_workers.py",  # hosts: each ends, machine-wide, the children that a dead host left
-    "tests/training/test_actor.py",
-    "tests/unit/test_orphans.py",
-    "tests/unit/test_bench_control.py",  # starts and measures a whole stack
-)
-"""Tests that start a Ray head or a stack, or find processes of any parent: beside each other they would interfere."""
-
 settings.register_profile("suite", deadline=None)  # nothing is judged by how long it takes on a busy machine
 settings.register_profile("thorough", deadline=None, max_examples=2_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
@@ -59,23 +47,20 @@ _TEMPLATE = "orchard_template"
 _numbers = itertools.count(1)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Tests of one group stay together, on xdist's controller; without `-n` nothing asks."""
+    from tests.groups import ByGroup
+
+    return ByGroup(config, log) if config.getoption("dist") == "loadgroup" else None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Group what one process must run, and leave out the whole matrix unless `-m` asks for it."""
-    for item in items:
-        group = _group(item)
-        if group is not None:
-            item.add_marker(pytest.mark.xdist_group(group))
+    """Leave out the whole matrix unless `-m` asks for it."""
     if "matrix" not in config.getoption("-m"):
         whole = [item for item in items if item.get_closest_marker("matrix")]
         config.hook.pytest_deselected(items=whole)
         items[:] = [item for item in items if not item.get_closest_marker("matrix")]
-
-
-def _group(item: pytest.Item) -> str | None:
-    """The group of tests that must share a process: `machine`, or `mlflow`, whose server takes long to start."""
-    if item.nodeid.startswith(MACHINE_WIDE):
-        return "machine"
-    return "mlflow" if "mlflow_server" in getattr(item, "fixturenames", ()) else None
 
 
 @pytest.fixture(scope="session", autouse=True)

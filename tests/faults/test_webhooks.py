@@ -31,9 +31,9 @@ import sys
 from datetime import UTC, datetime
 from orchestrator.db.database import Database
 from orchestrator.webhooks.deliver import DeliverWebhooks
-from orchestrator.webhooks.addresses import Reach
+from orchestrator.webhooks.addresses import EgressPolicy
 from orchestrator.webhooks.send import Sender
-DeliverWebhooks(Database(sys.argv[1]), Sender(Reach(True, True))).run_once(datetime.now(UTC))
+DeliverWebhooks(Database(sys.argv[1]), Sender(EgressPolicy(True, True))).run_once(datetime.now(UTC))
 """
 
 

@@ -104,7 +104,7 @@ def test_an_operator_makes_a_tenant_and_a_key_that_works_until_it_is_revoked(api
 
 def test_doctor_knows_good_keys_and_a_server_whose_database_was_not_migrated(api: Api) -> None:
     found = json.loads(orchard("doctor", "-o", "json", code=1).stdout)
-    verdicts = {check["name"]: check["decision"] for check in found}
+    verdicts = {check["name"]: check["verdict"] for check in found}
     assert (verdicts["server"], verdicts["key"], verdicts["admin key"]) == ("bad", "ok", "ok")
 
 

@@ -116,7 +116,7 @@ def test_a_job_whose_runtime_is_spent_is_not_seated_again(world: World):
     world.tick(10)
     job = world.job(job_id)
     assert (job.state, job.error_code) == (JobState.FAILED, ErrorCode.MAX_RUNTIME_EXCEEDED)
-    assert "counted over all attempts" in job.error_message
+    assert "over all attempts" in job.error_message
 
 
 def test_time_in_the_queue_and_in_a_pause_costs_no_runtime(world: World):

@@ -115,7 +115,7 @@ def test_a_lost_job_fails_after_its_last_retry_and_says_why(world: World):
         world.tick()
     job = world.job(job_id)
     assert (job.state, job.error_code) == (JobState.FAILED, ErrorCode.HOST_LOST)
-    assert "no retry is left" in job.error_message
+    assert "no retries are left" in job.error_message
 
 
 def test_a_user_error_fails_at_once_with_its_code_and_every_bad_line(world: World):

@@ -121,7 +121,7 @@ def test_a_published_adapter_is_a_version_with_provenance_and_the_alias_candidat
             "orchard.base_id": spec.base.id,
             "orchard.base_sha256": BASE_DIGEST,
             "orchard.rank": "4",
-            "orchard.alpha": "8.0",
+            "orchard.alpha": "8",
             "orchard.peft_type": "LORA",
             "orchard.quantization": "none",
             "orchard.dataset_sha256": spec.data.training.sha256,

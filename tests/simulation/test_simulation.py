@@ -8,8 +8,6 @@ import pytest
 from tests.simulation.faults import KINDS, Died, LostConnection
 from tests.simulation.schedule import Result, run_schedule
 
-pytestmark = pytest.mark.xdist_group("simulation")  # the last tests look at the schedules of the first
-
 BATCH = 30
 FAST = range(2 * BATCH)
 played = cache(run_schedule)

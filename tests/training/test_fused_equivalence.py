@@ -66,9 +66,7 @@ class Bench:
     steppers: dict[bool, FusedStepper]
 
 
-@pytest.fixture(
-    scope="module", params=[pytest.param(name, marks=pytest.mark.xdist_group(f"fused-{name}")) for name in PRECISIONS]
-)
+@pytest.fixture(scope="module", params=list(PRECISIONS))
 def precision(request: pytest.FixtureRequest) -> str:
     return request.param
 

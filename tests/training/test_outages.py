@@ -11,6 +11,7 @@ from tests.builders.driving import as_ref, drain, of_job, outcome_of, work_to_st
 from tests.builders.specs import make_host_spec, make_job_spec, make_order
 from tests.builders.waiting import wait_until
 from workers import storage
+from workers.contract.backoff import Backoff
 from workers.contract.base import BaseSpec
 from workers.contract.errors import ErrorCode, StorageUnavailable
 from workers.contract.reports import CheckpointManifest, CheckpointRejected, ExitClass, Report, SeatWarning, StepReport
@@ -20,8 +21,9 @@ from workers.engine.background import one_thread
 from workers.host import TrainingHost
 from workers.retry import RetryPolicy
 
-BRIEF = RetryPolicy(total_s=0.05, first_pause_s=0.01, longest_pause_s=0.02)
-LASTING = RetryPolicy(total_s=60, first_pause_s=0.01, longest_pause_s=0.02)
+QUICK = Backoff(first_s=0.01, longest_s=0.02)
+BRIEF = RetryPolicy(total_s=0.05, backoff=QUICK)
+LASTING = RetryPolicy(total_s=60, backoff=QUICK)
 
 
 class Outage:

@@ -9,6 +9,7 @@ import pytest
 from tests.builders.driving import as_ref, drain, losses, of_job, outcome_of, work_to_step
 from tests.builders.later import Later
 from tests.builders.specs import make_host_spec, make_job_spec, make_order
+from workers.contract.backoff import Backoff
 from workers.contract.base import BaseSpec
 from workers.contract.errors import StorageUnavailable
 from workers.contract.reports import CheckpointManifest, ExitClass, SeatWarning
@@ -119,7 +120,7 @@ def test_a_preempted_seat_saves_the_step_that_the_writer_had_skipped(
 def test_a_seat_whose_checkpoints_cannot_be_written_trains_to_its_end_like_the_other_seat(
     tmp_path: Path, tiny_base: BaseSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(saver, "CHECKPOINT_RETRY", RetryPolicy(total_s=0.02, first_pause_s=0.01))
+    monkeypatch.setattr(saver, "CHECKPOINT_RETRY", RetryPolicy(total_s=0.02, backoff=Backoff(0.01, 0.01)))
     write = saver.save_checkpoint
 
     def full(order: Any, *parts: Any) -> CheckpointManifest:
