@@ -4,7 +4,6 @@ May import: services and views of `orchestrator`, FastAPI. No SQL, no scheduling
 
 Rooms
 - `app`: the application; `serve`: its process. `routes`: one module a resource, each endpoint one service call.
-- `threads`: where requests wait for the database; `threaded_route`: saves the busiest routes a change of threads.
 - `errors`: the one table from kinds of refusal to HTTP. `auth`: from the header to the tenant or admin that asks.
 - `cli`: the command line. `demo`: the main job from end to end.
 

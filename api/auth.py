@@ -3,12 +3,12 @@
 from typing import Annotated
 
 from fastapi import Depends, Header, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.openapi.models import HTTPBearer
 from fastapi.security.base import SecurityBase
 from fastapi.security.utils import get_authorization_scheme_param
 
 from api.services import services_of
-from api.threads import in_thread
 from orchestrator.errors import Forbidden
 from orchestrator.tenancy.authenticate import authenticate
 from orchestrator.tenancy.views import Principal, Role, Tenant
@@ -29,7 +29,7 @@ class _ByKey(SecurityBase):
         services = services_of(request)
         scheme, secret = get_authorization_scheme_param(request.headers.get("authorization"))
         key = secret if scheme.lower() == "bearer" else None
-        return await in_thread(authenticate, services.db, key, openai_organization, services.clock())
+        return await run_in_threadpool(authenticate, services.db, key, openai_organization, services.clock())
 
 
 PrincipalDep = Annotated[Principal, Depends(_ByKey())]

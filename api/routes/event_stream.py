@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator
 from functools import partial
 from time import monotonic
 
+from fastapi.concurrency import run_in_threadpool
 from fastapi.sse import EventSourceResponse, format_sse_event
 
 from api.services import Services
-from api.threads import in_thread
 from orchestrator.queries.jobs import NewEvents, events_since
 
 PING_EVERY_S = 15.0  # proxies close idle connections
@@ -37,5 +37,5 @@ async def _frames(
             sent_at = monotonic()
         if not new.events:
             await asyncio.sleep(poll_s)
-        new = await in_thread(fetch, after)
+        new = await run_in_threadpool(fetch, after)
     yield format_sse_event(data_str=f'{{"status":"{new.status}"}}', event="end")

@@ -14,7 +14,6 @@ from api.listing import Listing, listing
 from api.routes.event_stream import stream_events
 from api.routes.tar import TAR, tar_response
 from api.services import ServicesDep
-from api.threaded_route import ThreadedRoute
 from orchestrator.artifacts.adapters import open_adapter
 from orchestrator.errors import InvalidRequest
 from orchestrator.lifecycle.desired import cancel, pause, resume
@@ -26,7 +25,7 @@ from orchestrator.submission.idempotency import Sender
 from orchestrator.submission.request import JobRequest
 from orchestrator.submission.submit import submit_and_show
 
-router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"], route_class=ThreadedRoute)
+router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"])
 Limit = Annotated[int, Query(ge=1, le=1_000)]
 _METADATA = re.compile(r"metadata\[(.*)\]", re.DOTALL)
 _DEEP_OBJECT = {

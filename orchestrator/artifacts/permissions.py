@@ -51,7 +51,7 @@ def grant(db: Database, owner_id: str | None, name: str, new: NewPermissions, no
     projects = list(dict.fromkeys(new.project_ids))
     with db.write() as session:
         checkpoint = _managed(session, owner_id, name)
-        lock_tenant(session.connection(), checkpoint.owner.id)  # concurrent grants must not insert two rows
+        lock_tenant(session, checkpoint.owner.id)  # concurrent grants must not insert two rows
         _check_projects(session, checkpoint, projects)
         held = select(CheckpointPermissionRow).where(CheckpointPermissionRow.checkpoint_id == checkpoint.row.id)
         rows = {row.project_id: row for row in session.scalars(held)}

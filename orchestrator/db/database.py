@@ -25,7 +25,7 @@ _SQLITE_POOL = 20  # concurrent API readers; each one beyond opens a file and se
 class Database:
     """A connection pool for reads and writes: with a session, or without one where a session costs too much.
 
-    `write()` and `begin()` take SQLite's write lock immediately (`BEGIN IMMEDIATE`): SQLite does not wait for a lock
+    `write()` takes SQLite's write lock immediately (`BEGIN IMMEDIATE`): SQLite does not wait for a lock
     requested mid-transaction but fails with "database is locked". Threads of this process queue on a mutex first,
     because SQLite would make them sleep and poll. On PostgreSQL, writers use READ COMMITTED and compare-and-set. Reads
     run in autocommit: each statement sees what is committed when it begins. READ COMMITTED would return the same and
@@ -37,7 +37,6 @@ class Database:
         sqlite = self.engine.dialect.name == "sqlite"
         self._writer = self.engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
         self._reader = self.engine if sqlite else self.engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._single = self._reader.execution_options(**{_BEGIN: None})
         self._fence: Callable[[Connection], None] | None = None
         self._turn = threading.Lock() if sqlite else nullcontext()
 
@@ -60,23 +59,6 @@ class Database:
             if self._fence is not None:
                 self._fence(session.connection())
             yield session
-
-    @contextmanager
-    def connect(self) -> Iterator[Connection]:
-        """Read without a session, which costs as much as a query: for the reads of every request.
-
-        There is no transaction: each statement sees what is committed when it begins. Statements must not write.
-        """
-        with self._single.connect() as connection:
-            yield connection
-
-    @contextmanager
-    def begin(self) -> Iterator[Connection]:
-        """`write` without a session: for writes that come hundreds of times a second."""
-        with self._turn, self._writer.begin() as connection:
-            if self._fence is not None:
-                self._fence(connection)
-            yield connection
 
     def open_writer(self) -> Connection:
         """A plain connection with the transactions of `write()`, for migrations."""

@@ -20,7 +20,7 @@ from workers.contract.failpoints import failpoint
 def delete_file(db: Database, tenant_id: str, file_id: str, now: datetime) -> DeletedView:
     """Delete a file and its bytes. Raises: NotFound; InvalidRequest while a job that is not over uses it."""
     with db.write() as session:
-        lock_tenant(session.connection(), tenant_id)
+        lock_tenant(session, tenant_id)
         row = visible_file(session, tenant_id, file_id, now)
         using = session.scalars(select(JobRow.id).where(_used_by_live_job(row.id)).order_by(JobRow.seq)).first()
         if using is not None:

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import Connection, bindparam, func, select
+from sqlalchemy import bindparam, func, select
+from sqlalchemy.orm import Session
 
 from orchestrator.db.job_tables import JobRow
 from orchestrator.submission.datasets import FILES, Files, by_id, files_asked
@@ -33,9 +34,9 @@ _CONTEXT: Final = FILES.add_columns(
 )
 
 
-def load_context(connection: Connection, request: JobRequest, fingerprint: RequestFingerprint) -> SubmissionContext:
+def load_context(session: Session, request: JobRequest, fingerprint: RequestFingerprint) -> SubmissionContext:
     """Read the context. Raises: IdempotencyMismatch for a key that was used with another body."""
     asked = files_asked(fingerprint.tenant_id, request, fingerprint.arrived_at) | fingerprint.same_post
-    found = connection.execute(_CONTEXT, asked).all()
-    earlier = found[0].same_post if fingerprint.key is None else find_by_key(connection, fingerprint, fingerprint.key)
+    found = session.execute(_CONTEXT, asked).all()
+    earlier = found[0].same_post if fingerprint.key is None else find_by_key(session, fingerprint, fingerprint.key)
     return SubmissionContext(earlier, found[0].live, by_id(found))

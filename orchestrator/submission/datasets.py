@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, and_, bindparam, select
+from sqlalchemy import Row, and_, bindparam, select
+from sqlalchemy.orm import Session
 
 from orchestrator.db.tables import FileRow, TenantRow
 from orchestrator.errors import InvalidRequest
@@ -35,9 +36,9 @@ FILES: Final = (
 `orchestrator.submission.context` adds more columns to the same row."""
 
 
-def named_files(connection: Connection, tenant_id: str, request: JobRequest, now: datetime) -> Files:
+def named_files(session: Session, tenant_id: str, request: JobRequest, now: datetime) -> Files:
     """The files that `request` names and the tenant can see."""
-    return by_id(connection.execute(FILES, files_asked(tenant_id, request, now)))
+    return by_id(session.execute(FILES, files_asked(tenant_id, request, now)))
 
 
 def by_id(found: Iterable[Row[Any]]) -> Files:

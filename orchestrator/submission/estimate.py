@@ -52,8 +52,8 @@ class EstimateView(BaseModel):
 def estimate(submit_deps: SubmitDeps, tenant: Tenant, request: JobRequest, now: datetime) -> EstimateView:
     """Estimate a job. Raises like `submit`, but a job too large for every flavor is estimated, not refused."""
     base = offered_base(submit_deps.catalogue, tenant, request.model)
-    with submit_deps.db.connect() as connection:
-        files = named_files(connection, tenant.id, request, now)
+    with submit_deps.db.read() as session:
+        files = named_files(session, tenant.id, request, now)
     spec = draft_spec(files, submit_deps.storage_uri, tenant, base, request)
     validation, ours = spec.data.validation, request.x_orchard
     need = HostNeed.of(spec)

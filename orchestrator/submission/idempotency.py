@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Self
 
-from sqlalchemy import Connection, bindparam, delete, select
+from sqlalchemy import bindparam, delete, select
+from sqlalchemy.orm import Session
 
 from orchestrator.db.database import Database
-from orchestrator.db.insert import new_row
 from orchestrator.db.job_tables import IdempotencyRow, JobRow
 from orchestrator.errors import IdempotencyMismatch, InvalidRequest
 from orchestrator.steps.step import Counts
@@ -77,8 +77,7 @@ class RequestFingerprint:
 
     def row(self, key: str, job_id: str) -> IdempotencyRow:
         """The row of `key`, written with the job."""
-        return new_row(
-            IdempotencyRow,
+        return IdempotencyRow(
             tenant_id=self.tenant_id,
             key=key,
             body_sha256=self.body_sha256,
@@ -104,17 +103,17 @@ _BY_KEY: Final = select(IdempotencyRow.job_id, IdempotencyRow.body_sha256).where
 )
 
 
-def find_earlier(connection: Connection, fingerprint: RequestFingerprint) -> str | None:
+def find_earlier(session: Session, fingerprint: RequestFingerprint) -> str | None:
     """The job that this POST created earlier, if any. Raises: IdempotencyMismatch."""
     if fingerprint.key is not None:
-        return find_by_key(connection, fingerprint, fingerprint.key)
-    earlier: str | None = connection.scalar(SAME_POST, fingerprint.same_post)
+        return find_by_key(session, fingerprint, fingerprint.key)
+    earlier: str | None = session.scalar(SAME_POST, fingerprint.same_post)
     return earlier
 
 
-def find_by_key(connection: Connection, fingerprint: RequestFingerprint, key: str) -> str | None:
+def find_by_key(session: Session, fingerprint: RequestFingerprint, key: str) -> str | None:
     """The job that was created with `key`, if any. Raises: IdempotencyMismatch."""
-    found = connection.execute(_BY_KEY, {"tenant_id": fingerprint.tenant_id, "key": key}).one_or_none()
+    found = session.execute(_BY_KEY, {"tenant_id": fingerprint.tenant_id, "key": key}).one_or_none()
     if found is None:
         return None
     if found.body_sha256 != fingerprint.body_sha256:

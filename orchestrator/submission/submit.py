@@ -4,16 +4,15 @@ import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection
+from sqlalchemy.orm import Session
 
 from orchestrator.catalogue.entries import Catalogue, CatalogueBase
 from orchestrator.db.database import Database
-from orchestrator.db.insert import insert_row, new_row
 from orchestrator.db.job_tables import JobRow
 from orchestrator.db.states import DEADLINE_S, Desired, JobState
 from orchestrator.errors import QuotaExceeded
 from orchestrator.ids import new_id
-from orchestrator.lifecycle.events import EventDraft, event_row
+from orchestrator.lifecycle.events import EventDraft, record
 from orchestrator.queries.job_views import JobView, hyperparameters_of, new_job_view
 from orchestrator.queries.jobs import get_job
 from orchestrator.storage.layout import job_uri
@@ -79,19 +78,19 @@ class _Made:
 def _make(submit_deps: SubmitDeps, tenant: Tenant, request: JobRequest, fingerprint: RequestFingerprint) -> _Made | str:
     """A new job, or the id of the one that this POST created earlier."""
     if fingerprint.is_retry:  # so it succeeds even where a new job would be refused
-        with submit_deps.db.connect() as connection:
-            if earlier := find_earlier(connection, fingerprint):
+        with submit_deps.db.read() as session:
+            if earlier := find_earlier(session, fingerprint):
                 return earlier
     base = offered_base(submit_deps.catalogue, tenant, request.model)
-    with submit_deps.db.begin() as connection:
-        lock_tenant(connection, tenant.id)
-        found = load_context(connection, request, fingerprint)
+    with submit_deps.db.write() as session:
+        lock_tenant(session, tenant.id)
+        found = load_context(session, request, fingerprint)
         if found.earlier is not None:  # the same POST came twice concurrently; the other was first
             return found.earlier
         _check_quota(submit_deps, found.live_jobs)
         spec = draft_spec(found.files, submit_deps.storage_uri, tenant, base, request)
         check_fits(spec, submit_deps.catalogue)
-        made = _insert(connection, request, spec, fingerprint)
+        made = _insert(session, request, spec, fingerprint)
         failpoint("submit.before_commit")
     failpoint("submit.after_commit")
     return made
@@ -122,21 +121,27 @@ def _check_quota(submit_deps: SubmitDeps, live: int) -> None:
         )
 
 
-def _insert(connection: Connection, request: JobRequest, spec: JobSpec, fingerprint: RequestFingerprint) -> _Made:
+def _insert(session: Session, request: JobRequest, spec: JobSpec, fingerprint: RequestFingerprint) -> _Made:
     row = _row(request, spec, fingerprint)
-    insert_row(connection, row)
-    created = EventDraft(f"Created fine-tuning job: {spec.job_id}")
-    insert_row(connection, event_row(spec.tenant_id, spec.job_id, created, fingerprint.arrived_at))
+    session.add(row)
+    session.flush()  # before what refers to it
+    record(
+        session,
+        spec.tenant_id,
+        spec.job_id,
+        EventDraft(f"Created fine-tuning job: {spec.job_id}"),
+        fingerprint.arrived_at,
+    )
     if fingerprint.key is not None:
-        insert_row(connection, fingerprint.row(fingerprint.key, spec.job_id))
+        session.add(fingerprint.row(fingerprint.key, spec.job_id))
+    session.flush()
     return _Made(row, spec)
 
 
 def _row(request: JobRequest, spec: JobSpec, fingerprint: RequestFingerprint) -> JobRow:
     """The job in its initial state; `transition` writes every later state."""
     validation, now = spec.data.validation, fingerprint.arrived_at
-    return new_row(
-        JobRow,
+    return JobRow(
         id=spec.job_id,
         tenant_id=spec.tenant_id,
         base_id=spec.base.id,

@@ -36,8 +36,8 @@ def authenticate(db: Database, secret: str | None, organization: str | None, now
             "(i.e. Authorization: Bearer YOUR_KEY)."
         )
     digest = digest_of(secret)
-    with db.connect() as connection:
-        found = connection.execute(_BY_DIGEST, {"digest": digest}).one_or_none()
+    with db.read() as session:
+        found = session.execute(_BY_DIGEST, {"digest": digest}).one_or_none()
     if found is None or not secrets.compare_digest(found.digest, digest):
         raise Unauthenticated(f"Incorrect API key provided: {masked(secret)}. Ask your administrator for a key.")
     if found.revoked_at is not None:

@@ -62,7 +62,7 @@ def begin(db: Database, tenant_id: str, limits: PartUploadLimits, new: NewUpload
         UploadRow.tenant_id == tenant_id, UploadRow.status == "pending", UploadRow.expires_at > now
     )
     with db.write() as session:
-        lock_tenant(session.connection(), tenant_id)
+        lock_tenant(session, tenant_id)
         if (session.scalar(waiting) or 0) >= MAX_PENDING:
             raise QuotaExceeded(f"{MAX_PENDING} uploads wait for their parts. Complete or cancel one.")
         session.add(row)

@@ -48,7 +48,7 @@ class Endpoints:
             updated_at=now,
         )
         with self.db.write() as session:
-            lock_tenant(session.connection(), tenant_id)
+            lock_tenant(session, tenant_id)
             if (count := session.scalar(select(func.count()).where(_own(tenant_id))) or 0) >= MAX_ENDPOINTS:
                 raise QuotaExceeded(f"You have {count} webhook endpoints; at most {MAX_ENDPOINTS} are allowed.")
             session.add(row)
@@ -116,7 +116,7 @@ class Endpoints:
 
     def _held(self, session: Session, tenant_id: str, endpoint_id: str) -> WebhookEndpointRow:
         """The endpoint, with its tenant locked."""
-        lock_tenant(session.connection(), tenant_id)
+        lock_tenant(session, tenant_id)
         return own_endpoint(session, tenant_id, endpoint_id)
 
 

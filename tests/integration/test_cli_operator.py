@@ -58,7 +58,7 @@ def test_a_database_that_is_behind_or_ahead_is_told_with_both_revisions(
     assert "is at 0001" in refused.stderr
     assert "sk-orchard-" not in refused.stdout
     db = Database(empty_url)
-    with db.begin() as connection:
+    with db.write() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     db.dispose()
     ahead = orchard("db", "upgrade")

@@ -120,7 +120,7 @@ def test_who_was_stopped_and_wakes_up_writes_nothing(db: Database):
     other.renew()
     with pytest.raises(LeadershipLost):
         rename(tenant, "late")(fenced)
-    with pytest.raises(LeadershipLost), fenced.begin():
+    with pytest.raises(LeadershipLost), fenced.write():
         pass
     with db.read() as session:
         assert session.get_one(TenantRow, tenant.id).name == "mine"

@@ -87,7 +87,7 @@ def test_a_submission_reads_nothing_of_what_its_tenant_had_before(db: Database) 
     submit(submit_deps, Tenant.of(tenant), JobRequest(model="tiny", training_file=file.id), None, NOW)
     ((statement, given),) = ((text, given) for text, given in asked.items() if "FROM job" in text)
     explain = "EXPLAIN QUERY PLAN" if db.engine.dialect.name == "sqlite" else "EXPLAIN"
-    with db.connect() as connection:
+    with db.engine.connect() as connection:
         plan = "\n".join(row[-1] for row in connection.exec_driver_sql(f"{explain} {statement}", given))
     found = set(re.findall(r"ix_job\w+|SCAN job|Seq Scan on job", plan))
     assert found == {"ix_job_tenant_id_post_sha256_created_at", "ix_job_live_tenant"}

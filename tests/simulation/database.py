@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import cache
 
-from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 import orchestrator.db.effect_tables
@@ -53,25 +52,11 @@ class SimDatabase(Database):
             yield session
 
     @contextmanager
-    def connect(self) -> Iterator[Connection]:
-        self._refuse()
-        with self._open(), super().connect() as connection:
-            yield connection
-
-    @contextmanager
     def write(self) -> Iterator[Session]:
         self._refuse()
         with self._open(), super().write() as session:
             yield session
             session.flush()
-            self._fail_before_the_commit()
-        self._fail_after_the_commit()
-
-    @contextmanager
-    def begin(self) -> Iterator[Connection]:
-        self._refuse()
-        with self._open(), super().begin() as connection:
-            yield connection
             self._fail_before_the_commit()
         self._fail_after_the_commit()
 

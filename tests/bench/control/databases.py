@@ -48,7 +48,7 @@ def autovacuum(db: Database) -> None:
     SQLite plans without statistics, here as in production.
     """
     if db.engine.dialect.name == "postgresql":
-        with db.begin() as connection:
+        with db.write() as connection:
             connection.execute(text("ANALYZE"))
 
 
