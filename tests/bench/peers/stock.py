@@ -37,9 +37,9 @@ def seed_adapter(weights: Mapping[str, nn.Parameter], seed: int) -> None:
     generator = torch.Generator().manual_seed(derive_seed(seed, "adapter"))
     for name, weight in weights.items():
         if ".lora_A." in name:
-            new_row = torch.empty(weight.shape)
-            nn.init.kaiming_uniform_(new_row, a=math.sqrt(5), generator=generator)
-            weight.copy_(new_row)
+            fresh = torch.empty(weight.shape)
+            nn.init.kaiming_uniform_(fresh, a=math.sqrt(5), generator=generator)
+            weight.copy_(fresh)
         else:
             weight.zero_()
 
