@@ -55,7 +55,7 @@ class Settings(BaseSettings):
         15, ge=5, description="another orchestrator acts after so much silence of the one that acts now"
     )
     orchestrator_timeout_s: int = Field(
-        900, ge=60, description="a host that nobody polls for so long saves its seats, ends them and exits"
+        900, ge=60, description="a host that no orchestrator polls for so long saves its seats, ends them and exits"
     )
     no_progress_s: int = Field(
         600, ge=10, description="a host whose seats train and take no step for so long (or 10 usual steps) is ended"

@@ -14,9 +14,9 @@ from workers.node import Node
 
 SPIN_COUNT: Final = 20_000
 """Turns an OpenMP thread waits awake for the next piece of work, about 0.1 ms. Without any, waking costs more than the
-small products of an adapter; with libgomp's own 300,000, waiting takes the cores from whoever else runs."""
+small products of an adapter; with libgomp's own 300,000, waiting takes the cores from other processes."""
 EXIT_ABANDONED: Final = 70
-"""Status of a process that ended because nobody polled its host any more."""
+"""Status of a process that ended because no orchestrator polled its host any more."""
 
 
 class HostActor:

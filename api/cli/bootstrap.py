@@ -1,4 +1,4 @@
-"""The first admin key: made in the database, since there is nobody yet whom the API would obey."""
+"""The first admin key: made in the database, because no key exists yet that the API accepts."""
 
 from datetime import UTC, datetime
 

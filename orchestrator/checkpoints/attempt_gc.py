@@ -67,7 +67,7 @@ class AttemptGc:
         with self.db.write() as session:
             this = (AttemptRow.job_id == attempt.job_id, AttemptRow.number == attempt.number)
             session.execute(update(AttemptRow).where(*this, AttemptRow.ended_at.is_not(None)).values(swept_at=now))
-        return Counts(swept=1, leftovers=len(left))
+        return Counts(collected=1, leftovers=len(left))
 
 
 def _prefix(job: JobRow, attempt: int) -> str | None:

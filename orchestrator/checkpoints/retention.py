@@ -60,7 +60,7 @@ class CheckpointRetention:
         counts = Counts()
         for job_id, rows in crowded.items():
             if superseded(rows, self.keep):
-                counts["condemned"] += self._thin_out(job_id)
+                counts["marked_for_deletion"] += self._thin_out(job_id)
         return +counts
 
     def _thin_out(self, job_id: str) -> int:

@@ -8,7 +8,7 @@ LOOPBACK: Final = "127.0.0.1"
 
 
 def free_ports(count: int) -> tuple[int, ...]:
-    """Ports that nobody listens on now. All differ: they are held together before any is given back."""
+    """Ports that no process listens on now. All differ: they are held together before any is released."""
     with contextlib.ExitStack() as held:
         sockets = [held.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:

@@ -55,7 +55,7 @@ class StackOptions:
 class EmbeddedStack:
     """One stack in one home folder. As a context manager it is up inside and down after, whatever happens.
 
-    `environment` is what its processes, and whoever wants to join them (a second orchestrator, a test), need.
+    `environment` is what its processes, and those that join them (a second orchestrator, a test), need.
     """
 
     def __init__(self, options: StackOptions) -> None:
@@ -88,7 +88,7 @@ class EmbeddedStack:
             "ORCHARD_HOST": self._options.host,
             "ORCHARD_PORT": str(self.port),
             "ORCHARD_ONE_CORE": os.environ.get("ORCHARD_ONE_CORE", "true"),  # all its processes share this machine
-            "ORCHARD_HEALTH_PORT": "0",  # of whoever joins; the stack's own orchestrator has `health_port`
+            "ORCHARD_HEALTH_PORT": "0",  # of processes that join; the stack's own orchestrator has `health_port`
             **ray_environment(self.token),
         }
 

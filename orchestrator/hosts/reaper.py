@@ -34,7 +34,7 @@ class HostReaper:
         """Mark the host for killing, which every pass tries until the host is gone. False: it is already gone."""
         with self.db.write() as session:
             moved = _move(session, host_id, state=HostState.STOPPING, error=why, stop_by=None)
-        failpoint("hosts.condemned")
+        failpoint("hosts.marked_stopping")
         return moved
 
     def mark_gone(self, host_id: str, why: str, now: datetime, code: ErrorCode = ErrorCode.HOST_LOST) -> str:
@@ -48,7 +48,7 @@ class HostReaper:
             for seated in seated_on(session, host_id):
                 end_attempt(session, seated, end, now)
         log.info("host ended", host=host_id, why=why)
-        return "buried"
+        return "host_gone"
 
     def lease_until(self, host_id: str) -> datetime | None:
         """When the last lease of the host's seats expires. None: it has no seat."""

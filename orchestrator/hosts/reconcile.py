@@ -174,9 +174,9 @@ class ReconcileHosts:
             self.cluster.stop_host(host_id)
         except Exception:  # any error: the requested hosts come next
             log.exception("orphan host not killed", host=host_id)
-            return "stray_unreachable"
+            return "orphan_unreachable"
         log.warning("orphan host killed", host=host_id)
-        return "stray_killed"
+        return "orphan_killed"
 
 
 def _last_words(host: HostRow) -> str:

@@ -50,7 +50,7 @@ class EnforceDeadlines:
         for row in rested:
             with self.db.write() as session:
                 again = transition(session, JobRef.of(row), JobState.QUEUED, EventDraft("Back in the queue"), now=now)
-            failpoint("sweep.moved")
+            failpoint("deadlines.moved")
             counts["requeued" if again else "stale"] += 1
         for row in late:
             with self.db.write() as session:

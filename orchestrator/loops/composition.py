@@ -35,7 +35,7 @@ from orchestrator.webhooks.send import Sender
 
 HOUSEKEEPING_S: Final = 60.0
 ROLE: Final = "loops"
-"""One for all loops: whoever holds it polls, places, publishes and sweeps."""
+"""One for all loops: its holder polls, places, publishes and collects."""
 
 
 @dataclass(frozen=True)
@@ -83,15 +83,15 @@ def housekeeping(db: Database, world: World) -> StepSequence:
     )
 
 
-def clearing(db: Database, settings: Settings) -> StepSequence:
-    """What waits for storage: bytes that nobody needs any more."""
-    retain, sweep = CheckpointRetention(db, settings.keep_checkpoints), AttemptGc(db, settings.leftovers_after_s)
-    return StepSequence((retain, CheckpointGc(db), sweep, FileGc(db)))
+def garbage_collection(db: Database, settings: Settings) -> StepSequence:
+    """Removes bytes from storage that are no longer needed."""
+    retain, attempts = CheckpointRetention(db, settings.keep_checkpoints), AttemptGc(db, settings.leftovers_after_s)
+    return StepSequence((retain, CheckpointGc(db), attempts, FileGc(db)))
 
 
 def all_loops(role: Elector, db: Database, world: World) -> list[Loop]:
     """Every loop of the process. All but the first act only while the process holds the role, so that one is kept
-    until their last pass is over: nobody else begins what they are about.
+    until their last pass is over: no other process starts their work.
     """
     settings = world.settings
     often_s = settings.loop_interval_s
@@ -103,5 +103,5 @@ def all_loops(role: Elector, db: Database, world: World) -> list[Loop]:
         Loop("publish", LeaderOnly(role, db, lambda led: publishing(led, world)), often_s),
         Loop("webhooks", LeaderOnly(role, db, lambda led: webhooks(led, world)), often_s),
         Loop("housekeeping", LeaderOnly(role, db, lambda led: housekeeping(led, world)), HOUSEKEEPING_S),
-        Loop("clearing", LeaderOnly(role, db, lambda led: clearing(led, settings)), HOUSEKEEPING_S),
+        Loop("gc", LeaderOnly(role, db, lambda led: garbage_collection(led, settings)), HOUSEKEEPING_S),
     ]

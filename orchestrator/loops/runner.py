@@ -35,7 +35,7 @@ def run_loops(loops: Sequence[Loop], stop: threading.Event, clock: Callable[[], 
     """Run each in a thread of its own until `stop` is set, by the machine's clock unless another is given. Those that
     outlast the others go on until these have ended.
 
-    False: a loop ended by itself. The others are ended too, for whoever watches the process to start it whole again.
+    False: a loop ended by itself. The others are ended too, so that the supervisor restarts the whole process.
     """
     died: list[str] = []
     alone = threading.Event()

@@ -41,7 +41,7 @@ class MlflowRegistry:
                 return JobRecords(client, space, publication).write(adapter_folder)
 
     def unpublish(self, tenant_slug: str, name: str, version: str, deleted_at: datetime) -> None:
-        """See `Registry.retract`."""
+        """See `Registry.unpublish`."""
         with translated_errors():
             client = self._connect(self._tracking_uri)
             with workspace(tenant_slug):

@@ -55,7 +55,7 @@ class Unpublish:
             log.error("deleted model stays in the registry unmarked", job=job.id, error=str(error))
         with self.db.write() as session:
             session.execute(update(JobRow).where(JobRow.id == job.id).values(unpublished_at=now))
-        return Counts(retracted=1)
+        return Counts(unpublished=1)
 
     def _mark(self, job: JobRow, tenant_slug: str) -> None:
         if job.registry_name is not None and job.registry_version is not None and job.model_deleted_at is not None:

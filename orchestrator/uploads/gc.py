@@ -46,4 +46,4 @@ class UploadGc:
         with self.db.write() as session:
             session.execute(delete(UploadPartRow).where(UploadPartRow.upload_id == row.id))
             session.execute(mine.values(swept_at=now))
-        return Counts(swept=1)
+        return Counts(collected=1)

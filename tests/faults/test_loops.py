@@ -295,14 +295,14 @@ def test_f33_a_sweep_that_dies_after_each_move_is_completed_by_the_next(town: To
     town.cluster.kill(town.hosts()[0].id)
     town.tick()
     assert {town.job(job_id).state for job_id in jobs} == {JobState.BACKOFF}
-    with dying_at("sweep.moved") as struck:
+    with dying_at("deadlines.moved") as struck:
         town.live_until_over(*jobs)
     assert struck
     succeeded_once(town, *jobs)
     assert [len(town.attempts(job_id)) for job_id in jobs] == [2, 2, 2]
 
 
-@pytest.mark.parametrize("place", ["hosts.condemned", "hosts.stopped"])
+@pytest.mark.parametrize("place", ["hosts.marked_stopping", "hosts.stopped"])
 def test_f33_the_end_of_a_host_is_taken_up_again_wherever_it_was_left(town: Town, place: str):
     job_id = attached(town)
     town.cluster.cut(town.attempts(job_id)[0].host_id)

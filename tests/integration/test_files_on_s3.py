@@ -55,7 +55,7 @@ def test_a_file_in_parts_goes_through_a_bucket_and_leaves_no_part_behind(db: Dat
 
     assert file is not None
     assert b"".join(open_content(db, tenant, file.id, NOW).chunks) == CONTENT
-    assert UploadGc(db, s3_bucket).run_once(NOW + LIFETIME + GRACE) == {"swept": 1}
+    assert UploadGc(db, s3_bucket).run_once(NOW + LIFETIME + GRACE) == {"collected": 1}
     filesystem, path = fsspec.url_to_fs(s3_bucket)
     filesystem.invalidate_cache()
     assert [key.removeprefix(f"{path}/tenants/{tenant}/") for key in filesystem.find(path)] == [

@@ -207,7 +207,7 @@ def test_a_host_that_is_gone_does_not_come_back_to_life_in_the_books(world: Worl
     host = make_host(world.db, state="starting", last_seen_at=None)
     with world.db.read() as session:
         ((_, question),) = held_hosts(session)
-    assert HostReaper(world.db).mark_gone(host.id, "it died", world.now) == "buried"
+    assert HostReaper(world.db).mark_gone(host.id, "it died", world.now) == "host_gone"
     world.cluster.start_host(make_host_spec(world.folder, host_id=host.id), {})
     with pytest.raises(StaleAnswer), world.db.write() as session:
         ReportIngest(60).take(session, question, world.cluster.poll(host.id, 0), world.now)

@@ -86,7 +86,7 @@ def test_superseded_checkpoints_lose_their_row_first_and_their_bytes_next(db: Da
     job = job_with_attempt(db, tmp_path)
     for step in (1, 2, 3, 4):
         saved(db, job, step)
-    assert CheckpointRetention(db, keep=2).run_once(NOW) == {"condemned": 2}
+    assert CheckpointRetention(db, keep=2).run_once(NOW) == {"marked_for_deletion": 2}
     assert states(db, job) == {1: DELETING, 2: DELETING, 3: COMMITTED, 4: COMMITTED}
     assert folders(job) == {"step-1", "step-2", "step-3", "step-4"}
     assert CheckpointGc(db).run_once(NOW) == {"erased": 2}
@@ -174,7 +174,7 @@ def test_what_cannot_be_deleted_holds_up_nothing_else(
     monkeypatch.setattr(room, "remove", refuse)
     step = {erase: CheckpointGc(db), attempts: AttemptGc(db, 86_400), files: FileGc(db)}[room]
     counts = step.run_once(NOW)
-    assert counts["delayed"] == counts["erased"] + counts["swept"] + counts["files_swept"] == 1
+    assert counts["delayed"] == counts["erased"] + counts["collected"] + counts["files_swept"] == 1
 
 
 def test_a_row_that_points_elsewhere_deletes_nothing(db: Database, tmp_path: Path):
@@ -193,7 +193,7 @@ def test_of_a_dead_attempt_only_what_a_row_speaks_for_stays(db: Database, tmp_pa
     for name in ("a1/step-3", "a1/.step-4.tmp-0", "a1/adapter"):
         leftover(job, name)
     ended(db, job)
-    assert AttemptGc(db, 86_400).run_once(NOW) == {"swept": 1, "leftovers": 3}
+    assert AttemptGc(db, 86_400).run_once(NOW) == {"collected": 1, "leftovers": 3}
     assert folders(job) == {"step-1", "step-2"}
     assert states(db, job) == {1: COMMITTED, 2: DELETING}
     assert AttemptGc(db, 86_400).run_once(NOW) == {}
@@ -241,7 +241,7 @@ def test_a_sweeper_killed_between_two_leftovers_is_finished_by_the_next_pass(db:
     with killing("attempts.leftover"), pytest.raises(Killed):
         AttemptGc(db, 86_400).run_once(NOW)
     assert len(folders(job)) == 2
-    assert AttemptGc(db, 86_400).run_once(NOW) == {"swept": 1, "leftovers": 2}
+    assert AttemptGc(db, 86_400).run_once(NOW) == {"collected": 1, "leftovers": 2}
     assert folders(job) == set()
 
 
@@ -275,7 +275,7 @@ def test_on_s3_only_what_rows_speak_for_stays_and_no_old_listing_is_believed(sql
     for name in ("step-2/weights", "step-3/weights", "step-3/deep/manifest.json"):
         elsewhere.pipe_file(f"{prefix}/a1/{name}", b"1")
     ended(sqlite_db, job)
-    assert AttemptGc(sqlite_db, 86_400).run_once(NOW) == {"swept": 1, "leftovers": 1}
+    assert AttemptGc(sqlite_db, 86_400).run_once(NOW) == {"collected": 1, "leftovers": 1}
     assert CheckpointGc(sqlite_db).run_once(NOW) == {"erased": 1}
     elsewhere.invalidate_cache()
     assert [path.split(f"{job.id}/")[1] for path in elsewhere.find(prefix)] == ["a1/step-1/weights"]

@@ -71,7 +71,7 @@ def test_what_was_deleted_is_removed_and_marked_once(db: Database, tmp_path: Pat
     kept = make_job(db, JobState.SUCCEEDED)
     model, registry = Deleted(db, tmp_path), Marks()
 
-    assert Unpublish(db, registry).run_once(NOW) == Counts(retracted=1)
+    assert Unpublish(db, registry).run_once(NOW) == Counts(unpublished=1)
     assert Unpublish(db, registry).run_once(NOW) == Counts()
     assert (registry.marked, model.folder.exists()) == ([model.mark], False)
     with db.read() as session:
@@ -97,8 +97,8 @@ def test_a_registry_that_is_away_delays_the_mark(db: Database, tmp_path: Path) -
 
     assert retract.run_once(NOW) == Counts(delayed=IN_A_ROW)
     assert not any(model.is_retracted(db) for model in models)
-    assert retract.run_once(NOW) == Counts(retracted=1)
-    assert retract.run_once(NOW) == Counts(retracted=IN_A_ROW)
+    assert retract.run_once(NOW) == Counts(unpublished=1)
+    assert retract.run_once(NOW) == Counts(unpublished=IN_A_ROW)
     assert registry.marked == [models[-1].mark, *(model.mark for model in models[:-1])]
 
 
@@ -106,7 +106,7 @@ def test_a_refusal_is_not_repeated_and_holds_up_nobody(db: Database, tmp_path: P
     first, second = Deleted(db, tmp_path), Deleted(db, tmp_path)
     registry = Marks(RegistryRefused("no"))
 
-    assert Unpublish(db, registry).run_once(NOW) == Counts(retracted=2)
+    assert Unpublish(db, registry).run_once(NOW) == Counts(unpublished=2)
     assert first.is_retracted(db)
     assert registry.marked == [second.mark]
 
@@ -121,7 +121,7 @@ def test_storage_that_is_away_delays_everything(db: Database, tmp_path: Path, mo
         outage.setattr("orchestrator.registry.unpublish.remove", down)
         assert Unpublish(db, registry).run_once(NOW) == Counts(delayed=1)
     assert (registry.marked, model.is_retracted(db)) == ([], False)
-    assert Unpublish(db, registry).run_once(NOW) == Counts(retracted=1)
+    assert Unpublish(db, registry).run_once(NOW) == Counts(unpublished=1)
 
 
 def test_an_adapter_that_cannot_be_removed_holds_up_no_other(
@@ -135,7 +135,7 @@ def test_an_adapter_that_cannot_be_removed_holds_up_no_other(
         remove(uri)
 
     monkeypatch.setattr("orchestrator.registry.unpublish.remove", refuse)
-    assert Unpublish(db, Marks()).run_once(NOW) == Counts(delayed=1, retracted=1)
+    assert Unpublish(db, Marks()).run_once(NOW) == Counts(delayed=1, unpublished=1)
     assert (stuck.is_retracted(db), other.is_retracted(db)) == (False, True)
 
 
@@ -144,7 +144,7 @@ def test_an_adapter_outside_its_jobs_prefix_is_left_alone(db: Database, tmp_path
     write_adapter(victim)
     with db.write() as session:
         session.get_one(JobRow, model.job.seq).adapter = {"uri": victim.as_uri()}
-    assert Unpublish(db, Marks()).run_once(NOW) == Counts(retracted=1)
+    assert Unpublish(db, Marks()).run_once(NOW) == Counts(unpublished=1)
     assert victim.exists()
 
 
@@ -152,7 +152,7 @@ def test_a_job_that_was_never_registered_needs_no_mark(db: Database, tmp_path: P
     model, registry = Deleted(db, tmp_path), Marks()
     with db.write() as session:
         session.execute(update(JobRow).where(JobRow.id == model.job.id).values(registry_version=None))
-    assert Unpublish(db, registry).run_once(NOW) == Counts(retracted=1)
+    assert Unpublish(db, registry).run_once(NOW) == Counts(unpublished=1)
     assert registry.marked == []
 
 

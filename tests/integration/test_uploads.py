@@ -213,7 +213,7 @@ def test_the_sweep_removes_parts_however_the_upload_ended(uploader: Uploader) ->
 
     sweep, due = UploadGc(uploader.db, uploader.part_limits.storage_uri), NOW + LIFETIME + GRACE
     assert sweep.run_once(due - timedelta(seconds=1)) == {}
-    assert sweep.run_once(due) == {"swept": 3}
+    assert sweep.run_once(due) == {"collected": 3}
     assert sweep.run_once(due) == {}
 
     assert [uploader.status(u) for u in (left, cancelled, completed, fresh)] == [
@@ -241,9 +241,9 @@ def test_parts_that_cannot_be_removed_hold_up_no_other_upload_and_go_later(
 
     with monkeypatch.context() as broken:
         broken.setattr("orchestrator.uploads.gc.remove", stuck)
-        assert sweep.run_once(due) == {"delayed": 1, "swept": 1}
+        assert sweep.run_once(due) == {"delayed": 1, "collected": 1}
     assert (uploader.status(upload), uploader.stored()) == ("expired", ["uploads"])
-    assert sweep.run_once(due) == {"swept": 1}
+    assert sweep.run_once(due) == {"collected": 1}
     assert uploader.stored() == []
 
 
