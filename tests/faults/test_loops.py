@@ -113,7 +113,7 @@ def database_away(db: Database):
         refused.append(1)
         raise OperationalError("BEGIN", None, Exception("server closed the connection unexpectedly"))
 
-    with patch.multiple(Database, **dict.fromkeys(("read", "write", "connect", "begin"), refuse)):
+    with patch.multiple(Database, **dict.fromkeys(("read", "write"), refuse)):
         yield refused
 
 

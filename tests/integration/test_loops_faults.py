@@ -175,7 +175,7 @@ def test_a_queued_job_whose_base_was_taken_from_the_catalogue_says_so_and_blocks
     other = submit(world, base_id="other")
     world.tick(4)
     assert world.job(other).state in (JobState.ADMITTED, JobState.STARTING)
-    assert "not in the catalogue" in world.job(orphan).queue_reason
+    assert "no longer in the catalogue" in world.job(orphan).queue_reason
 
 
 def test_an_idle_host_of_a_flavor_that_was_taken_away_is_retired(world: World):
