@@ -20,6 +20,7 @@ for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
+import structlog
 from hypothesis import settings
 from sqlalchemy import URL, create_engine, event
 
@@ -63,9 +64,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if not item.get_closest_marker("matrix")]
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(autouse=True)
 def _logs() -> None:
-    """Logs as the processes write them; structlog's own default spends seconds on a traceback."""
+    """Logs as the processes write them, whatever a command that an earlier test ran in this process made of them."""
+    structlog.reset_defaults()
     configure_logs()
 
 
