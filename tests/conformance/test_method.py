@@ -1,15 +1,15 @@
 """What every method promises, in every lane that can train it. A new method is tested by being registered."""
 
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM
 
 from tests.builders.driving import as_ref, drain, losses, of_job, outcome_of, work_to_step
+from tests.builders.reference_loss import loss_of
 from tests.builders.specs import make_dataset, make_host_spec, make_job_spec, make_order, sum_rows
 from tests.conformance import example
 from workers import methods, tasks
@@ -20,7 +20,6 @@ from workers.contract.errors import ErrorCode, InvalidTargetModules
 from workers.contract.lanes import Lane
 from workers.contract.reports import CheckpointManifest, ExitClass, Report
 from workers.contract.spec import JobSpec
-from workers.data.encode import encode_row, encode_validation
 from workers.engine.adapter import copied
 from workers.host import TrainingHost
 from workers.methods.linears import adaptable_linears
@@ -178,16 +177,3 @@ def load(base: BaseSpec) -> torch.nn.Module:
 
 def size_of(tensors) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
-
-
-def loss_of(model: torch.nn.Module, spec: JobSpec) -> float:
-    """The validation loss row by row over full logits, as anyone would write it."""
-    tokenizer = AutoTokenizer.from_pretrained(spec.base.location)
-    nll, count = 0.0, 0
-    for row in encode_validation(partial(encode_row, tokenizer, None), spec.data).rows:
-        ids, mask = torch.tensor([row.input_ids]), torch.tensor(list(row.loss_mask[1:])).bool()
-        with torch.no_grad():
-            logits = model(input_ids=ids).logits[0, :-1][mask]
-        nll += float(torch.nn.functional.cross_entropy(logits, ids[0, 1:][mask], reduction="sum"))
-        count += int(mask.sum())
-    return nll / count

@@ -2,21 +2,19 @@
 
 import hashlib
 import json
-from functools import partial
 from pathlib import Path
 
 import pytest
-import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.builders.driving import drain, outcome_of
+from tests.builders.reference_loss import loss_of
 from tests.builders.specs import make_dataset, make_host_spec, make_job_spec, make_order, sum_rows
 from tests.builders.tiny_base import CHATML_WITH_GENERATION
 from workers.contract.base import BaseSpec
 from workers.contract.reports import AdapterManifest, Outcome
 from workers.contract.spec import JobSpec
-from workers.data.encode import encode_row, encode_validation
 from workers.host import TrainingHost
 
 pytestmark = pytest.mark.usefixtures("each_stepper")
@@ -30,19 +28,6 @@ def finished(folder: Path, base: BaseSpec, *, rslora: bool = False) -> tuple[Job
     host = TrainingHost(make_host_spec(folder, base))
     host.attach(make_order(spec))
     return spec, outcome_of(drain(host), spec.job_id)
-
-
-def loss_of(model: torch.nn.Module, spec: JobSpec) -> float:
-    """The validation loss computed naively, row by row over full logits."""
-    tokenizer = AutoTokenizer.from_pretrained(spec.base.location)
-    nll, count = 0.0, 0
-    for row in encode_validation(partial(encode_row, tokenizer, None), spec.data).rows:
-        ids, mask = torch.tensor([row.input_ids]), torch.tensor(list(row.loss_mask[1:])).bool()
-        with torch.no_grad():
-            logits = model(input_ids=ids).logits[0, :-1][mask]
-        nll += float(torch.nn.functional.cross_entropy(logits, ids[0, 1:][mask], reduction="sum"))
-        count += int(mask.sum())
-    return nll / count
 
 
 @pytest.mark.parametrize("rslora", [False, True])
