@@ -1,6 +1,7 @@
 """`Database`: short read and write transactions over either engine."""
 
 import copy
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -8,16 +9,16 @@ from typing import Any, Self
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.orm import Session
+from tenacity import retry, retry_if_exception, stop_after_delay, wait_random
 
 from orchestrator.db.postgresql import postgresql_engine
 
 _BEGIN = "orchard_begin"  # an execution option: how a SQLite connection begins a transaction, if at all
 _PRAGMAS = (
-    "journal_mode=WAL",
+    "busy_timeout=30000",  # first: the others wait too
     "wal_autocheckpoint=4000",  # pages, 16 MB: pages rewritten often are copied back less often
     "synchronous=FULL",
     "foreign_keys=ON",
-    "busy_timeout=30000",
 )
 _SQLITE_POOL = 20  # concurrent API readers; each one beyond opens a file and sets its pragmas every time
 
@@ -69,6 +70,17 @@ class Database:
         self.engine.dispose()
 
 
+@retry(
+    retry=retry_if_exception(lambda error: getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY),
+    wait=wait_random(0.001, 0.05),
+    stop=stop_after_delay(30),
+    reraise=True,
+)
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Switch the file to WAL, once. The switch fails at once, whatever the busy timeout, when others open the file."""
+    connection.execute("PRAGMA journal_mode=WAL")
+
+
 def _engine(url: str) -> Engine:
     if make_url(url).get_backend_name() != "sqlite":
         return postgresql_engine(url)
@@ -77,6 +89,7 @@ def _engine(url: str) -> Engine:
 
     @event.listens_for(engine, "connect")
     def _pragmas(connection: Any, _record: Any) -> None:
+        _use_wal(connection)
         for pragma in _PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
 

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 
@@ -73,6 +74,23 @@ def test_several_processes_may_migrate_one_sqlite_file_at_once(tmp_path: Path):
     database = Database(url)
     assert is_current(database.engine)
     database.dispose()
+
+
+def _open_for_writing(url: str, start: threading.Barrier) -> None:
+    start.wait()
+    database = Database(url)
+    database.open_writer().close()
+    database.dispose()
+
+
+def test_many_may_open_a_new_sqlite_file_at_once(tmp_path: Path):
+    """The switch to WAL fails at once when another connection holds the file, whatever the busy timeout is."""
+    with ThreadPoolExecutor(8) as threads:
+        for number in range(20):
+            start = threading.Barrier(8)
+            url = f"sqlite:///{tmp_path / f'{number}.sqlite'}"
+            for opened in [threads.submit(_open_for_writing, url, start) for _ in range(8)]:
+                opened.result()
 
 
 class Steps:
