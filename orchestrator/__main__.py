@@ -1,4 +1,4 @@
-"""`python -m orchestrator`: the loops, until SIGTERM. It may be killed at any line; the next start goes on.
+"""`python -m orchestrator`: runs the loops until SIGTERM. It may be killed at any line; the next start continues.
 
 Several may run on one database: one holds the role and acts, the others stand by.
 """

@@ -80,7 +80,7 @@ def postgres() -> Iterator[URL]:
 
 @pytest.fixture(scope="session")
 def postgres_template(postgres: URL) -> URL:
-    """A database that holds the tables; copying it is quicker than making them anew."""
+    """A database that holds the tables; copying it is quicker than making them again."""
     execute(postgres, f"CREATE DATABASE {_TEMPLATE}")
     engine = create_engine(postgres.set(database=_TEMPLATE))
     Base.metadata.create_all(engine)
@@ -90,7 +90,7 @@ def postgres_template(postgres: URL) -> URL:
 
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database file that holds the tables; copying it is quicker than making them anew."""
+    """A database file that holds the tables; copying it is quicker than making them again."""
     path = tmp_path_factory.mktemp("sqlite") / "template.sqlite"
     engine = create_engine(f"sqlite:///{path}")
     Base.metadata.create_all(engine)

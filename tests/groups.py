@@ -25,7 +25,7 @@ GROUPS: Final = {
     "mlflow": (
         "tests/integration/test_registry_load.py",
         "tests/integration/test_registry_publish.py",
-        "tests/integration/test_retract.py",
+        "tests/integration/test_unpublish.py",
     ),
     # The last tests look at what the first have left.
     "simulation": ("tests/simulation/",),

@@ -101,7 +101,7 @@ class OrchardClient:
         return self.fetch(Job, "POST", f"/v1/fine_tuning/jobs/{_part(job_id)}/pause")
 
     def resume(self, job_id: str) -> Job:
-        """Ask a paused job to go on."""
+        """Ask a paused job to continue."""
         return self.fetch(Job, "POST", f"/v1/fine_tuning/jobs/{_part(job_id)}/resume")
 
     def why(self, job_id: str) -> Body:

@@ -46,7 +46,7 @@ class CliError(Exception):
 
 
 class ServerAway(CliError):
-    """Nobody answered, or whoever stands before the server did: the same call may work in a moment."""
+    """The server did not answer, or a proxy before it did: the same call may work in a moment."""
 
 
 AWAY = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT})
@@ -84,7 +84,7 @@ def no_orchard(url: str, answer: str) -> CliError:
 
 
 def unreachable(url: str, error: Exception) -> ServerAway:
-    """Nobody answered, or the answer broke off."""
+    """The server did not answer, or the answer broke off."""
     return ServerAway(
         f"{url} cannot be reached: {error or type(error).__name__}",
         code="unreachable",

@@ -15,13 +15,16 @@ down_revision: str | None = "0002"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
-_LIVE = sa.text("finished_at IS NULL")
-_RENAMED = {
-    "preemptions": "host_evictions",
-    "max_preemptions": "max_host_evictions",
-    "retracted_at": "unpublished_at",
-}
-_KEY = ["state", "base_id", "quantization", "compute_dtype"]
+_RENAMED = (
+    ("job", "preemptions", "host_evictions"),
+    ("job", "max_preemptions", "max_host_evictions"),
+    ("job", "pass_positions", "pass_tokens"),
+    ("job", "retracted_at", "unpublished_at"),
+    ("file", "swept_at", "collected_at"),
+    ("upload", "swept_at", "collected_at"),
+    ("attempt", "swept_at", "collected_at"),
+)
+_QUEUE = ("state", "base_id", "quantization", "compute_dtype")
 
 
 def upgrade() -> None:
@@ -29,15 +32,22 @@ def upgrade() -> None:
         op.add_column(table, sa.Column("task", sa.String(32), nullable=False, server_default="causal_lm"))
         op.add_column(table, sa.Column("lane", sa.String(16), nullable=False, server_default="fused"))
     op.add_column("host", sa.Column("devices", sa.Integer(), nullable=False, server_default="1"))
-    columns = [*_KEY, "task", "lane", "priority", "seq"]
-    op.create_index("ix_job_line", "job", columns, postgresql_where=_LIVE, sqlite_where=_LIVE)
-    op.drop_index("ix_job_live", "job")
-    for old, new in _RENAMED.items():
-        op.execute(f"ALTER TABLE job RENAME COLUMN {old} TO {new}")
+    for table, old, new in _RENAMED:
+        op.execute(f"ALTER TABLE {table} RENAME COLUMN {old} TO {new}")
+    _replace("job", "ix_job_live", "ix_job_line", [*_QUEUE, "task", "lane", "priority", "seq"], "finished_at IS NULL")
+    unpublished = "model_deleted_at IS NOT NULL AND unpublished_at IS NULL"
+    _replace("job", "ix_job_unretracted", "ix_job_unpublished", ["model_deleted_at"], unpublished)
+    deleted = "deleted_at IS NOT NULL AND collected_at IS NULL"
+    _replace("file", "ix_file_unswept", "ix_file_uncollected", ["deleted_at"], deleted)
+    _replace("upload", "ix_upload_unswept", "ix_upload_uncollected", ["expires_at"], "collected_at IS NULL")
+    _replace("attempt", "ix_attempt_unswept", "ix_attempt_uncollected", ["ended_at"], "collected_at IS NULL")
     _rewrite_host_specs()
-    op.drop_index("ix_job_unretracted", "job")
-    where = sa.text("model_deleted_at IS NOT NULL AND unpublished_at IS NULL")
-    op.create_index("ix_job_unpublished", "job", ["model_deleted_at"], postgresql_where=where, sqlite_where=where)
+
+
+def _replace(table: str, old: str, new: str, columns: list[str], where: str) -> None:
+    """Drop the index `old` and create `new` over `columns` of the rows `where`."""
+    op.drop_index(old, table)
+    op.create_index(new, table, columns, postgresql_where=sa.text(where), sqlite_where=sa.text(where))
 
 
 def _rewrite_host_specs() -> None:
@@ -51,14 +61,15 @@ def _rewrite_host_specs() -> None:
 
 
 def downgrade() -> None:
-    op.drop_index("ix_job_unpublished", "job")
-    for old, new in _RENAMED.items():
-        op.execute(f"ALTER TABLE job RENAME COLUMN {new} TO {old}")
-    where = sa.text("model_deleted_at IS NOT NULL AND retracted_at IS NULL")
-    op.create_index("ix_job_unretracted", "job", ["model_deleted_at"], postgresql_where=where, sqlite_where=where)
-    columns = [*_KEY, "priority", "seq"]
-    op.create_index("ix_job_live", "job", columns, postgresql_where=_LIVE, sqlite_where=_LIVE)
-    op.drop_index("ix_job_line", "job")
+    for table, old, new in _RENAMED:
+        op.execute(f"ALTER TABLE {table} RENAME COLUMN {new} TO {old}")
+    _replace("attempt", "ix_attempt_uncollected", "ix_attempt_unswept", ["ended_at"], "swept_at IS NULL")
+    _replace("upload", "ix_upload_uncollected", "ix_upload_unswept", ["expires_at"], "swept_at IS NULL")
+    deleted = "deleted_at IS NOT NULL AND swept_at IS NULL"
+    _replace("file", "ix_file_uncollected", "ix_file_unswept", ["deleted_at"], deleted)
+    unpublished = "model_deleted_at IS NOT NULL AND retracted_at IS NULL"
+    _replace("job", "ix_job_unpublished", "ix_job_unretracted", ["model_deleted_at"], unpublished)
+    _replace("job", "ix_job_line", "ix_job_live", [*_QUEUE, "priority", "seq"], "finished_at IS NULL")
     op.drop_column("host", "devices")
     for table in ("job", "host"):
         op.drop_column(table, "lane")

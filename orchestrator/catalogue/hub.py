@@ -46,7 +46,7 @@ def fetch(repository: str, revision: str | None) -> OnHub:
         weights = hub.get_safetensors_metadata(repository, revision=about.sha)
     except Refused:
         raise
-    except Exception as error:  # its own errors, and those of whichever HTTP library it stands on
+    except Exception as error:  # its own errors, and those of its HTTP library
         said = " ".join(str(error).split())[:200] or type(error).__name__
         raise Refused(f"{repository} at {revision or 'main'} could not be read from the hub: {said}") from error
     shapes = {

@@ -17,7 +17,7 @@ class HostNeed:
     footprint: Footprint
     """By estimate, as of a host that recomputes when memory is short."""
     seat_bytes: int
-    pass_positions: int
+    pass_tokens: int
     """Of the largest micro-batch that the job may bring."""
     lane: Lane
 
@@ -25,12 +25,12 @@ class HostNeed:
     def of(cls, spec: JobSpec) -> Self:
         """What the job of this spec needs."""
         footprint = estimate(spec.base.shape, spec.quantization, spec.compute_dtype)
-        return cls(footprint, spec.seat_bytes, spec.pass_positions, spec.lane)
+        return cls(footprint, spec.seat_bytes, spec.pass_tokens, spec.lane)
 
     @property
     def pass_bytes(self) -> int:
         """What must be free for passes. Only the fused lane recomputes activations that memory has no room for."""
-        return least_pass_bytes(self.footprint.on(recomputes=self.lane is Lane.FUSED), self.pass_positions)
+        return least_pass_bytes(self.footprint.on(recomputes=self.lane is Lane.FUSED), self.pass_tokens)
 
     @property
     def total_bytes(self) -> int:

@@ -37,25 +37,25 @@ class AttemptGc:
 
     db: Database
     after_s: int
-    _clearing: GcPass[tuple[AttemptRow, JobRow]] = field(default_factory=lambda: GcPass(A_PASS))
+    _gc_pass: GcPass[tuple[AttemptRow, JobRow]] = field(default_factory=lambda: GcPass(A_PASS))
 
     def run_once(self, now: datetime) -> Counts:
         """Clear one attempt at a time, oldest end first, until storage stops responding."""
-        return self._clearing.run(
+        return self._gc_pass.run(
             lambda offset, limit: self._due(now, offset, limit),
-            lambda due: self._sweep(*due, now),
+            lambda due: self._collect(*due, now),
             lambda due: f"attempt {due[0].number} of {due[1].id}",
         )
 
     def _due(self, now: datetime, offset: int, limit: int) -> list[tuple[AttemptRow, JobRow]]:
-        over = (AttemptRow.ended_at <= now - timedelta(seconds=self.after_s), AttemptRow.swept_at.is_(None))
+        over = (AttemptRow.ended_at <= now - timedelta(seconds=self.after_s), AttemptRow.collected_at.is_(None))
         query = select(AttemptRow, JobRow).join(JobRow, JobRow.id == AttemptRow.job_id).where(*over)
         by_end = query.order_by(AttemptRow.ended_at, AttemptRow.job_id, AttemptRow.number)
         with self.db.read() as session:
             return [(attempt, job) for attempt, job in session.execute(by_end.offset(offset).limit(limit))]
 
-    def _sweep(self, attempt: AttemptRow, job: JobRow, now: datetime) -> Counts:
-        """Update rows first, then delete bytes, then mark the attempt as swept."""
+    def _collect(self, attempt: AttemptRow, job: JobRow, now: datetime) -> Counts:
+        """Update rows first, then delete bytes, then mark the attempt as collected."""
         prefix = _prefix(job, attempt.number)
         with self.db.write() as session:
             _mark_unwanted(session, attempt, job)
@@ -66,7 +66,7 @@ class AttemptGc:
             failpoint("attempts.leftover")
         with self.db.write() as session:
             this = (AttemptRow.job_id == attempt.job_id, AttemptRow.number == attempt.number)
-            session.execute(update(AttemptRow).where(*this, AttemptRow.ended_at.is_not(None)).values(swept_at=now))
+            session.execute(update(AttemptRow).where(*this, AttemptRow.ended_at.is_not(None)).values(collected_at=now))
         return Counts(collected=1, leftovers=len(left))
 
 

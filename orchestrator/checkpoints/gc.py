@@ -28,11 +28,11 @@ class CheckpointGc:
     """Deletes checkpoints marked for deletion. If it is killed before a row is DELETED, the next pass repeats it."""
 
     db: Database
-    _clearing: GcPass[CheckpointRow] = field(default_factory=lambda: GcPass(A_PASS))
+    _gc_pass: GcPass[CheckpointRow] = field(default_factory=lambda: GcPass(A_PASS))
 
     def run_once(self, now: datetime) -> Counts:
         """Delete one checkpoint at a time, oldest first, until storage stops responding."""
-        return self._clearing.run(self._due, self._erase, lambda row: row.uri)
+        return self._gc_pass.run(self._due, self._erase, lambda row: row.uri)
 
     def _due(self, offset: int, limit: int) -> Sequence[CheckpointRow]:
         query = select(CheckpointRow).where(_DELETING).order_by(CheckpointRow.seq)

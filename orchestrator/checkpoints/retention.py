@@ -73,7 +73,7 @@ class CheckpointRetention:
             return mark_for_deletion(session, CheckpointRow.seq.in_(superseded(rows, self.keep)))
 
     def _crowded(self) -> Select[str]:
-        lately = select(AttemptRow.job_id).where(AttemptRow.swept_at.is_(None))
+        lately = select(AttemptRow.job_id).where(AttemptRow.collected_at.is_(None))
         committed = (CheckpointRow.state == CheckpointState.COMMITTED, CheckpointRow.job_id.in_(lately))
         per_job = select(CheckpointRow.job_id).where(*committed).group_by(CheckpointRow.job_id)
         return per_job.having(func.count() > self.keep)

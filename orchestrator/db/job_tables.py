@@ -75,7 +75,7 @@ class JobRow(Base):
     training_file_id: Mapped[str] = mapped_column(ForeignKey("file.id"))
     validation_file_id: Mapped[str | None] = mapped_column(ForeignKey("file.id"))
     memory_bytes: Mapped[int] = mapped_column(BigInt, doc="what its seat reserves on a host")
-    pass_positions: Mapped[int] = mapped_column(doc="of its largest possible micro-batch")
+    pass_tokens: Mapped[int] = mapped_column(doc="of its largest possible micro-batch")
     max_user_retries: Mapped[int] = mapped_column(default=0, doc="retries after the job's own errors")
     max_infra_retries: Mapped[int] = mapped_column(default=10, doc="consecutive retries after infrastructure failures")
     max_host_evictions: Mapped[int] = mapped_column(
@@ -142,10 +142,10 @@ class AttemptRow(Base):
         ),
         Index("ix_attempt_host_id_ended_at", "host_id", "ended_at"),
         Index(
-            "ix_attempt_unswept",
+            "ix_attempt_uncollected",
             "ended_at",
-            postgresql_where=text("swept_at IS NULL"),
-            sqlite_where=text("swept_at IS NULL"),
+            postgresql_where=text("collected_at IS NULL"),
+            sqlite_where=text("collected_at IS NULL"),
         ),
     )
 
@@ -165,7 +165,7 @@ class AttemptRow(Base):
     ended_at: Mapped[datetime | None]
     exit_class: Mapped[str | None] = mapped_column(String(16))
     message: Mapped[str | None] = mapped_column(Text)
-    swept_at: Mapped[datetime | None] = mapped_column(doc="when its files in storage were cleaned up")
+    collected_at: Mapped[datetime | None] = mapped_column(doc="when its files in storage were cleaned up")
 
 
 class CheckpointRow(Base):

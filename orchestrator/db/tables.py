@@ -48,10 +48,10 @@ class FileRow(Base):
     __table_args__ = (
         Index("ix_file_tenant_id_seq", "tenant_id", "seq"),
         Index(
-            "ix_file_unswept",
+            "ix_file_uncollected",
             "deleted_at",
-            postgresql_where=text("deleted_at IS NOT NULL AND swept_at IS NULL"),
-            sqlite_where=text("deleted_at IS NOT NULL AND swept_at IS NULL"),
+            postgresql_where=text("deleted_at IS NOT NULL AND collected_at IS NULL"),
+            sqlite_where=text("deleted_at IS NOT NULL AND collected_at IS NULL"),
         ),
     )
 
@@ -72,7 +72,7 @@ class FileRow(Base):
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime | None]
     deleted_at: Mapped[datetime | None]
-    swept_at: Mapped[datetime | None] = mapped_column(doc="when its bytes were known to be gone")
+    collected_at: Mapped[datetime | None] = mapped_column(doc="when its bytes were known to be gone")
 
 
 class HostRow(Base):

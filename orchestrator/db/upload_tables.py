@@ -17,10 +17,10 @@ class UploadRow(Base):
         CheckConstraint("(status = 'completed') = (file_id IS NOT NULL)", name="file_iff_completed"),
         Index("ix_upload_tenant_id_status", "tenant_id", "status"),
         Index(
-            "ix_upload_unswept",
+            "ix_upload_uncollected",
             "expires_at",
-            postgresql_where=text("swept_at IS NULL"),
-            sqlite_where=text("swept_at IS NULL"),
+            postgresql_where=text("collected_at IS NULL"),
+            sqlite_where=text("collected_at IS NULL"),
         ),
     )
 
@@ -36,7 +36,7 @@ class UploadRow(Base):
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime]
     file_id: Mapped[str | None] = mapped_column(ForeignKey("file.id"))
-    swept_at: Mapped[datetime | None] = mapped_column(doc="when its parts were last removed")
+    collected_at: Mapped[datetime | None] = mapped_column(doc="when its parts were last removed")
 
 
 class UploadPartRow(Base):

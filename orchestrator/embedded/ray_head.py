@@ -77,7 +77,7 @@ def _short_parent() -> str | None:
 def ray_head(temp_dir: Path, token: Path, ports: RayPorts, resources: Mapping[str, float]) -> ChildSpec:
     """`ray start --head --block`. Killed without grace: hosts lose nothing that is committed, SIGTERM takes 15 s.
 
-    `resources`: what its hosts may take together. A host that was told to end and stands still keeps its share for the
+    `resources`: what its hosts may take together. A host that was told to end and hangs keeps its share for the
     5 seconds that Ray waits before it kills, so that the next one starts when the device is really free.
     """
     cpus, gpus, custom = split_resources(resources)

@@ -21,22 +21,22 @@ class FileGc:
     """Removes the remaining bytes of deleted files and records that they are gone."""
 
     db: Database
-    _clearing: GcPass[FileRow] = field(default_factory=lambda: GcPass(A_PASS))
+    _gc_pass: GcPass[FileRow] = field(default_factory=lambda: GcPass(A_PASS))
 
     def run_once(self, now: datetime) -> Counts:
         """Clear one file at a time, until storage stops responding."""
-        return self._clearing.run(self._due, lambda row: self._sweep(row, now), lambda row: row.id)
+        return self._gc_pass.run(self._due, lambda row: self._collect(row, now), lambda row: row.id)
 
     def _due(self, offset: int, limit: int) -> Sequence[FileRow]:
-        left = (FileRow.deleted_at.is_not(None), FileRow.swept_at.is_(None))
+        left = (FileRow.deleted_at.is_not(None), FileRow.collected_at.is_(None))
         query = select(FileRow).where(*left).order_by(FileRow.deleted_at, FileRow.seq)
         with self.db.read() as session:
             return session.scalars(query.offset(offset).limit(limit)).all()
 
-    def _sweep(self, row: FileRow, now: datetime) -> Counts:
+    def _collect(self, row: FileRow, now: datetime) -> Counts:
         folder = row.uri.rpartition("/")[0]
         if folder.endswith(f"/{row.id}"):  # never delete what a damaged row points at
             remove(folder)
         with self.db.write() as session:
-            session.execute(update(FileRow).where(FileRow.id == row.id).values(swept_at=now))
-        return Counts(files_swept=1)
+            session.execute(update(FileRow).where(FileRow.id == row.id).values(collected_at=now))
+        return Counts(files_collected=1)

@@ -93,13 +93,13 @@ class StoredFile:
 
 
 def upload(
-    db: Database, tenant_id: str, shelf: UploadLimits, new: NewFile, stream: IO[bytes], now: datetime
+    db: Database, tenant_id: str, limits: UploadLimits, new: NewFile, stream: IO[bytes], now: datetime
 ) -> FileView:
     """Store the stream as a file of the tenant.
 
     Raises: TooLarge, StorageDown, StorageFull, after removing what was written.
     """
-    stored = store(shelf.storage_uri, tenant_id, read_chunks(stream), shelf.max_file_bytes)
+    stored = store(limits.storage_uri, tenant_id, read_chunks(stream), limits.max_file_bytes)
     row = stored.row(new, now)
     failpoint("upload.stored")
     with db.write() as session:

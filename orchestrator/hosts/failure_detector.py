@@ -26,7 +26,7 @@ class FailureDetector:
         """It answered."""
         self._since.pop(host_id, None)
 
-    def nobody_asked(self) -> None:
+    def not_polled(self) -> None:
         """The cluster itself was unreachable, so silence says nothing about the hosts."""
         self._since.clear()
 

@@ -157,7 +157,7 @@ class ReconcileHosts:
 
     def _cluster_away(self, error: HostUnreachable, now: datetime) -> Counts:
         log.warning("cluster not reachable", error=str(error))
-        self._failure_detector.nobody_asked()
+        self._failure_detector.not_polled()
         with self.db.read() as session:
             held = held_hosts(session)
         return Counts(cluster_unreachable=1) + Counts(self._write_off(host, now) for host, _ in held)

@@ -55,7 +55,7 @@ class Elector:
         self._lock = threading.Lock()
         self._grant: Grant | None = None
         self._believed_until = 0.0
-        self._pulse = 0.0
+        self._heartbeat = 0.0
 
     @property
     def grant(self) -> Grant | None:
@@ -65,7 +65,7 @@ class Elector:
 
     def heartbeat(self) -> None:
         """Signal that the role's work makes progress."""
-        self._pulse = self._ticks()
+        self._heartbeat = self._ticks()
 
     def lost(self, grant: Grant) -> None:
         """Called when the fence finds that `grant` is over."""
@@ -77,8 +77,10 @@ class Elector:
         """Take or renew the lease once. Returns whether it is held. A database outage changes nothing."""
         with self._lock:
             grant, began = self._grant, self._ticks()
-        if grant is not None and began - self._pulse > self._patience_s:
-            log.error("lease not renewed: the role's work hangs", role=self._name, since_s=round(began - self._pulse))
+        if grant is not None and began - self._heartbeat > self._patience_s:
+            log.error(
+                "lease not renewed: the role's work hangs", role=self._name, since_s=round(began - self._heartbeat)
+            )
             return False
         try:
             with self._db.write() as session:

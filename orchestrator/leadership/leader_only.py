@@ -42,12 +42,12 @@ class LeaderOnly:
         self._role = role
         self._db = db
         self._make = make
-        self._pulse = heartbeat
+        self._heartbeat = heartbeat
         self._led: tuple[Grant, Step] | None = None
 
     def run_once(self, now: datetime) -> Counts:
         """One pass, if the role is held."""
-        self._pulse()  # without the role too: a process that stops beating could not take it again
+        self._heartbeat()  # without the role too: a process that stops beating could not take it again
         grant = self._role.grant
         if grant is None:
             self._led = None

@@ -115,7 +115,7 @@ def _overdue(now: datetime) -> Subjects:
     return _jobs(_LIVE_JOB, or_(JobRow.state_deadline < now - LATE, rested))
 
 
-def _checkpoint_of_nobody(_now: datetime) -> Subjects:
+def _orphan_checkpoint(_now: datetime) -> Subjects:
     maker = exists().where(AttemptRow.job_id == CheckpointRow.job_id, AttemptRow.number == CheckpointRow.attempt)
     return _checkpoints(or_(~maker, func.length(CheckpointRow.manifest_sha256) != 64))
 
@@ -206,7 +206,7 @@ RULES: Final = (
     Rule("I6", "no live attempt is on a host that is gone", _on_a_dead_host),
     Rule("I6", "a host is gone exactly when it has ended", _half_dead),
     Rule("I7", "no state outlives its deadline", _overdue),
-    Rule("I9", "a checkpoint has the digest of its manifest and an attempt that made it", _checkpoint_of_nobody),
+    Rule("I9", "a checkpoint has the digest of its manifest and an attempt that made it", _orphan_checkpoint),
     Rule("I10", "an attempt resumes from a checkpoint of an earlier one", _resumed_from_nothing),
     Rule("I10", "a running attempt resumed from the newest checkpoint there was", _newer_was_left_out),
     Rule("I11", "the newest checkpoint of a live job is not deleted", _deleted_too_soon),

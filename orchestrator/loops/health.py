@@ -1,6 +1,6 @@
 """The orchestrator's probes over HTTP: `/healthz`, that the process lives, and `/readyz`, that its loops make passes.
 
-A probe reads what the loops noted and asks nobody: it answers while the database or Ray is away.
+A probe reads what the loops recorded and makes no call: it answers while the database or Ray is away.
 """
 
 import json
@@ -20,7 +20,7 @@ from orchestrator.steps.step import Counts, Step
 CONTROL: Final = "control"
 LATE_PASSES: Final = 3
 LEAST_PAUSE_S: Final = 10.0
-"""A pass of a loop that pauses less may yet wait for Ray or the database as long as this."""
+"""Seconds that a pass may wait for Ray or the database, however short the loop's pause is."""
 
 
 class Passes:

@@ -28,12 +28,12 @@ class Loop:
     step: Step
     pause_s: float
     outlasts: bool = False
-    """It continues until all the others have ended."""
+    """Whether it continues until all the others have ended."""
 
 
 def run_loops(loops: Sequence[Loop], stop: threading.Event, clock: Callable[[], datetime] | None = None) -> bool:
     """Run each in a thread of its own until `stop` is set, by the machine's clock unless another is given. Those that
-    outlast the others go on until these have ended.
+    outlast the others continue until these have ended.
 
     False: a loop ended by itself. The others are ended too, so that the supervisor restarts the whole process.
     """

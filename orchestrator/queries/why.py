@@ -114,4 +114,4 @@ def _placeable(catalogue: Catalogue, job: JobRow) -> bool:
     if base is None:
         return False
     footprint = estimate(base.spec.shape, Quantization(job.quantization), ComputeDtype(job.compute_dtype))
-    return any(map(HostNeed(footprint, job.memory_bytes, job.pass_positions, Lane(job.lane)).fits, catalogue.flavors))
+    return any(map(HostNeed(footprint, job.memory_bytes, job.pass_tokens, Lane(job.lane)).fits, catalogue.flavors))

@@ -29,13 +29,13 @@ class Unpublish:
 
     db: Database
     registry: Registry
-    _clearing: GcPass[tuple[JobRow, str]] = field(
+    _gc_pass: GcPass[tuple[JobRow, str]] = field(
         default_factory=lambda: GcPass(A_PASS, later=(ServiceError, RegistryUnavailable))
     )
 
     def run_once(self, now: datetime) -> Counts:
         """Unpublish deleted models, oldest first. An outage leaves the rest to the next pass."""
-        return self._clearing.run(self._due, lambda due: self._retract(*due, now), lambda due: due[0].id)
+        return self._gc_pass.run(self._due, lambda due: self._unpublish(*due, now), lambda due: due[0].id)
 
     def _due(self, offset: int, limit: int) -> list[tuple[JobRow, str]]:
         """Jobs with the slugs of their tenants."""
@@ -45,7 +45,7 @@ class Unpublish:
         with self.db.read() as session:
             return [(job, slug) for job, slug in session.execute(by_age.offset(offset).limit(limit))]
 
-    def _retract(self, job: JobRow, tenant_slug: str, now: datetime) -> Counts:
+    def _unpublish(self, job: JobRow, tenant_slug: str, now: datetime) -> Counts:
         _remove_adapter(job)
         try:
             self._mark(job, tenant_slug)

@@ -67,7 +67,7 @@ def _waiting_job(row: Queued, key: ResidentKey, footprint: Footprint | None) -> 
         priority=row.priority,
         submitted=row.seq,
         seat_bytes=row.memory_bytes,
-        pass_positions=row.pass_positions,
+        pass_tokens=row.pass_tokens,
         footprint=footprint,
         reason=row.queue_reason,
     )
@@ -76,7 +76,7 @@ def _waiting_job(row: Queued, key: ResidentKey, footprint: Footprint | None) -> 
 def host_views(session: Session, hosts: list[HostRow], catalogue: Catalogue) -> tuple[HostView, ...]:
     """Hosts with their currently taken seats."""
     usage = session.execute(
-        select(AttemptRow.host_id, func.count(), func.sum(AttemptRow.memory_bytes), func.max(JobRow.pass_positions))
+        select(AttemptRow.host_id, func.count(), func.sum(AttemptRow.memory_bytes), func.max(JobRow.pass_tokens))
         .join(JobRow, JobRow.id == AttemptRow.job_id)
         .where(AttemptRow.ended_at.is_(None), AttemptRow.host_id.in_([host.id for host in hosts]))
         .group_by(AttemptRow.host_id)
@@ -103,7 +103,7 @@ def host_views(session: Session, hosts: list[HostRow], catalogue: Catalogue) -> 
                     vocab_size=host.vocab_size,
                 ),
                 devices=host.devices,
-                pass_positions=largest,
+                pass_tokens=largest,
             )
         )
     return tuple(views)

@@ -22,7 +22,7 @@ _WAITING: Final = (JobRow.finished_at.is_(None), JobRow.state == JobState.QUEUED
 _IN_LINE: Final = (*_WAITING, *(column == bindparam(column.key) for column in _KEY))
 _READ: Final[tuple[InstrumentedAttribute[Any], ...]] = (
     *(JobRow.id, JobRow.seq, JobRow.tenant_id, JobRow.state, JobRow.attempt, JobRow.lease_token, JobRow.priority),
-    *(*_KEY, JobRow.memory_bytes, JobRow.pass_positions, JobRow.queue_reason),
+    *(*_KEY, JobRow.memory_bytes, JobRow.pass_tokens, JobRow.queue_reason),
 )
 """The columns that the planner reads. It skips the spec, which is large and may not parse in this version."""
 

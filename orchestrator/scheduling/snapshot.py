@@ -34,7 +34,7 @@ class WaitingJob:
     priority: int
     submitted: int  # position in submission order
     seat_bytes: int
-    pass_positions: int  # of its largest possible micro-batch
+    pass_tokens: int  # of its largest possible micro-batch
     footprint: Footprint | None  # estimate for a new host; None: its base is no longer in the catalogue
     reason: str | None = None  # why it waits, as last written
 
@@ -44,7 +44,7 @@ class WaitingJob:
         return (
             None
             if self.footprint is None
-            else HostNeed(self.footprint, self.seat_bytes, self.pass_positions, self.key.lane)
+            else HostNeed(self.footprint, self.seat_bytes, self.pass_tokens, self.key.lane)
         )
 
     def fits(self, flavor: Flavor) -> bool:
@@ -66,11 +66,11 @@ class HostView:
     max_seats: int
     footprint: Footprint
     devices: int = 1
-    pass_positions: int = 0  # of its seats' largest possible micro-batch
+    pass_tokens: int = 0  # of its seats' largest possible micro-batch
 
     def has_room(self, job: WaitingJob) -> bool:
         """Whether the job fits here together with every micro-batch."""
-        largest = max(self.pass_positions, job.pass_positions)
+        largest = max(self.pass_tokens, job.pass_tokens)
         needed = job.seat_bytes + least_pass_bytes(self.footprint, largest)
         return self.seats_taken < self.max_seats and needed <= self.free_bytes
 
@@ -80,7 +80,7 @@ class HostView:
             self,
             seats_taken=self.seats_taken + 1,
             free_bytes=self.free_bytes - job.seat_bytes,
-            pass_positions=max(self.pass_positions, job.pass_positions),
+            pass_tokens=max(self.pass_tokens, job.pass_tokens),
             idle_since=None,
         )
 

@@ -18,34 +18,34 @@ T = TypeVar("T")
 
 @dataclass
 class GcPass(Generic[T]):
-    """The passes of one step over rows that leave its query once they are cleared.
+    """The passes of one step over rows that leave its query once they are collected.
 
-    A row that cannot be cleared is skipped and stays in the query. If a pass does not reach the end of the query, the
+    A row that cannot be collected is skipped and stays in the query. If a pass does not reach the end of the query, the
     next one begins after the skipped rows, so that they do not block the others.
     """
 
     a_pass: int
     """Maximum rows per pass."""
     later: tuple[type[Exception], ...] = (ServiceError,)
-    """Errors that mean that a row cannot be cleared now."""
+    """Errors that mean that a row cannot be collected now."""
     _stayed: int = 0
     """Offset at which the next pass begins."""
 
     def run(
-        self, due: Callable[[int, int], Sequence[T]], clear: Callable[[T], Counts], name: Callable[[T], str]
+        self, due: Callable[[int, int], Sequence[T]], collect: Callable[[T], Counts], name: Callable[[T], str]
     ) -> Counts:
         """One pass. `due(offset, limit)` returns rows in a stable order; `name` is for the log.
 
-        Rows that `clear` counts as refused stay without counting as failures. Errors in `later` count as delayed; any
-        other error of `clear` is raised.
+        Rows that `collect` counts as refused stay without counting as failures. Errors in `later` count as delayed; any
+        other error of `collect` is raised.
         """
         counts, failed = Counts(), 0
         rows = due(self._stayed, self.a_pass)
         for row in rows:
             try:
-                done = clear(row)
+                done = collect(row)
             except self.later as error:
-                log.warning("not cleared, will retry", what=name(row), error=f"{type(error).__name__}: {error}")
+                log.warning("not collected, will retry", what=name(row), error=f"{type(error).__name__}: {error}")
                 done, failed = Counts(delayed=1), failed + 1
             else:
                 failed = 0

@@ -159,7 +159,7 @@ def _row(request: JobRequest, spec: JobSpec, fingerprint: RequestFingerprint) ->
         training_file_id=spec.data.training.file_id,
         validation_file_id=None if validation is None else validation.file_id,
         memory_bytes=spec.seat_bytes,
-        pass_positions=spec.pass_positions,
+        pass_tokens=spec.pass_tokens,
         post_sha256=fingerprint.post_sha256,
         post_retries=fingerprint.retries,
         state=JobState.VALIDATING,

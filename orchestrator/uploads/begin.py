@@ -56,7 +56,7 @@ def begin(db: Database, tenant_id: str, limits: PartUploadLimits, new: NewUpload
         created_at=now,
         expires_at=now + LIFETIME,
         file_id=None,
-        swept_at=None,
+        collected_at=None,
     )
     waiting = select(func.count()).where(
         UploadRow.tenant_id == tenant_id, UploadRow.status == "pending", UploadRow.expires_at > now

@@ -21,7 +21,7 @@ from workers.contract.failpoints import failpoint
 
 log = structlog.get_logger()
 
-NOBODY_LISTENS: Final = DeliveryResponse(None, "Not sent: the endpoint was deleted or disabled.")
+NO_ENDPOINT: Final = DeliveryResponse(None, "Not sent: the endpoint was deleted or disabled.")
 CANNOT_SIGN: Final = DeliveryResponse(None, "Not sent: the service cannot sign at the moment.")
 
 
@@ -56,7 +56,7 @@ class DeliverWebhooks:
 
     async def _send(self, claim: Claim, now: datetime) -> DeliveryResponse:
         if not claim.secrets:
-            return NOBODY_LISTENS
+            return NO_ENDPOINT
         try:
             keys = [self.secret_box.open(stored) for stored in claim.secrets]
         except SealedForAnother as error:
@@ -67,7 +67,7 @@ class DeliverWebhooks:
 
     def _settle(self, claim: Claim, answer: DeliveryResponse, now: datetime) -> str:
         decision: DeliveryDecision = Failed()
-        if answer is not NOBODY_LISTENS:
+        if answer is not NO_ENDPOINT:
             decision = after_try(answer, claim.attempts, claim.created_at, now, self.jitter)
         with self.db.write() as session:
             mine = settle(session, claim, decision, answer, now)

@@ -148,7 +148,7 @@ def _job_fields(
         "seed": spec.seed,
         "training_file_id": file.id,
         "memory_bytes": spec.seat_bytes,
-        "pass_positions": spec.pass_positions,
+        "pass_tokens": spec.pass_tokens,
         "state": state,
         "desired": Desired.RUN,
         "state_since": now,

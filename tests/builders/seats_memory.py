@@ -23,7 +23,7 @@ from workers.lanes.fused import stepper as fused_stepper
 from workers.lanes.fused.footprint import estimate_of
 
 SEATS, STEPS, KNEE = 8, 2, 1_000
-positions: list[int] = []
+tokens: list[int] = []
 """Of every training pass."""
 
 
@@ -31,7 +31,7 @@ class Watched(FusedStepper):
     """Records the size of its passes."""
 
     def _forward_backward(self, routing, batch, weights, counts):
-        positions.append(routing.positions)
+        tokens.append(routing.tokens)
         return super()._forward_backward(routing, batch, weights, counts)
 
 
@@ -46,7 +46,7 @@ def main() -> None:
         spec = host_spec("tiny", "nf4", None, threads=1, cache=Path(folder))
         fused_stepper.measure_knee = lambda run_pass: KNEE
         peer = ProductPeer(spec, Watched)
-        positions.clear()
+        tokens.clear()
         scale = Scale(vocab_size=SIZES["tiny"]["vocab_size"], jobs=SEATS)
         jobs = [heavy(job) for job in shortened(make_jobs("W3", scale), STEPS)]
         with PeakSampler() as sampler:
@@ -54,13 +54,13 @@ def main() -> None:
         seats = sum(job_spec(job, spec).seat_bytes for job in jobs)
 
         def total(footprint: Footprint) -> int:
-            return footprint.resident_bytes + seats + footprint.pass_bytes(max(positions), recompute=False)
+            return footprint.resident_bytes + seats + footprint.pass_bytes(max(tokens), recompute=False)
 
         figures = {
             "peak_bytes": sampler.peak,
             "estimated_bytes": total(estimate_of(spec)),
             "measured_bytes": total(peer.stepper.footprint),
-            "positions": max(positions),
+            "tokens": max(tokens),
         }
     print(json.dumps(figures))
 

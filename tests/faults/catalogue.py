@@ -32,7 +32,7 @@ CATALOGUE: Final = {
     "f30": "a migration is killed midway and run again; an older orchestrator works on a newer schema",
     "f31": "storage is slow, answers 503, lists what is stale: no list is used for truth, retries end",
     "f32": "a tenant tries paths, links, foreign ids, metadata addresses, pickles: refused, nothing read or written",
-    "f33": "sweeping and expiry die at each step: the next pass completes, nothing alive is deleted",
+    "f33": "collection and expiry die at each step: the next pass completes, nothing alive is deleted",
     "f35": "a sender of webhooks dies after claiming, after sending: the receiver hears it under one id",
 }
 """F20, F21 and F34 need a cluster of several nodes; F27 is the planner's."""

@@ -289,7 +289,7 @@ def test_f30_an_old_and_a_new_orchestrator_side_by_side_move_a_job_once(town: To
     succeeded_once(town, *jobs)
 
 
-def test_f33_a_sweep_that_dies_after_each_move_is_completed_by_the_next(town: Town):
+def test_f33_a_collection_that_dies_after_each_move_is_completed_by_the_next(town: Town):
     jobs = [submit(town) for _ in range(3)]
     town.tick(4)
     town.cluster.kill(town.hosts()[0].id)

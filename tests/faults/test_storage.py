@@ -98,17 +98,17 @@ def test_f33_erasing_that_dies_after_the_bytes_is_completed_and_takes_nothing_el
     assert town.attempts(job_id)[1].resumed_from_step == 4
 
 
-def test_f33_sweeping_that_dies_between_leftovers_is_completed_and_takes_nothing_alive(db: Database, tmp_path: Path):
+def test_f33_collecting_that_dies_between_leftovers_is_completed_and_takes_nothing_alive(db: Database, tmp_path: Path):
     town = Town(db, tmp_path)
     job_id = checkpointed(town)
     for name in ("step-9", ".step-8.tmp-abc"):
         (tmp_path / job_id / "a1" / name).mkdir()
         (tmp_path / job_id / "a1" / name / "half").write_text("written")
-    sweep = AttemptGc(db, after_s=0)
+    collect = AttemptGc(db, after_s=0)
     with dying_at("attempts.leftover") as struck, pytest.raises(Died):
-        sweep.run_once(town.now)
+        collect.run_once(town.now)
     assert struck
-    sweep.run_once(town.now)
+    collect.run_once(town.now)
     assert sorted(path.name for path in (tmp_path / job_id / "a1").iterdir()) == ["step-2", "step-4"]
 
 

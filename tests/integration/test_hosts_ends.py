@@ -72,7 +72,7 @@ def test_a_host_that_does_not_come_to_rest_is_ended_at_its_deadline(world: World
     assert world.cluster.host_ids() == frozenset()
 
 
-def test_a_host_that_retired_by_itself_is_buried_and_its_jobs_go_on(world: World):
+def test_a_host_that_retired_by_itself_is_marked_gone_and_its_jobs_continue(world: World):
     job_id = running(world)
     host = world.host_of(job_id)
     host.step(job_id)

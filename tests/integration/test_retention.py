@@ -174,7 +174,7 @@ def test_what_cannot_be_deleted_holds_up_nothing_else(
     monkeypatch.setattr(room, "remove", refuse)
     step = {erase: CheckpointGc(db), attempts: AttemptGc(db, 86_400), files: FileGc(db)}[room]
     counts = step.run_once(NOW)
-    assert counts["delayed"] == counts["erased"] + counts["collected"] + counts["files_swept"] == 1
+    assert counts["delayed"] == counts["erased"] + counts["collected"] + counts["files_collected"] == 1
 
 
 def test_a_row_that_points_elsewhere_deletes_nothing(db: Database, tmp_path: Path):
@@ -233,7 +233,7 @@ def test_of_a_cancelled_job_nothing_stays(db: Database, tmp_path: Path):
     assert folders(job) == set()
 
 
-def test_a_sweeper_killed_between_two_leftovers_is_finished_by_the_next_pass(db: Database, tmp_path: Path):
+def test_a_collector_killed_between_two_leftovers_is_finished_by_the_next_pass(db: Database, tmp_path: Path):
     job = job_with_attempt(db, tmp_path)
     for step in (1, 2, 3):
         leftover(job, f"a1/step-{step}")
@@ -251,10 +251,10 @@ def test_bytes_of_a_deleted_file_that_were_left_behind_are_removed_once(db: Data
     for file in (gone, kept):
         (tmp_path / file.id).mkdir()
         (tmp_path / file.id / "content").write_bytes(b"{}")
-    assert FileGc(db).run_once(NOW) == {"files_swept": 1}
+    assert FileGc(db).run_once(NOW) == {"files_collected": 1}
     assert [path.name for path in tmp_path.glob("file-*")] == ["file-kept"]
     with db.read() as session:
-        assert session.scalars(select(FileRow.id).where(FileRow.swept_at.is_not(None))).all() == ["file-gone"]
+        assert session.scalars(select(FileRow.id).where(FileRow.collected_at.is_not(None))).all() == ["file-gone"]
     assert FileGc(db).run_once(NOW) == {}
 
 

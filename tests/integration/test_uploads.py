@@ -197,7 +197,7 @@ def test_nothing_is_taken_after_the_hour(uploader: Uploader) -> None:
         assert caught.value.code == "upload_expired"
 
 
-def test_the_sweep_removes_parts_however_the_upload_ended(uploader: Uploader) -> None:
+def test_garbage_collection_removes_parts_however_the_upload_ended(uploader: Uploader) -> None:
     left, cancelled, completed, fresh = (
         uploader.begin(),
         uploader.begin(),
@@ -211,10 +211,10 @@ def test_the_sweep_removes_parts_however_the_upload_ended(uploader: Uploader) ->
     with uploader.db.write() as session:
         session.get_one(UploadRow, 4).expires_at = NOW + 2 * LIFETIME
 
-    sweep, due = UploadGc(uploader.db, uploader.part_limits.storage_uri), NOW + LIFETIME + GRACE
-    assert sweep.run_once(due - timedelta(seconds=1)) == {}
-    assert sweep.run_once(due) == {"collected": 3}
-    assert sweep.run_once(due) == {}
+    gc, due = UploadGc(uploader.db, uploader.part_limits.storage_uri), NOW + LIFETIME + GRACE
+    assert gc.run_once(due - timedelta(seconds=1)) == {}
+    assert gc.run_once(due) == {"collected": 3}
+    assert gc.run_once(due) == {}
 
     assert [uploader.status(u) for u in (left, cancelled, completed, fresh)] == [
         "expired",
@@ -232,7 +232,7 @@ def test_parts_that_cannot_be_removed_hold_up_no_other_upload_and_go_later(
     upload, other = uploader.begin(), uploader.begin()
     for sent in (upload, other):
         uploader.send(sent)
-    sweep, due = UploadGc(uploader.db, uploader.part_limits.storage_uri), NOW + LIFETIME + GRACE
+    gc, due = UploadGc(uploader.db, uploader.part_limits.storage_uri), NOW + LIFETIME + GRACE
 
     def stuck(uri: str) -> None:
         if upload in uri:
@@ -241,9 +241,9 @@ def test_parts_that_cannot_be_removed_hold_up_no_other_upload_and_go_later(
 
     with monkeypatch.context() as broken:
         broken.setattr("orchestrator.uploads.gc.remove", stuck)
-        assert sweep.run_once(due) == {"delayed": 1, "collected": 1}
+        assert gc.run_once(due) == {"delayed": 1, "collected": 1}
     assert (uploader.status(upload), uploader.stored()) == ("expired", ["uploads"])
-    assert sweep.run_once(due) == {"collected": 1}
+    assert gc.run_once(due) == {"collected": 1}
     assert uploader.stored() == []
 
 

@@ -53,7 +53,7 @@ def _storm(world: World, tenants: Tenants, checks: Checks) -> None:
         checks.after_pass()
         if number % 6 == 5:
             world.faults.on = False
-            checks.of_the_rows("I7")  # a fault may delay a sweep by a pass
+            checks.of_the_rows("I7")  # a fault may delay a collection by a pass
             world.faults.on = True
     world.faults.on = False
 

@@ -10,7 +10,7 @@ from workers.contract.base import ComputeDtype, Quantization
 from workers.contract.memory import Footprint, estimate
 from workers.contract.spec import TrainingSpec
 from workers.lanes.fused.budget import UNBOUNDED, USEFUL_SHARE, Budget, choose_budget
-from workers.lanes.fused.footprint import PROBES, ROW, probe_positions
+from workers.lanes.fused.footprint import PROBES, ROW, probe_tokens
 from workers.lanes.fused.memory_budget import MemoryBudget
 from workers.lanes.fused.stack import Layout, Stack, StackedAdapter
 from workers.methods import LowRankForm
@@ -54,9 +54,9 @@ def test_every_shared_pass_fits_in_the_way_it_is_run(knee: int, room: int, kept:
     footprint = Footprint(resident_bytes=0, activation_bytes=kept, recomputed_bytes=min(fewer, kept), vocab_size=vocab)
     budget = choose_budget(knee, room, footprint)
     assert 1 <= budget.tokens <= knee
-    for positions in {budget.tokens, min(budget.kept, budget.tokens)} - {0}:
-        recompute = budget.recomputes(positions)
-        assert positions == 1 or footprint.pass_bytes(positions, recompute=recompute) <= room
+    for tokens in {budget.tokens, min(budget.kept, budget.tokens)} - {0}:
+        recompute = budget.recomputes(tokens)
+        assert tokens == 1 or footprint.pass_bytes(tokens, recompute=recompute) <= room
     if budget.recomputes(budget.tokens):
         assert budget.kept < USEFUL_SHARE * knee
 
@@ -103,7 +103,7 @@ def test_the_limit_holds_base_and_passes() -> None:
 @pytest.mark.parametrize("limit", [None, 10**12, 2 * 10**9, 1])
 def test_a_probe_has_equal_rows_in_both_lengths_and_fits(limit: int | None) -> None:
     guess = estimate(make_base_spec().shape, Quantization.NF4, ComputeDtype.BF16)
-    positions = probe_positions(guess, limit)
-    assert positions % (4 * ROW) == 0
-    assert positions <= PROBES[1]
-    assert limit is None or positions == 0 or guess.resident_bytes + positions * guess.activation_bytes <= limit
+    tokens = probe_tokens(guess, limit)
+    assert tokens % (4 * ROW) == 0
+    assert tokens <= PROBES[1]
+    assert limit is None or tokens == 0 or guess.resident_bytes + tokens * guess.activation_bytes <= limit

@@ -12,7 +12,7 @@ from tests.builders.specs import make_base_spec, make_job_spec
 from workers.contract.base import BaseShape, ComputeDtype, Quantization
 from workers.contract.memory import (
     CHUNK_LOGITS,
-    LEAST_POSITIONS,
+    LEAST_TOKENS,
     LOGIT_BYTES,
     VOCABULARY_BLOCK,
     Footprint,
@@ -44,9 +44,9 @@ footprints = st.builds(
 def test_a_pass_that_is_said_to_fit_fits_and_the_next_larger_one_does_not(
     footprint: Footprint, room: int, recompute: bool
 ) -> None:
-    positions = footprint.positions_within(room, recompute=recompute)
-    assert positions == 0 or footprint.pass_bytes(positions, recompute=recompute) <= room
-    assert footprint.pass_bytes(positions + 1, recompute=recompute) > room
+    tokens = footprint.tokens_within(room, recompute=recompute)
+    assert tokens == 0 or footprint.pass_bytes(tokens, recompute=recompute) <= room
+    assert footprint.pass_bytes(tokens + 1, recompute=recompute) > room
 
 
 def test_logits_are_bounded_by_their_chunk() -> None:
@@ -70,7 +70,7 @@ def test_recomputation_needs_a_fraction_of_the_activations() -> None:
 def test_a_seat_is_its_adapter_and_not_its_micro_batch(tmp_path: Path) -> None:
     small, wide = (make_job_spec(tmp_path, batch_size=size, micro_batch_size=size) for size in (1, 64))
     assert small.seat_bytes == wide.seat_bytes == 28 * small.method.trained(small.base.shape)
-    assert (small.pass_positions, wide.pass_positions) == (128, 64 * 128)
+    assert (small.pass_tokens, wide.pass_tokens) == (128, 64 * 128)
     assert HostNeed.of(small).total_bytes < HostNeed.of(wide).total_bytes
 
 
@@ -78,4 +78,4 @@ def test_every_host_keeps_room_for_a_pass_worth_making(tmp_path: Path) -> None:
     tiny = make_job_spec(tmp_path, batch_size=1, micro_batch_size=1, max_seq_len=8)
     footprint = estimate(make_base_spec().shape, tiny.quantization, tiny.compute_dtype)
     passes = HostNeed.of(tiny).total_bytes - footprint.resident_bytes - tiny.seat_bytes
-    assert passes == footprint.pass_bytes(LEAST_POSITIONS, recompute=True)
+    assert passes == footprint.pass_bytes(LEAST_TOKENS, recompute=True)

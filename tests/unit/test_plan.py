@@ -111,7 +111,7 @@ def test_seats_add_up_but_their_passes_do_not():
 
 
 def test_a_job_whose_micro_batch_would_crowd_out_the_others_waits():
-    neighbour = host("warm", seats=1, free_gb=4, pass_positions=20_000)
+    neighbour = host("warm", seats=1, free_gb=4, pass_tokens=20_000)
     assert admitted(plan(snapshot(job("a", tokens=29_000), hosts=[neighbour]), NOW)) == [("a", "warm")]
     (wait,) = plan(snapshot(job("a", tokens=31_000), hosts=[neighbour]), NOW)
     assert isinstance(wait, Wait)

@@ -101,7 +101,7 @@ def test_the_quota_counts_live_jobs_of_the_tenant_only(submit_deps: SubmitDeps) 
         submit(submit_deps, tenant, request, None, NOW)
 
 
-def test_an_expired_file_is_gone_and_swept_unless_a_job_uses_it(submit_deps: SubmitDeps) -> None:
+def test_an_expired_file_is_gone_and_collected_unless_a_job_uses_it(submit_deps: SubmitDeps) -> None:
     row = make_tenant(submit_deps.db)
     used, unused = (make_file(submit_deps.db, row, expires_at=NOW + timedelta(hours=1)) for _ in range(2))
     submit(submit_deps, Tenant.of(row), JobRequest(model="tiny", training_file=used.id), None, NOW)

@@ -21,7 +21,7 @@ VOCABULARY_BLOCK: Final = 8192  # vocabulary entries processed at a time
 CHUNK_LOGITS: Final = 1 << 22  # logits processed at a time; more only if the base's own head computes them
 LOGIT_BYTES: Final = 12  # fp32 before and after the softmax, and once in the dtype of the head
 SLACK: Final = 1.25  # on activations, for allocator fragmentation; glibc's may be higher, so hosts measure
-LEAST_POSITIONS: Final = 256  # tokens of the smallest pass that every host reserves memory for
+LEAST_TOKENS: Final = 256  # tokens of the smallest pass that every host reserves memory for
 
 
 class Footprint(Frozen):
@@ -36,12 +36,12 @@ class Footprint(Frozen):
         """The footprint for a host that recomputes when memory is short, or for one that cannot."""
         return self if recomputes else self.model_copy(update={"recomputed_bytes": self.activation_bytes})
 
-    def pass_bytes(self, positions: int, *, recompute: bool) -> int:
-        """Bytes that a pass of `positions` tokens adds while it runs."""
+    def pass_bytes(self, tokens: int, *, recompute: bool) -> int:
+        """Bytes that a pass of `tokens` tokens adds while it runs."""
         each = self.recomputed_bytes if recompute else self.activation_bytes
-        return positions * each + logit_bytes(positions, self.vocab_size)
+        return tokens * each + logit_bytes(tokens, self.vocab_size)
 
-    def positions_within(self, room: int, *, recompute: bool) -> int:
+    def tokens_within(self, room: int, *, recompute: bool) -> int:
         """Most tokens of a pass that fits `room` bytes; 0 when none fits."""
         each = self.recomputed_bytes if recompute else self.activation_bytes
         width = min(self.vocab_size, VOCABULARY_BLOCK)
@@ -90,14 +90,14 @@ def layer_bytes(shape: BaseShape, dtype: ComputeDtype) -> int:
     return 4 * (norms + masks) + COMPUTE_BYTES[dtype] * (4 * query + 3 * middle + inputs)
 
 
-def logit_bytes(positions: int, vocab_size: int) -> int:
+def logit_bytes(tokens: int, vocab_size: int) -> int:
     """Bytes of the largest chunk of logits of a pass in which every token is supervised."""
-    return LOGIT_BYTES * min(CHUNK_LOGITS, positions * min(vocab_size, VOCABULARY_BLOCK))
+    return LOGIT_BYTES * min(CHUNK_LOGITS, tokens * min(vocab_size, VOCABULARY_BLOCK))
 
 
-def least_pass_bytes(footprint: Footprint, positions: int) -> int:
-    """Bytes that must be free for passes on a host whose seats have micro-batches of up to `positions` tokens."""
-    return footprint.pass_bytes(max(positions, LEAST_POSITIONS), recompute=True)
+def least_pass_bytes(footprint: Footprint, tokens: int) -> int:
+    """Bytes that must be free for passes on a host whose seats have micro-batches of up to `tokens` tokens."""
+    return footprint.pass_bytes(max(tokens, LEAST_TOKENS), recompute=True)
 
 
 def _sizes(shape: BaseShape) -> tuple[int, int, int, int]:

@@ -166,7 +166,7 @@ class JobSpec(Frozen):
         return self.method.seat_bytes(self.base.shape)
 
     @property
-    def pass_positions(self) -> int:
+    def pass_tokens(self) -> int:
         """Tokens of the job's largest micro-batch."""
         return self.training.micro_batch_size * self.data.max_seq_len
 

@@ -61,7 +61,7 @@ def watch(context: typer.Context, job_id: JobId, output: FormatOption = Format.T
 def logs(
     context: typer.Context,
     job_id: JobId,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job ends.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Follow until the job ends.")] = False,
     limit: Annotated[int, typer.Option(min=1, help="How many of the newest events; with -f, all.")] = 200,
     output: FormatOption = Format.TABLE,
 ) -> None:
@@ -91,13 +91,13 @@ def cancel(context: typer.Context, job_id: JobId, output: FormatOption = Format.
 
 
 def pause(context: typer.Context, job_id: JobId, output: FormatOption = Format.TABLE) -> None:
-    """Take a job off its host after the step it is in; resume goes on from there."""
+    """Take a job off its host after the step it is in; resume continues from there."""
     _ask(context, job_id, output, lambda client, job: client.pause(job), "pause")
 
 
 def resume(context: typer.Context, job_id: JobId, output: FormatOption = Format.TABLE) -> None:
-    """Let a paused job go on."""
-    _ask(context, job_id, output, lambda client, job: client.resume(job), "go on")
+    """Let a paused job continue."""
+    _ask(context, job_id, output, lambda client, job: client.resume(job), "continue")
 
 
 def _ask(

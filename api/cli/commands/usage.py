@@ -24,7 +24,7 @@ class Bucket(StrEnum):
 
 
 class By(StrEnum):
-    """What a line stands for, within its time."""
+    """What a line describes, within its time."""
 
     BASE = "base"
     JOB = "job"

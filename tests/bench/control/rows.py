@@ -42,7 +42,7 @@ def _numbers(first: int, last: int) -> CTE:
 
 
 def _give_attempts(db: Database, tenant_id: str, host_id: str) -> None:
-    """One attempt, over and swept, to each finished job of the tenant."""
+    """One attempt, over and collected, to each finished job of the tenant."""
     attempt: Table = AttemptRow.__table__  # type: ignore[assignment]
     values = {
         "job_id": JobRow.id,
@@ -57,7 +57,7 @@ def _give_attempts(db: Database, tenant_id: str, host_id: str) -> None:
         "started_at": JobRow.created_at,
         "ended_at": JobRow.finished_at,
         "exit_class": literal("ok"),
-        "swept_at": JobRow.finished_at,
+        "collected_at": JobRow.finished_at,
     }
     ended = select(*values.values()).where(JobRow.tenant_id == tenant_id, JobRow.state == JobState.SUCCEEDED)
     with db.write() as session:

@@ -18,9 +18,9 @@ class Budget:
     tokens: int
     kept: int
 
-    def recomputes(self, positions: int) -> bool:
+    def recomputes(self, tokens: int) -> bool:
         """Whether a pass of this size recomputes the activations inside its layers (arXiv 1604.06174)."""
-        return positions > self.kept
+        return tokens > self.kept
 
 
 def choose_budget(knee: int, room: int | None, footprint: Footprint) -> Budget:
@@ -31,8 +31,8 @@ def choose_budget(knee: int, room: int | None, footprint: Footprint) -> Budget:
     """
     if room is None:
         return Budget(knee, UNBOUNDED)
-    kept = footprint.positions_within(room, recompute=False)
+    kept = footprint.tokens_within(room, recompute=False)
     if kept >= USEFUL_SHARE * knee:
         return Budget(min(knee, kept), kept)
-    recomputed = footprint.positions_within(room, recompute=True)
+    recomputed = footprint.tokens_within(room, recompute=True)
     return Budget(max(min(knee, recomputed), 1), kept)

@@ -29,8 +29,8 @@ class StackedDelta(torch.autograd.Function):
         masks: list[Tensor | None] = []
         fp32 = routing.fp32.of(inputs)
         for segment, at in parts:
-            own = outputs[segment.positions]
-            mask = _mask(segment, path, fp32[segment.positions], routing.width)
+            own = outputs[segment.tokens]
+            mask = _mask(segment, path, fp32[segment.tokens], routing.width)
             hidden = torch.bmm(_by_seat(segment, fp32, mask), _a(segment, at).mT).mul_(segment.scale)
             own.add_(torch.bmm(hidden, _b(segment, at).mT).view(own.shape))
             hiddens.append(hidden)
@@ -55,13 +55,13 @@ class StackedDelta(torch.autograd.Function):
             segment.add_gradient(at.a, (at.rank, at.inputs), dhidden.mT, _by_seat(segment, fp32, mask))
             if dx is not None:
                 back = torch.bmm(dhidden, _a(segment, at)).view(-1, at.inputs)
-                dx[segment.positions] = back if mask is None else back.mul_(mask)
+                dx[segment.tokens] = back if mask is None else back.mul_(mask)
         return gradient, None if dx is None else dx.view(ctx.x_shape), None, None, None
 
 
 def _by_seat(segment: Segment, source: Tensor, mask: Tensor | None = None) -> Tensor:
     """The segment's tokens of `source` [N, F], masked, as [S, P, F] fp32."""
-    own = source[segment.positions]
+    own = source[segment.tokens]
     if mask is not None:
         own = own * mask
     return own.view(len(segment.seat_batches), -1, own.shape[-1])
@@ -77,7 +77,7 @@ def _b(segment: Segment, at: WeightSlice) -> Tensor:
 
 def _gradient_like(inputs: Tensor, parts: Sequence[tuple[Segment, WeightSlice]]) -> Tensor:
     """[N, in] for the segments to fill; zeros unless they cover every token."""
-    covered = sum(segment.positions.stop - segment.positions.start for segment, _ in parts)
+    covered = sum(segment.tokens.stop - segment.tokens.start for segment, _ in parts)
     return torch.empty_like(inputs) if covered == len(inputs) else torch.zeros_like(inputs)
 
 

@@ -34,7 +34,7 @@ Probe = Callable[[int, bool, bool], None]
 def measure_footprint(base: LoadedBase, probe: Probe, *, can_recompute: bool) -> Footprint:
     """The memory of `base` and its passes on this machine. Falls back to the estimate when no probe fits."""
     guess = estimate_of(base.spec)
-    long = probe_positions(guess, base.spec.memory_bytes)
+    long = probe_tokens(guess, base.spec.memory_bytes)
     if long < PROBES[0]:
         log.warning("no memory is free to measure the footprint; using the estimate %s", guess)
         return guess
@@ -63,11 +63,11 @@ def estimate_of(spec: HostSpec) -> Footprint:
     return estimate(spec.base.shape, spec.quantization, spec.compute_dtype)
 
 
-def probe_positions(guess: Footprint, limit: int | None) -> int:
+def probe_tokens(guess: Footprint, limit: int | None) -> int:
     """Tokens of the longer probe: enough to be visible, few enough to fit the memory limit."""
     wanted = min(max(VISIBLE_BYTES // guess.activation_bytes, PROBES[0]), PROBES[1])
     if limit is not None:
-        wanted = min(wanted, guess.positions_within(limit - guess.resident_bytes, recompute=False))
+        wanted = min(wanted, guess.tokens_within(limit - guess.resident_bytes, recompute=False))
     return wanted // (4 * ROW) * 4 * ROW
 
 
@@ -114,11 +114,11 @@ def probe_spec(base: LoadedBase) -> JobSpec:
     )
 
 
-def probe_batch(adapter: StackedAdapter, positions: int, all_supervised: bool) -> SeatBatch:
+def probe_batch(adapter: StackedAdapter, tokens: int, all_supervised: bool) -> SeatBatch:
     """Rows of `ROW` tokens with dropout, the case that takes the most memory."""
-    ids = torch.ones(positions // ROW, ROW, dtype=torch.long)
+    ids = torch.ones(tokens // ROW, ROW, dtype=torch.long)
     loss_mask = torch.zeros_like(ids, dtype=torch.bool)
     loss_mask[:, 1 if all_supervised else -1 :] = True
     supervised = int(loss_mask.sum())
-    batch = MicroBatch(ids, torch.ones_like(ids), loss_mask, tuple(range(len(ids))), positions, supervised)
+    batch = MicroBatch(ids, torch.ones_like(ids), loss_mask, tuple(range(len(ids))), tokens, supervised)
     return SeatBatch(adapter, batch, DropoutKey(seed=0, step=0, micro_batch=0))

@@ -45,12 +45,12 @@ class MemoryBudget:
         self._held = held_bytes(seated)
         self.budget = self._choose()
 
-    def overrun(self, positions: int, seats: Collection[str]) -> None:
-        """A pass of `positions` tokens of these seats did not fit. Later passes have at most half as many tokens, and
+    def overrun(self, tokens: int, seats: Collection[str]) -> None:
+        """A pass of `tokens` of these seats did not fit. Later passes have at most half as many tokens, and
         keep the activations of at most half as many. A micro-batch above the shared limit lowers only the second limit.
         """
-        shared, half = self.budget.tokens, positions // 2
-        if positions > shared:
+        shared, half = self.budget.tokens, tokens // 2
+        if tokens > shared:
             self._overruns.add(_Overrun(frozenset(seats), UNBOUNDED, max(half, shared)))
         else:
             self._overruns.add(_Overrun(frozenset(seats), max(half, SMALLEST), half))

@@ -57,7 +57,7 @@ class Segment:
     """[S] int64."""
     first_slot: int | None
     """The first slot if the slots are consecutive, so that views replace copies; else None."""
-    positions: slice
+    tokens: slice
     """Its tokens in the fused batch, rows end to end."""
     seat_batches: tuple[SeatBatch, ...]
     scale: Tensor
@@ -104,11 +104,11 @@ def _same(one: Tensor, other: Tensor) -> bool:
 
 @dataclass(frozen=True)
 class Routing:
-    """The segments of a fused batch of `positions` tokens, and its seat batches in order."""
+    """The segments of a fused batch of `tokens`, and its seat batches in order."""
 
     segments: tuple[Segment, ...]
     seat_batches: tuple[SeatBatch, ...]
-    positions: int
+    tokens: int
     width: int | None
     """Width to which rows are padded; None: rows are packed."""
     fp32: Fp32Cache = field(default_factory=Fp32Cache)
@@ -141,7 +141,7 @@ def route(seat_batches: Sequence[SeatBatch], *, packed: bool) -> Routing:
     return Routing(tuple(segments), tuple(ordered), start, width)
 
 
-def _segment(seat_batches: tuple[SeatBatch, ...], positions: slice) -> Segment:
+def _segment(seat_batches: tuple[SeatBatch, ...], tokens: slice) -> Segment:
     stack = seat_batches[0].adapter.stack
     slots = [seat_batch.adapter.slot for seat_batch in seat_batches]
     device = stack.weights.device
@@ -150,7 +150,7 @@ def _segment(seat_batches: tuple[SeatBatch, ...], positions: slice) -> Segment:
         stack=stack,
         slots=torch.tensor(slots, device=device),
         first_slot=slots[0] if consecutive else None,
-        positions=positions,
+        tokens=tokens,
         seat_batches=seat_batches,
         scale=torch.tensor([seat_batch.adapter.form.scale for seat_batch in seat_batches], device=device).view(
             -1, 1, 1

@@ -118,7 +118,7 @@ class FusedStepper:
         by_adapter = {window.adapter.name: window for window in windows}
         ordered = [by_adapter[seat_batch.adapter.name] for seat_batch in routing.seat_batches]
         counts = [seat_batch.batch.supervised for seat_batch in routing.seat_batches]
-        with self._recomputation.when(self._memory.budget.recomputes(routing.positions)):
+        with self._recomputation.when(self._memory.budget.recomputes(routing.tokens)):
             nll, correct = self._forward_backward(routing, batch, [1 / window.supervised for window in ordered], counts)
         seconds = time.perf_counter() - started
         total = sum(seat_batch.batch.tokens for seat_batch in routing.seat_batches)
@@ -177,10 +177,10 @@ class FusedStepper:
         for window in windows:
             del self._windows[window.adapter.name]
         if isinstance(error, OutOfMemory):
-            positions = route([window.seat_batch() for window in windows], packed=self._packs).positions
-            last_resort = not self._recomputation.possible or self._memory.budget.recomputes(positions)
-            self._memory.overrun(positions, [window.adapter.name for window in windows])
-            log.warning("a pass of %s tokens ran out of memory; the budget is now %s", positions, self._memory.budget)
+            tokens = route([window.seat_batch() for window in windows], packed=self._packs).tokens
+            last_resort = not self._recomputation.possible or self._memory.budget.recomputes(tokens)
+            self._memory.overrun(tokens, [window.adapter.name for window in windows])
+            log.warning("a pass of %s tokens ran out of memory; the budget is now %s", tokens, self._memory.budget)
             if not last_resort:
                 return []  # a pass of the same size recomputes next time
         if len(windows) > 1:
@@ -229,12 +229,12 @@ class FusedStepper:
         """The footprint, measured by passes that adapt every linear."""
         adapter = self._linears.open(probe_spec(self._base))
 
-        def probe(positions: int, recompute: bool, all_supervised: bool) -> None:
-            seat_batch = probe_batch(adapter, positions, all_supervised)
+        def probe(tokens: int, recompute: bool, all_supervised: bool) -> None:
+            seat_batch = probe_batch(adapter, tokens, all_supervised)
             routing = route([seat_batch], packed=self._packs)
             with memory_guarded(), self._recomputation.when(recompute):
                 batch = fuse(routing, 0, self._base.device)
-                self._forward_backward(routing, batch, [1 / positions], [seat_batch.batch.supervised])
+                self._forward_backward(routing, batch, [1 / tokens], [seat_batch.batch.supervised])
 
         try:
             measured = measure_footprint(self._base, probe, can_recompute=self._recomputation.possible)

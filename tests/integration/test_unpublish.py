@@ -58,7 +58,7 @@ class Deleted:
             make_checkpoint(db, self.job, step)
         delete_model(db, make_catalogue(), Tenant.of(tenant), self.job.fine_tuned_model or "", NOW)
 
-    def is_retracted(self, db: Database) -> bool:
+    def is_unpublished(self, db: Database) -> bool:
         with db.read() as session:
             return session.get_one(JobRow, self.job.seq).unpublished_at is not None
 
@@ -93,12 +93,12 @@ def test_the_checkpoints_of_a_deleted_model_go_with_it_and_no_others(db: Databas
 def test_a_registry_that_is_away_delays_the_mark(db: Database, tmp_path: Path) -> None:
     models = [Deleted(db, tmp_path) for _ in range(IN_A_ROW + 1)]
     registry = Marks(*(RegistryUnavailable("away") for _ in range(IN_A_ROW)))
-    retract = Unpublish(db, registry)
+    unpublish = Unpublish(db, registry)
 
-    assert retract.run_once(NOW) == Counts(delayed=IN_A_ROW)
-    assert not any(model.is_retracted(db) for model in models)
-    assert retract.run_once(NOW) == Counts(unpublished=1)
-    assert retract.run_once(NOW) == Counts(unpublished=IN_A_ROW)
+    assert unpublish.run_once(NOW) == Counts(delayed=IN_A_ROW)
+    assert not any(model.is_unpublished(db) for model in models)
+    assert unpublish.run_once(NOW) == Counts(unpublished=1)
+    assert unpublish.run_once(NOW) == Counts(unpublished=IN_A_ROW)
     assert registry.marked == [models[-1].mark, *(model.mark for model in models[:-1])]
 
 
@@ -107,7 +107,7 @@ def test_a_refusal_is_not_repeated_and_holds_up_nobody(db: Database, tmp_path: P
     registry = Marks(RegistryRefused("no"))
 
     assert Unpublish(db, registry).run_once(NOW) == Counts(unpublished=2)
-    assert first.is_retracted(db)
+    assert first.is_unpublished(db)
     assert registry.marked == [second.mark]
 
 
@@ -120,7 +120,7 @@ def test_storage_that_is_away_delays_everything(db: Database, tmp_path: Path, mo
     with monkeypatch.context() as outage:
         outage.setattr("orchestrator.registry.unpublish.remove", down)
         assert Unpublish(db, registry).run_once(NOW) == Counts(delayed=1)
-    assert (registry.marked, model.is_retracted(db)) == ([], False)
+    assert (registry.marked, model.is_unpublished(db)) == ([], False)
     assert Unpublish(db, registry).run_once(NOW) == Counts(unpublished=1)
 
 
@@ -136,7 +136,7 @@ def test_an_adapter_that_cannot_be_removed_holds_up_no_other(
 
     monkeypatch.setattr("orchestrator.registry.unpublish.remove", refuse)
     assert Unpublish(db, Marks()).run_once(NOW) == Counts(delayed=1, unpublished=1)
-    assert (stuck.is_retracted(db), other.is_retracted(db)) == (False, True)
+    assert (stuck.is_unpublished(db), other.is_unpublished(db)) == (False, True)
 
 
 def test_an_adapter_outside_its_jobs_prefix_is_left_alone(db: Database, tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_a_job_that_was_never_registered_needs_no_mark(db: Database, tmp_path: P
 def test_in_mlflow_the_version_stays_with_a_tag_and_without_alias_and_weights(
     mlflow_server: MlflowServer, tmp_path: Path
 ) -> None:
-    registry, slug = MlflowRegistry(mlflow_server.uri), "tenant-retract"
+    registry, slug = MlflowRegistry(mlflow_server.uri), "tenant-unpublish"
     publication = make_publication(tmp_path, slug)
     old = registry.publish(publication, tmp_path / "adapter")
     for _ in range(2):
