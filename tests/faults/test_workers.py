@@ -93,7 +93,7 @@ def test_f13_a_worker_killed_while_it_writes_leaves_nothing_partial_to_resume_fr
 @pytest.mark.live
 @pytest.mark.timeout(1_200)
 def test_f17_a_worker_that_nobody_polls_saves_its_seat_and_ends_itself(tmp_path: Path, tiny):
-    job = make(tmp_path / "job", tiny, count=1_800, n_epochs=50)  # longer than any machine trains within its trust
+    job = make(tmp_path / "job", tiny, count=1_800, n_epochs=50)  # longer than any machine trains within the timeout
     child = job.start(deaf=True, orchestrator_timeout_s=3.0)
     child.join(60)
     assert child.exitcode is not None

@@ -20,20 +20,21 @@ ReportT = TypeVar("ReportT")
 
 
 def serve(host_json: str, order_json: str, fail: str, reports: str, deaf: bool) -> None:
-    """In the child: one attempt to its end. Every report goes to the file; `deaf`: nobody polls after the start."""
+    """In the child: one attempt to its end. Every report goes to the file; `deaf`: no poll follows the first step."""
     from workers.actor import HostActor
     from workers.contract.failpoints import Plan, hooked
-    from workers.contract.reports import HostReport
+    from workers.contract.reports import HostReport, StepReport
 
     actor = HostActor(host_json)
     with hooked(Plan(fail, Path(f"{reports}.fired"))), Path(reports).open("a") as file:
         actor.attach(order_json)
-        cursor = 0
+        cursor, stepped = 0, False
         while True:
-            if deaf and cursor:
+            if deaf and stepped:
                 continue_forever()
             for numbered in HostReport.model_validate_json(actor.poll(cursor)).reports:
                 cursor = numbered.seq
+                stepped |= isinstance(numbered.report, StepReport)
                 file.write(numbered.report.model_dump_json() + "\n")
                 file.flush()
                 if isinstance(numbered.report, Outcome):
