@@ -26,12 +26,13 @@ from orchestrator.db.tables import HostRow
 from orchestrator.lifecycle.invariants import violations
 from tests.builders.live_stack import submit, upload
 from tests.builders.waiting import wait_until
+from tests.faults.chaos import CHILDREN, Chaos
 from tests.faults.rig import Rig, running_rig
 
 FAULT_EVERY_S = 30.0
 SUBMIT_EVERY_S = 4.0
 DRAIN_S = 600.0
-CHILDREN = ("api", "orchestrator", "mlflow")
+KINDS = ("kill host", "kill orchestrator", "kill api", "kill mlflow", "stop one")
 
 
 @dataclass
@@ -42,6 +43,9 @@ class Soak:
     rng: random.Random
     jobs: list[str] = field(default_factory=list)
     faults: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self._chaos = Chaos(self.rig, self.rng, KINDS, self.faults)
 
     def run(self, minutes: float) -> dict[str, object]:
         """Submit and break things for so long, then let everything end."""
@@ -54,7 +58,7 @@ class Soak:
         while time.monotonic() < began + minutes * 60:
             self._submit(client, file_id)
             if time.monotonic() >= next_fault:
-                self._fault()
+                self._chaos.strike()
                 next_fault += FAULT_EVERY_S
             time.sleep(SUBMIT_EVERY_S)
         self._settle()
@@ -67,31 +71,6 @@ class Soak:
             self.jobs.append(submit(client, file_id, n_epochs=epochs, checkpoint_interval_steps=2).id)
         except openai.APIError as error:
             self.faults[f"not submitted: {type(error).__name__}"] += 1
-
-    def _fault(self) -> None:
-        kind = self.rng.choice(("kill host", "kill orchestrator", "kill api", "kill mlflow", "stop one"))
-        try:
-            if kind == "kill host":
-                self.rng.choice(self._hosts()).kill()
-            elif kind == "stop one":
-                kind = self._stop_one()
-            else:
-                self.rig.kill(kind.removeprefix("kill "))
-        except (IndexError, psutil.NoSuchProcess):  # nothing of the kind lives just now
-            return
-        self.faults[kind] += 1
-        print(f"{datetime.now(UTC):%H:%M:%S} {kind}", file=sys.stderr, flush=True)
-
-    def _stop_one(self) -> str:
-        """Somebody stands still for a few seconds."""
-        child = self.rng.choice(("host", *CHILDREN))
-        process = self.rng.choice(self._hosts()) if child == "host" else psutil.Process(self.rig.live.child_pid(child))
-        with self.rig.standing_still(process.pid):
-            time.sleep(self.rng.choice((3, 10)))
-        return f"stop {child}"
-
-    def _hosts(self) -> list[psutil.Process]:
-        return [psutil.Process(pid) for pid in sorted(self.rig.host_processes())]
 
     def _settle(self) -> None:
         """Until no job is live."""
