@@ -1,14 +1,12 @@
 """Reads a validated JSONL file on the host and validates it again."""
 
-import json
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from workers.contract.errors import DataError
-from workers.contract.rows import ROW_MODELS, Row, RowIssue, row_issues
+from workers.contract.row_check import check_row, parse_row
+from workers.contract.rows import Row, RowIssue
 from workers.contract.spec import DatasetRef
 from workers.storage import fetch_file, file_sha256, scratch
 
@@ -39,7 +37,6 @@ def read_rows(
 def _parse(
     path: Path, ref: DatasetRef, error: type[DataError], before_line: Callable[[], object]
 ) -> Generator[ReadRow]:
-    model = ROW_MODELS[ref.format]
     rows = 0
     issues: list[RowIssue] = []
     with path.open("rb") as stream:
@@ -47,16 +44,14 @@ def _parse(
             before_line()
             if not raw.strip():
                 continue
-            try:
-                row = model.model_validate(json.loads(raw))
-            except ValidationError as problem:
-                issues += row_issues(line, problem)
-            except (ValueError, RecursionError):
-                issues.append(RowIssue(line=line, code="invalid_json", message="line is not a JSON object"))
-            else:
-                rows += 1
-                if not issues:  # else the file is rejected, and only its other bad lines matter
-                    yield ReadRow(line, row)
+            parsed = parse_row(line, raw)
+            row = [parsed] if isinstance(parsed, RowIssue) else check_row(line, ref.format, parsed, raw)
+            if isinstance(row, list):
+                issues += row
+                continue
+            rows += 1
+            if not issues:  # else the file is rejected, and only its other bad lines matter
+                yield ReadRow(line, row)
     if issues:
         raise error(f"file {ref.file_id} has {len(issues)} problem(s) in its rows", issues)
     if not rows:
