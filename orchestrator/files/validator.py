@@ -9,6 +9,7 @@ four bytes, and so many bytes.
 
 import os
 import resource
+import signal
 import struct
 import sys
 from contextlib import suppress
@@ -71,6 +72,7 @@ def _confine(memory_bytes: int, cores: list[int]) -> None:
     if hasattr(os, "sched_setaffinity"):  # Linux
         os.sched_setaffinity(0, cores)
     os.nice(_NICE)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the API, which ends the pipe
 
 
 if __name__ == "__main__":
