@@ -25,10 +25,10 @@ def main() -> None:
         catalogue = load_catalogue(settings.catalogue)
     except (SettingsError, CatalogueError) as error:
         sys.exit(str(error))
-    if settings.one_core:
+    services = Services.of(settings, Database(settings.database_url.get_secret_value()), catalogue)
+    if settings.one_core:  # after the services: files are checked by processes on all cores
         _stay_on_one_core()
-    db = Database(settings.database_url.get_secret_value())
-    app = create_app(Services.of(settings, db, catalogue))
+    app = create_app(services)
     uvicorn.run(
         app,
         host=settings.host,

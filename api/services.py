@@ -7,9 +7,11 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from api.upload_turns import UploadTurns
 from orchestrator.catalogue.entries import Catalogue
 from orchestrator.db.database import Database
 from orchestrator.files.upload import UploadLimits
+from orchestrator.files.validator_pool import ValidatorPool, shared_validators
 from orchestrator.settings import Settings
 from orchestrator.submission.submit import SubmitDeps
 from orchestrator.uploads.begin import MAX_BYTES, PartUploadLimits
@@ -35,6 +37,8 @@ class Services:
     max_file_bytes: int = 512_000_000
     max_upload_bytes: int = MAX_BYTES
     max_live_jobs: int = 1_000
+    validators: ValidatorPool = field(default_factory=shared_validators)
+    upload_turns: UploadTurns = field(default_factory=lambda: UploadTurns(4))
     secret_box: SecretBox = field(default_factory=SecretBox)
     egress_policy: EgressPolicy = field(default_factory=EgressPolicy)
     event_poll_s: float = 0.5
@@ -50,6 +54,8 @@ class Services:
             max_file_bytes=settings.max_file_bytes,
             max_upload_bytes=settings.max_upload_bytes,
             max_live_jobs=settings.max_live_jobs,
+            validators=ValidatorPool(settings.validator_memory_bytes),
+            upload_turns=UploadTurns(settings.max_validators),
             secret_box=settings.secret_box,
             egress_policy=settings.egress_policy,
         )
@@ -57,12 +63,12 @@ class Services:
     @property
     def upload_limits(self) -> UploadLimits:
         """The limits of uploads."""
-        return UploadLimits(self.storage_uri, self.max_file_bytes)
+        return UploadLimits(self.storage_uri, self.max_file_bytes, self.validators)
 
     @property
     def part_limits(self) -> PartUploadLimits:
         """The limits of multipart uploads."""
-        return PartUploadLimits(self.storage_uri, self.max_upload_bytes)
+        return PartUploadLimits(self.storage_uri, self.max_upload_bytes, self.validators)
 
     @property
     def submit_deps(self) -> SubmitDeps:

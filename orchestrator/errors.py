@@ -113,6 +113,14 @@ class StorageMissing(StorageDown):
     """An object is missing from storage."""
 
 
+class ValidationInterrupted(ServiceError):
+    """The check of the file was interrupted, and nothing of it was kept. Send it again in a moment."""
+
+    kind = Kind.UNAVAILABLE
+    retryable = True
+    default_code = "validation_interrupted"
+
+
 class StorageFull(ServiceError):
     """The service has no space left. Delete files you no longer need, or ask your operator for more."""
 

@@ -68,6 +68,12 @@ class Settings(BaseSettings):
     leftovers_after_s: int = Field(86_400, ge=3_600, description="what a dead attempt left in storage is kept so long")
     max_file_bytes: int = Field(512_000_000, gt=0, description="largest file sent at once")
     max_upload_bytes: int = Field(8 * 2**30, gt=0, description="largest file sent in parts")
+    max_validators: int = Field(
+        4, ge=1, description="files checked at once, each by a process of its own; one tenant gets half of them"
+    )
+    validator_memory_bytes: int = Field(
+        2**30, ge=2**27, description="address space of such a process; a row that takes more is refused"
+    )
     max_live_jobs: int = Field(1_000, ge=1, description="jobs a tenant may have queued or running")
     secrets_key: SecretStr | None = Field(
         None, description="Fernet keys with commas between, the newest first: webhook secrets are stored sealed by them"

@@ -18,7 +18,7 @@ from workers.contract.reports import ExitClass, HostPhase, HostReport, Outcome, 
 from workers.contract.spec import HostSpec, SeatAssignment
 from workers.dead_man_switch import DeadManSwitch, exit_when_expired
 from workers.engine.attempt import Attempt, AttemptKey
-from workers.engine.background import SynchronousExecutor, one_thread
+from workers.engine.background import SynchronousExecutor, in_threads
 from workers.engine.engine import Clock, Engine
 from workers.engine.stepper import Stepper
 from workers.lanes.fused import FusedStepper
@@ -49,7 +49,7 @@ class TrainingHost:
         stepper: Callable[[LoadedBase], Stepper] | None = None,
         clock: Clock = time.monotonic,
         leave: Callable[[], None] | None = None,
-        executor: Callable[[str], Executor] | None = None,
+        executor: Callable[[str, int], Executor] | None = None,
     ) -> None:
         """`leave` ends the process once no poll came for `spec.orchestrator_timeout_s` and the seats are saved.
 
@@ -202,7 +202,7 @@ class TrainingHost:
                 self._stepper,
                 self._report,
                 clock=self._clock,
-                executor=self._executor or (SynchronousExecutor if self._thread is None else one_thread),
+                executor=self._executor or (SynchronousExecutor if self._thread is None else in_threads),
                 wake=self._wake.set,
             )
         except WorkerError as error:

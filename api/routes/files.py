@@ -1,11 +1,11 @@
 """`/v1/files`."""
 
+from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request
-from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 from pydantic import ValidationError
@@ -47,9 +47,8 @@ async def create_file(request: Request, tenant: TenantDep, services: ServicesDep
     async with request.form(max_files=1, max_fields=8, max_part_size=MAX_FIELD_BYTES) as form:
         file = file_part(form, "file")
         new = _new_file(file, form)
-        return await run_in_threadpool(
-            upload, services.db, tenant.id, services.upload_limits, new, file.file, services.clock()
-        )
+        work = partial(upload, services.db, tenant.id, services.upload_limits, new, file.file, services.clock())
+        return await services.upload_turns.run(tenant.id, work)
 
 
 @router.get("/v1/files", responses=documented())

@@ -1,5 +1,6 @@
 """`/v1/uploads`: multipart uploads."""
 
+from functools import partial
 from http import HTTPStatus
 
 from fastapi import APIRouter, Request
@@ -36,9 +37,10 @@ async def add_part(upload_id: str, request: Request, tenant: TenantDep, services
 
 
 @router.post("/{upload_id}/complete", responses=_ERRORS)
-def complete_upload(upload_id: str, body: CompleteUpload, tenant: TenantDep, services: ServicesDep) -> UploadView:
+async def complete_upload(upload_id: str, body: CompleteUpload, tenant: TenantDep, services: ServicesDep) -> UploadView:
     """Join the parts into one validated file. Repeating returns the same file."""
-    return complete.complete(services.db, tenant.id, services.part_limits, upload_id, body, services.clock())
+    arguments = (services.db, tenant.id, services.part_limits, upload_id, body, services.clock())
+    return await services.upload_turns.run(tenant.id, partial(complete.complete, *arguments))
 
 
 @router.post("/{upload_id}/cancel", responses=_ERRORS)

@@ -158,6 +158,7 @@ class AttemptRow(Base):
     memory_bytes: Mapped[int] = mapped_column(BigInt)
     resumed_from_step: Mapped[int] = mapped_column(default=0)
     last_step: Mapped[int] = mapped_column(default=0)
+    rows_read: Mapped[int | None] = mapped_column(doc="rows that its host has turned into tokens; NULL: not begun")
     started_at: Mapped[datetime]
     attached_at: Mapped[datetime | None] = mapped_column(
         doc="when its host accepted it; starts its share of max_runtime_s"

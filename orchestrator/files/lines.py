@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-MAX_LINE_BYTES = 8 * 1024 * 1024  # far beyond any context length; a longer line is not a valid row
+from workers.contract.row_check import MAX_ROW_BYTES
 
 
 @dataclass(frozen=True)
 class RawLine:
-    """One line without its line break. `content` is None when the line is longer than `MAX_LINE_BYTES`."""
+    """One line without its line break. `content` is None when the line is longer than `MAX_ROW_BYTES`."""
 
     number: int
     content: bytes | None
@@ -17,7 +17,7 @@ class RawLine:
 class LineCutter:
     """`feed` chunks of any size, then `finish`. Buffers at most one line, and nothing of an overlong one."""
 
-    def __init__(self, max_line_bytes: int = MAX_LINE_BYTES) -> None:
+    def __init__(self, max_line_bytes: int = MAX_ROW_BYTES) -> None:
         self._max = max_line_bytes
         self._parts: list[bytes] = []
         self._held = 0  # bytes in `_parts`

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import IO, Annotated, Literal
 
@@ -12,7 +12,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from orchestrator.db.database import Database
 from orchestrator.db.tables import FileRow
 from orchestrator.errors import StorageDown, TooLarge
-from orchestrator.files.validate import DatasetValidator, Findings
+from orchestrator.files.validate import Findings
+from orchestrator.files.validator_pool import FileCheck, ValidatorPool, shared_validators
 from orchestrator.files.views import FileView
 from orchestrator.ids import new_id
 from orchestrator.storage.layout import file_uri
@@ -48,10 +49,11 @@ class NewFile(BaseModel):
 
 @dataclass(frozen=True)
 class UploadLimits:
-    """The destination and maximum size of uploads."""
+    """The destination and maximum size of uploads, and who checks them."""
 
     storage_uri: str
     max_file_bytes: int
+    validators: ValidatorPool = field(default_factory=shared_validators)
 
 
 @dataclass(frozen=True)
@@ -97,9 +99,10 @@ def upload(
 ) -> FileView:
     """Store the stream as a file of the tenant.
 
-    Raises: TooLarge, StorageDown, StorageFull, after removing what was written.
+    Raises: TooLarge, StorageDown, StorageFull, ValidationInterrupted, after removing what was written.
     """
-    stored = store(limits.storage_uri, tenant_id, read_chunks(stream), limits.max_file_bytes)
+    chunks = read_chunks(stream)
+    stored = store(limits.storage_uri, tenant_id, chunks, limits.max_file_bytes, limits.validators)
     row = stored.row(new, now)
     failpoint("upload.stored")
     with db.write() as session:
@@ -107,16 +110,19 @@ def upload(
     return FileView.of(row)
 
 
-def store(storage_uri: str, tenant_id: str, chunks: Iterable[bytes], max_bytes: int) -> StoredFile:
-    """Store, measure, digest and validate the bytes in one pass.
+def store(
+    storage_uri: str, tenant_id: str, chunks: Iterable[bytes], max_bytes: int, validators: ValidatorPool
+) -> StoredFile:
+    """Store, measure and digest the bytes in one pass, while another process validates them.
 
-    Raises: TooLarge, StorageDown, StorageFull, and the errors of `chunks`, after removing what was written.
+    Raises: TooLarge, StorageDown, StorageFull, ValidationInterrupted, and the errors of `chunks`, after removing what
+    was written.
     """
     file_id = new_id("file-")
     uri = file_uri(storage_uri, tenant_id, file_id)
-    digest, validator = hashlib.sha256(), DatasetValidator()
+    digest = hashlib.sha256()
 
-    def checked() -> Iterator[bytes]:
+    def passed(check: FileCheck) -> Iterator[bytes]:
         size = 0
         for chunk in chunks:
             size += len(chunk)
@@ -125,12 +131,13 @@ def store(storage_uri: str, tenant_id: str, chunks: Iterable[bytes], max_bytes: 
                     f"The file is larger than the limit of {max_bytes:,} bytes. Split it, or use /v1/uploads."
                 )
             digest.update(chunk)
-            validator.feed(chunk)
+            check.feed(chunk)
             yield chunk
 
     try:
-        size = write_chunks(uri, checked())
-        return StoredFile(file_id, tenant_id, uri, size, digest.hexdigest(), validator.finish())
+        with validators.check() as check:
+            size = write_chunks(uri, passed(check))
+            return StoredFile(file_id, tenant_id, uri, size, digest.hexdigest(), check.finish())
     except BaseException:
         with suppress(StorageDown):  # the caller must see the first error
             remove(uri.rpartition("/")[0])

@@ -4,19 +4,19 @@ Messages that OpenAI has too use its wording, so that tools that match them keep
 """
 
 import codecs
-import json
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Final
 
-from pydantic import ValidationError
+from orchestrator.files.lines import LineCutter, RawLine
+from workers.contract.row_check import MAX_ROW_BYTES, check_row, parse_row
+from workers.contract.rows import DatasetFormat, RowIssue, detect_format
 
-from orchestrator.files.lines import MAX_LINE_BYTES, LineCutter, RawLine
-from workers.contract.rows import ROW_MODELS, DatasetFormat, RowIssue, detect_format, row_issues
-
-MAX_STORED_ISSUES = 1_000
-MAX_FIELD_CHARS = 200
-MAX_MESSAGE_CHARS = 500
+MAX_ISSUES: Final = 10_000
+"""Of one file. Checking stops there: a file that is wrong throughout costs no more than one that is half wrong."""
+MAX_STORED_ISSUES: Final = 1_000
+MAX_FIELD_CHARS: Final = 200
+MAX_MESSAGE_CHARS: Final = 500
 
 
 @dataclass
@@ -44,53 +44,56 @@ class DatasetValidator:
         self._cutter = LineCutter()
         self._findings = Findings()
         self._format_line = 0
+        self._stopped = False
 
     def feed(self, chunk: bytes) -> None:
         """Check the lines that `chunk` completes."""
-        for line in self._cutter.feed(chunk):
+        for line in () if self._stopped else self._cutter.feed(chunk):
             self._check(line)
 
     def finish(self) -> Findings:
         """Check the rest and return all findings."""
-        for line in self._cutter.finish():
+        for line in () if self._stopped else self._cutter.finish():
             self._check(line)
         if not self._findings.rows and not self._findings.issues:
             self._complain([RowIssue(line=1, code="empty_file", message="the file has no rows")])
         return self._findings
 
     def _check(self, line: RawLine) -> None:
-        if line.content is None:
-            self._complain([_issue(line, "line_too_long", f"the line is longer than {MAX_LINE_BYTES:,} bytes")])
-            return
-        content = line.content.removeprefix(codecs.BOM_UTF8) if line.number == 1 else line.content
-        if not content.strip():
-            return
-        issues = list(self._issues(line.number, content))
-        self._complain(issues)
-        self._findings.rows += not issues
-
-    def _issues(self, number: int, content: bytes) -> Iterator[RowIssue]:
-        row = parse_object(number, content)
-        if isinstance(row, RowIssue):
-            yield row
-            return
-        found = detect_format(row)
-        if found is None:
-            yield RowIssue(
-                line=number,
-                code="unknown_format",
-                message="Unexpected file format, expected either prompt/completion pairs or chat messages (or text).",
-            )
-            return
-        if self._findings.format is None:
-            self._findings.format, self._format_line = found, number
-        if found is not self._findings.format:
-            yield RowIssue(line=number, code="mixed_formats", message=self._mixed(found))
+        if self._stopped:  # the rest of the chunk in which it stopped
             return
         try:
-            ROW_MODELS[found].model_validate(row)
-        except ValidationError as error:
-            yield from _without_echoes(row_issues(number, error))
+            issues = self._issues(line)
+        except MemoryError:
+            message = "checking the line takes more memory than the server has for it; split the row, or shorten it"
+            issues = [_issue(line, "row_too_large", message)]
+        if issues is None:
+            return
+        self._complain(issues)
+        self._findings.rows += not issues
+        if self._findings.issue_count >= MAX_ISSUES:
+            self._stop(line)
+
+    def _issues(self, line: RawLine) -> Sequence[RowIssue] | None:
+        """What is wrong with the line. None: it is blank."""
+        if line.content is None:
+            return [_issue(line, "line_too_long", f"the line is longer than {MAX_ROW_BYTES:,} bytes")]
+        content = line.content.removeprefix(codecs.BOM_UTF8) if line.number == 1 else line.content
+        if not content.strip():
+            return None
+        row = parse_row(line.number, content)
+        if isinstance(row, RowIssue):
+            return [row]
+        found = detect_format(row)
+        if found is None:
+            message = "Unexpected file format, expected either prompt/completion pairs or chat messages (or text)."
+            return [_issue(line, "unknown_format", message)]
+        if self._findings.format is None:
+            self._findings.format, self._format_line = found, line.number
+        if found is not self._findings.format:
+            return [_issue(line, "mixed_formats", self._mixed(found))]
+        checked = check_row(line.number, found, row, content)
+        return checked if isinstance(checked, list) else ()
 
     def _mixed(self, found: DatasetFormat) -> str:
         return (
@@ -98,28 +101,16 @@ class DatasetValidator:
             f"{self._format_line} and {found} here."
         )
 
-    def _complain(self, issues: list[RowIssue]) -> None:
+    def _complain(self, issues: Sequence[RowIssue]) -> None:
         self._findings.issue_count += len(issues)
         room = MAX_STORED_ISSUES - len(self._findings.issues)
         self._findings.issues += [_storable(issue) for issue in issues[:room]]
 
-
-def parse_object(number: int, content: bytes) -> dict[str, Any] | RowIssue:
-    """The JSON object of a line, or the issue with it."""
-    try:
-        row = json.loads(content.decode("utf-8"), parse_constant=_refuse_constant)
-    except UnicodeDecodeError as error:
-        message = f"File is not UTF-8 encoded: byte {error.start + 1} of the line is 0x{content[error.start]:02x}"
-        return RowIssue(line=number, code="not_utf8", message=message)
-    except json.JSONDecodeError as error:
-        return RowIssue(line=number, code="invalid_json", message=f"not valid JSON: {error.msg} (column {error.colno})")
-    except (ValueError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error).partition(";")[0]
-        return RowIssue(line=number, code="invalid_json", message=f"not valid JSON: {reason}")
-    if not isinstance(row, dict):
-        kind = type(row).__name__
-        return RowIssue(line=number, code="not_an_object", message=f"expected a JSON object, found a JSON {kind}")
-    return row
+    def _stop(self, line: RawLine) -> None:
+        """Check no more of the file. The last stored issue says so."""
+        self._stopped = True
+        message = f"checking stopped here, after {self._findings.issue_count:,} problems; correct these first"
+        self._findings.issues[MAX_STORED_ISSUES - 1 :] = [_issue(line, "checking_stopped", message)]
 
 
 def describe(issue: RowIssue) -> str:
@@ -128,22 +119,8 @@ def describe(issue: RowIssue) -> str:
     return f"{where}: {issue.message}"
 
 
-def _without_echoes(issues: list[RowIssue]) -> list[RowIssue]:
-    """pydantic drops bad items from a list and then reports the list as too short; omit that second error."""
-    fields = [issue.field or "" for issue in issues]
-    return [
-        issue
-        for issue in issues
-        if issue.code != "too_short" or not any(field.startswith(f"{issue.field}.") for field in fields)
-    ]
-
-
 def _issue(line: RawLine, code: str, message: str) -> RowIssue:
     return RowIssue(line=line.number, code=code, message=message)
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _storable(issue: RowIssue) -> RowIssue:

@@ -79,8 +79,7 @@ class ReportIngest:
             if seated.key in asked.attached and seated.ref.id not in answer.seats:
                 _lost_seat(session, seated, now)
         held = {seated.key for seated in seats}
-        pulses = (numbered.report for numbered in answer.reports if isinstance(numbered.report, Heartbeat))
-        beating = {(heartbeat.job_id, heartbeat.attempt) for heartbeat in pulses if heartbeat.job_id in answer.seats}
+        beating = {(beat.job_id, beat.attempt) for beat in heartbeats(answer) if beat.job_id in answer.seats}
         return sorted(beating - held)
 
     def _renew(self, session: Session, asked: PollRequest, answer: HostReport, now: datetime) -> None:
@@ -97,6 +96,15 @@ class ReportIngest:
             raise StaleAnswer(asked.host_id)
         held = (AttemptRow.host_id == asked.host_id, AttemptRow.ended_at.is_(None))
         session.execute(update(AttemptRow).where(*held).values(lease_until=now + timedelta(seconds=self.lease_ttl_s)))
+        for beat in heartbeats(answer):
+            if beat.rows_read is not None:
+                mine = (AttemptRow.job_id == beat.job_id, AttemptRow.number == beat.attempt)
+                session.execute(update(AttemptRow).where(*held, *mine).values(rows_read=beat.rows_read))
+
+
+def heartbeats(answer: HostReport) -> list[Heartbeat]:
+    """Those in the host's answer."""
+    return [numbered.report for numbered in answer.reports if isinstance(numbered.report, Heartbeat)]
 
 
 def seated_on(session: Session, host_id: str) -> list[Seated]:

@@ -51,6 +51,10 @@ class JobFacts:
     """The base is in the catalogue, and some flavor is large enough for it and the job."""
     loading: bool = False
     """The job's own host has not loaded its base yet."""
+    rows: int = 0
+    """Of both of its files."""
+    rows_read: int | None = None
+    """Of those, the ones that its host has turned into tokens. None: it has not said so yet."""
     last_warning: str | None = None
     """The newest warning event in this state."""
 
@@ -126,8 +130,13 @@ def _admitted(facts: JobFacts, _: datetime) -> Blocker:
     return Blocker(Constraint.NOTHING, "A seat is reserved for it on a warm host, which starts it next.")
 
 
-def _starting(_: JobFacts, __: datetime) -> Blocker:
-    return Blocker(Constraint.NOTHING, "Its host is tokenizing its rows. Training follows.")
+def _starting(facts: JobFacts, _: datetime) -> Blocker:
+    read, rows = facts.rows_read, facts.rows
+    if read is None:
+        return Blocker(Constraint.NOTHING, f"Its host has taken it in and reads its {rows:,} rows next.")
+    if read < rows:
+        return Blocker(Constraint.NOTHING, f"Its host is reading its rows: {read:,} of {rows:,}. Training follows.")
+    return Blocker(Constraint.NOTHING, f"Its host has read its {rows:,} rows and opens its seat. Training follows.")
 
 
 def _running(facts: JobFacts, _: datetime) -> Blocker:

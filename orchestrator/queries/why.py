@@ -68,8 +68,9 @@ def explain(facts: JobFacts, now: datetime) -> WhyView:
 
 def load_facts(session: Session, catalogue: Catalogue, job: JobRow, now: datetime) -> JobFacts:
     """Read the job, the queue and the hosts. Of other tenants it reads only counts."""
-    own_host = select(HostRow.state).join(AttemptRow, AttemptRow.host_id == HostRow.id)
     mine = (AttemptRow.job_id == job.id, AttemptRow.number == job.attempt)
+    own = select(HostRow.state, AttemptRow.rows_read).join(AttemptRow, AttemptRow.host_id == HostRow.id).where(*mine)
+    host_state, rows_read = session.execute(own).one_or_none() or (None, None)
     last_warning = (EventRow.job_id == job.id, EventRow.level != "info", EventRow.created_at >= job.state_since)
     newest = select(EventRow.message).where(*last_warning).order_by(EventRow.seq.desc()).limit(1)
     return JobFacts(
@@ -79,9 +80,17 @@ def load_facts(session: Session, catalogue: Catalogue, job: JobRow, now: datetim
         queued=_count(session, JobRow, _queued(now)),
         hosts=_count(session, HostRow, HostRow.state.in_(LIVE), *_same(HostRow, job)),
         placeable=_placeable(catalogue, job),
-        loading=session.scalar(own_host.where(*mine)) == HostState.STARTING,
+        loading=host_state == HostState.STARTING,
+        rows=_rows(job),
+        rows_read=rows_read,
         last_warning=session.scalar(newest),
     )
+
+
+def _rows(job: JobRow) -> int:
+    """Of both of its files."""
+    data = job.spec["data"]
+    return sum(int(data[file]["rows"]) for file in ("training", "validation") if data.get(file) is not None)
 
 
 def _count(session: Session, table: type[JobRow | HostRow], *where: ColumnElement[bool]) -> int:

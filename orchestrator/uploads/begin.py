@@ -1,6 +1,6 @@
 """Creates and cancels uploads."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Annotated, Final
 
@@ -11,6 +11,7 @@ from orchestrator.db.database import Database
 from orchestrator.db.upload_tables import UploadRow
 from orchestrator.errors import QuotaExceeded, TooLarge
 from orchestrator.files.upload import NewFile
+from orchestrator.files.validator_pool import ValidatorPool, shared_validators
 from orchestrator.ids import new_id
 from orchestrator.tenancy.lock import lock_tenant
 from orchestrator.text import SingleLine
@@ -31,10 +32,11 @@ class NewUpload(NewFile):
 
 @dataclass(frozen=True)
 class PartUploadLimits:
-    """The destination of parts and files, and the maximum size of an upload."""
+    """The destination of parts and files, the maximum size of an upload, and who checks the files."""
 
     storage_uri: str
     max_upload_bytes: int
+    validators: ValidatorPool = field(default_factory=shared_validators)
 
 
 def begin(db: Database, tenant_id: str, limits: PartUploadLimits, new: NewUpload, now: datetime) -> UploadView:

@@ -42,7 +42,7 @@ def complete(
     """Create the file. Repeating returns the same file.
 
     Raises: NotFound; InvalidRequest when parts, size or checksum do not match, which leaves the upload unchanged;
-    StorageDown, StorageFull.
+    StorageDown, StorageFull, ValidationInterrupted.
     """
     with db.read() as session:
         upload = own_upload(session, tenant_id, upload_id)
@@ -50,7 +50,8 @@ def complete(
             return _made(session, upload, now)
         open_upload(session, tenant_id, upload_id, now)
         parts = _ordered(session, upload, order.part_ids)
-    stored = store(limits.storage_uri, tenant_id, _content(parts, order.md5), limits.max_upload_bytes)
+    content = _content(parts, order.md5)
+    stored = store(limits.storage_uri, tenant_id, content, limits.max_upload_bytes, limits.validators)
     if not _commit(db, upload, stored, now):
         stored.discard()
     with db.read() as session:

@@ -33,6 +33,6 @@ class Later(Executor):
         self.waiting.clear()
         return done
 
-    def only(self, kind: Literal["ahead", "saver"]) -> Callable[[str], Executor]:
+    def only(self, kind: Literal["ahead", "saver"]) -> Callable[[str, int], Executor]:
         """The `executor` of a host that defers this kind of work and does the rest at once."""
-        return lambda name: self if name == kind else SynchronousExecutor(name)
+        return lambda name, threads: self if name == kind else SynchronousExecutor(name)

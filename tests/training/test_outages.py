@@ -17,7 +17,7 @@ from workers.contract.errors import ErrorCode, StorageUnavailable
 from workers.contract.reports import CheckpointManifest, CheckpointRejected, ExitClass, Report, SeatWarning, StepReport
 from workers.engine import prefetcher as ahead
 from workers.engine import saver
-from workers.engine.background import one_thread
+from workers.engine.background import in_threads
 from workers.host import TrainingHost
 from workers.retry import RetryPolicy
 
@@ -90,7 +90,7 @@ def test_training_does_not_wait_for_a_checkpoint_that_is_retried(
 ) -> None:
     monkeypatch.setattr(saver, "CHECKPOINT_RETRY", LASTING)
     monkeypatch.setattr(saver, "ADAPTER_RETRY", LASTING)
-    host = TrainingHost(make_host_spec(tmp_path, tiny_base), executor=one_thread)
+    host = TrainingHost(make_host_spec(tmp_path, tiny_base), executor=in_threads)
     host.attach(make_order(make_job_spec(tmp_path, tiny_base, checkpoint_interval_steps=2)))
     outage.writing = True
     work_until(host, lambda: outage.failures, "the first checkpoint met the outage")
@@ -139,7 +139,7 @@ def test_a_new_seat_waits_during_a_storage_outage_and_keeps_its_attempt(
     tmp_path: Path, tiny_base: BaseSpec, outage: Outage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ahead, "RETRY_FOR", LASTING)
-    host = TrainingHost(make_host_spec(tmp_path, tiny_base), executor=one_thread)
+    host = TrainingHost(make_host_spec(tmp_path, tiny_base), executor=in_threads)
     outage.reading = ".jsonl"
     host.attach(make_order(make_job_spec(tmp_path, tiny_base)))
     work_until(host, lambda: len(outage.failures) > 2, "the rows were asked for again and again")

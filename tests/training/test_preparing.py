@@ -14,7 +14,9 @@ from workers.contract.base import BaseSpec
 from workers.contract.errors import ErrorCode
 from workers.contract.reports import CheckpointManifest, CheckpointRejected, ExitClass, Heartbeat, Prepared
 from workers.contract.spec import SeatAssignment
-from workers.engine.prepare import Abandoned, read
+from workers.data.pausing import Abandoned
+from workers.engine.prepare import read
+from workers.engine.turns import Reader, Turns
 from workers.host import TrainingHost
 from workers.lanes.fused import FusedStepper
 from workers.lanes.fused.stack import StackedAdapter
@@ -165,17 +167,16 @@ def test_a_seat_that_does_not_fit_when_it_opens_or_resumes_leaves_nothing_behind
     assert outcome_of(reports, "resident").exit_class is ExitClass.OK
 
 
-def test_reading_for_a_seat_that_is_gone_stops_at_the_next_row(tmp_path: Path, tiny_base: BaseSpec) -> None:
+def test_reading_for_a_seat_that_is_gone_stops_at_the_next_pause(tmp_path: Path, tiny_base: BaseSpec) -> None:
     base = load_base(make_host_spec(tmp_path, tiny_base))
     order: SeatAssignment = make_order(
         make_job_spec(tmp_path, tiny_base, training=make_dataset(tmp_path / "many.jsonl", sum_rows(50)))
     )
-    asked = []
-
-    def gone_after_three() -> bool:
-        asked.append(True)
-        return len(asked) > 3
+    rows: list[int] = []
+    turns = Turns()
+    reader = Reader(turns, lambda: rows[-1] >= 3, rows.append)
 
     with pytest.raises(Abandoned):
-        read(order, base, {}, lambda rejected: None, gone_after_three)
-    assert len(asked) == 4
+        read(order, base, {}, lambda rejected: None, reader)
+    assert rows == [0, 1, 2, 3]
+    assert not turns._taken, "its turn is free again"

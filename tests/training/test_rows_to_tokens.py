@@ -15,6 +15,7 @@ from workers.contract.spec import DataSpec, TrainingSpec
 from workers.data.batches import BatchPlan, collate, epoch_order
 from workers.data.chat import TemplateMismatch
 from workers.data.encode import EncodedRow, encode_row, encode_training, encode_validation
+from workers.data.pausing import Abandoned
 from workers.storage import file_sha256
 
 TWO_TURNS = [
@@ -190,16 +191,16 @@ def test_reading_gives_up_at_the_next_line_and_leaves_no_copy_behind(
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     lines = []
 
-    def before_line() -> None:
+    def pause() -> None:
         lines.append(len(list(scratch.iterdir())))
         if len(lines) == 3:
-            raise LookupError
+            raise Abandoned
 
-    with pytest.raises(LookupError):
+    with pytest.raises(Abandoned):
         encode_training(
             partial(encode_row, make_tokenizer(), None),
             DataSpec(training=make_dataset(tmp_path / "rows.jsonl")),
-            before_line,
+            pause,
         )
     assert lines == [1, 1, 1]
     assert list(scratch.iterdir()) == []

@@ -14,7 +14,7 @@ from workers.contract.base import BaseSpec
 from workers.contract.errors import StorageUnavailable
 from workers.contract.reports import CheckpointManifest, ExitClass, SeatWarning
 from workers.engine import saver
-from workers.engine.background import one_thread
+from workers.engine.background import in_threads
 from workers.host import TrainingHost
 from workers.retry import RetryPolicy
 
@@ -30,7 +30,7 @@ def test_training_continues_while_a_checkpoint_is_written(
         return write(*parts)
 
     monkeypatch.setattr(saver, "save_checkpoint", slowly)
-    host = TrainingHost(make_host_spec(tmp_path, tiny_base), executor=one_thread)
+    host = TrainingHost(make_host_spec(tmp_path, tiny_base), executor=in_threads)
     host.attach(make_order(make_job_spec(tmp_path, tiny_base, checkpoint_interval_steps=2)))
     work_to_step(host, "ftjob-1", 3)
     assert of_job([entry.report for entry in host.poll(0).reports], CheckpointManifest, "ftjob-1") == []
@@ -47,7 +47,7 @@ def test_a_checkpoint_holds_the_step_it_was_taken_at_however_late_it_is_written(
     disk_is_free = threading.Event()
     write = saver.save_checkpoint
     monkeypatch.setattr(saver, "save_checkpoint", lambda *parts: disk_is_free.wait(60) and write(*parts))
-    host = TrainingHost(make_host_spec(tmp_path, tiny_base), executor=one_thread)
+    host = TrainingHost(make_host_spec(tmp_path, tiny_base), executor=in_threads)
     host.attach(make_order(make_job_spec(tmp_path, tiny_base, job_id="late", checkpoint_interval_steps=2)))
     work_to_step(host, "late", 3)
     disk_is_free.set()

@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import update
 
 from orchestrator.catalogue.need import HostNeed
 from orchestrator.db.database import Database
+from orchestrator.db.job_tables import AttemptRow
 from orchestrator.db.states import TERMINAL, Desired, JobState, StopReason
 from orchestrator.lifecycle.events import EventDraft, record
 from orchestrator.queries.blockers import Constraint, JobFacts
@@ -15,7 +17,8 @@ from orchestrator.queries.why import WhyView, explain, load_facts, why
 from tests.builders.live_api import Api, add_tenant, make_catalogue
 from tests.builders.rows import NOW, make_host, make_job, make_tenant
 from workers.contract.lanes import Lane
-from workers.contract.spec import JobSpec
+from workers.contract.rows import DatasetFormat
+from workers.contract.spec import DatasetRef, JobSpec
 
 LATER = NOW + timedelta(minutes=5)
 NOTHING = Constraint.NOTHING
@@ -49,7 +52,7 @@ def test_every_state_has_an_answer(sqlite_db: Database, state: JobState, desired
         (JobState.QUEUED, {}, Constraint.TURN, "planner has not reached it", "next pass"),
         (JobState.QUEUED, {"queue_reason": "All busy."}, Constraint.DEVICE, "All busy.", "free device for a host"),
         (JobState.QUEUED, {"desired": "pause"}, NOTHING, "paused at the next pass", None),
-        (JobState.STARTING, {}, NOTHING, "tokenizing its rows", None),
+        (JobState.STARTING, {}, NOTHING, "has taken it in and reads its 12 rows next", None),
         (JobState.RUNNING, {"step": 2}, NOTHING, "step 2 of 6", None),
         (JobState.RUNNING, {"desired": "pause"}, Constraint.HOST, "being paused", "finishes the current step"),
         (JobState.STOPPING, {"stop_reason": StopReason.STUCK}, Constraint.HOST, "made no progress", "host is stopped"),
@@ -126,6 +129,22 @@ def test_where_a_job_fits_only_by_recomputing_is_no_place_for_the_solo_lane(
 def test_an_admitted_job_waits_for_a_host_that_is_loading(db: Database, host: str, constraint: Constraint) -> None:
     job = make_job(db, JobState.ADMITTED, host=make_host(db, host))
     assert ask(db, job).constraint is constraint
+
+
+@pytest.mark.parametrize(
+    ("read", "reason"),
+    [
+        (0, "Its host is reading its rows: 0 of 1,012. Training follows."),
+        (7, "Its host is reading its rows: 7 of 1,012. Training follows."),
+        (1_012, "Its host has read its 1,012 rows and opens its seat. Training follows."),
+    ],
+)
+def test_a_job_that_starts_says_how_many_rows_its_host_has_read(db: Database, read: int, reason: str) -> None:
+    validation = DatasetRef(file_id="file-v", uri="file:///v", sha256="0" * 64, rows=1_000, format=DatasetFormat.CHAT)
+    job = make_job(db, JobState.STARTING, spec_changes={"validation": validation})
+    with db.write() as session:
+        session.execute(update(AttemptRow).where(AttemptRow.job_id == job.id).values(rows_read=read))
+    assert (ask(db, job).constraint, ask(db, job).reason) == (NOTHING, reason)
 
 
 @pytest.mark.parametrize("state", [JobState.BACKOFF, JobState.PUBLISHING])

@@ -38,6 +38,7 @@ class Heartbeat(SeatReport):
     kind: Literal["heartbeat"] = "heartbeat"
     step: int
     phase: Literal["waiting", "preparing", "training", "evaluating", "saving"]
+    rows_read: int | None = Field(None, ge=0, description="rows of its files that are tokens, while it prepares")
 
 
 class StepReport(SeatReport):

@@ -30,6 +30,10 @@ class Role(StrEnum):
     TOOL = "tool"
 
 
+# Lists stop at their first bad item, or one line would give as many errors as it has items;
+# `workers.contract.row_check` lists the bad messages, up to a bound.
+
+
 class FunctionCall(Frozen):
     """The function an assistant calls, its arguments as a JSON string."""
 
@@ -52,7 +56,7 @@ class ChatMessage(Frozen):
     content: str | None = None
     name: str | None = None
     weight: Literal[0, 1] | None = None
-    tool_calls: tuple[ToolCall, ...] | None = None
+    tool_calls: tuple[ToolCall, ...] | None = Field(None, fail_fast=True)
     tool_call_id: str | None = None
 
     @model_validator(mode="after")
@@ -67,8 +71,8 @@ class ChatMessage(Frozen):
 class ChatRow(Frozen):
     """`{"messages": [...]}`: a conversation with at least one assistant turn that carries loss."""
 
-    messages: tuple[ChatMessage, ...] = Field(min_length=1)
-    tools: tuple[dict[str, Any], ...] | None = None
+    messages: tuple[ChatMessage, ...] = Field(min_length=1, fail_fast=True)
+    tools: tuple[dict[str, Any], ...] | None = Field(None, fail_fast=True)
     parallel_tool_calls: bool | None = None
 
     @model_validator(mode="after")
@@ -122,12 +126,12 @@ def detect_format(row: dict[str, Any]) -> DatasetFormat | None:
     return None
 
 
-def row_issues(line: int, error: ValidationError) -> list[RowIssue]:
-    """Pydantic's errors for the row on `line`, as issues. Values are never echoed."""
+def row_issues(line: int, error: ValidationError, within: tuple[str | int, ...] = ()) -> list[RowIssue]:
+    """Pydantic's errors for the part `within` the row on `line`, as issues. Values are never echoed."""
     return [
         RowIssue(
             line=line,
-            field=".".join(str(part) for part in detail["loc"]) or None,
+            field=".".join(str(part) for part in (*within, *detail["loc"])) or None,
             code=detail["type"],
             message=detail["msg"].removeprefix("Value error, "),
         )

@@ -12,17 +12,36 @@ from contextlib import contextmanager
 from typing import Any
 
 from workers.contract.rows import ChatMessage, ChatRow, Role
+from workers.data.pausing import Pause, no_pause
 
 Tokens = tuple[list[int], list[bool]]
 """Token ids [T], and whether each carries loss [T]."""
 
 
-class TemplateMismatch(ValueError):
+class UnusableRow(ValueError):
+    """The row cannot become tokens. `field` and `code` as in `RowIssue`."""
+
+    field: str | None = None
+    code = "not_encoded"
+
+
+class TemplateMismatch(UnusableRow):
     """The chat template cannot render this conversation, or its rendering does not separate the assistant's tokens."""
 
+    field = "messages"
+    code = "chat_template"
 
-def encode_chat(tokenizer: Any, template: str | None, row: ChatRow) -> Tokens:
-    """Token ids and loss mask of a conversation. Raises TemplateMismatch."""
+
+def encode_chat(tokenizer: Any, template: str | None, row: ChatRow, pause: Pause = no_pause) -> Tokens:
+    """Token ids and loss mask of a conversation. `pause` is called before each rendering.
+
+    Raises: TemplateMismatch, Abandoned.
+    """
+    if not tokenizer.is_fast:
+        raise TemplateMismatch(
+            f"the base's tokenizer ({type(tokenizer).__name__}) does not tell which text a token comes from, so the "
+            "assistant's tokens cannot be found; use prompt/completion rows, or a base with a fast tokenizer"
+        )
     with _refusals_named():
         used = template or tokenizer.get_chat_template()
         messages = [_plain(message) for message in row.messages]
@@ -30,8 +49,9 @@ def encode_chat(tokenizer: Any, template: str | None, row: ChatRow) -> Tokens:
     if "{% generation" in used or "{%- generation" in used:
         if weighted:
             return _marked_by_template(tokenizer, used, messages, row.tools)
-        return _marked_with_weights(tokenizer, used, row, messages)
-    spans = _assistant_spans(tokenizer, used, row, messages)
+        return _marked_with_weights(tokenizer, used, row, messages, pause)
+    spans = _assistant_spans(tokenizer, used, row, messages, pause)
+    pause()
     return _from_spans(tokenizer, _render(tokenizer, used, messages, row.tools), spans)
 
 
@@ -48,10 +68,13 @@ def _marked_by_template(tokenizer: Any, template: str, messages: list[dict[str, 
     return list(encoded["input_ids"]), [bool(flag) for flag in encoded["assistant_masks"]]
 
 
-def _marked_with_weights(tokenizer: Any, template: str, row: ChatRow, messages: list[dict[str, Any]]) -> Tokens:
+def _marked_with_weights(
+    tokenizer: Any, template: str, row: ChatRow, messages: list[dict[str, Any]], pause: Pause
+) -> Tokens:
     """The template's mask without the turns of weight 0, which are masked by the position of their text."""
     ids, mask = _marked_by_template(tokenizer, template, messages, row.tools)
-    spans = _assistant_spans(tokenizer, template, row, messages)
+    spans = _assistant_spans(tokenizer, template, row, messages, pause)
+    pause()
     weighted_ids, weighted_mask = _from_spans(tokenizer, _render(tokenizer, template, messages, row.tools), spans)
     if ids != weighted_ids:
         raise TemplateMismatch(
@@ -61,7 +84,7 @@ def _marked_with_weights(tokenizer: Any, template: str, row: ChatRow, messages: 
 
 
 def _assistant_spans(
-    tokenizer: Any, template: str, row: ChatRow, messages: list[dict[str, Any]]
+    tokenizer: Any, template: str, row: ChatRow, messages: list[dict[str, Any]], pause: Pause
 ) -> list[tuple[int, int]]:
     """Character ranges of assistant turns with weight 1 in the rendered text, without their headers."""
     whole = _render(tokenizer, template, messages, row.tools)
@@ -69,7 +92,9 @@ def _assistant_spans(
     for index, message in enumerate(row.messages):
         if message.role is not Role.ASSISTANT or message.weight == 0:
             continue
+        pause()
         start = _extent(tokenizer, template, messages[:index], row.tools, whole, prompt=True)
+        pause()
         end = _extent(tokenizer, template, messages[: index + 1], row.tools, whole, prompt=False)
         spans.append((start, end))
     return spans
@@ -91,8 +116,10 @@ def _extent(
 def _from_spans(tokenizer: Any, text: str, spans: Sequence[tuple[int, int]]) -> Tokens:
     """Tokenize the rendered text. A token carries loss when its first character is in a span."""
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    mask = [any(start <= first < end for start, end in spans) for first, _ in encoded["offset_mapping"]]
-    return list(encoded["input_ids"]), mask
+    learned = bytearray(len(text) + 1)  # by character; a token may begin behind the last
+    for start, end in spans:
+        learned[start:end] = b"\1" * max(end - start, 0)
+    return list(encoded["input_ids"]), [bool(learned[first]) for first, _ in encoded["offset_mapping"]]
 
 
 def _render(

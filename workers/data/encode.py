@@ -1,19 +1,24 @@
 """Tokenizes rows once, before training, with an explicit policy for rows that are too long."""
 
+import logging
 from array import array
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from workers.contract.errors import DataError, ValidationDataError
+from workers.contract.errors import DataError, ValidationDataError, WorkerError
 from workers.contract.rows import ChatRow, PromptCompletionRow, Row, RowIssue
 from workers.contract.spec import DatasetRef, DataSpec, Overlength
-from workers.data.chat import TemplateMismatch, Tokens, encode_chat
-from workers.data.reading import ReadRow, read_rows
+from workers.data.chat import Tokens, UnusableRow, encode_chat
+from workers.data.pausing import Abandoned, Pause, no_pause
+from workers.data.reading import ReadRow, read_rows, summary
 
-RowEncoder = Callable[[Row], Tokens]
-"""A task's encoder of one row, with tokenizer and template bound. Raises: TemplateMismatch."""
+RowEncoder = Callable[[Row, Pause], Tokens]
+"""A task's encoder of one row, with tokenizer and template bound. Raises: UnusableRow, Abandoned."""
+_MACHINES: Final = (Abandoned, WorkerError, OSError, MemoryError, ImportError)
+"""What may go wrong with any row. Every other error that comes of encoding a row is the row's."""
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -54,65 +59,88 @@ class EncodedData:
         return sum(row.supervised for row in self.rows)
 
 
-def encode_training(encode: RowEncoder, data: DataSpec, before_row: Callable[[], object] = lambda: None) -> EncodedData:
-    """Tokenize the training file. `before_row` may raise to stop.
+def encode_training(encode: RowEncoder, data: DataSpec, pause: Pause = no_pause) -> EncodedData:
+    """Tokenize the training file. `pause` is called before each line and within long rows.
 
-    Raises: StorageUnavailable; DataError naming every line that cannot be used.
+    Raises: StorageUnavailable, Abandoned; DataError naming every line that cannot be used.
     """
-    return _encode(encode, data, data.training, DataError, before_row)
+    return _encode(encode, data, data.training, DataError, pause)
 
 
-def encode_validation(
-    encode: RowEncoder, data: DataSpec, before_row: Callable[[], object] = lambda: None
-) -> EncodedData:
-    """Tokenize the validation file; empty if there is none. Raises: StorageUnavailable, ValidationDataError."""
+def encode_validation(encode: RowEncoder, data: DataSpec, pause: Pause = no_pause) -> EncodedData:
+    """Tokenize the validation file; empty if there is none. Raises: as above, with ValidationDataError."""
     if data.validation is None:
         return EncodedData(())
-    return _encode(encode, data, data.validation, ValidationDataError, before_row)
+    return _encode(encode, data, data.validation, ValidationDataError, pause)
 
 
-def _encode(
-    encode: RowEncoder,
-    data: DataSpec,
-    ref: DatasetRef,
-    error: type[DataError],
-    before_row: Callable[[], object],
-) -> EncodedData:
+def _encode(encode: RowEncoder, data: DataSpec, ref: DatasetRef, error: type[DataError], pause: Pause) -> EncodedData:
     kept: list[EncodedRow] = []
     issues: list[RowIssue] = []
     truncated = dropped = 0
-    with closing(read_rows(ref, error, before_row)) as rows:
+    with closing(read_rows(ref, error, pause)) as rows:
         for read in rows:
-            try:
-                ids, mask = encode(read.row)
-            except TemplateMismatch as problem:
-                issues.append(RowIssue(line=read.line, field="messages", code="chat_template", message=str(problem)))
+            row = _encoded(encode, read, pause)
+            if isinstance(row, RowIssue):
+                issues.append(row)
                 continue
-            if len(ids) > data.max_seq_len:
+            if len(row.input_ids) > data.max_seq_len:
                 if data.overlength is Overlength.DROP:
                     dropped += 1
                     continue
                 if data.overlength is Overlength.ERROR:
-                    issues.append(_too_long(read, len(ids), data.max_seq_len))
+                    issues.append(_too_long(read, len(row.input_ids), data.max_seq_len))
                     continue
                 truncated += 1
-                ids, mask = ids[: data.max_seq_len], mask[: data.max_seq_len]
-            row = EncodedRow.of(read.line, ids, mask)
+                row = EncodedRow(row.line, row.input_ids[: data.max_seq_len], row.loss_mask[: data.max_seq_len])
             if row.supervised:
                 kept.append(row)
             else:
                 issues.append(_nothing_to_learn(read))
     if issues:
-        raise error(_summary(ref, issues), issues)
+        raise error(summary(ref, issues), issues)
     if not kept:
         raise error(f"file {ref.file_id}: all {dropped} rows are longer than max_seq_len and were dropped")
     return EncodedData(tuple(kept), truncated, dropped)
 
 
-def encode_row(tokenizer: Any, template: str | None, row: Row) -> Tokens:
-    """Token ids [T] and loss mask [T] of one row. Raises TemplateMismatch."""
+def _encoded(encode: RowEncoder, read: ReadRow, pause: Pause) -> EncodedRow | RowIssue:
+    """The row as tokens, or why it cannot be. No error over one row is the machine's but those of `_MACHINES`: a retry
+    would meet the same row.
+    """
+    try:
+        return EncodedRow.of(read.line, *encode(read.row, pause))
+    except UnusableRow as problem:
+        return RowIssue(line=read.line, field=problem.field, code=problem.code, message=str(problem))
+    except _MACHINES:
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":  # of native code
+            raise
+        log.warning("line %s could not be encoded", read.line, exc_info=True)
+        message = f"the base's tokenizer or chat template failed on this row ({type(error).__name__})"
+        return RowIssue(line=read.line, code=UnusableRow.code, message=message)
+
+
+def within_vocabulary(encode: RowEncoder, tokenizer: Any, size: int) -> RowEncoder:
+    """`encode`, refusing rows with tokens for which the base has no embedding: there are `size`."""
+
+    def checked(row: Row, pause: Pause) -> Tokens:
+        ids, mask = encode(row, pause)
+        if ids and (highest := max(ids)) >= size:
+            raise UnusableRow(
+                f"the token {tokenizer.convert_ids_to_tokens(highest)!r} ({highest}) of the base's tokenizer has no "
+                f"embedding in the base, which has {size}; leave it out, or use another base"
+            )
+        return ids, mask
+
+    return checked
+
+
+def encode_row(tokenizer: Any, template: str | None, row: Row, pause: Pause = no_pause) -> Tokens:
+    """Token ids [T] and loss mask [T] of one row. Raises: TemplateMismatch, Abandoned."""
     if isinstance(row, ChatRow):
-        return encode_chat(tokenizer, template, row)
+        return encode_chat(tokenizer, template, row, pause)
     if isinstance(row, PromptCompletionRow):
         prompt = _begin(tokenizer, row.prompt)
         completion = [*tokenizer(row.completion, add_special_tokens=False)["input_ids"], *_end(tokenizer)]
@@ -142,9 +170,3 @@ def _too_long(read: ReadRow, tokens: int, limit: int) -> RowIssue:
 def _nothing_to_learn(read: ReadRow) -> RowIssue:
     message = "no token of this row carries loss within max_seq_len, so there is nothing to learn from it"
     return RowIssue(line=read.line, code="no_trainable_tokens", message=message)
-
-
-def _summary(ref: DatasetRef, issues: Sequence[RowIssue]) -> str:
-    shown = ", ".join(str(issue.line) for issue in issues[:10])
-    more = f" and {len(issues) - 10} more" if len(issues) > 10 else ""
-    return f"file {ref.file_id}: {len(issues)} row(s) cannot be used: line {shown}{more}; {issues[0].message}"

@@ -1,15 +1,14 @@
 """Reads a validated JSONL file on the host and validates it again."""
 
-import json
-from collections.abc import Callable, Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from workers.contract.errors import DataError
-from workers.contract.rows import ROW_MODELS, Row, RowIssue, row_issues
+from workers.contract.row_check import check_row, parse_row
+from workers.contract.rows import Row, RowIssue
 from workers.contract.spec import DatasetRef
+from workers.data.pausing import Pause, no_pause
 from workers.storage import fetch_file, file_sha256, scratch
 
 
@@ -21,43 +20,43 @@ class ReadRow:
     row: Row
 
 
-def read_rows(
-    ref: DatasetRef, error: type[DataError] = DataError, before_line: Callable[[], object] = lambda: None
-) -> Generator[ReadRow]:
-    """The rows of the file, one at a time. `before_line` may raise to stop.
+def read_rows(ref: DatasetRef, error: type[DataError] = DataError, pause: Pause = no_pause) -> Generator[ReadRow]:
+    """The rows of the file, one at a time. `pause` is called before each line.
 
-    Raises: StorageUnavailable; after the last line, `error` listing every line that does not parse.
+    Raises: StorageUnavailable, Abandoned; after the last line, `error` listing every line that does not parse.
     """
     with scratch("rows") as folder:
         path = folder / "rows.jsonl"
         fetch_file(ref.uri, path)
         if file_sha256(path) != ref.sha256:
             raise error(f"file {ref.file_id} changed after it was validated; upload it again")
-        yield from _parse(path, ref, error, before_line)
+        yield from _parse(path, ref, error, pause)
 
 
-def _parse(
-    path: Path, ref: DatasetRef, error: type[DataError], before_line: Callable[[], object]
-) -> Generator[ReadRow]:
-    model = ROW_MODELS[ref.format]
+def _parse(path: Path, ref: DatasetRef, error: type[DataError], pause: Pause) -> Generator[ReadRow]:
     rows = 0
     issues: list[RowIssue] = []
     with path.open("rb") as stream:
         for line, raw in enumerate(stream, start=1):
-            before_line()
+            pause()
             if not raw.strip():
                 continue
-            try:
-                row = model.model_validate(json.loads(raw))
-            except ValidationError as problem:
-                issues += row_issues(line, problem)
-            except (ValueError, RecursionError):
-                issues.append(RowIssue(line=line, code="invalid_json", message="line is not a JSON object"))
-            else:
-                rows += 1
-                if not issues:  # else the file is rejected, and only its other bad lines matter
-                    yield ReadRow(line, row)
+            parsed = parse_row(line, raw)
+            row = [parsed] if isinstance(parsed, RowIssue) else check_row(line, ref.format, parsed, raw)
+            if isinstance(row, list):
+                issues += row
+                continue
+            rows += 1
+            if not issues:  # else the file is rejected, and only its other bad lines matter
+                yield ReadRow(line, row)
     if issues:
-        raise error(f"file {ref.file_id} has {len(issues)} problem(s) in its rows", issues)
+        raise error(summary(ref, issues), issues)
     if not rows:
         raise error(f"file {ref.file_id} has no rows")
+
+
+def summary(ref: DatasetRef, issues: Sequence[RowIssue]) -> str:
+    """One sentence: the lines, and the first issue."""
+    lines = sorted({issue.line for issue in issues})
+    shown = ", ".join(map(str, lines[:10])) + (f" and {len(lines) - 10} more" if len(lines) > 10 else "")
+    return f"file {ref.file_id}: {len(lines)} row(s) cannot be used: line {shown}; {issues[0].message}"

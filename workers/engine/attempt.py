@@ -26,6 +26,8 @@ class Attempt:
     order: SeatAssignment
     deadline: float
     phase: Phase = "waiting"
+    rows_read: int = 0
+    """Rows that are tokens, while it prepares. The reader's thread sets it."""
     seat: Seat | None = None
     pending_result: StepResult | None = None
     """The last step, while its report waits for the evaluation after it."""
@@ -54,9 +56,14 @@ class Attempt:
         job_id, attempt = self.key
         return report(job_id=job_id, attempt=attempt, lease_token=self.order.lease_token, **fields)
 
+    def count_rows(self, rows: int) -> None:
+        """Note how many rows are tokens now."""
+        self.rows_read = rows
+
     def heartbeat(self) -> Heartbeat:
         """The attempt's current step and phase."""
-        return self.report(Heartbeat, step=self.step, phase=self.phase)
+        rows = self.rows_read if self.phase == "preparing" else None
+        return self.report(Heartbeat, step=self.step, phase=self.phase, rows_read=rows)
 
     def ended(self, exit_class: ExitClass, **fields: Any) -> Outcome:
         """The last report."""

@@ -1,4 +1,4 @@
-"""Background threads of the engine: one prepares new seats, one writes checkpoints and adapters."""
+"""Background threads of the engine: some prepare new seats, one writes checkpoints and adapters."""
 
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -8,7 +8,7 @@ from typing import Any
 class SynchronousExecutor(Executor):
     """Runs work at once in the caller's thread, for a host that is driven step by step."""
 
-    def __init__(self, name: str = "inline") -> None:
+    def __init__(self, name: str = "inline", threads: int = 1) -> None:
         self.name = name
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
@@ -21,6 +21,6 @@ class SynchronousExecutor(Executor):
         return future
 
 
-def one_thread(name: str) -> Executor:
-    """A thread that runs tasks one after another."""
-    return ThreadPoolExecutor(1, thread_name_prefix=name)
+def in_threads(name: str, threads: int) -> Executor:
+    """Threads that run tasks in order of arrival. They start as they are needed."""
+    return ThreadPoolExecutor(threads, thread_name_prefix=name)

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from typing import Final
 
 from workers.bases import LoadedBase
 from workers.contract.errors import MaxRuntimeExceeded, WorkerError
@@ -21,13 +22,15 @@ from workers.engine.stepper import Stepper
 
 log = logging.getLogger(__name__)
 Clock = Callable[[], float]
+READERS_PER_SEAT: Final = 2
+"""The seat's, and one that still reads for an attempt that has ended."""
 
 
 class Engine:
     """Advances attempts, one short piece of work per call. Not thread-safe: one thread owns it.
 
-    Work that needs no model runs in background threads. `executor(name)` makes one thread for each kind of work; `wake`
-    is called from that thread when a piece is done.
+    Work that needs no model runs in background threads. `executor(name, threads)` makes those of one kind of work;
+    `wake` is called from them when a piece is done.
     """
 
     def __init__(
@@ -37,15 +40,15 @@ class Engine:
         report: Callable[[Report], None],
         *,
         clock: Clock = time.monotonic,
-        executor: Callable[[str], Executor] = SynchronousExecutor,
+        executor: Callable[[str, int], Executor] = SynchronousExecutor,
         wake: Callable[[], None] = lambda: None,
     ) -> None:
         self._base = base
         self._stepper = stepper
         self._report = report
         self._clock = clock
-        self._prefetcher = Prefetcher(base, executor("ahead"), wake)
-        self._saver = Saver(base, executor("saver"), wake)
+        self._prefetcher = Prefetcher(base, executor("ahead", READERS_PER_SEAT * base.spec.max_seats), wake)
+        self._saver = Saver(base, executor("saver", 1), wake)
 
     def advance(self, attempts: Sequence[Attempt]) -> bool:
         """Do a piece of each attempt's due work, and one step of those with none. False when nothing was done.

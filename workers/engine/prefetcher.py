@@ -9,6 +9,7 @@ from workers.bases import LoadedBase
 from workers.contract.reports import CheckpointRejected
 from workers.engine.attempt import Attempt, AttemptKey
 from workers.engine.prepare import Ready, read
+from workers.engine.turns import Reader, Turns
 from workers.methods import METHODS
 from workers.methods.linears import adaptable_linears
 from workers.retry import RetryPolicy
@@ -24,7 +25,7 @@ class _Reading:
 
 
 class Prefetcher:
-    """Prepares new attempts in order of arrival. `executor` must use one thread: only it may use the tokenizer.
+    """Prepares new attempts side by side: a thread of `executor` each, and they take turns at the processor.
 
     Owned by the engine's thread. `wake` is called, from any thread, when an attempt is ready.
     """
@@ -34,6 +35,7 @@ class Prefetcher:
         self._executor = executor
         self._wake = wake
         self._linears = adaptable_linears(base.model)
+        self._turns = Turns()
         self._under_way: dict[AttemptKey, _Reading] = {}
 
     def begin(self, attempt: Attempt) -> None:
@@ -48,7 +50,8 @@ class Prefetcher:
 
         def read_again() -> Ready:
             rejected.clear()
-            return read(attempt.order, self._base, shapes, rejected.append, attempt.done.is_set)
+            reader = Reader(self._turns, attempt.done.is_set, attempt.count_rows)
+            return read(attempt.order, self._base, shapes, rejected.append, reader)
 
         future = self._executor.submit(RETRY_FOR.call, read_again, attempt.done)
         self._under_way[attempt.key] = _Reading(future, rejected)
@@ -68,7 +71,7 @@ class Prefetcher:
         return reading.future.result()
 
     def forget(self, attempt: Attempt) -> None:
-        """The attempt is over: cancel its read, or let it stop at the next row."""
+        """The attempt is over: cancel its read, or let it stop at its next pause."""
         reading = self._under_way.pop(attempt.key, None)
         if reading is not None:
             reading.future.cancel()

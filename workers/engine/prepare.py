@@ -3,22 +3,23 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from workers.bases import LoadedBase
 from workers.checkpoints import Snapshot, newest_verified
 from workers.contract.reports import CheckpointRejected, Prepared
+from workers.contract.rows import Row
 from workers.contract.spec import SeatAssignment
 from workers.data.batches import BatchPlan
-from workers.data.encode import EncodedData, encode_training, encode_validation
+from workers.data.chat import Tokens
+from workers.data.encode import EncodedData, encode_training, encode_validation, within_vocabulary
+from workers.data.pausing import Pause
 from workers.engine.attempt import Attempt
 from workers.engine.guards import memory_guarded
 from workers.engine.seat import Seat
 from workers.engine.stepper import Stepper
+from workers.engine.turns import Reader
 from workers.tasks import TASKS
-
-
-class Abandoned(Exception):
-    """The attempt is over, so its data is no longer needed."""
 
 
 @dataclass(frozen=True)
@@ -35,23 +36,34 @@ def read(
     base: LoadedBase,
     shapes: Mapping[str, tuple[int, ...]],
     reject: Callable[[CheckpointRejected], None],
-    abandoned: Callable[[], bool],
+    reader: Reader,
 ) -> Ready:
-    """Read, tokenize and verify, without the model. Stops before the next row once `abandoned`.
+    """Read, tokenize and verify, without the model.
 
-    Raises: StorageUnavailable, DataError, ValidationDataError.
+    Raises: StorageUnavailable, DataError, ValidationDataError, Abandoned.
     """
-
-    def check_abandoned() -> None:
-        if abandoned():
-            raise Abandoned
-
     spec = assignment.spec
-    encode = partial(TASKS.of(spec.task).encode, base.tokenizer, spec.base.chat_template)
-    training = encode_training(encode, spec.data, check_abandoned)
-    validation = encode_validation(encode, spec.data, check_abandoned)
-    check_abandoned()
+    task = partial(TASKS.of(spec.task).encode, base.tokenizer, spec.base.chat_template)
+    checked = within_vocabulary(task, base.tokenizer, embeddings(base.model))
+
+    def encode(row: Row, pause: Pause) -> Tokens:
+        tokens = checked(row, pause)
+        reader.row_done()
+        return tokens
+
+    try:
+        training = encode_training(encode, spec.data, reader.pause)
+        reader.rest()  # the other file and the checkpoint may have to be waited for
+        validation = encode_validation(encode, spec.data, reader.pause)
+        reader.pause()
+    finally:
+        reader.rest()
     return Ready(training, validation, newest_verified(assignment, base.digest, shapes, reject))
+
+
+def embeddings(model: Any) -> int:
+    """How many tokens the base knows: ids from 0."""
+    return int(model.get_input_embeddings().weight.shape[0])
 
 
 def seat_of(assignment: SeatAssignment, ready: Ready, base: LoadedBase, stepper: Stepper) -> Seat:

@@ -11,6 +11,7 @@ from workers.contract.tasks import CausalLm
 from workers.data.batches import MicroBatch, collate
 from workers.data.chat import Tokens
 from workers.data.encode import EncodedRow, encode_row
+from workers.data.pausing import Pause, no_pause
 from workers.tasks.task import TASKS, Loss
 from workers.tasks.token_loss import Scorer
 
@@ -25,9 +26,9 @@ class CausalLmTask:
 
         return AutoModelForCausalLM
 
-    def encode(self, tokenizer: Any, template: str | None, row: Row) -> Tokens:
+    def encode(self, tokenizer: Any, template: str | None, row: Row, pause: Pause = no_pause) -> Tokens:
         """See `TrainableTask.encode`."""
-        return encode_row(tokenizer, template, row)
+        return encode_row(tokenizer, template, row, pause)
 
     def collate(self, rows: Sequence[EncodedRow], pad_id: int) -> MicroBatch:
         """See `TrainableTask.collate`."""

@@ -13,6 +13,7 @@ from workers.contract.tasks import TaskSpec
 from workers.data.batches import MicroBatch
 from workers.data.chat import Tokens
 from workers.data.encode import EncodedRow
+from workers.data.pausing import Pause, no_pause
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,11 @@ class TrainableTask(Protocol):
     def auto_class(self) -> Any:
         """The class of transformers that loads a base for it."""
 
-    def encode(self, tokenizer: Any, template: str | None, row: Row) -> Tokens:
-        """Token ids [T] and loss mask [T] of one row. Raises TemplateMismatch."""
+    def encode(self, tokenizer: Any, template: str | None, row: Row, pause: Pause = no_pause) -> Tokens:
+        """Token ids [T] and loss mask [T] of one row. `pause` is called between its pieces.
+
+        Raises: UnusableRow, Abandoned.
+        """
 
     def collate(self, rows: Sequence[EncodedRow], pad_id: int) -> MicroBatch:
         """Rows of one forward pass, padded to the longest."""

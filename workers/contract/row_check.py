@@ -1,0 +1,202 @@
+"""Checks one line of a data set: JSON, its bounds, its characters, its model. Upload and host ask the same.
+
+The bounds come before the model, and no list of problems is ever longer than they allow: a line of 8 MB may hold four
+million wrong items, and naming each would take gigabytes.
+"""
+
+import codecs
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, Final, cast
+
+from pydantic import ValidationError
+
+from workers.contract.rows import ROW_MODELS, ChatMessage, DatasetFormat, Row, RowIssue, row_issues
+
+MAX_ROW_BYTES: Final = 8 * 2**20
+"""Of one line. Far beyond any context length."""
+MAX_MESSAGES: Final = 2_048
+"""Of one chat row. Templates that do not mark the assistant's turns are rendered once or twice for each of them."""
+MAX_TOOLS: Final = 128
+MAX_TOOL_CALLS: Final = 128
+"""Of one message."""
+MAX_FIELDS: Final = 64
+"""Of an object whose fields have a meaning here; schemas of tools and arguments of calls may have more."""
+MAX_VALUES: Final = 100_000
+"""JSON values of one row, with those in the arguments of its calls."""
+MAX_ROW_ISSUES: Final = 20
+"""Problems told of one row."""
+
+_MIN_VALUE_BYTES: Final = 2
+"""A value and what separates it from the next."""
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+"""The escape of half a character, alone or in a pair. Raw UTF-8 cannot spell one."""
+
+
+def parse_row(line: int, content: bytes) -> dict[str, Any] | RowIssue:
+    """The JSON object of a line, or the issue with it. The file may begin with a byte order mark."""
+    content = content.removeprefix(codecs.BOM_UTF8) if line == 1 else content
+    try:
+        row = json.loads(content.decode("utf-8"), parse_constant=_refuse_constant)
+    except UnicodeDecodeError as error:
+        message = f"File is not UTF-8 encoded: byte {error.start + 1} of the line is 0x{content[error.start]:02x}"
+        return RowIssue(line=line, code="not_utf8", message=message)
+    except json.JSONDecodeError as error:
+        return RowIssue(line=line, code="invalid_json", message=f"not valid JSON: {error.msg} (column {error.colno})")
+    except (ValueError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error).partition(";")[0]
+        return RowIssue(line=line, code="invalid_json", message=f"not valid JSON: {reason}")
+    if not isinstance(row, dict):
+        kind = type(row).__name__
+        return RowIssue(line=line, code="not_an_object", message=f"expected a JSON object, found a JSON {kind}")
+    return row
+
+
+def check_row(line: int, format: DatasetFormat, row: dict[str, Any], content: bytes) -> Row | list[RowIssue]:
+    """The row of `content`, which `parse_row` has read, or what is wrong with it: at most `MAX_ROW_ISSUES`."""
+    found = _excess(row, content) or _half_character(row, content)
+    if found is not None:
+        field, code, message = found
+        return [RowIssue(line=line, field=field, code=code, message=message)]
+    try:
+        return ROW_MODELS[format].model_validate(row)
+    except ValidationError as error:
+        return _listed(line, row, row_issues(line, error))[:MAX_ROW_ISSUES]
+
+
+Found = tuple[str | None, str, str]
+"""Field, code and message of an issue."""
+
+
+def _excess(row: dict[str, Any], content: bytes) -> Found | None:
+    """What the row has too much of, if anything."""
+    for field, owner, name, limit in _lists(row):
+        items = owner.get(name)
+        if isinstance(items, list) and len(items) > limit:
+            words = name.replace("_", " ")
+            return (
+                field,
+                f"too_many_{name}",
+                f"{len(items):,} {words}, but at most {limit:,} are allowed; split the row",
+            )
+    for path, owner in _objects(row):
+        if len(owner) > MAX_FIELDS:
+            return path, "too_many_fields", f"{len(owner):,} fields, but at most {MAX_FIELDS} are allowed"
+    if len(content) > MAX_VALUES * _MIN_VALUE_BYTES and _is_crowded(row):
+        return None, "too_many_values", f"the row has more than {MAX_VALUES:,} JSON values; split it, or shorten it"
+    return None
+
+
+def _lists(row: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], str, int]]:
+    """Path, owner and name of every bounded list, and its bound. Those of messages follow the one that bounds them."""
+    yield "messages", row, "messages", MAX_MESSAGES
+    yield "tools", row, "tools", MAX_TOOLS
+    for index, message in _messages(row):
+        yield f"messages.{index}.tool_calls", message, "tool_calls", MAX_TOOL_CALLS
+
+
+def _objects(row: dict[str, Any]) -> Iterator[tuple[str | None, dict[str, Any]]]:
+    """Every object that a model describes, with its path."""
+    yield None, row
+    for index, message in _messages(row):
+        yield f"messages.{index}", message
+        for number, call in _calls(message):
+            yield f"messages.{index}.tool_calls.{number}", call
+            if isinstance(function := call.get("function"), dict):
+                yield f"messages.{index}.tool_calls.{number}.function", function
+
+
+def _messages(row: dict[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
+    return _members(row.get("messages"))
+
+
+def _calls(message: dict[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
+    return _members(message.get("tool_calls"))
+
+
+def _members(items: object) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The objects of a list, with their places in it."""
+    for index, item in enumerate(items if isinstance(items, list) else ()):
+        if isinstance(item, dict):
+            yield index, item
+
+
+def _is_crowded(row: dict[str, Any]) -> bool:
+    return any(number > MAX_VALUES for number, _ in enumerate(_values(row), start=1))
+
+
+def _half_character(row: dict[str, Any], content: bytes) -> Found | None:
+    """The first string with half a character. No tokenizer takes it, and no database either."""
+    if _SURROGATE.search(content) is None:
+        return None
+    for path, value in _values(row):
+        if isinstance(value, str) and not _is_whole(value):
+            message = "a \\ud800-\\udfff escape is half of a character, without its other half; was the text cut there?"
+            return path or None, "string_unicode", message
+    return None
+
+
+def _is_whole(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _values(row: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Every value and every key of the row with its path, in the order of the text; also those in arguments of calls,
+    which are JSON again. Lazy, for the row may hold millions. A stack, for it may nest deeper than Python calls.
+    """
+    stack = [iter([("", cast(Any, row))])]
+    while stack:
+        for path, value in stack[-1]:
+            yield path, value
+            if isinstance(value, dict | list):
+                stack.append(_children(path, value))
+                break
+            if isinstance(value, str) and path.endswith(".function.arguments"):
+                for _, inner in _values({"": _arguments(value)}):
+                    yield path, inner
+        else:
+            stack.pop()
+
+
+def _children(path: str, value: dict[str, Any] | list[Any]) -> Iterator[tuple[str, Any]]:
+    start = f"{path}." if path else ""
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            yield f"{start}{index}", item
+        return
+    for key, item in value.items():
+        yield path, key
+        yield start + key, item
+
+
+def _arguments(text: str) -> Any:
+    """What a template is given for the arguments of a call: JSON, or the string itself."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _listed(line: int, row: dict[str, Any], issues: list[RowIssue]) -> list[RowIssue]:
+    """The models stop at a list's first bad item; list every bad message, until there are enough."""
+    bad: list[RowIssue] = []
+    items = row.get("messages")
+    for index, message in enumerate(items if isinstance(items, list) else ()):
+        if len(bad) >= MAX_ROW_ISSUES:
+            break
+        try:
+            ChatMessage.model_validate(message)
+        except ValidationError as error:
+            bad += row_issues(line, error, within=("messages", index))
+    # Without its bad items pydantic calls a list too short: an echo.
+    others = [issue for issue in issues if not (bad and (issue.field or "").split(".")[0] == "messages")]
+    return [*bad, *others]
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
