@@ -51,7 +51,8 @@ def delete_permission(
     fine_tuned_model_checkpoint: str, permission_id: str, principal: PrincipalDep, services: ServicesDep
 ) -> DeletedView:
     """Revoke a tenant's access from its next request on."""
-    return permissions.revoke(services.db, _owner(principal), fine_tuned_model_checkpoint, permission_id)
+    owner, now = _owner(principal), services.clock()
+    return permissions.revoke(services.db, owner, fine_tuned_model_checkpoint, permission_id, now)
 
 
 def _owner(principal: Principal) -> str | None:

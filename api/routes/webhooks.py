@@ -87,5 +87,5 @@ async def send_sample(
 def list_deliveries(
     endpoint_id: str, tenant: TenantDep, services: ServicesDep, after: str | None = None, limit: Limit = 20
 ) -> Listing[DeliveryView]:
-    """Sent and pending deliveries of an endpoint, newest first."""
-    return listing(services.webhooks.deliveries(tenant.id, endpoint_id, PageWindow(limit, after)))
+    """Deliveries of an endpoint, pending ones and those of the last month, newest first."""
+    return listing(services.webhooks.deliveries(tenant.id, endpoint_id, PageWindow(limit, after), services.clock()))

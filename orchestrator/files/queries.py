@@ -36,9 +36,11 @@ def get_file(db: Database, tenant_id: str, file_id: str, now: datetime) -> FileV
 
 def list_files(db: Database, tenant_id: str, purpose: str | None, window: PageWindow, now: datetime) -> Page[FileView]:
     """The tenant's files. Raises: InvalidRequest for an unknown cursor."""
-    query = select(FileRow) if purpose is None else select(FileRow).where(FileRow.purpose == purpose)
+    query = select(FileRow).where(visible(tenant_id, now))
+    if purpose is not None:
+        query = query.where(FileRow.purpose == purpose)
     with db.read() as session:
-        found = page(session, query, FileRow, visible(tenant_id, now), window)
+        found = page(session, query, FileRow, FileRow.tenant_id == tenant_id, window)
         return found.map(lambda row: FileView.of(row[0]))
 
 
