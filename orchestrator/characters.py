@@ -15,9 +15,17 @@ UNREADABLE: Final = re.compile(f"{CONTROLS.pattern[:-1]}{_BIDI_MARKS}{''.join(so
 """All that `escaped` replaces."""
 
 
+_SHORT: Final = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
+
+
 def escaped(text: str) -> str:
-    r"""The text with every such character as `\xNN` or `\uNNNN`, so that a terminal shows it and does not obey it."""
+    r"""The text on one line, with every such character as `\n`, `\xNN` or `\uNNNN`. No terminal obeys it."""
     return UNREADABLE.sub(_spelled, text)
+
+
+def escaped_lines(text: str) -> str:
+    """The same, but for the line breaks of the text."""
+    return "\n".join(map(escaped, text.split("\n")))
 
 
 def json_escaped(document: str) -> str:
@@ -27,4 +35,4 @@ def json_escaped(document: str) -> str:
 
 def _spelled(match: re.Match[str]) -> str:
     code = ord(match[0])
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+    return _SHORT.get(match[0]) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")

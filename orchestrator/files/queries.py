@@ -9,6 +9,7 @@ from sqlalchemy import BindParameter, ColumnElement, and_, bindparam, or_, selec
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import SQLCoreOperations
 
+from orchestrator.characters import escaped
 from orchestrator.db.database import Database
 from orchestrator.db.tables import FileRow
 from orchestrator.errors import NotFound
@@ -56,7 +57,7 @@ def report(db: Database, tenant_id: str, file_id: str, now: datetime) -> str:
     with db.read() as session:
         row = visible_file(session, tenant_id, file_id, now)
     issues = [RowIssue.model_validate(issue) for issue in row.issues or ()]
-    head = f"{row.id} {row.filename}: {row.rows} good rows, {row.issue_count} problem(s)"
+    head = f"{row.id} {escaped(row.filename)}: {row.rows} good rows, {row.issue_count} problem(s)"
     hidden = row.issue_count - len(issues)
     tail = [f"… and {hidden} more, not stored"] if hidden else []
     return "\n".join([head, *(f"{describe(issue)} [{issue.code}]" for issue in issues), *tail]) + "\n"
