@@ -8,6 +8,7 @@ from fastapi.openapi.models import HTTPBearer
 from fastapi.security.base import SecurityBase
 from fastapi.security.utils import get_authorization_scheme_param
 
+from api.parameters import MAX_ID_CHARS
 from api.services import services_of
 from orchestrator.errors import Forbidden
 from orchestrator.tenancy.authenticate import authenticate
@@ -24,7 +25,9 @@ class _ByKey(SecurityBase):
     async def __call__(
         self,
         request: Request,
-        openai_organization: Annotated[str | None, Header(description="must match the key, if sent")] = None,
+        openai_organization: Annotated[
+            str | None, Header(max_length=MAX_ID_CHARS, description="must match the key, if sent")
+        ] = None,
     ) -> Principal:
         services = services_of(request)
         scheme, secret = get_authorization_scheme_param(request.headers.get("authorization"))

@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
+from orchestrator.characters import escaped
 from orchestrator.errors import Kind, ServiceError
 
 STATUS: Final[Mapping[Kind, HTTPStatus]] = {
@@ -71,7 +72,8 @@ def error_response(
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
     """An error in the shape of OpenAI's clients."""
-    body = ErrorBody(error=ErrorDetail(message=message, type=type, param=param, code=code))
+    param = None if param is None else escaped(param)  # both may repeat what was sent, also what no response can hold
+    body = ErrorBody(error=ErrorDetail(message=escaped(message), type=type, param=param, code=code))
     return JSONResponse(body.model_dump(), status, dict(headers or {}))
 
 

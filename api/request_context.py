@@ -36,8 +36,8 @@ class RequestContext:
             return
         exchange = _Exchange(scope, send)
         try:
-            if "\0" in scope["path"] or b"%00" in scope["query_string"]:
-                message = "The URL must not contain the character U+0000."
+            if where := _nul(scope):
+                message = f"The {where} must not contain the character U+0000."
                 nul = error_response(HTTPStatus.BAD_REQUEST, message, code="invalid_value")
                 await nul(scope, receive, exchange.send)
             else:
@@ -57,6 +57,13 @@ class RequestContext:
 
     def _limit(self, path: str) -> int:
         return next((size for pattern, size in self._uploads if pattern.fullmatch(path)), JSON_BODY_BYTES)
+
+
+def _nul(scope: Scope) -> str | None:
+    """Where the request has the character that PostgreSQL cannot hold."""
+    if "\0" in scope["path"] or b"%00" in scope["query_string"] or b"\0" in scope["query_string"]:
+        return "URL"
+    return next((f"header {name.decode('latin-1')}" for name, value in scope["headers"] if b"\0" in value), None)
 
 
 def internal_error(request_id: str) -> JSONResponse:

@@ -17,6 +17,7 @@ from orchestrator.submission.submit import SubmitDeps
 from orchestrator.uploads.begin import MAX_BYTES, PartUploadLimits
 from orchestrator.webhooks.addresses import EgressPolicy
 from orchestrator.webhooks.endpoints import Endpoints
+from orchestrator.webhooks.lookups import SYSTEM_LOOKUPS, Lookups
 from orchestrator.webhooks.secrets import SecretBox
 from orchestrator.webhooks.send import Sender
 from orchestrator.webhooks.test_delivery import TestDeliveries
@@ -41,6 +42,7 @@ class Services:
     upload_turns: UploadTurns = field(default_factory=lambda: UploadTurns(4))
     secret_box: SecretBox = field(default_factory=SecretBox)
     egress_policy: EgressPolicy = field(default_factory=EgressPolicy)
+    lookups: Lookups = SYSTEM_LOOKUPS
     event_poll_s: float = 0.5
     clock: Callable[[], datetime] = utc_now
 
@@ -83,7 +85,7 @@ class Services:
     @property
     def test_deliveries(self) -> TestDeliveries:
         """The sender of sample webhooks."""
-        return TestDeliveries(self.db, Sender(self.egress_policy), self.secret_box)
+        return TestDeliveries(self.db, Sender(self.egress_policy, self.lookups), self.secret_box)
 
 
 def services_of(request: Request) -> Services:

@@ -1,4 +1,8 @@
-"""Cursor paging: `after` names the last item of the previous page, `limit` bounds the page."""
+"""Cursor paging: `after` names the last item of the previous page, `limit` bounds the page.
+
+An item may go while its list is read (`for file in client.files.list(): client.files.delete(file.id)`), so a cursor is
+a place and no item: rows of paged lists outlive what they stand for.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,8 +41,9 @@ class PageWindow:
 def page(session: Session, query: Select[*tuple[Any, ...]], table: Any, owner: Any, window: PageWindow) -> Page[Any]:
     """Run `query` for one window of rows of `table`, ordered by `table.seq`.
 
-    `owner` is the condition that makes rows visible to the caller; the cursor must satisfy it too.
-    Raises: InvalidRequest if `after` names nothing the caller can see.
+    `owner`: the row is the caller's, be it still shown or not. Items and cursor satisfy it.
+    `query` selects what is shown, and the cursor need not be among it.
+    Raises: InvalidRequest if `after` names nothing that is or was the caller's.
     """
     seq: InstrumentedAttribute[int] = table.seq
     if window.after is not None:

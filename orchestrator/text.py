@@ -1,24 +1,26 @@
 """Validates external strings that go into the database, names and logs."""
 
 import re
-import unicodedata
 from typing import Annotated
 
 from pydantic import AfterValidator
 
-_SURROGATE = "Cs"  # half of a pair: JSON can spell it, UTF-8 cannot
-_CONTROLS = frozenset({"Cc", "Zl", "Zp", _SURROGATE})
+from orchestrator.characters import BIDI_OVERRIDES, CONTROLS
+
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")  # half of a pair: JSON can spell it, UTF-8 cannot
 
 
 def _storable(value: str) -> str:
-    if bad := next((c for c in value if c == "\0" or unicodedata.category(c) == _SURROGATE), None):
-        raise ValueError(f"must not contain the character U+{ord(bad):04X}")
+    if bad := _UNSTORABLE.search(value):
+        raise ValueError(f"must not contain the character U+{ord(bad[0]):04X}")
     return value
 
 
 def _no_control(value: str) -> str:
-    if bad := next((c for c in value if unicodedata.category(c) in _CONTROLS), None):
-        raise ValueError(f"must not contain the control character U+{ord(bad):04X}")
+    if bad := CONTROLS.search(value):
+        raise ValueError(f"must not contain the control character U+{ord(bad[0]):04X}")
+    if turning := next((c for c in value if c in BIDI_OVERRIDES), None):
+        raise ValueError(f"must not contain the character U+{ord(turning):04X}, which changes the direction of text")
     return value
 
 
@@ -38,4 +40,4 @@ Text = Annotated[str, AfterValidator(_storable)]
 """Text that PostgreSQL and UTF-8 responses can hold: neither U+0000 nor half a surrogate pair."""
 
 SingleLine = Annotated[str, AfterValidator(_no_control)]
-"""Text of one line without control characters."""
+"""Text of one line without control characters and characters that change its direction."""

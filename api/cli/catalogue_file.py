@@ -13,6 +13,7 @@ from orchestrator.catalogue.document import CatalogueError
 from orchestrator.catalogue.entries import Catalogue, Flavor
 from orchestrator.catalogue.file import dump_catalogue
 from orchestrator.catalogue.refusal import Refused
+from orchestrator.characters import escaped_lines
 
 SHARE_OF_MEMORY = 0.8  # of this machine; the rest is for whatever runs beside hosts
 
@@ -23,7 +24,7 @@ def add_base(source: str, base_id: str | None, revision: str | None, path: Path 
         new = read_base(source, base_id, revision)
     except Refused as error:
         raise CliError(f"{source}: {error}", code="base_refused", exit_code=ExitCode.USAGE) from error
-    typer.echo(new.text, nl=False)
+    typer.echo(escaped_lines(new.text), nl=False)
     say(_about(new))
     if path is None:
         return

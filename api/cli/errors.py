@@ -5,6 +5,8 @@ from enum import IntEnum, StrEnum
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.characters import escaped
+
 if TYPE_CHECKING:
     import httpx2
 
@@ -42,7 +44,7 @@ class CliError(Exception):
     def line(self) -> str:
         """`Error (code): message. Try: hint`, on one line."""
         text = f"Error ({self.code}): {' '.join(self.message.split())}"
-        return f"{text.rstrip('.')}. Try: {self.hint}" if self.hint else text
+        return escaped(f"{text.rstrip('.')}. Try: {self.hint}" if self.hint else text)
 
 
 class ServerAway(CliError):

@@ -1,18 +1,17 @@
 """Follows events across broken connections, and prints them."""
 
-import json
 from collections.abc import Iterator
 from datetime import datetime
 
-import yaml
 from rich.console import Console
 from rich.text import Text
 
 from api.cli.client import OrchardClient
 from api.cli.errors import ServerAway
 from api.cli.models import Event
-from api.cli.output import Format
+from api.cli.output import Format, as_json, as_yaml
 from api.cli.reconnect import Reconnect
+from orchestrator.characters import escaped
 
 STYLES = {"warn": "yellow", "error": "red"}
 
@@ -41,8 +40,9 @@ def print_event(event: Event, output: Format, out: Console) -> None:
     match output:
         case Format.TABLE:
             at = datetime.fromtimestamp(event.created_at).astimezone().strftime("%H:%M:%S")
-            out.print(Text(f"{at} {event.level:5} {event.message}", style=STYLES.get(event.level, "")), soft_wrap=True)
+            line = escaped(f"{at} {event.level:5} {event.message}")
+            out.print(Text(line, style=STYLES.get(event.level, "")), soft_wrap=True)
         case Format.JSON:
-            out.out(json.dumps(event.model_dump(mode="json"), ensure_ascii=False), highlight=False)
+            out.out(as_json(event.model_dump(mode="json")), highlight=False)
         case Format.YAML:
-            out.out("---\n" + yaml.safe_dump(event.model_dump(mode="json"), sort_keys=False).rstrip(), highlight=False)
+            out.out("---\n" + as_yaml(event.model_dump(mode="json")).rstrip(), highlight=False)

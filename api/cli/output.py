@@ -1,4 +1,8 @@
-"""Output of commands: data on stdout as table, JSON or YAML; messages on stderr."""
+"""Output of commands: data on stdout as table, JSON or YAML; messages on stderr.
+
+Whatever a tenant wrote, a terminal shows it and does not obey it: tables and messages have control characters and those
+that change the direction of text escaped; JSON and YAML have them as escapes of their own, so that values stay exact.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,8 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
+
+from orchestrator.characters import escaped, escaped_lines, json_escaped
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -35,7 +41,7 @@ UNIX_SECONDS = frozenset({"created", "estimated_finish", "since"})  # and every 
 
 def say(message: str) -> None:
     """Print a message on stderr."""
-    Console(stderr=True, soft_wrap=True, highlight=False).print(Text(message))
+    Console(stderr=True, soft_wrap=True, highlight=False).print(Text(escaped_lines(message)))
 
 
 def show_list(items: Sequence[BaseModel | Mapping[str, Any]], columns: Columns, output: Format) -> None:
@@ -47,7 +53,7 @@ def show_list(items: Sequence[BaseModel | Mapping[str, Any]], columns: Columns, 
     headings = (Column(Text(name, style="bold")) for name in columns)
     table = Table(*headings, box=None, pad_edge=False, header_style="")
     for value in values:
-        table.add_row(*(Text(_cell(value, path)) for path in columns.values()))
+        table.add_row(*(Text(escaped(_cell(value, path))) for path in columns.values()))
     _print_whole(table)
 
 
@@ -59,7 +65,7 @@ def show_one(item: BaseModel | Mapping[str, Any], output: Format) -> None:
         return
     table = Table(box=None, pad_edge=False, show_header=False)
     for name, content in _flatten(value):
-        table.add_row(Text(name, style="bold"), Text(content))
+        table.add_row(Text(escaped(name), style="bold"), Text(escaped(content)))
     _print_whole(table)
 
 
@@ -85,12 +91,20 @@ def _plain(item: BaseModel | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _dump(value: Any, output: Format) -> None:
-    if output is Format.JSON:
-        sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-        return
+    sys.stdout.write(as_json(value, indent=2) + "\n" if output is Format.JSON else as_yaml(value))
+
+
+def as_json(value: Any, indent: int | None = None) -> str:
+    """The value as JSON, on one line unless `indent`. What acts on a terminal is escaped."""
+    return json_escaped(json.dumps(value, indent=indent, ensure_ascii=False))
+
+
+def as_yaml(value: Any) -> str:
+    """The value as YAML. If anything of it acts on a terminal, all but ASCII is escaped."""
     import yaml
 
-    yaml.safe_dump(value, sys.stdout, sort_keys=False, allow_unicode=True)
+    readable = yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
+    return readable if readable == escaped_lines(readable) else yaml.safe_dump(value, sort_keys=False)
 
 
 def _cell(value: Any, path: str) -> str:

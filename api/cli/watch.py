@@ -6,11 +6,13 @@ from collections.abc import Callable
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from api.cli.client import OrchardClient
 from api.cli.errors import CliError, ExitCode, ServerAway
 from api.cli.models import Event, Job
 from api.cli.reconnect import Reconnect
+from orchestrator.characters import escaped
 
 INTERVAL_S = 1.0
 
@@ -48,7 +50,7 @@ def watch_job(
                 if event.train_loss is not None:
                     progress.update(bar, loss=f"{event.train_loss:.4f}")
                 if event.type == "message" or progress.disable:
-                    console.print(f"{event.level:5} {event.message}", markup=False)
+                    console.print(Text(escaped(f"{event.level:5} {event.message}")))
             progress.update(bar, completed=job.x_orchard.step or 0, total=job.x_orchard.total_steps)
             progress.update(bar, description=_headline(job))
             if job.is_over:
@@ -75,4 +77,4 @@ def _news(client: OrchardClient, job_id: str, seen: set[str]) -> list[Event]:
 
 def _headline(job: Job) -> str:
     waiting = f" ({job.x_orchard.queue_reason})" if job.x_orchard.queue_reason else ""
-    return f"{job.id} {job.status}{waiting}"
+    return escaped(f"{job.id} {job.status}{waiting}")

@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.characters import escaped
+
 
 @dataclass(frozen=True)
 class Result:
@@ -66,4 +68,4 @@ def _loss(value: float | None) -> str:
 
 def _said(example: Example) -> str:
     lines = {"prompt": example.prompt, "wanted": example.wanted, "base": example.base, "adapter": example.adapter}
-    return "\n".join(f"{name:8}{' '.join(text.split()) or '(nothing)'}" for name, text in lines.items())
+    return "\n".join(f"{name:8}{escaped(' '.join(text.split())) or '(nothing)'}" for name, text in lines.items())

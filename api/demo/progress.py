@@ -5,8 +5,10 @@ from collections.abc import Sequence
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from api.demo.tenants import Followed
+from orchestrator.characters import escaped
 
 LOOK_EVERY_S = 2.0
 LINE_EVERY_STEPS = 8
@@ -40,9 +42,9 @@ def _look(job: Followed, progress: Progress, bar: TaskID) -> None:
     for event in job.news():
         step = getattr(event.data, "get", lambda *_: None)("step") if event.type == "metrics" else None
         if event.type == "metrics":
-            progress.update(bar, note=event.message.partition(": ")[2])
+            progress.update(bar, note=escaped(event.message.partition(": ")[2]))
         if progress.disable and (step is None or int(step) % LINE_EVERY_STEPS == 0):
-            progress.console.print(f"{_name(job):18} {event.message}", markup=False)
+            progress.console.print(Text(escaped(f"{_name(job):18} {event.message}")))
     details = job.details
     progress.update(bar, completed=details.get("step") or 0, total=details.get("total_steps"))
 

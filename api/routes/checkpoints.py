@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query
 from api.auth import PrincipalDep
 from api.errors import documented
 from api.listing import Listing, listing, whole
+from api.parameters import MAX_ID_CHARS, After
 from api.services import ServicesDep
 from orchestrator.artifacts import permissions
 from orchestrator.artifacts.permissions import NewPermissions, PermissionView
@@ -35,8 +36,8 @@ def list_permissions(
     fine_tuned_model_checkpoint: str,
     principal: PrincipalDep,
     services: ServicesDep,
-    project_id: str | None = None,
-    after: str | None = None,
+    project_id: Annotated[str | None, Query(max_length=MAX_ID_CHARS)] = None,
+    after: After = None,
     limit: Annotated[int, Query(ge=1, le=1_000)] = 10,
     order: Literal["ascending", "descending"] = "descending",
 ) -> Listing[PermissionView]:
@@ -51,7 +52,8 @@ def delete_permission(
     fine_tuned_model_checkpoint: str, permission_id: str, principal: PrincipalDep, services: ServicesDep
 ) -> DeletedView:
     """Revoke a tenant's access from its next request on."""
-    return permissions.revoke(services.db, _owner(principal), fine_tuned_model_checkpoint, permission_id)
+    owner, now = _owner(principal), services.clock()
+    return permissions.revoke(services.db, owner, fine_tuned_model_checkpoint, permission_id, now)
 
 
 def _owner(principal: Principal) -> str | None:

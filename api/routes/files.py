@@ -15,6 +15,7 @@ from api.auth import TenantDep
 from api.errors import documented
 from api.listing import Listing, listing
 from api.multipart import MAX_FIELD_BYTES, file_field, file_part, form_body
+from api.parameters import MAX_ID_CHARS, After
 from api.services import ServicesDep
 from orchestrator.files import delete, queries
 from orchestrator.files.upload import NewFile, upload
@@ -55,10 +56,10 @@ async def create_file(request: Request, tenant: TenantDep, services: ServicesDep
 def list_files(
     tenant: TenantDep,
     services: ServicesDep,
-    purpose: str | None = None,
+    purpose: Annotated[str | None, Query(max_length=MAX_ID_CHARS)] = None,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 10_000,
     order: Literal["asc", "desc"] = "desc",
-    after: str | None = None,
+    after: After = None,
 ) -> Listing[FileView]:
     """The tenant's files."""
     window = PageWindow(limit, after, ascending=order == "asc")

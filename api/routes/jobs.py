@@ -11,6 +11,7 @@ from fastapi.sse import EventSourceResponse
 from api.auth import PrincipalDep, TenantDep
 from api.errors import documented
 from api.listing import Listing, listing
+from api.parameters import After, LastEventId, RetryCount
 from api.routes.event_stream import stream_events
 from api.routes.tar import TAR, tar_response
 from api.services import ServicesDep
@@ -21,7 +22,7 @@ from orchestrator.paging import PageWindow
 from orchestrator.queries import jobs as queries
 from orchestrator.queries.job_views import CheckpointView, EventView, JobView
 from orchestrator.queries.why import WhyView, why
-from orchestrator.submission.idempotency import Sender
+from orchestrator.submission.idempotency import MAX_KEY_CHARS, Sender
 from orchestrator.submission.request import JobRequest
 from orchestrator.submission.submit import submit_and_show
 
@@ -58,8 +59,10 @@ def create_job(
     tenant: TenantDep,
     principal: PrincipalDep,
     services: ServicesDep,
-    idempotency_key: Annotated[str | None, Header(description="repeat it to get the same job")] = None,
-    x_stainless_retry_count: Annotated[int, Header(ge=0, description="retry count of OpenAI's clients")] = 0,
+    idempotency_key: Annotated[
+        str | None, Header(max_length=MAX_KEY_CHARS, description="repeat it to get the same job")
+    ] = None,
+    x_stainless_retry_count: RetryCount = 0,
 ) -> JobView:
     """Submit a job. A retried POST, identified by its key or retry count, returns the same job."""
     now = services.clock()
@@ -69,7 +72,7 @@ def create_job(
 
 @router.get("", responses=documented(), openapi_extra=_DEEP_OBJECT)
 def list_jobs(
-    request: Request, tenant: TenantDep, services: ServicesDep, after: str | None = None, limit: Limit = 20
+    request: Request, tenant: TenantDep, services: ServicesDep, after: After = None, limit: Limit = 20
 ) -> Listing[JobView]:
     """The tenant's jobs, newest first."""
     wanted = _metadata(request)
@@ -118,10 +121,10 @@ def list_events(
     job_id: str,
     tenant: TenantDep,
     services: ServicesDep,
-    after: str | None = None,
+    after: After = None,
     limit: Limit = 20,
     stream: Annotated[bool, Query(description="server-sent events, oldest first, until the job is over")] = False,
-    last_event_id: Annotated[str | None, Header(description="with `stream`: continue after this event")] = None,
+    last_event_id: LastEventId = None,
 ) -> Listing[EventView] | EventSourceResponse:
     """The job's events, newest first; with `stream=true`, as they happen."""
     if stream:
@@ -131,7 +134,7 @@ def list_events(
 
 @router.get("/{job_id}/checkpoints", responses=documented(HTTPStatus.NOT_FOUND))
 def list_checkpoints(
-    job_id: str, tenant: TenantDep, services: ServicesDep, after: str | None = None, limit: Limit = 10
+    job_id: str, tenant: TenantDep, services: ServicesDep, after: After = None, limit: Limit = 10
 ) -> Listing[CheckpointView]:
     """The job's checkpoints, newest first."""
     return listing(queries.list_checkpoints(services.db, tenant, job_id, PageWindow(limit, after)))

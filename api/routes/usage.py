@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query
 
 from api.auth import AdminDep, TenantDep
 from api.errors import documented
+from api.parameters import MAX_ID_CHARS
 from api.services import ServicesDep
 from orchestrator.tenancy.tenants import get_tenant
 from orchestrator.usage.queries import Span, usage
@@ -42,7 +43,9 @@ def all_usage(
     end: End = None,
     bucket: Bucket = Bucket.HOUR,
     group_by: GroupBy | None = None,
-    tenant: Annotated[str | None, Query(description="id or slug; by default all tenants")] = None,
+    tenant: Annotated[
+        str | None, Query(max_length=MAX_ID_CHARS, description="id or slug; by default all tenants")
+    ] = None,
 ) -> UsagePage:
     """Usage of all tenants, or of one."""
     span = Span.of(bucket, start, end, services.clock())

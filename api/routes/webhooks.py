@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from api.auth import TenantDep
 from api.errors import documented
 from api.listing import Listing, listing
+from api.parameters import After
 from api.services import ServicesDep
 from orchestrator.paging import PageWindow
 from orchestrator.webhooks.events import EventType
@@ -41,7 +42,7 @@ def create_endpoint(body: NewEndpoint, tenant: TenantDep, services: ServicesDep)
 
 @router.get("/webhook_endpoints", responses=documented())
 def list_endpoints(
-    tenant: TenantDep, services: ServicesDep, after: str | None = None, limit: Limit = 20
+    tenant: TenantDep, services: ServicesDep, after: After = None, limit: Limit = 20
 ) -> Listing[EndpointView]:
     """The tenant's endpoints, newest first."""
     return listing(services.webhooks.list(tenant.id, PageWindow(limit, after)))
@@ -85,7 +86,7 @@ async def send_sample(
 
 @router.get("/webhook_endpoints/{endpoint_id}/deliveries", responses=_ERRORS)
 def list_deliveries(
-    endpoint_id: str, tenant: TenantDep, services: ServicesDep, after: str | None = None, limit: Limit = 20
+    endpoint_id: str, tenant: TenantDep, services: ServicesDep, after: After = None, limit: Limit = 20
 ) -> Listing[DeliveryView]:
-    """Sent and pending deliveries of an endpoint, newest first."""
-    return listing(services.webhooks.deliveries(tenant.id, endpoint_id, PageWindow(limit, after)))
+    """Deliveries of an endpoint, pending ones and those of the last month, newest first."""
+    return listing(services.webhooks.deliveries(tenant.id, endpoint_id, PageWindow(limit, after), services.clock()))

@@ -77,7 +77,9 @@ def no_such_model(name: str) -> NotFound:
 
 def _granted_to(tenant_id: str) -> ColumnElement[bool]:
     return exists().where(
-        CheckpointPermissionRow.checkpoint_id == CheckpointRow.id, CheckpointPermissionRow.project_id == tenant_id
+        CheckpointPermissionRow.checkpoint_id == CheckpointRow.id,
+        CheckpointPermissionRow.project_id == tenant_id,
+        CheckpointPermissionRow.revoked_at.is_(None),
     )
 
 

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import delete, select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from orchestrator.artifacts.checkpoint_models import CheckpointModel, find_checkpoint, managed_by
@@ -43,7 +43,7 @@ class PermissionView(BaseModel):
 
 
 def grant(db: Database, owner_id: str | None, name: str, new: NewPermissions, now: datetime) -> list[PermissionView]:
-    """Grant tenants access to the checkpoint `name`. A tenant that has access keeps its permission.
+    """Grant tenants access to the checkpoint `name`. A tenant that has or had access keeps its permission's id.
 
     `owner_id`: the requesting tenant, which must own the checkpoint; None: an operator.
     Raises: NotFound; InvalidRequest for a tenant that does not exist or is the owner.
@@ -59,6 +59,8 @@ def grant(db: Database, owner_id: str | None, name: str, new: NewPermissions, no
             if project not in rows:
                 rows[project] = _row(checkpoint, project, now)
                 session.add(rows[project])
+            elif rows[project].revoked_at is not None:
+                rows[project].revoked_at, rows[project].created_at = None, now
     return [PermissionView.of(rows[project]) for project in projects]
 
 
@@ -68,7 +70,7 @@ def list_permissions(
     """Who may use the checkpoint. Raises: NotFound; InvalidRequest for an unknown cursor."""
     with db.read() as session:
         checkpoint = _managed(session, owner_id, name)
-        query = select(CheckpointPermissionRow)
+        query = select(CheckpointPermissionRow).where(CheckpointPermissionRow.revoked_at.is_(None))
         if project_id is not None:
             query = query.where(CheckpointPermissionRow.project_id == project_id)
         ours = CheckpointPermissionRow.checkpoint_id == checkpoint.row.id
@@ -76,15 +78,17 @@ def list_permissions(
     return found.map(lambda row: PermissionView.of(row[0]))
 
 
-def revoke(db: Database, owner_id: str | None, name: str, permission_id: str) -> DeletedView:
+def revoke(db: Database, owner_id: str | None, name: str, permission_id: str, now: datetime) -> DeletedView:
     """Revoke a tenant's access. Raises: NotFound."""
     with db.write() as session:
         checkpoint = _managed(session, owner_id, name)
         ours = (
             CheckpointPermissionRow.id == permission_id,
             CheckpointPermissionRow.checkpoint_id == checkpoint.row.id,
+            CheckpointPermissionRow.revoked_at.is_(None),
         )
-        gone = session.execute(delete(CheckpointPermissionRow).where(*ours).returning(CheckpointPermissionRow.id))
+        revoked = update(CheckpointPermissionRow).where(*ours).values(revoked_at=now)
+        gone = session.execute(revoked.returning(CheckpointPermissionRow.id))
         if gone.first() is None:
             raise NotFound(f"No such permission: {permission_id}", param="permission_id")
     return DeletedView(id=permission_id, object="checkpoint.permission")

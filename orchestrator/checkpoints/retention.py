@@ -81,7 +81,8 @@ class CheckpointRetention:
 
 def _committed(session: Session, which: ColumnElement[bool]) -> Mapping[str, list[Candidate]]:
     """The committed checkpoints that match `which`, by job."""
-    shared = exists().where(CheckpointPermissionRow.checkpoint_id == CheckpointRow.id)
+    granted = (CheckpointPermissionRow.checkpoint_id == CheckpointRow.id, CheckpointPermissionRow.revoked_at.is_(None))
+    shared = exists().where(*granted)
     rows = session.execute(select(CheckpointRow, shared).where(which, CheckpointRow.state == CheckpointState.COMMITTED))
     found: defaultdict[str, list[Candidate]] = defaultdict(list)
     for row, is_shared in rows:

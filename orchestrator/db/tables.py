@@ -126,7 +126,10 @@ class LeaseRow(Base):
 
 
 class CheckpointPermissionRow(Base):
-    """Tenant `project_id` may use a checkpoint of tenant `tenant_id`, while the row and the checkpoint exist."""
+    """Tenant `project_id` may use a checkpoint of tenant `tenant_id` until `revoked_at`, while the checkpoint exists.
+
+    A revoked row stays, as the place in a list that was read up to it; granting access anew takes it back into use.
+    """
 
     __tablename__ = "checkpoint_permission"
     __table_args__ = (
@@ -140,3 +143,4 @@ class CheckpointPermissionRow(Base):
     checkpoint_id: Mapped[str] = mapped_column(ForeignKey("checkpoint.id", ondelete="CASCADE"))
     project_id: Mapped[str] = mapped_column(ForeignKey("tenant.id"))
     created_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]

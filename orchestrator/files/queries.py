@@ -9,6 +9,7 @@ from sqlalchemy import BindParameter, ColumnElement, and_, bindparam, or_, selec
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.elements import SQLCoreOperations
 
+from orchestrator.characters import escaped
 from orchestrator.db.database import Database
 from orchestrator.db.tables import FileRow
 from orchestrator.errors import NotFound
@@ -36,9 +37,11 @@ def get_file(db: Database, tenant_id: str, file_id: str, now: datetime) -> FileV
 
 def list_files(db: Database, tenant_id: str, purpose: str | None, window: PageWindow, now: datetime) -> Page[FileView]:
     """The tenant's files. Raises: InvalidRequest for an unknown cursor."""
-    query = select(FileRow) if purpose is None else select(FileRow).where(FileRow.purpose == purpose)
+    query = select(FileRow).where(visible(tenant_id, now))
+    if purpose is not None:
+        query = query.where(FileRow.purpose == purpose)
     with db.read() as session:
-        found = page(session, query, FileRow, visible(tenant_id, now), window)
+        found = page(session, query, FileRow, FileRow.tenant_id == tenant_id, window)
         return found.map(lambda row: FileView.of(row[0]))
 
 
@@ -54,7 +57,7 @@ def report(db: Database, tenant_id: str, file_id: str, now: datetime) -> str:
     with db.read() as session:
         row = visible_file(session, tenant_id, file_id, now)
     issues = [RowIssue.model_validate(issue) for issue in row.issues or ()]
-    head = f"{row.id} {row.filename}: {row.rows} good rows, {row.issue_count} problem(s)"
+    head = f"{row.id} {escaped(row.filename)}: {row.rows} good rows, {row.issue_count} problem(s)"
     hidden = row.issue_count - len(issues)
     tail = [f"… and {hidden} more, not stored"] if hidden else []
     return "\n".join([head, *(f"{describe(issue)} [{issue.code}]" for issue in issues), *tail]) + "\n"

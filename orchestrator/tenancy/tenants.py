@@ -43,7 +43,9 @@ class NewTenant(BaseModel):
         matching(_SLUG, "lower case letters, digits and '-', and neither begin nor end with '-'"),
     ]
     name: Annotated[SingleLine, Field(min_length=1, max_length=200)]
-    allowed_bases: list[SingleLine] | None = Field(None, description="base ids; null: every base of the catalogue")
+    allowed_bases: list[Annotated[SingleLine, Field(max_length=128)]] | None = Field(
+        None, max_length=1_000, description="base ids; null: every base of the catalogue"
+    )
     weight: Weight = 1
 
 

@@ -31,9 +31,12 @@ class CompleteUpload(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     part_ids: list[Annotated[SingleLine, Field(min_length=1, max_length=64)]] = Field(max_length=MAX_PARTS)
-    md5: Annotated[str, Field(json_schema_extra={"pattern": _MD5}), matching(_MD5, "32 hexadecimal digits")] | None = (
-        Field(None, description="of the whole file, in hex; checked if given")
-    )
+    md5: (
+        Annotated[
+            str, Field(max_length=32, json_schema_extra={"pattern": _MD5}), matching(_MD5, "32 hexadecimal digits")
+        ]
+        | None
+    ) = Field(None, description="of the whole file, in hex; checked if given")
 
 
 def complete(

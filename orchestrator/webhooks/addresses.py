@@ -1,21 +1,20 @@
-"""Which addresses a tenant's URL may resolve to. Tenants choose the target of a webhook, so it may only reach public
-addresses and none in the service's network (SSRF: OWASP's cheat sheet, RFC 6890 for the ranges).
+"""Which addresses a tenant's URL may lead to. Tenants choose the target of a webhook, so it may only reach public
+addresses and none in the service's network (SSRF: OWASP's cheat sheet; the ranges: `special_ranges`).
 """
 
-import asyncio
-import socket
-from collections.abc import Awaitable, Callable, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
-Address = IPv4Address | IPv6Address
-Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
-"""(host, port) -> addresses as text. Raises OSError."""
+from orchestrator.webhooks.special_ranges import Address, is_public
 
 MAX_URL_CHARS: Final = 2_048
-_NAT64: Final = IPv6Network("64:ff9b::/96")
+MAX_NAME_CHARS: Final = 253  # RFC 1035
+_LABEL: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?", re.IGNORECASE)
+_NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*", re.IGNORECASE)
 
 
 class ForbiddenUrl(ValueError):
@@ -37,7 +36,7 @@ class EgressPolicy:
             raise ForbiddenUrl("it holds a character that must be percent-encoded (a host: in punycode)")
         try:
             parts = urlsplit(url)
-            host, _ = parts.hostname, parts.port
+            host, port = parts.hostname, parts.port
         except ValueError as error:
             raise ForbiddenUrl(f"it cannot be parsed: {error}") from None
         if parts.scheme not in ({"https", "http"} if self.allow_http else {"https"}):
@@ -46,52 +45,50 @@ class EgressPolicy:
             raise ForbiddenUrl("it names no host")
         if parts.username is not None or parts.fragment:
             raise ForbiddenUrl("it must hold neither a user name nor a fragment; deliveries are signed instead")
+        if port == 0:
+            raise ForbiddenUrl("its port must be 1 to 65535")
+        self.check_host(host)
+
+    def check_host(self, host: str) -> None:
+        """Refuse a host by its syntax: neither a plain DNS name nor an allowed address. IPv6 stands without brackets.
+
+        Raises: ForbiddenUrl.
+        """
         if (address := _literal(host)) is not None:
             self.check_address(address)
+            return
+        if "%" in host:
+            raise ForbiddenUrl("its host must not be percent-encoded, nor name a zone")
+        if host.endswith("."):
+            raise ForbiddenUrl("its host must not end with a dot")
+        labels = host.split(".")
+        if len(host) > MAX_NAME_CHARS or not all(map(_LABEL.fullmatch, labels)):
+            raise ForbiddenUrl("its host must be a DNS name: letters, digits and '-', with dots between (or punycode)")
+        if _NUMBER.fullmatch(labels[-1]):  # what the C library reads as an address: octal, hexadecimal, short forms
+            raise ForbiddenUrl(
+                "its host is a number; write an IPv4 address as four decimal numbers without zeros ahead"
+            )
+        if len(labels) == 1 and not self.allow_private:
+            raise ForbiddenUrl("its host must have a dot: names without one belong to a private network")
 
     def check_address(self, address: Address) -> None:
         """Refuse what is not on the public internet. Raises: ForbiddenUrl, without naming the address."""
-        if not (self.allow_private or all(map(_is_public, _meant_by(address)))):
+        if not (self.allow_private or is_public(address)):
             raise ForbiddenUrl("its host resolves to an address that is private, local or reserved")
 
-    async def addresses(self, host: str, port: int, resolve: Resolve) -> list[str]:
-        """The checked addresses of `host`. One forbidden address refuses the name: legitimate names do not mix them.
+    def checked(self, found: Sequence[str]) -> list[str]:
+        """The addresses of a name, once each. One that is forbidden refuses the name: legitimate names do not mix them.
 
-        Raises: ForbiddenUrl; OSError when the name cannot be resolved.
+        Raises: ForbiddenUrl.
         """
-        found = list(dict.fromkeys(await resolve(host, port)))
-        if not found:
-            raise OSError("the name has no address")
-        for text in found:
+        addresses = list(dict.fromkeys(found))
+        for text in addresses:
             self.check_address(ip_address(text.partition("%")[0]))
-        return found
-
-
-async def resolve_by_system(host: str, port: int) -> list[str]:
-    """The system's resolver, off the event loop."""
-    infos = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [str(info[4][0]) for info in infos]
+        return addresses
 
 
 def _literal(host: str) -> Address | None:
     try:
-        return ip_address(host)
+        return None if "%" in host else ip_address(host)
     except ValueError:
         return None
-
-
-def _is_public(address: Address) -> bool:
-    odd = address.is_multicast or address.is_reserved or (isinstance(address, IPv6Address) and address.is_site_local)
-    return address.is_global and not odd
-
-
-def _meant_by(address: Address) -> list[Address]:
-    """The address and any IPv4 address wrapped in it, which a router or the kernel may unwrap."""
-    if isinstance(address, IPv4Address):
-        return [address]
-    if (mapped := address.ipv4_mapped) is not None:
-        return [mapped]
-    if address in _NAT64:
-        return [IPv4Address(int(address) & 0xFFFFFFFF)]
-    wrapped = [address.sixtofour, *(address.teredo or ())]
-    return [address, *(inner for inner in wrapped if inner is not None)]

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from orchestrator.db.database import Database
 from orchestrator.db.effect_tables import WebhookDeliveryRow, WebhookEndpointRow
 from orchestrator.webhooks.delivery_policy import Delivered, DeliveryDecision, Failed, Retry
+from orchestrator.webhooks.lookups import LOOKUPS_PER_TENANT
 from orchestrator.webhooks.send import TIMEOUT_S, DeliveryResponse
 
 BATCH: Final = 64  # sent at once
@@ -17,6 +18,7 @@ PER_TENANT: Final = 8  # per batch, so that one tenant's backlog or slow receive
 LEASE_S: Final = 60.0
 """Duration of a claim. LEASE_S >= TIMEOUT_S x 3: a batch is sent at once and settled right after."""
 assert LEASE_S >= TIMEOUT_S * 3  # noqa: S101  # of two constants
+assert PER_TENANT <= LOOKUPS_PER_TENANT  # noqa: S101  # a batch alone never exceeds its tenant's lookups
 GONE_REASON: Final = "The receiver answered 410 Gone."
 
 
@@ -25,6 +27,7 @@ class Claim:
     """A claimed delivery. `secrets` are sealed, newest first; none: the endpoint was deleted or disabled."""
 
     id: str
+    tenant_id: str
     endpoint_id: str
     url: str
     secrets: tuple[str, ...]
@@ -37,7 +40,7 @@ class Claim:
 
 
 def claim_due(db: Database, now: datetime) -> list[Claim]:
-    """Claim due deliveries, oldest first, at most `PER_TENANT` per tenant."""
+    """Claim due deliveries in turns: every tenant's most overdue one, then everybody's second, up to `PER_TENANT`."""
     with db.read() as session:
         due = session.execute(_due(now)).all()
     if not due:
@@ -94,7 +97,7 @@ def _due(now: datetime) -> Any:
         .join(ranked, ranked.c.seq == WebhookDeliveryRow.seq)
         .join(WebhookEndpointRow, WebhookEndpointRow.id == WebhookDeliveryRow.endpoint_id)
         .where(ranked.c.place <= PER_TENANT)
-        .order_by(*order)
+        .order_by(ranked.c.place, *order)
         .limit(BATCH)
     )
 
@@ -117,6 +120,7 @@ def _claim(row: WebhookDeliveryRow, endpoint: WebhookEndpointRow, now: datetime)
     secrets = (endpoint.secret, endpoint.old_secret if old_counts else None) if listening else ()
     return Claim(
         id=row.id,
+        tenant_id=row.tenant_id,
         endpoint_id=row.endpoint_id,
         url=endpoint.url,
         secrets=tuple(secret for secret in secrets if secret is not None),

@@ -30,7 +30,8 @@ class DeliverWebhooks:
     """pending -> delivered or failed. Several may run at once: a claim is a compare-and-set, held for a lease.
 
     If it is killed between sending and settling, the delivery is sent again after its lease, with the same
-    `webhook-id`. A pass sends all its claims concurrently, so a receiver that hangs delays the others by one timeout.
+    `webhook-id`. A pass sends all its claims concurrently, so a receiver that hangs delays the others by one timeout,
+    and a name that does not resolve by one lookup's deadline.
     """
 
     db: Database
@@ -63,7 +64,7 @@ class DeliverWebhooks:
             log.error("webhook not signed", endpoint=claim.endpoint_id, error=str(error))
             return CANNOT_SIGN
         body = event_body(claim.event_id, claim.event_type, claim.job_id, claim.created_at)
-        return await self.sender.post(claim.url, body, signed_headers(claim.id, body, keys, now))
+        return await self.sender.post(claim.tenant_id, claim.url, body, signed_headers(claim.id, body, keys, now))
 
     def _settle(self, claim: Claim, answer: DeliveryResponse, now: datetime) -> str:
         decision: DeliveryDecision = Failed()

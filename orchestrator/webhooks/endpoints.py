@@ -15,6 +15,7 @@ from orchestrator.paging import Page, PageWindow, page
 from orchestrator.tenancy.lock import lock_tenant
 from orchestrator.webhooks.addresses import EgressPolicy, ForbiddenUrl
 from orchestrator.webhooks.requests import EndpointChange, NewEndpoint
+from orchestrator.webhooks.retention import SHOWN_S
 from orchestrator.webhooks.secrets import SecretBox, hint
 from orchestrator.webhooks.signing import new_secret
 from orchestrator.webhooks.views import DeletedEndpoint, DeliveryView, EndpointView, EndpointWithSecret
@@ -57,7 +58,8 @@ class Endpoints:
     def list(self, tenant_id: str, window: PageWindow) -> Page[EndpointView]:
         """The tenant's endpoints."""
         with self.db.read() as session:
-            found = page(session, select(WebhookEndpointRow), WebhookEndpointRow, _own(tenant_id), window)
+            query, ever = select(WebhookEndpointRow).where(_own(tenant_id)), WebhookEndpointRow.tenant_id == tenant_id
+            found = page(session, query, WebhookEndpointRow, ever, window)
         return found.map(lambda row: EndpointView.of(row[0]))
 
     def get(self, tenant_id: str, endpoint_id: str) -> EndpointView:
@@ -98,12 +100,13 @@ class Endpoints:
             row.secret, row.secret_hint, row.updated_at = self.secret_box.seal(secret), hint(secret), now
         return _with_secret(row, secret)
 
-    def deliveries(self, tenant_id: str, endpoint_id: str, window: PageWindow) -> Page[DeliveryView]:
-        """Sent and pending deliveries of the endpoint."""
+    def deliveries(self, tenant_id: str, endpoint_id: str, window: PageWindow, now: datetime) -> Page[DeliveryView]:
+        """Deliveries of the endpoint, pending ones and those of the last month."""
+        query = select(WebhookDeliveryRow).where(WebhookDeliveryRow.created_at >= now - timedelta(seconds=SHOWN_S))
         own = and_(WebhookDeliveryRow.endpoint_id == endpoint_id, WebhookDeliveryRow.tenant_id == tenant_id)
         with self.db.read() as session:
             own_endpoint(session, tenant_id, endpoint_id)
-            found = page(session, select(WebhookDeliveryRow), WebhookDeliveryRow, own, window)
+            found = page(session, query, WebhookDeliveryRow, own, window)
         return found.map(lambda row: DeliveryView.of(row[0]))
 
     def _check_url(self, url: str) -> None:

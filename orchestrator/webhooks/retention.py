@@ -1,4 +1,4 @@
-"""Retention of finished deliveries. The job's row itself records its end."""
+"""Retention of finished deliveries: shown for a month, kept for a day more. The job's row itself records its end."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,12 +10,13 @@ from orchestrator.db.database import Database
 from orchestrator.db.effect_tables import WebhookDeliveryRow
 from orchestrator.steps.step import Counts
 
-KEPT_S: Final = 30 * 86_400.0
+SHOWN_S: Final = 30 * 86_400.0
+KEPT_S: Final = SHOWN_S + 86_400.0  # a day longer, so that a list that was read up to one can be continued
 BATCH: Final = 1_000  # per transaction
 
 
 def forget_deliveries(db: Database, now: datetime) -> int:
-    """Remove finished deliveries created more than 30 days ago, oldest first. Returns how many.
+    """Remove finished deliveries created more than `KEPT_S` ago, oldest first. Returns how many.
 
     `seq` increases with time and no delivery is pending that long, so the lowest one shows whether any is due.
     """

@@ -9,7 +9,8 @@ from typing import Final
 
 import httpx2
 
-from orchestrator.webhooks.addresses import EgressPolicy, ForbiddenUrl, Resolve, resolve_by_system
+from orchestrator.webhooks.addresses import EgressPolicy, ForbiddenUrl
+from orchestrator.webhooks.lookups import SYSTEM_LOOKUPS, Lookups, Unresolved
 
 TIMEOUT_S: Final = 10.0  # total: name resolution, connection, request and response
 READ_BYTES: Final = 16_384  # of the response body, out of courtesy; only its status counts
@@ -38,27 +39,30 @@ class Sender:
     """Posts to receivers. It follows no redirects, uses no environment proxies and keeps no connections."""
 
     egress: EgressPolicy = field(default_factory=EgressPolicy)
-    resolve: Resolve = resolve_by_system
+    lookups: Lookups = SYSTEM_LOOKUPS
     tls: ssl.SSLContext = field(default_factory=_trusted)
     timeout_s: float = TIMEOUT_S
 
-    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> DeliveryResponse:
-        """Send `body`. Never raises for errors of a receiver, its name or the network."""
+    async def post(self, tenant_id: str, url: str, body: bytes, headers: Mapping[str, str]) -> DeliveryResponse:
+        """Send `body` to a URL of the tenant. Never raises for errors of a receiver, its name or the network."""
         try:
             async with asyncio.timeout(self.timeout_s):
-                return await self._post(httpx2.URL(url), body, headers)
+                return await self._post(tenant_id, httpx2.URL(url), body, headers)
         except ForbiddenUrl as error:
             return DeliveryResponse(None, f"Not sent: {error}.")
+        except Unresolved as error:
+            return DeliveryResponse(None, str(error))
         except TimeoutError:
             return DeliveryResponse(None, f"No answer within {self.timeout_s:g} s.")
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, UnicodeError, ValueError) as error:
             return DeliveryResponse(None, _in_words(error))
 
-    async def _post(self, url: httpx2.URL, body: bytes, headers: Mapping[str, str]) -> DeliveryResponse:
+    async def _post(self, tenant_id: str, url: httpx2.URL, body: bytes, headers: Mapping[str, str]) -> DeliveryResponse:
         self.egress.check_url(str(url))
         port = url.port or (443 if url.scheme == "https" else 80)
         host = url.raw_host.decode("ascii")
-        addresses = await self.egress.addresses(host, port, self.resolve)
+        self.egress.check_host(host.strip("[]"))  # what is dialed, should the two readers of URLs ever differ
+        addresses = self.egress.checked(await self.lookups.addresses(tenant_id, host, port))
         patience = httpx2.Timeout(self.timeout_s, connect=CONNECT_S)
         async with httpx2.AsyncClient(verify=self.tls, trust_env=False, timeout=patience) as client:
             *others, last = addresses[:TRIED_ADDRESSES]
@@ -106,8 +110,6 @@ def _retry_after(response: httpx2.Response) -> float | None:
 def _in_words(error: Exception) -> str:
     """Only the kind of error: its text may contain internal addresses."""
     match error:
-        case OSError():
-            return "The host's name could not be resolved."
         case httpx2.TimeoutException():
             return "The host did not answer in time."
         case httpx2.ConnectError() if "CERTIFICATE" in str(error).upper():

@@ -30,7 +30,7 @@ class TestDeliveries:
         """
         url, key = await asyncio.to_thread(self._target, tenant_id, endpoint_id)
         body = event_body(new_id("evt_"), event_type, new_id("ftjob-"), now)
-        answer = await self.sender.post(url, body, signed_headers(new_id("wh_"), body, [key], now))
+        answer = await self.sender.post(tenant_id, url, body, signed_headers(new_id("wh_"), body, [key], now))
         if answer.status is None:
             raise InvalidRequest(f"The endpoint did not respond. {answer.error}", param="url", code="webhook_no_answer")
         return TrialResult(webhook_endpoint_id=endpoint_id, event_type=event_type, status_code=answer.status)

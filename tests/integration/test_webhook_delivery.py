@@ -289,7 +289,7 @@ def test_the_tenant_sees_how_its_deliveries_stand(db, tenant, endpoints, receive
     receiver.answers = [503, 200]
     job = end(db, tenant)
     loop.run_once(NOW)
-    [shown] = endpoints.deliveries(tenant.id, endpoint.id, PageWindow(20)).items
+    [shown] = endpoints.deliveries(tenant.id, endpoint.id, PageWindow(20), NOW).items
     assert (shown.job_id, shown.state, shown.attempts, shown.last_status_code) == (job.id, "pending", 1, 503)
     assert shown.next_try_at == int(later(5).timestamp())
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.webhooks.addresses import EgressPolicy
+from orchestrator.webhooks.lookups import Lookups
 from orchestrator.webhooks.send import DeliveryResponse, Sender
 from tests.builders.receiver import Receiver, certificate_for, receiving
 
@@ -21,15 +22,12 @@ def receiver() -> Iterator[Receiver]:
         yield running
 
 
-def leading_to(*addresses: str):
-    async def resolve(_host: str, _port: int) -> list[str]:
-        return list(addresses)
-
-    return resolve
+def leading_to(*addresses: str) -> Lookups:
+    return Lookups(lambda _host, _port: addresses)
 
 
 def post(sender: Sender, url: str) -> DeliveryResponse:
-    return asyncio.run(sender.post(url, b'{"a":1}', {"webhook-id": "wh_1"}))
+    return asyncio.run(sender.post("tenant-1", url, b'{"a":1}', {"webhook-id": "wh_1"}))
 
 
 def test_the_body_goes_to_the_url_with_its_path_and_query(receiver: Receiver):
@@ -61,11 +59,9 @@ def test_nothing_is_sent_to_a_name_that_leads_home(receiver: Receiver):
 def test_a_name_is_looked_up_again_for_every_request(receiver: Receiver):
     answers = iter((["93.184.216.34"], ["127.0.0.1"]))
 
-    async def rebinding(_host: str, _port: int) -> list[str]:
-        return next(answers)
-
+    rebinding = Lookups(lambda _host, _port: next(answers))
     egress = EgressPolicy(allow_http=True)
-    assert asyncio.run(egress.addresses("hooks.example", 80, rebinding)) == ["93.184.216.34"]
+    assert egress.checked(asyncio.run(rebinding.addresses("tenant-1", "hooks.example", 80))) == ["93.184.216.34"]
     answer = post(Sender(egress, rebinding), receiver.url.replace("127.0.0.1", "hooks.example"))
     assert "private" in str(answer.error)
 
@@ -97,10 +93,11 @@ def test_retry_after_is_read_in_seconds_only(receiver: Receiver):
 def test_a_closed_port_and_an_unknown_name_are_told_apart_in_words(receiver: Receiver):
     assert post(Sender(DEV), "http://127.0.0.1:1/").error == "The connection was refused."
 
-    async def unknown(_host: str, _port: int) -> list[str]:
+    def unknown(_host: str, _port: int) -> list[str]:
         raise OSError("secret.internal")
 
-    assert post(Sender(DEV, unknown), receiver.url).error == "The host's name could not be resolved."
+    url = receiver.url.replace("127.0.0.1", "hooks.example")
+    assert post(Sender(DEV, Lookups(unknown)), url).error == "The host's name could not be resolved."
 
 
 def test_a_proxy_of_the_environment_is_not_used(receiver: Receiver, monkeypatch: pytest.MonkeyPatch):
@@ -116,7 +113,7 @@ def test_over_https_the_certificate_must_be_of_the_name_though_an_address_is_dia
         sender = Sender(EgressPolicy(allow_private=True), leading_to("127.0.0.1"), trusts)
         assert post(sender, receiver.url).status == 200
         other = post(sender, receiver.url.replace("hooks.example", "other.example"))
-        stranger = post(Sender(sender.egress, sender.resolve, ssl.create_default_context()), receiver.url)
+        stranger = post(Sender(sender.egress, sender.lookups, ssl.create_default_context()), receiver.url)
     assert names[0] == "hooks.example"
     assert (other.status, stranger.status) == (None, None)
     assert other.error == stranger.error == "The host's certificate was not accepted."
@@ -128,7 +125,7 @@ def test_many_are_sent_at_once(receiver: Receiver):
     sender = Sender(DEV)
 
     async def all_of_them() -> list[DeliveryResponse]:
-        sent = [asyncio.create_task(sender.post(receiver.url, b"{}", {})) for _ in range(8)]
+        sent = [asyncio.create_task(sender.post("tenant-1", receiver.url, b"{}", {})) for _ in range(8)]
         while len(receiver.taken) < 8:  # all have arrived while none was answered
             await asyncio.sleep(0.01)
         receiver.hold.set()

@@ -1,6 +1,7 @@
 """Webhook endpoints: made, changed, rotated and deleted by their tenant alone, and no secret shown twice."""
 
 import base64
+from dataclasses import replace
 
 import pytest
 from cryptography.fernet import Fernet
@@ -13,6 +14,7 @@ from orchestrator.db.database import Database
 from orchestrator.db.effect_tables import WebhookEndpointRow
 from orchestrator.webhooks.addresses import EgressPolicy
 from orchestrator.webhooks.endpoints import MAX_ENDPOINTS
+from orchestrator.webhooks.lookups import Lookups
 from orchestrator.webhooks.secrets import SealedForAnother, SecretBox
 from tests.builders.live_api import Api, add_tenant
 
@@ -137,10 +139,11 @@ def test_another_tenants_endpoint_does_not_exist(web: TestClient, api: Api):
     assert web.get(one).status_code == 200
 
 
-def test_a_sample_to_an_address_we_do_not_reach_says_so(web: TestClient):
-    url = "https://localhost:1/"
-    made = web.post(PATH, json=NEW | {"url": url}).json()
-    answer = web.post(f"{PATH}/{made['id']}/test", json={"event_type": "fine_tuning.job.failed"})
+def test_a_sample_to_an_address_we_do_not_reach_says_so(api: Api):
+    leading_home = replace(api.services, lookups=Lookups(lambda _host, _port: ["127.0.0.1"]))
+    with TestClient(create_app(leading_home), headers=api.headers) as web:
+        made = web.post(PATH, json=NEW).json()
+        answer = web.post(f"{PATH}/{made['id']}/test", json={"event_type": "fine_tuning.job.failed"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "webhook_no_answer")
     assert "private" in answer.json()["error"]["message"]
 

@@ -44,7 +44,7 @@ class Registry(Generic[MemberT]):
         member = self._members.get(name) if isinstance(name, str) else None
         if member is None:
             raise PydanticCustomError(
-                "member_unknown", "there is no {what} of type '{name}'; there are: {known}", self._words(str(name)[:64])
+                "member_unknown", "there is no {what} of type '{name}'; there are: {known}", self._words(_told(name))
             )
         return member.model_validate(value)  # its errors keep their places: pydantic nests a ValidationError
 
@@ -66,3 +66,8 @@ class Registry(Generic[MemberT]):
     def __get_pydantic_json_schema__(self, _: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         members = [handler(self._members[name].__pydantic_core_schema__) for name in self]
         return members[0] if len(members) == 1 else {"oneOf": members, "discriminator": {"propertyName": "type"}}
+
+
+def _told(name: object) -> str:
+    """What was given as a name, cut; half a surrogate pair, which no message can hold, as its code."""
+    return str(name)[:64].encode("utf-8", "backslashreplace").decode()
