@@ -10,8 +10,10 @@ from fastapi import Depends, Request
 from orchestrator.catalogue.entries import Catalogue
 from orchestrator.db.database import Database
 from orchestrator.files.upload import UploadLimits
+from orchestrator.queries.registry_pages import RegistryPages
 from orchestrator.settings import Settings
 from orchestrator.submission.submit import SubmitDeps
+from orchestrator.tenancy.views import Tenant
 from orchestrator.uploads.begin import MAX_BYTES, PartUploadLimits
 from orchestrator.webhooks.addresses import EgressPolicy
 from orchestrator.webhooks.endpoints import Endpoints
@@ -35,6 +37,7 @@ class Services:
     max_file_bytes: int = 512_000_000
     max_upload_bytes: int = MAX_BYTES
     max_live_jobs: int = 1_000
+    mlflow_address: str | None = None
     secret_box: SecretBox = field(default_factory=SecretBox)
     egress_policy: EgressPolicy = field(default_factory=EgressPolicy)
     event_poll_s: float = 0.5
@@ -50,6 +53,7 @@ class Services:
             max_file_bytes=settings.max_file_bytes,
             max_upload_bytes=settings.max_upload_bytes,
             max_live_jobs=settings.max_live_jobs,
+            mlflow_address=settings.mlflow_address,
             secret_box=settings.secret_box,
             egress_policy=settings.egress_policy,
         )
@@ -67,7 +71,11 @@ class Services:
     @property
     def submit_deps(self) -> SubmitDeps:
         """The dependencies of submission."""
-        return SubmitDeps(self.db, self.catalogue, self.storage_uri, self.max_live_jobs)
+        return SubmitDeps(self.db, self.catalogue, self.storage_uri, self.max_live_jobs, self.mlflow_address)
+
+    def pages(self, tenant: Tenant) -> RegistryPages:
+        """The tenant's pages in the registry."""
+        return RegistryPages(self.mlflow_address, tenant.slug)
 
     @property
     def webhooks(self) -> Endpoints:

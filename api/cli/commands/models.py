@@ -35,6 +35,7 @@ def adapters(context: typer.Context, output: FormatOption = Format.TABLE) -> Non
         "VERSION": "x_orchard.registry.version",
         "EVAL BEFORE": "x_orchard.eval_loss_before",
         "EVAL AFTER": "x_orchard.eval_loss_after",
+        "PAGE": "x_orchard.registry.url",
     }
     with session_of(context).tenant() as client:
         found = [model for model in client.models() if model.id.startswith(TUNED)]
