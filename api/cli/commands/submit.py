@@ -125,11 +125,12 @@ def _submit(
             return
         created = submission.submit(client, job, folder, idempotency_key)
         say(f"Submitted {created.id}; follow it with: orchard watch {created.id}")
-        if watch:
-            created = watching.watch_job(client, created.id)
-        show_one(created, output)
-        if watch:
-            watching.raise_for_outcome(created)
+        if not watch:
+            show_one(created, output)
+            return
+        ended = watching.watch_job(client, created.id)
+        watching.show_end(client, ended, output)
+    watching.raise_for_outcome(ended)
 
 
 def _absolute(name: str | None) -> str | None:
