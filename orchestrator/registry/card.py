@@ -1,10 +1,9 @@
 """The adapter's model card in the registry: what it is and how to load it. Pure."""
 
-from pathlib import PurePath
-
 from orchestrator.registry.port import Publication, VersionPlace
 from orchestrator.registry.provenance import datasets
-from workers.contract.base import BaseSpec, Quantization
+from workers.contract.base import Quantization
+from workers.contract.base_snippet import base_folder
 
 
 def how_to_load(publication: Publication, place: VersionPlace) -> str:
@@ -28,24 +27,6 @@ tokenizer = AutoTokenizer.from_pretrained(f"{{folder}}/components/tokenizer")
 # or, as a pipeline:
 pipeline = mlflow.transformers.load_model({place.model_uri!r}, base_model_path=BASE)
 """
-
-
-def base_folder(base: BaseSpec, base_path: str | None) -> str:
-    """Python that sets `BASE` to a local folder of plain weights."""
-    if base_path is not None or base.scheme == "file":
-        return f"BASE = {(base_path or base.location)!r}  # or your own copy of {base.id}"
-    if base.scheme == "hf":
-        return (
-            "from huggingface_hub import snapshot_download\n\n"
-            f"BASE = snapshot_download({base.location!r}, revision={base.revision!r})"
-        )
-    file = PurePath(base.location)
-    return (
-        "from transformers import GgufConfig\n\n"
-        f"BASE = {file.stem!r}  # plain weights, unpacked once: PEFT cannot load adapters onto GGUF\n"
-        f"unpacked = {{'gguf_file': {file.name!r}, 'quantization_config': GgufConfig(dequantize=True)}}\n"
-        f"AutoModelForCausalLM.from_pretrained({str(file.parent)!r}, **unpacked).save_pretrained(BASE)"
-    )
 
 
 def model_card(publication: Publication, place: VersionPlace) -> str:

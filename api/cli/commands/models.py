@@ -60,6 +60,7 @@ def download(
         source = adapter if by_name else job_of(client, adapter)
         with client.model_adapter(source) if by_name else client.adapter(source) as chunks:
             files = unpack(chunks, folder, None if by_name else source)
-    say(f"{len(files)} files in {folder}; load with PeftModel.from_pretrained(base, {str(folder / 'peft')!r})")
+    readme = f"; {folder / 'peft' / 'README.md'} evaluates it" if Path("peft/README.md") in files else ""
+    say(f"{len(files)} files in {folder}; load with PeftModel.from_pretrained(base, {str(folder / 'peft')!r}){readme}")
     if output is not Format.TABLE:
         show_one({"job": source, "folder": str(folder), "files": [str(path) for path in files]}, output)
