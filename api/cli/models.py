@@ -50,6 +50,7 @@ class File(ApiObject):
 
     id: str
     filename: str
+    purpose: str | None = None
     bytes: int
     status: str
     status_details: str | None = None

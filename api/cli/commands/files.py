@@ -15,6 +15,7 @@ FileName = Annotated[str, typer.Argument(metavar="FILE", help="Id file-…, name
 COLUMNS = {
     "ID": "id",
     "NAME": "filename",
+    "PURPOSE": "purpose",
     "BYTES": "bytes",
     "STATUS": "status",
     "ROWS": "x_orchard.rows",
