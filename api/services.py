@@ -12,8 +12,10 @@ from orchestrator.catalogue.entries import Catalogue
 from orchestrator.db.database import Database
 from orchestrator.files.upload import UploadLimits
 from orchestrator.files.validator_pool import ValidatorPool, shared_validators
+from orchestrator.queries.registry_pages import RegistryPages
 from orchestrator.settings import Settings
 from orchestrator.submission.submit import SubmitDeps
+from orchestrator.tenancy.views import Tenant
 from orchestrator.uploads.begin import MAX_BYTES, PartUploadLimits
 from orchestrator.webhooks.addresses import EgressPolicy
 from orchestrator.webhooks.endpoints import Endpoints
@@ -40,6 +42,7 @@ class Services:
     max_live_jobs: int = 1_000
     validators: ValidatorPool = field(default_factory=shared_validators)
     upload_turns: UploadTurns = field(default_factory=lambda: UploadTurns(4))
+    mlflow_address: str | None = None
     secret_box: SecretBox = field(default_factory=SecretBox)
     egress_policy: EgressPolicy = field(default_factory=EgressPolicy)
     lookups: Lookups = SYSTEM_LOOKUPS
@@ -58,6 +61,7 @@ class Services:
             max_live_jobs=settings.max_live_jobs,
             validators=ValidatorPool(settings.validator_memory_bytes),
             upload_turns=UploadTurns(settings.max_validators),
+            mlflow_address=settings.mlflow_address,
             secret_box=settings.secret_box,
             egress_policy=settings.egress_policy,
         )
@@ -75,7 +79,11 @@ class Services:
     @property
     def submit_deps(self) -> SubmitDeps:
         """The dependencies of submission."""
-        return SubmitDeps(self.db, self.catalogue, self.storage_uri, self.max_live_jobs)
+        return SubmitDeps(self.db, self.catalogue, self.storage_uri, self.max_live_jobs, self.mlflow_address)
+
+    def pages(self, tenant: Tenant) -> RegistryPages:
+        """The tenant's pages in the registry."""
+        return RegistryPages(self.mlflow_address, tenant.slug)
 
     @property
     def webhooks(self) -> Endpoints:

@@ -40,7 +40,7 @@ def main() -> None:
         sys.exit(str(error))
     db = Database(settings.database_url.get_secret_value())
     cluster = RayCluster(settings.ray_address, settings.ray_namespace)
-    world = World(cluster, MlflowRegistry(settings.mlflow_uri), catalogue, settings)
+    world = World(cluster, MlflowRegistry(settings.mlflow_uri, settings.mlflow_public_url), catalogue, settings)
     role = Elector(db, ROLE, this_process(), ttl_s=settings.role_ttl_s)
     passes = Passes(all_loops(role, db, world))
     health = _serve_health(settings, lambda: passes.report(role))

@@ -6,6 +6,7 @@ from typing import Self
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from orchestrator.queries.registry_pages import public_address
 from orchestrator.webhooks.addresses import EgressPolicy
 from orchestrator.webhooks.secrets import SecretBox
 
@@ -36,6 +37,9 @@ class Settings(BaseSettings):
     storage_uri: str = Field(description="fsspec root of files, checkpoints and adapters: file:///… or s3://…")
     catalogue: Path = Field(description="YAML file of bases and flavors")
     mlflow_uri: str = Field("http://127.0.0.1:5000", description="tracking server")
+    mlflow_public_url: str | None = Field(
+        None, description="how tenants reach MLflow, for links and snippets; left out: as `mlflow_uri` says"
+    )
     ray_address: str = Field("127.0.0.1:6379", description="`host:port` of the head of the Ray cluster")
     ray_namespace: str = Field("orchard", description="of the hosts' names; one for each database on a Ray cluster")
     cache_dir: Path = Field(description="folder on the hosts' machines for converted weights")
@@ -91,6 +95,12 @@ class Settings(BaseSettings):
     def _seals(cls, value: SecretStr | None) -> SecretStr | None:
         SecretBox.of(None if value is None else value.get_secret_value())
         return value
+
+    @property
+    def mlflow_address(self) -> str | None:
+        """MLflow as tenants reach it. None: this process was told neither of the two, and links would mislead."""
+        told = self.mlflow_public_url or (self.mlflow_uri if "mlflow_uri" in self.model_fields_set else None)
+        return None if told is None else public_address(told)
 
     @property
     def secret_box(self) -> SecretBox:

@@ -24,6 +24,7 @@ GROUPS: Final = {
     # One server for all: it takes long to start.
     "mlflow": (
         "tests/integration/test_registry_load.py",
+        "tests/integration/test_registry_pages.py",
         "tests/integration/test_registry_publish.py",
         "tests/integration/test_unpublish.py",
     ),

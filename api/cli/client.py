@@ -3,10 +3,9 @@
 import json
 import random
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from http import HTTPStatus
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
@@ -15,7 +14,7 @@ import httpx2
 from pydantic import ValidationError
 
 from api.cli.errors import AWAY, CliError, ExitCode, no_orchard, refusal, unreachable
-from api.cli.models import ApiObject, Event, File, IssuedKey, Job, Key, Model, Page, Tenant
+from api.cli.models import ApiObject, Event, IssuedKey, Job, Key, Model, Page, Tenant
 from workers.contract.backoff import Backoff
 
 AnswerT = TypeVar("AnswerT", bound=ApiObject)
@@ -55,26 +54,6 @@ class OrchardClient:
     ) -> None:
         self._http.close()
 
-    def upload(self, path: Path) -> File:
-        """Store a JSONL file; the server checks every line of it. Raises OSError, too."""
-        with path.open("rb") as file:
-            form = {"data": {"purpose": "fine-tune"}, "files": {"file": (path.name, file)}}
-            return self.fetch(File, "POST", "/v1/files", **form)
-
-    def files(self) -> list[File]:
-        """The tenant's files, newest first."""
-        return self.fetch_all(File, "/v1/files", limit=10_000)
-
-    def file_report(self, file_id: str) -> str:
-        """A file's problems, one per line."""
-        with self._network():
-            response = self._http.get(f"/v1/x/files/{_part(file_id)}/report")
-        return _answered(response).text
-
-    def delete_file(self, file_id: str) -> None:
-        """Remove an uploaded file."""
-        self.send("DELETE", f"/v1/files/{_part(file_id)}")
-
     def create_job(self, body: Body, idempotency_key: str | None = None) -> Job:
         """Create a job. The same `idempotency_key` twice is one job, so the call is retried when the network fails."""
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
@@ -113,7 +92,7 @@ class OrchardClient:
         path = f"/v1/fine_tuning/jobs/{_part(job_id)}/events"
         return self.fetch_all(Event, path, limit)
 
-    def stream_events(self, job_id: str) -> Iterator[Event]:
+    def stream_events(self, job_id: str) -> Generator[Event]:
         """Every event, oldest first, and new ones as they happen, until the job is over.
 
         Raises ServerAway when the stream ends before that, or is silent for too long: the server pings.
@@ -133,14 +112,15 @@ class OrchardClient:
 
     def adapter(self, job_id: str) -> AbstractContextManager[Iterator[bytes]]:
         """The bytes of a job's adapter, a tar archive."""
-        return self._download(f"/v1/fine_tuning/jobs/{_part(job_id)}/adapter")
+        return self.download(f"/v1/fine_tuning/jobs/{_part(job_id)}/adapter")
 
     def model_adapter(self, model: str) -> AbstractContextManager[Iterator[bytes]]:
         """The bytes of the adapter behind a tuned model or a checkpoint, a tar archive."""
-        return self._download(f"/v1/x/models/{_part(model)}/adapter")
+        return self.download(f"/v1/x/models/{_part(model)}/adapter")
 
     @contextmanager
-    def _download(self, path: str) -> Iterator[Iterator[bytes]]:
+    def download(self, path: str) -> Iterator[Iterator[bytes]]:
+        """The bytes behind `path`, as they arrive."""
         with self._network(), self._http.stream("GET", path, timeout=httpx2.Timeout(60, read=300)) as response:
             yield _answered(response).iter_bytes()
 
@@ -204,11 +184,17 @@ class OrchardClient:
                 return
             after = str(items[-1].get("id"))
 
-    def send(self, method: str, path: str, **arguments: Any) -> Body:
+    def text(self, path: str) -> str:
+        """The text behind `path`."""
+        with self._network():
+            response = self._http.get(path)
+        return _answered(response).text
+
+    def send(self, method: str, path: str, *, repeatable: bool = False, **arguments: Any) -> Body:
         """One call, repeated while the network fails if that is harmless. Returns the JSON object of the answer."""
         from tenacity import Retrying, retry_if_exception, stop_after_attempt
 
-        repeatable = method == "GET" or "Idempotency-Key" in arguments.get("headers", {})
+        repeatable = repeatable or method == "GET" or "Idempotency-Key" in arguments.get("headers", {})
         with self._network():
             for attempt in Retrying(
                 retry=retry_if_exception(_is_transient),

@@ -7,7 +7,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from api.cli.commands import account, admin, catalogue, db, doctor, jobs, models, submit, up, usage, webhooks
+from api.cli.commands import account, admin, catalogue, db, doctor, files, jobs, models, submit, up, usage, webhooks
 from api.cli.errors import EPILOG, CliError
 from api.cli.output import say
 from api.cli.session import Session
@@ -69,6 +69,7 @@ for panel, commands in {
 }.items():
     for command in commands:
         app.command(rich_help_panel=panel)(command)
+app.add_typer(files.files, name="files", rich_help_panel="Jobs")
 app.add_typer(webhooks.webhooks, name="webhooks", rich_help_panel="Account")
 app.add_typer(admin.tenants, name="tenants", rich_help_panel="Operator")
 app.add_typer(admin.keys, name="keys", rich_help_panel="Operator")

@@ -40,6 +40,9 @@ class FileDetails(ApiObject):
     """The `x_orchard` part of a file."""
 
     sha256: str | None = None
+    rows: int | None = None
+    issue_count: int = 0
+    issues: list[dict[str, Any]] = []
 
 
 class File(ApiObject):
@@ -47,11 +50,19 @@ class File(ApiObject):
 
     id: str
     filename: str
+    purpose: str | None = None
     bytes: int
     status: str
     status_details: str | None = None
     expires_at: int | None = None
     x_orchard: FileDetails = FileDetails()
+
+
+class Upload(ApiObject):
+    """An upload in parts, or one part of it."""
+
+    id: str
+    file: File | None = None
 
 
 class JobError(ApiObject):
@@ -67,6 +78,7 @@ class Registry(ApiObject):
 
     name: str
     version: str | int
+    url: str | None = None
 
 
 class Progress(ApiObject):
@@ -77,6 +89,8 @@ class Progress(ApiObject):
     attempt: int | None = None
     step: int | None = None
     total_steps: int | None = None
+    best_step: int | None = None
+    stopped_early: bool = False
     eval_loss_before: float | None = None
     eval_loss_after: float | None = None
     registry: Registry | None = None
@@ -92,6 +106,7 @@ class Job(ApiObject):
     finished_at: int | None = None
     fine_tuned_model: str | None = None
     user_provided_suffix: str | None = None
+    trained_tokens: int | None = None
     error: JobError | None = None
     x_orchard: Progress = Progress()
 

@@ -7,9 +7,11 @@ from typing import Any
 
 from api.cli.client import OrchardClient
 from api.cli.errors import CliError, ExitCode, ServerAway
+from api.cli.file_calls import FileCalls
 from api.cli.job_file import JobFile, request_body
 from api.cli.models import Job
 from api.cli.output import say
+from api.cli.transfer import upload_file
 
 UPLOADED_PREFIX = "file-"
 
@@ -43,7 +45,7 @@ class _Uploads:
     """Uploads local files and records the new ids."""
 
     def __init__(self, client: OrchardClient, folder: Path, *, reuse: bool = False) -> None:
-        self._client = client
+        self._files = FileCalls(client)
         self._folder = folder
         self._reuse = reuse
         self._made: list[str] = []
@@ -61,7 +63,7 @@ class _Uploads:
         """Delete the uploads. A file that a job uses stays."""
         for file_id in self._made:
             with suppress(CliError):
-                self._client.delete_file(file_id)
+                self._files.delete(file_id)
 
     def _check(self, name: str) -> None:
         path = self._folder / name
@@ -79,11 +81,11 @@ class _Uploads:
             return name
         if self._reuse and (known := self._uploaded_before(path)):
             return known
-        file = self._client.upload(path)
+        file = upload_file(self._files, path)
         self._made.append(file.id)
         say(f"Uploaded {path.name} as {file.id} ({file.bytes} bytes)")
         if file.status == "error":
-            say(self._client.file_report(file.id).rstrip())
+            say(self._files.report(file.id).rstrip())
             raise CliError(
                 f"{path.name} has bad lines: {file.status_details}",
                 code=f"invalid_{field}",
@@ -95,7 +97,7 @@ class _Uploads:
         """The id of the newest valid upload with the same content that does not expire."""
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        for known in self._client.files():
+        for known in self._files.list():
             if known.x_orchard.sha256 == digest and known.status == "processed" and known.expires_at is None:
                 return known.id
         return None

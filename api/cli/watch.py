@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing, suppress
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -11,10 +12,13 @@ from rich.text import Text
 from api.cli.client import OrchardClient
 from api.cli.errors import CliError, ExitCode, ServerAway
 from api.cli.models import Event, Job
+from api.cli.output import Format, show_one
 from api.cli.reconnect import Reconnect
+from api.cli.summary import Losses, next_command, summary
 from orchestrator.characters import escaped
 
 INTERVAL_S = 1.0
+NEWEST = 100  # events; the last step is among them
 
 
 def watch_job(
@@ -58,14 +62,33 @@ def watch_job(
             pause(INTERVAL_S)
 
 
+def losses_of(client: OrchardClient, job_id: str) -> Losses:
+    """The training loss of the first and the last step; none where the server does not say: the job is over anyway."""
+    with suppress(CliError):
+        with closing(client.stream_events(job_id)) as events:  # from the first event on, read no further than needed
+            first = next((event.train_loss for event in events if event.train_loss is not None), None)
+        newest = client.events(job_id, limit=NEWEST)
+        last = next((event.train_loss for event in newest if event.train_loss is not None), None)
+        return Losses(first, last)
+    return Losses()
+
+
+def show_end(client: OrchardClient, job: Job, output: Format) -> None:
+    """Print how a job ended: a summary, or the whole job for programs."""
+    if output is Format.TABLE:
+        show_one(summary(job, losses_of(client, job.id)), output)
+    else:
+        show_one(job, output)
+
+
 def raise_for_outcome(job: Job) -> None:
     """Raises CliError with exit code 3 when the job did not succeed."""
     if job.status == "succeeded":
         return
     reason = f": {job.error.message}" if job.error else ""
     code = job.error.code if job.error else job.status
-    hint = f"orchard logs {job.id}"
-    raise CliError(f"job {job.id} {job.status}{reason}", code=code, hint=hint, exit_code=ExitCode.JOB_FAILED)
+    told = f"job {job.id} {job.status}{reason}"
+    raise CliError(told, code=code, hint=next_command(job), exit_code=ExitCode.JOB_FAILED)
 
 
 def _news(client: OrchardClient, job_id: str, seen: set[str]) -> list[Event]:

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from api.cli.lookup import one_named
+
 if TYPE_CHECKING:
     from api.cli.client import Body, OrchardClient
 
 PATH = "/v1/webhook_endpoints"
 EVENT_PREFIX = "fine_tuning.job."
+ID_PREFIX = "we_"
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,13 @@ class WebhookCalls:
     def endpoints(self) -> "list[Body]":
         """The tenant's endpoints, newest first."""
         return list(self.client.pages(PATH, limit=10_000))
+
+    def named(self, endpoint: str) -> str:
+        """The id of an endpoint by its id, its name, or the beginning of it."""
+        if endpoint.startswith(ID_PREFIX):
+            return endpoint
+        pairs = ((str(each["id"]), str(each.get("name") or "")) for each in self.endpoints())
+        return one_named(pairs, endpoint, "endpoint", "orchard webhooks list")
 
     def create(self, name: str, url: str, events: Iterable[str]) -> "Body":
         """A new endpoint, with its secret."""

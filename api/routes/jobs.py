@@ -76,34 +76,35 @@ def list_jobs(
 ) -> Listing[JobView]:
     """The tenant's jobs, newest first."""
     wanted = _metadata(request)
-    return listing(queries.list_jobs(services.db, tenant.id, PageWindow(limit, after), wanted, services.clock()))
+    window, pages = PageWindow(limit, after), services.pages(tenant)
+    return listing(queries.list_jobs(services.db, tenant.id, window, wanted, services.clock(), pages))
 
 
 @router.get("/{job_id}", responses=documented(HTTPStatus.NOT_FOUND))
 def retrieve_job(job_id: str, tenant: TenantDep, services: ServicesDep) -> JobView:
     """One job."""
-    return queries.get_job(services.db, tenant.id, job_id, services.clock())
+    return queries.get_job(services.db, tenant.id, job_id, services.clock(), services.pages(tenant))
 
 
 @router.post("/{job_id}/cancel", responses=documented(HTTPStatus.NOT_FOUND))
 def cancel_job(job_id: str, tenant: TenantDep, services: ServicesDep) -> JobView:
     """Cancel a job. It vacates its seat after the current step. Idempotent."""
     cancel(services.db, tenant.id, job_id)
-    return queries.get_job(services.db, tenant.id, job_id, services.clock())
+    return queries.get_job(services.db, tenant.id, job_id, services.clock(), services.pages(tenant))
 
 
 @router.post("/{job_id}/pause", responses=documented(HTTPStatus.NOT_FOUND))
 def pause_job(job_id: str, tenant: TenantDep, services: ServicesDep) -> JobView:
     """Pause a job. It saves a checkpoint and vacates its seat after the current step. Idempotent."""
     pause(services.db, tenant.id, job_id)
-    return queries.get_job(services.db, tenant.id, job_id, services.clock())
+    return queries.get_job(services.db, tenant.id, job_id, services.clock(), services.pages(tenant))
 
 
 @router.post("/{job_id}/resume", responses=documented(HTTPStatus.NOT_FOUND))
 def resume_job(job_id: str, tenant: TenantDep, services: ServicesDep) -> JobView:
     """Resume a paused job from its newest checkpoint once a seat is free. Idempotent."""
     resume(services.db, tenant.id, job_id)
-    return queries.get_job(services.db, tenant.id, job_id, services.clock())
+    return queries.get_job(services.db, tenant.id, job_id, services.clock(), services.pages(tenant))
 
 
 @router.get("/{job_id}/why", responses=documented(HTTPStatus.NOT_FOUND))

@@ -20,13 +20,13 @@ router = APIRouter(tags=["models"])
 @router.get("/v1/models", responses=documented())
 def list_models(tenant: TenantDep, services: ServicesDep) -> Listing[ModelView]:
     """Bases on offer and the tenant's tuned models."""
-    return whole(models.list_models(services.db, services.catalogue, tenant))
+    return whole(models.list_models(services.db, services.catalogue, tenant, services.pages(tenant)))
 
 
 @router.get("/v1/models/{model:path}", responses=documented(HTTPStatus.NOT_FOUND))
 def retrieve_model(model: str, tenant: TenantDep, services: ServicesDep) -> ModelView:
     """One model."""
-    return models.get_model(services.db, services.catalogue, tenant, model)
+    return models.get_model(services.db, services.catalogue, tenant, model, services.pages(tenant))
 
 
 @router.delete("/v1/models/{model:path}", responses=documented(HTTPStatus.NOT_FOUND))

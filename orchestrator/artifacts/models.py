@@ -22,7 +22,7 @@ from orchestrator.db.database import Database
 from orchestrator.db.job_tables import CheckpointRow, JobRow
 from orchestrator.errors import InvalidRequest
 from orchestrator.files.views import DeletedView
-from orchestrator.queries.job_views import RegistryView
+from orchestrator.queries.registry_pages import NO_PAGES, RegistryPages, RegistryView
 from orchestrator.tenancy.views import Tenant
 from workers.contract.base import ComputeDtype, Quantization
 
@@ -72,17 +72,19 @@ class ModelView(BaseModel):
     x_orchard: BaseDetails | AdapterDetails | CheckpointDetails = Field(discriminator="kind")
 
 
-def list_models(db: Database, catalogue: Catalogue, tenant: Tenant) -> list[ModelView]:
+def list_models(db: Database, catalogue: Catalogue, tenant: Tenant, pages: RegistryPages = NO_PAGES) -> list[ModelView]:
     """Bases in the catalogue's order, then tuned models, newest first, then checkpoints shared by other tenants."""
     with db.read() as session:
         rows = session.scalars(select(JobRow).where(_tuned(tenant.id)).order_by(JobRow.seq.desc())).all()
         shared = shared_checkpoints(session, tenant.id)
     bases = [_base_view(base) for base in catalogue.bases if tenant.may_use(base.id)]
-    tuned = [_adapter_view(row, tenant) for row in rows]
+    tuned = [_adapter_view(row, tenant, pages) for row in rows]
     return bases + tuned + [_checkpoint_view(checkpoint, tenant) for checkpoint in shared]
 
 
-def get_model(db: Database, catalogue: Catalogue, tenant: Tenant, model: str) -> ModelView:
+def get_model(
+    db: Database, catalogue: Catalogue, tenant: Tenant, model: str, pages: RegistryPages = NO_PAGES
+) -> ModelView:
     """One model. Raises: NotFound, also for another tenant's."""
     base = catalogue.base(model)
     if base is not None and tenant.may_use(base.id):
@@ -90,7 +92,7 @@ def get_model(db: Database, catalogue: Catalogue, tenant: Tenant, model: str) ->
     with db.read() as session:
         found = find_tuned(session, tenant.id, model)
     if isinstance(found, JobRow):
-        return _adapter_view(found, tenant)
+        return _adapter_view(found, tenant, pages)
     return _checkpoint_view(found, tenant)
 
 
@@ -141,11 +143,11 @@ def _base_view(base: CatalogueBase) -> ModelView:
     return ModelView(id=base.id, created=0, owned_by=_OURS, x_orchard=details)
 
 
-def _adapter_view(row: JobRow, tenant: Tenant) -> ModelView:
+def _adapter_view(row: JobRow, tenant: Tenant, pages: RegistryPages) -> ModelView:
     details = AdapterDetails(
         base=row.base_id,
         job=row.id,
-        registry=RegistryView.of(row),
+        registry=pages.view(row),
         eval_loss_before=row.eval_loss_before,
         eval_loss_after=row.eval_loss_after,
     )

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 from orchestrator.db.job_tables import CheckpointRow, EventRow, JobRow
 from orchestrator.db.states import TERMINAL, Desired, JobState, openai_status
 from orchestrator.lifecycle.model_names import fine_tuned_model_name
+from orchestrator.queries.registry_pages import NO_PAGES, RegistryPages, RegistryView
 from workers.contract.base import ComputeDtype, Quantization
 from workers.contract.lanes import Lane
 from workers.contract.methods import Method
@@ -42,20 +43,6 @@ class JobErrorView(BaseModel):
     code: str
     message: str
     param: str | None
-
-
-class RegistryView(BaseModel):
-    """The adapter's location in MLflow."""
-
-    name: str
-    version: str
-
-    @classmethod
-    def of(cls, row: JobRow) -> "RegistryView | None":
-        """The view of a job's published adapter; None before publishing."""
-        if row.registry_name is None or row.registry_version is None:
-            return None
-        return cls(name=row.registry_name, version=row.registry_version)
 
 
 class ResolvedOptions(BaseModel):
@@ -195,17 +182,21 @@ def hyperparameters_of(spec: JobSpec) -> ResolvedHyperparameters:
     )
 
 
-def job_view(row: JobRow, host_id: str | None, base_digest: str | None, now: datetime) -> JobView:
+def job_view(
+    row: JobRow, host_id: str | None, base_digest: str | None, now: datetime, pages: RegistryPages = NO_PAGES
+) -> JobView:
     """The view of a job. `host_id` and `base_digest` belong to its newest attempt's host."""
-    return _job_view(row, JobSpec.model_validate(row.spec), host_id, base_digest, now)
+    return _job_view(row, JobSpec.model_validate(row.spec), host_id, base_digest, now, pages)
 
 
 def new_job_view(row: JobRow, spec: JobSpec) -> JobView:
     """The view of a job that was just created, without parsing its spec again."""
-    return _job_view(row, spec, None, None, row.created_at)
+    return _job_view(row, spec, None, None, row.created_at, NO_PAGES)
 
 
-def _job_view(row: JobRow, spec: JobSpec, host_id: str | None, base_digest: str | None, now: datetime) -> JobView:
+def _job_view(
+    row: JobRow, spec: JobSpec, host_id: str | None, base_digest: str | None, now: datetime, pages: RegistryPages
+) -> JobView:
     numbers = hyperparameters_of(spec)
     return JobView(
         id=row.id,
@@ -227,7 +218,7 @@ def _job_view(row: JobRow, spec: JobSpec, host_id: str | None, base_digest: str 
         integrations=[],
         metadata=row.labels,
         user_provided_suffix=row.suffix,
-        x_orchard=_details(row, spec, host_id, base_digest),
+        x_orchard=_details(row, spec, host_id, base_digest, pages.view(row)),
     )
 
 
@@ -246,7 +237,9 @@ def checkpoint_view(row: CheckpointRow, job: JobRow, tenant_slug: str) -> Checkp
     )
 
 
-def _details(row: JobRow, spec: JobSpec, host_id: str | None, base_digest: str | None) -> JobDetails:
+def _details(
+    row: JobRow, spec: JobSpec, host_id: str | None, base_digest: str | None, registry: RegistryView | None
+) -> JobDetails:
     return JobDetails(
         **ResolvedOptions.numbers(spec, row.priority, row.max_user_retries),
         state=JobState(row.state),
@@ -262,7 +255,7 @@ def _details(row: JobRow, spec: JobSpec, host_id: str | None, base_digest: str |
         eval_loss_before=row.eval_loss_before,
         eval_loss_after=row.eval_loss_after,
         memory_bytes=row.memory_bytes,
-        registry=RegistryView.of(row),
+        registry=registry,
         host=host_id,
         base_digest=(row.adapter or {}).get("base_digest") or base_digest,
     )

@@ -14,6 +14,7 @@ from orchestrator.db.tables import HostRow
 from orchestrator.lifecycle.ownership import no_such_job, own_job
 from orchestrator.paging import Page, PageWindow, page
 from orchestrator.queries.job_views import CheckpointView, EventView, JobView, checkpoint_view, job_view
+from orchestrator.queries.registry_pages import NO_PAGES, RegistryPages
 from orchestrator.tenancy.views import Tenant
 
 
@@ -26,17 +27,22 @@ class NewEvents:
     final: bool
 
 
-def get_job(db: Database, tenant_id: str, job_id: str, now: datetime) -> JobView:
+def get_job(db: Database, tenant_id: str, job_id: str, now: datetime, pages: RegistryPages = NO_PAGES) -> JobView:
     """One job. Raises: NotFound."""
     with db.read() as session:
         found = session.execute(_ONE_JOB, {"job_id": job_id, "tenant_id": tenant_id}).one_or_none()
     if found is None:
         raise no_such_job(job_id)
-    return job_view(*found, now)
+    return job_view(*found, now, pages)
 
 
 def list_jobs(
-    db: Database, tenant_id: str, window: PageWindow, metadata: Mapping[str, str] | None, now: datetime
+    db: Database,
+    tenant_id: str,
+    window: PageWindow,
+    metadata: Mapping[str, str] | None,
+    now: datetime,
+    pages: RegistryPages = NO_PAGES,
 ) -> Page[JobView]:
     """The tenant's jobs. `metadata`: only those with all of these pairs; None: only those without any pair."""
     query = _jobs()
@@ -46,7 +52,7 @@ def list_jobs(
         query = query.where(_has_pair(db, key, value))
     with db.read() as session:
         found = page(session, query, JobRow, JobRow.tenant_id == tenant_id, window)
-    return found.map(lambda row: job_view(row[0], row[1], row[2], now))
+    return found.map(lambda row: job_view(row[0], row[1], row[2], now, pages))
 
 
 def list_events(db: Database, tenant_id: str, job_id: str, window: PageWindow) -> Page[EventView]:

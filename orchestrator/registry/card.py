@@ -1,56 +1,36 @@
 """The adapter's model card in the registry: what it is and how to load it. Pure."""
 
-from pathlib import PurePath
-
-from orchestrator.registry.port import Publication
+from orchestrator.registry.port import Publication, VersionPlace
 from orchestrator.registry.provenance import datasets
-from workers.contract.base import BaseSpec, Quantization
+from workers.contract.base import Quantization
+from workers.contract.base_snippet import base_folder
 
 
-def how_to_load(
-    name: str, base: BaseSpec, quantization: Quantization, base_path: str | None = None, alias: str = "candidate"
-) -> str:
-    """Python that loads the adapter with PEFT and as a transformers pipeline.
-
-    `base_path` is a folder with the base's plain weights that readers can access, if there is one.
-    """
+def how_to_load(publication: Publication, place: VersionPlace) -> str:
+    """Python that loads the version at `place` with PEFT and as a transformers pipeline, whatever came after it."""
+    quantization = publication.spec.quantization
     trained = "" if quantization is Quantization.NONE else f"  # trained on {quantization}; load it in any precision"
     return f"""\
 import mlflow
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-{_base_folder(base, base_path)}
-folder = mlflow.artifacts.download_artifacts("models:/{name}@{alias}")
+mlflow.set_tracking_uri({place.address!r})
+mlflow.set_workspace({place.workspace!r})
+
+{base_folder(publication.spec.base, publication.base_path)}
+folder = mlflow.artifacts.download_artifacts({place.model_uri!r})
 base = AutoModelForCausalLM.from_pretrained(BASE){trained}
 model = PeftModel.from_pretrained(base, f"{{folder}}/peft")
 tokenizer = AutoTokenizer.from_pretrained(f"{{folder}}/components/tokenizer")
 
 # or, as a pipeline:
-pipeline = mlflow.transformers.load_model("models:/{name}@{alias}", base_model_path=BASE)
+pipeline = mlflow.transformers.load_model({place.model_uri!r}, base_model_path=BASE)
 """
 
 
-def _base_folder(base: BaseSpec, base_path: str | None) -> str:
-    """Python that sets `BASE` to a local folder of plain weights."""
-    if base_path is not None or base.scheme == "file":
-        return f"BASE = {(base_path or base.location)!r}  # or your own copy of {base.id}"
-    if base.scheme == "hf":
-        return (
-            "from huggingface_hub import snapshot_download\n\n"
-            f"BASE = snapshot_download({base.location!r}, revision={base.revision!r})"
-        )
-    file = PurePath(base.location)
-    return (
-        "from transformers import GgufConfig\n\n"
-        f"BASE = {file.stem!r}  # plain weights, unpacked once: PEFT cannot load adapters onto GGUF\n"
-        f"unpacked = {{'gguf_file': {file.name!r}, 'quantization_config': GgufConfig(dequantize=True)}}\n"
-        f"AutoModelForCausalLM.from_pretrained({str(file.parent)!r}, **unpacked).save_pretrained(BASE)"
-    )
-
-
-def model_card(publication: Publication) -> str:
-    """The description of a version."""
+def model_card(publication: Publication, place: VersionPlace) -> str:
+    """The description of the version at `place`."""
     spec = publication.spec
     facts = ", ".join(f"{name} {value}" for name, value in spec.method.facts().items())
     lines = [
@@ -75,7 +55,7 @@ def model_card(publication: Publication) -> str:
         "## How to load it",
         "",
         "```python",
-        how_to_load(publication.name, spec.base, spec.quantization, publication.base_path).rstrip(),
+        how_to_load(publication, place).rstrip(),
         "```",
     ]
     return "\n".join(lines) + "\n"

@@ -11,7 +11,7 @@ from orchestrator.registry.card import model_card
 from orchestrator.registry.entities import adapter_step, curves, dataset_inputs, evaluations, params
 from orchestrator.registry.errors import AdapterRefused
 from orchestrator.registry.mlmodel import PEFT_FOLDER, TOKENIZER_FOLDER, adapter_mlmodel
-from orchestrator.registry.port import Publication, Registered
+from orchestrator.registry.port import Publication, Registered, VersionPlace
 from orchestrator.registry.provenance import ADAPTER_SHA256, JOB_ID, adapter_tags, hyperparameters
 from orchestrator.registry.tenant_space import TenantSpace, finalize_with, logged_model_name
 from workers.contract.failpoints import failpoint
@@ -32,6 +32,8 @@ class JobRecords:
     client: "MlflowClient"
     space: TenantSpace
     publication: Publication
+    address: str
+    """MLflow as readers reach it; for the snippet of the version's page."""
 
     def write(self, adapter_folder: Path) -> Registered:
         """Run all steps in order. Raises the errors of MLflow's client."""
@@ -43,6 +45,7 @@ class JobRecords:
             self._log_metrics(run, model)
         version = self._ensure_version(run, model)
         failpoint("publish.version")
+        self._ensure_card(version)
         self._raise_candidate(int(version.version))
         if run.info.status != "FINISHED":
             self.client.set_terminated(run.info.run_id, "FINISHED")
@@ -141,9 +144,15 @@ class JobRecords:
             run_id=run.info.run_id,
             model_id=model.model_id,
             tags=adapter_tags(publication),
-            description=model_card(publication),
             await_creation_for=None,
         )
+
+    def _ensure_card(self, version: "ModelVersion") -> None:
+        """The version's page. It names the version, so it is written once MLflow has numbered it."""
+        place = VersionPlace(self.address, self.publication.tenant_slug, version.name, str(version.version))
+        card = model_card(self.publication, place)
+        if version.description != card:
+            self.client.update_model_version(version.name, str(version.version), card)
 
     def _raise_candidate(self, version: int) -> None:
         """Move the alias forward only: a late retry of an older job must not move it back."""

@@ -49,6 +49,22 @@ class Publication:
 
 
 @dataclass(frozen=True)
+class VersionPlace:
+    """Where readers find a version: what they need to load it from any machine that reaches MLflow."""
+
+    address: str
+    """MLflow as they reach it, without credentials."""
+    workspace: str
+    name: str
+    version: str
+
+    @property
+    def model_uri(self) -> str:
+        """The URI for `mlflow.*.load_model`. Unlike an alias, it always names this version."""
+        return f"models:/{self.name}/{self.version}"
+
+
+@dataclass(frozen=True)
 class Registered:
     """Where the adapter is registered."""
 

@@ -15,6 +15,7 @@ from orchestrator.ids import new_id
 from orchestrator.lifecycle.events import EventDraft, record
 from orchestrator.queries.job_views import JobView, hyperparameters_of, new_job_view
 from orchestrator.queries.jobs import get_job
+from orchestrator.queries.registry_pages import RegistryPages
 from orchestrator.storage.layout import job_uri
 from orchestrator.submission.context import load_context
 from orchestrator.submission.datasets import Files, dataset
@@ -35,6 +36,8 @@ class SubmitDeps:
     catalogue: Catalogue
     storage_uri: str
     max_live_jobs: int
+    mlflow_address: str | None = None
+    """As tenants reach it; for the link of a repeated submission's job."""
 
 
 def submit(
@@ -64,7 +67,10 @@ def submit_and_show(
 ) -> JobView:
     """`submit`, and return the job's view without reading a new job again."""
     made = _make(submit_deps, tenant, request, RequestFingerprint.of(tenant.id, request, key, sender, now))
-    return get_job(submit_deps.db, tenant.id, made, now) if isinstance(made, str) else new_job_view(made.row, made.spec)
+    if isinstance(made, str):
+        pages = RegistryPages(submit_deps.mlflow_address, tenant.slug)
+        return get_job(submit_deps.db, tenant.id, made, now, pages)
+    return new_job_view(made.row, made.spec)
 
 
 @dataclass(frozen=True)

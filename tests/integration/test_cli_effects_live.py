@@ -48,9 +48,31 @@ def test_an_endpoint_from_its_making_to_its_end(orchard: Callable[..., Result]):
     assert json.loads(orchard("webhooks", "rotate", made["id"], "-o", "json").stdout)["signing_secret"]
     assert orchard("webhooks", "delete", made["id"]).exit_code == 0
 
+    gone = orchard("webhooks", "deliveries", "ci")
+    assert gone.exit_code == 1
+    assert "no endpoint called 'ci'" in gone.stderr
+
     private = orchard("webhooks", "create", "ci", "https://10.0.0.1/")
     assert private.exit_code == 1
     assert "private" in private.stderr
+
+
+def test_an_endpoint_is_named_like_a_job(orchard: Callable[..., Result]):
+    first, second = (
+        json.loads(orchard("webhooks", "create", name, "https://example.com/orchard", "-o", "json").stdout)
+        for name in ("ci", "ci-nightly")
+    )
+    off = orchard("webhooks", "update", "ci", "--disable", "-o", "json")
+    assert json.loads(off.stdout)["id"] == first["id"], "a whole name wins over a longer one"
+    rotated = orchard("webhooks", "rotate", "ci-n", "-o", "json")
+    assert json.loads(rotated.stdout)["id"] == second["id"]
+    for command in ("deliveries", "test"):
+        assert orchard("webhooks", command, "c").exit_code == 2, "two begin so"
+    refused = orchard("webhooks", "delete", "c")
+    assert refused.exit_code == 2
+    assert {first["id"], second["id"]} <= set(refused.stderr.replace("(", " ").replace(")", " ").split())
+    assert orchard("webhooks", "delete", "ci-nightly").exit_code == 0
+    assert [each["id"] for each in json.loads(orchard("webhooks", "list", "-o", "json").stdout)] == [first["id"]]
 
 
 def test_usage_of_one_and_of_all(orchard: Callable[..., Result], sqlite_db: Database):

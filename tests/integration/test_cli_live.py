@@ -1,11 +1,13 @@
 """`orchard` against the real API over a socket."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
+from sqlalchemy import select
 from typer.testing import CliRunner
 
 from api.cli.main import app
@@ -72,6 +74,58 @@ def test_every_bad_line_of_an_upload_is_shown(api: Api, tmp_path: Path) -> None:
     result = orchard("submit", "--file", "bad.jsonl", "--model", "tiny", code=1)
     assert "Line 1" in result.stderr
     assert "Line 2" in result.stderr
+
+
+def test_a_file_goes_up_shows_what_is_wrong_comes_down_and_is_deleted(api: Api, tmp_path: Path) -> None:
+    good = data("files", "upload", "train.jsonl")
+    assert (good["status"], good["x_orchard"]["rows"]) == ("processed", 12)
+    (tmp_path / "bad.jsonl").write_text('{"messages": []}\n{"text": "fine"}\nnot json\n')
+    refused = orchard("files", "upload", "bad.jsonl", code=1)
+    assert "Error (invalid_file): bad.jsonl" in refused.stderr.splitlines()[-1]
+    for where in (refused.stderr, orchard("files", "report", "bad.jsonl").stdout):
+        assert [line.split(":")[0].split(",")[0] for line in where.splitlines() if line.startswith("Line ")] == [
+            "Line 1",
+            "Line 2",
+            "Line 3",
+        ]
+    issues = data("files", "report", "bad")["x_orchard"]["issues"]
+    assert [issue["line"] for issue in issues] == [1, 2, 3]
+
+    assert [each["filename"] for each in data("files", "list")] == ["bad.jsonl", "train.jsonl"]
+    assert {"train.jsonl", good["id"], "processed"} <= set(orchard("files", "list").stdout.split())
+    orchard("files", "download", "train.jsonl", "copy.jsonl")
+    assert (tmp_path / "copy.jsonl").read_bytes() == (tmp_path / "train.jsonl").read_bytes()
+    orchard("files", "delete", "bad.jsonl")
+    assert [each["id"] for each in data("files", "list")] == [good["id"]]
+    assert data("submit", "--file", good["id"], "--model", "tiny")["training_file"] == good["id"]
+
+
+def test_a_large_file_goes_up_in_parts_and_is_the_same_file(
+    api: Api, db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from api.cli import file_calls
+    from orchestrator.db.upload_tables import UploadPartRow
+
+    monkeypatch.setattr(file_calls, "WHOLE_BYTES", 500)
+    monkeypatch.setattr(file_calls, "PART_BYTES", 300)
+    content = (tmp_path / "train.jsonl").read_bytes()
+    stored = data("files", "upload", "train.jsonl")
+    assert stored["x_orchard"]["sha256"] == hashlib.sha256(content).hexdigest()
+    with db.read() as session:
+        sizes = sorted(part.bytes for part in session.scalars(select(UploadPartRow)))
+    assert len(sizes) == -(-len(content) // 300) > 1
+    assert sum(sizes) == len(content)
+
+
+def test_another_tenants_file_is_not_there(api: Api) -> None:
+    mine = data("files", "upload", "train.jsonl")["id"]
+    orchard("tenants", "create", "garden")
+    other = data("keys", "create", "garden", "--name", "ci")["value"]
+    for command in ("report", "delete", "download"):
+        refused = orchard("--api-key", other, "files", command, mine, code=1)
+        assert mine in refused.stderr
+    assert data("--api-key", other, "files", "list") == []
+    assert "no file called" in orchard("--api-key", other, "files", "report", "train", code=1).stderr
 
 
 @pytest.mark.parametrize(

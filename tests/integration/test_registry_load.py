@@ -4,6 +4,9 @@ This is the contract test of `orchestrator.registry.mlmodel`: the flavour's keys
 """
 
 import json
+import os
+import subprocess
+import sys
 from importlib.resources import files
 from pathlib import Path
 
@@ -13,7 +16,9 @@ import torch
 from mlflow.models import Model
 from mlflow.models.signature import ModelSignature
 from mlflow.transformers.llm_inference_utils import infer_signature_from_llm_inference_task
+from mlflow.utils.workspace_context import ServerWorkspaceContext
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from orchestrator.registry.mlflow_registry import MlflowRegistry
@@ -36,12 +41,12 @@ def logits(model: torch.nn.Module, folder: Path) -> torch.Tensor:
         return model.eval()(tokens).logits
 
 
-def save_trained_adapter(base: Path, adapter: Path) -> None:
+def save_trained_adapter(base: Path, adapter: Path, seed: int = 1) -> None:
     """Stock PEFT with a B that is not zero, as after training, in the layout that workers save."""
     model = get_peft_model(
         AutoModelForCausalLM.from_pretrained(base), LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"])
     )
-    torch.manual_seed(1)
+    torch.manual_seed(seed)
     for name, weight in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=0.5)
@@ -98,14 +103,56 @@ def test_as_a_python_function_it_answers_chats_in_openais_shape(published: tuple
     assert answer["usage"]["completion_tokens"] == 2
 
 
-@pytest.mark.usefixtures("consumer")
-def test_the_snippet_on_the_page_runs_as_it_stands(published: tuple[Publication, Registered]) -> None:
-    _, registered = published
-    version = mlflow.MlflowClient().get_model_version(registered.name, registered.version)
-    names: dict[str, object] = {}
-    exec(version.description.split("```python\n")[1].split("```")[0], names)
-    assert isinstance(names["model"], PeftModel)
-    assert names["pipeline"].task == "text-generation"  # type: ignore[attr-defined]
+SHOW_LOADED = """
+weights = {name: weight.sum().item() for name, weight in model.named_parameters() if "lora_" in name}
+piped = {name: weight.sum().item() for name, weight in pipeline.model.named_parameters() if "lora_" in name}
+assert weights == piped, "the two ways load different adapters"
+print(max(weight for name, weight in weights.items() if "lora_B" in name), pipeline.task)
+"""
+
+
+def run_as_pasted(server: MlflowServer, workspace: str, where: Registered, folder: Path) -> float:
+    """Run the code of a version's page in a bare process, without a network. Returns the largest sum of a B."""
+    with ServerWorkspaceContext(workspace):
+        page = mlflow.MlflowClient(server.uri, server.uri).get_model_version(where.name, where.version).description
+    pasted = page.split("```python\n")[1].split("```")[0]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    done = subprocess.run(
+        [sys.executable, "-c", pasted + SHOW_LOADED],
+        env=environment | {"HF_HUB_OFFLINE": "1"},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    largest, task = done.stdout.split()[-2:]
+    assert task == "text-generation"
+    return float(largest)
+
+
+def largest_b(adapter: Path) -> float:
+    weights = load_file(adapter / "peft" / "adapter_model.safetensors")
+    return max(weight.sum().item() for name, weight in weights.items() if "lora_B" in name)
+
+
+def test_the_snippet_of_a_versions_page_loads_that_version_and_not_the_newest(
+    mlflow_server: MlflowServer, tmp_path: Path
+) -> None:
+    base = make_tiny_base(tmp_path / "base")
+    registry = MlflowRegistry(mlflow_server.uri)
+    versions = []
+    for number in (1, 2):
+        folder = tmp_path / str(number)
+        save_trained_adapter(tmp_path / "base", folder / "adapter", seed=number)
+        spec = make_job_spec(folder, base, job_id=f"ftjob-{number}")
+        publication = make_publication(folder, "tenant-two", spec)
+        versions.append(registry.publish(publication, folder / "adapter"))
+    assert [where.version for where in versions] == ["1", "2"]
+    expected = [largest_b(tmp_path / str(number) / "adapter") for number in (1, 2)]
+    assert expected[0] != pytest.approx(expected[1])
+    loaded = [run_as_pasted(mlflow_server, "tenant-two", where, tmp_path) for where in versions]
+    assert loaded == pytest.approx(expected)
 
 
 @pytest.mark.usefixtures("consumer")

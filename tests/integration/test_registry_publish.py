@@ -41,6 +41,7 @@ CALLS = (
     "log_outputs",
     "log_batch",  # metrics
     "create_model_version",
+    "update_model_version",  # its page, which names the version
     "set_registered_model_alias",
     "set_terminated",
 )

@@ -13,9 +13,12 @@ from orchestrator.lifecycle.model_names import MAX_NAME_CHARS, fine_tuned_model_
 from orchestrator.registry.card import model_card
 from orchestrator.registry.entities import adapter_step
 from orchestrator.registry.mlmodel import adapter_mlmodel
+from orchestrator.registry.port import VersionPlace
 from orchestrator.registry.provenance import adapter_tags, hyperparameters
 from tests.builders.publications import make_manifest, make_publication, write_adapter
 from tests.builders.specs import make_base_spec, make_dataset, make_job_spec
+
+PLACE = VersionPlace("http://mlflow.example.test", "acme", "support-bot-tiny", "3")
 
 
 @pytest.mark.parametrize(
@@ -76,7 +79,7 @@ def test_validation_data_appear_beside_the_training_data(tmp_path: Path) -> None
     spec = make_job_spec(tmp_path, validation=make_dataset(tmp_path / "valid.jsonl"))
     publication = make_publication(tmp_path, "acme", spec)
     assert adapter_tags(publication)["orchard.validation_dataset_id"] == "file-valid"
-    assert "validation data | `file-valid`" in model_card(publication)
+    assert "validation data | `file-valid`" in model_card(publication, PLACE)
 
 
 def test_no_hyperparameter_is_forgotten(tmp_path: Path) -> None:
@@ -96,7 +99,7 @@ def test_no_hyperparameter_is_forgotten(tmp_path: Path) -> None:
 )
 def test_the_page_holds_python_that_compiles_for_every_kind_of_base(tmp_path: Path, source: str, tells: str) -> None:
     base = make_base_spec("org/x", source, revision="abc123")
-    card = model_card(make_publication(tmp_path, "acme", make_job_spec(tmp_path, base)))
+    card = model_card(make_publication(tmp_path, "acme", make_job_spec(tmp_path, base)), PLACE)
     code = card.split("```python\n")[1].split("```")[0]
     compile(code, "card", "exec")
     assert tells in code

@@ -7,6 +7,7 @@ from typing import Final
 from workers.bases import LoadedBase
 from workers.contract.reports import AdapterManifest
 from workers.contract.spec import JobSpec, SeatAssignment
+from workers.engine.readme import adapter_readme
 from workers.engine.stopping import BestWeights
 from workers.methods import METHODS
 from workers.storage import child, digest_folder, publish_folder, scratch
@@ -24,8 +25,8 @@ def publish_adapter(assignment: SeatAssignment, result: BestWeights, base: Loade
     spec = assignment.spec
     uri = child(spec.output_uri, f"a{assignment.attempt}", "adapter")
     with scratch("adapter") as folder:
-        _write_adapter(spec, result, folder / "peft")
         template = TASKS.of(spec.task).export(base.tokenizer, spec.base, folder / "components" / "tokenizer")
+        _write_adapter(spec, result, template, folder / "peft")
         files = digest_folder(folder)
         manifest = AdapterManifest(
             uri=uri,
@@ -39,18 +40,7 @@ def publish_adapter(assignment: SeatAssignment, result: BestWeights, base: Loade
     return manifest
 
 
-def _write_adapter(spec: JobSpec, result: BestWeights, folder: Path) -> None:
+def _write_adapter(spec: JobSpec, result: BestWeights, template: str | None, folder: Path) -> None:
     folder.mkdir(parents=True)
     METHODS.of(spec.method).export(spec, result.weights, folder)
-    (folder / "README.md").write_text(_card(spec, result.step))
-
-
-def _card(spec: JobSpec, steps: int) -> str:
-    numbers = ", ".join(f"{name} {value}" for name, value in spec.method.facts().items())
-    return (
-        f"---\nbase_model: {spec.base.location}\nlibrary_name: peft\n---\n\n"
-        f"# {spec.method.title} adapter of job {spec.job_id}\n\n"
-        f"{numbers or spec.method.title}; {steps} steps on base "
-        f"`{spec.base.id}` held as {spec.quantization.value} with {spec.compute_dtype.value} arithmetic.\n\n"
-        "```python\nmodel = PeftModel.from_pretrained(base, folder)\n```\n"
-    )
+    (folder / "README.md").write_text(adapter_readme(spec, result.step, template))

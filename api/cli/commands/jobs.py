@@ -48,13 +48,16 @@ def show(context: typer.Context, job_id: JobId, output: FormatOption = Format.TA
 
 
 def watch(context: typer.Context, job_id: JobId, output: FormatOption = Format.TABLE) -> None:
-    """Follow a job to its end. Exit code 0: it succeeded; 3: it failed or was cancelled."""
+    """Follow a job to its end and sum it up. Exit code 0: it succeeded; 3: it failed or was cancelled.
+
+    With -o json or yaml the whole job is printed instead of the summary.
+    """
     from api.cli.lookup import job_of
-    from api.cli.watch import raise_for_outcome, watch_job
+    from api.cli.watch import raise_for_outcome, show_end, watch_job
 
     with session_of(context).tenant() as client:
         job = watch_job(client, job_of(client, job_id))
-        show_one(job, output)
+        show_end(client, job, output)
     raise_for_outcome(job)
 
 

@@ -35,6 +35,7 @@ def adapters(context: typer.Context, output: FormatOption = Format.TABLE) -> Non
         "VERSION": "x_orchard.registry.version",
         "EVAL BEFORE": "x_orchard.eval_loss_before",
         "EVAL AFTER": "x_orchard.eval_loss_after",
+        "PAGE": "x_orchard.registry.url",
     }
     with session_of(context).tenant() as client:
         found = [model for model in client.models() if model.id.startswith(TUNED)]
@@ -59,6 +60,7 @@ def download(
         source = adapter if by_name else job_of(client, adapter)
         with client.model_adapter(source) if by_name else client.adapter(source) as chunks:
             files = unpack(chunks, folder, None if by_name else source)
-    say(f"{len(files)} files in {folder}; load with PeftModel.from_pretrained(base, {str(folder / 'peft')!r})")
+    readme = f"; {folder / 'peft' / 'README.md'} evaluates it" if Path("peft/README.md") in files else ""
+    say(f"{len(files)} files in {folder}; load with PeftModel.from_pretrained(base, {str(folder / 'peft')!r}){readme}")
     if output is not Format.TABLE:
         show_one({"job": source, "folder": str(folder), "files": [str(path) for path in files]}, output)

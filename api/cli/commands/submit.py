@@ -19,18 +19,27 @@ TrainingFile = Annotated[
     str | None, typer.Option("--file", help="Training JSONL, or the id of an upload.", rich_help_panel=DATA)
 ]
 ValidationFile = Annotated[str | None, typer.Option(help="Validation JSONL or id.", rich_help_panel=DATA)]
-MaxSeqLen = Annotated[int | None, typer.Option(help="Tokens a row may have.", rich_help_panel=DATA)]
-Overlength = Annotated[str | None, typer.Option(help="Longer rows: error, truncate or drop.", rich_help_panel=DATA)]
+MaxSeqLen = Annotated[int | None, typer.Option(help="Tokens a row may have at most.", rich_help_panel=DATA)]
+Overlength = Annotated[
+    str | None, typer.Option(help="What becomes of longer rows: error, truncate or drop.", rich_help_panel=DATA)
+]
 Model = Annotated[str | None, typer.Option(help="Base; see `orchard bases`.")]
-Name = Annotated[str | None, typer.Option(help="Suffix of the adapter's name.")]
-Quantization = Annotated[str | None, typer.Option(help="nf4, int8 or none.", rich_help_panel=TRAINING)]
-Rank = Annotated[int | None, typer.Option(help="Of the adapter's matrices.", rich_help_panel=TRAINING)]
-Alpha = Annotated[float | None, typer.Option(help="Scale = alpha / rank.", rich_help_panel=TRAINING)]
+Name = Annotated[str | None, typer.Option(help="Name of the job, and part of its adapter's name.")]
+Quantization = Annotated[
+    str | None,
+    typer.Option(help="How the base is stored: nf4, int8 or none; see `orchard bases`.", rich_help_panel=TRAINING),
+]
+Rank = Annotated[int | None, typer.Option(help="Rank of the adapter: its size.", rich_help_panel=TRAINING)]
+Alpha = Annotated[float | None, typer.Option(help="The adapter's scale is alpha / rank.", rich_help_panel=TRAINING)]
 Epochs = Annotated[int | None, typer.Option(help="Passes over the training file.", rich_help_panel=TRAINING)]
 BatchSize = Annotated[int | None, typer.Option(help="Rows per step.", rich_help_panel=TRAINING)]
-LearningRate = Annotated[float | None, typer.Option(help="After warm-up.", rich_help_panel=TRAINING)]
-Seed = Annotated[int | None, typer.Option(help="Of order, first weights and dropout.", rich_help_panel=TRAINING)]
-Priority = Annotated[int | None, typer.Option(help="Larger goes first.")]
+LearningRate = Annotated[
+    float | None, typer.Option(help="Learning rate after warm-up, such as 2e-4.", rich_help_panel=TRAINING)
+]
+Seed = Annotated[
+    int | None, typer.Option(help="Seed of row order, first weights and dropout.", rich_help_panel=TRAINING)
+]
+Priority = Annotated[int | None, typer.Option(help="Jobs of a larger priority go first; 0 by default.")]
 Assignments = Annotated[
     list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Any field, such as training.warmup_ratio=0.1.")
 ]
@@ -125,11 +134,12 @@ def _submit(
             return
         created = submission.submit(client, job, folder, idempotency_key)
         say(f"Submitted {created.id}; follow it with: orchard watch {created.id}")
-        if watch:
-            created = watching.watch_job(client, created.id)
-        show_one(created, output)
-        if watch:
-            watching.raise_for_outcome(created)
+        if not watch:
+            show_one(created, output)
+            return
+        ended = watching.watch_job(client, created.id)
+        watching.show_end(client, ended, output)
+    watching.raise_for_outcome(ended)
 
 
 def _absolute(name: str | None) -> str | None:

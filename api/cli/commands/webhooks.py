@@ -20,7 +20,7 @@ class Event(StrEnum):
     CANCELLED = "cancelled"
 
 
-EndpointId = Annotated[str, typer.Argument(metavar="ENDPOINT", help="Id we_….")]
+EndpointName = Annotated[str, typer.Argument(metavar="ENDPOINT", help="Name, the beginning of it, or id we_….")]
 Events = Annotated[list[Event] | None, typer.Option("--event", help="End to be told of; repeat. All by default.")]
 NewEvents = Annotated[list[Event] | None, typer.Option("--event", help="Only end to be told of from now on; repeat.")]
 KEEP_NOW = "Keep the signing secret now; it cannot be shown again."
@@ -59,7 +59,7 @@ def create_endpoint(
 @webhooks.command("update")
 def update_endpoint(
     context: typer.Context,
-    endpoint_id: EndpointId,
+    endpoint: EndpointName,
     name: Annotated[str | None, typer.Option(help="New name.")] = None,
     url: Annotated[str | None, typer.Option(help="New URL.")] = None,
     event: NewEvents = None,
@@ -72,27 +72,31 @@ def update_endpoint(
     changes["x_orchard"] = None if enabled is None else {"enabled": enabled}
     with session_of(context).tenant() as client:
         changed = {field: value for field, value in changes.items() if value is not None}
-        show_one(WebhookCalls(client).update(endpoint_id, changed), output)
+        calls = WebhookCalls(client)
+        show_one(calls.update(calls.named(endpoint), changed), output)
 
 
 @webhooks.command("delete")
-def delete_endpoint(context: typer.Context, endpoint_id: EndpointId) -> None:
+def delete_endpoint(context: typer.Context, endpoint: EndpointName) -> None:
     """Delete an endpoint; what waits to be sent there is dropped."""
     with session_of(context).tenant() as client:
-        WebhookCalls(client).delete(endpoint_id)
+        calls = WebhookCalls(client)
+        endpoint_id = calls.named(endpoint)
+        calls.delete(endpoint_id)
     say(f"{endpoint_id} is deleted.")
 
 
 @webhooks.command("rotate")
 def rotate_secret(
     context: typer.Context,
-    endpoint_id: EndpointId,
+    endpoint: EndpointName,
     keep_old: Annotated[bool, typer.Option("--keep-old", help="Sign with the old secret, too, for 24 hours.")] = False,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Change the signing secret. The new one is shown this once."""
     with session_of(context).tenant() as client:
-        rotated = WebhookCalls(client).rotate(endpoint_id, keep_old=keep_old)
+        calls = WebhookCalls(client)
+        rotated = calls.rotate(calls.named(endpoint), keep_old=keep_old)
     say(KEEP_NOW)
     show_one(rotated, output)
 
@@ -100,19 +104,20 @@ def rotate_secret(
 @webhooks.command("test")
 def send_sample(
     context: typer.Context,
-    endpoint_id: EndpointId,
+    endpoint: EndpointName,
     event: Annotated[Event, typer.Option(help="What the sample says.")] = Event.SUCCEEDED,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Send a signed sample now and show how the endpoint answered."""
     with session_of(context).tenant() as client:
-        show_one(WebhookCalls(client).test(endpoint_id, event), output)
+        calls = WebhookCalls(client)
+        show_one(calls.test(calls.named(endpoint), event), output)
 
 
 @webhooks.command("deliveries")
 def list_deliveries(
     context: typer.Context,
-    endpoint_id: EndpointId,
+    endpoint: EndpointName,
     limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 20,
     output: FormatOption = Format.TABLE,
 ) -> None:
@@ -129,4 +134,5 @@ def list_deliveries(
         "NEXT TRY": "next_try_at",
     }
     with session_of(context).tenant() as client:
-        show_list(WebhookCalls(client).deliveries(endpoint_id, limit), columns, output)
+        calls = WebhookCalls(client)
+        show_list(calls.deliveries(calls.named(endpoint), limit), columns, output)

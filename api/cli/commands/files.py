@@ -1,0 +1,123 @@
+"""`orchard files …`: the data sets you have uploaded."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from api.cli.errors import CliError, ExitCode
+from api.cli.output import Format, FormatOption, say, show_list, show_one
+from api.cli.session import session_of
+
+files = typer.Typer(no_args_is_help=True, help="Upload data sets, see what is wrong with them, fetch and delete them.")
+
+FileName = Annotated[str, typer.Argument(metavar="FILE", help="Id file-…, name, or the beginning of the name.")]
+COLUMNS = {
+    "ID": "id",
+    "NAME": "filename",
+    "PURPOSE": "purpose",
+    "BYTES": "bytes",
+    "STATUS": "status",
+    "ROWS": "x_orchard.rows",
+    "PROBLEMS": "x_orchard.issue_count",
+    "CREATED": "created_at",
+    "EXPIRES": "expires_at",
+}
+
+
+@files.command("upload")
+def upload(
+    context: typer.Context,
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="JSONL, one row a line.")],
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Upload a data set; the server checks every line. Exit code 1: lines are bad, and each is named.
+
+    Submit jobs on it by its id: orchard submit --file file-… --model BASE.
+    """
+    from api.cli.file_calls import FileCalls
+    from api.cli.transfer import upload_file
+
+    if not path.is_file():
+        raise CliError(f"{path} is no file", code="file_not_found", hint="check the path", exit_code=ExitCode.USAGE)
+    with session_of(context).tenant() as client:
+        calls = FileCalls(client)
+        file = upload_file(calls, path)
+        if output is Format.TABLE:
+            show_list([file], COLUMNS, output)
+        else:
+            show_one(file, output)
+        if file.status == "error":
+            say(calls.report(file.id).rstrip())
+    if file.status == "error":
+        raise CliError(
+            f"{path.name} has bad lines: {file.status_details}",
+            code="invalid_file",
+            hint=f"correct the lines named above and upload again; orchard files delete {file.id} removes this one",
+        )
+
+
+@files.command("list")
+def list_files(
+    context: typer.Context,
+    limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 100,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """List your files, newest first."""
+    from api.cli.file_calls import FileCalls
+
+    with session_of(context).tenant() as client:
+        show_list(FileCalls(client).list(limit), COLUMNS, output)
+
+
+@files.command("report")
+def report(context: typer.Context, file: FileName, output: FormatOption = Format.TABLE) -> None:
+    """Say what is wrong with a file: line, field and reason, one problem a line.
+
+    With -o json or yaml, the file with its first problems as objects.
+    """
+    from api.cli.file_calls import FileCalls
+
+    with session_of(context).tenant() as client:
+        calls = FileCalls(client)
+        file_id = calls.named(file)
+        if output is Format.TABLE:
+            typer.echo(calls.report(file_id).rstrip())
+        else:
+            show_one(calls.get(file_id), output)
+
+
+@files.command("download")
+def download(
+    context: typer.Context,
+    file: FileName,
+    path: Annotated[
+        Path | None, typer.Argument(metavar="PATH", help="New file. By default the file's own name, in this folder.")
+    ] = None,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Download a file as it was uploaded. Of a job, `result_files` names the metrics of every step as CSV."""
+    from api.cli.file_calls import FileCalls
+    from api.cli.transfer import save
+
+    with session_of(context).tenant() as client:
+        calls = FileCalls(client)
+        found = calls.get(calls.named(file))
+        target = path or Path(Path(found.filename).name or found.id)
+        with calls.content(found.id) as chunks:
+            save(chunks, found.bytes, target)
+    say(f"{found.bytes} bytes of {found.id} in {target}")
+    if output is not Format.TABLE:
+        show_one({"id": found.id, "path": str(target), "bytes": found.bytes}, output)
+
+
+@files.command("delete")
+def delete(context: typer.Context, file: FileName) -> None:
+    """Delete a file and its bytes; refused while a job uses it."""
+    from api.cli.file_calls import FileCalls
+
+    with session_of(context).tenant() as client:
+        calls = FileCalls(client)
+        file_id = calls.named(file)
+        calls.delete(file_id)
+    say(f"{file_id} is deleted.")

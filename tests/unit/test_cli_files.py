@@ -1,0 +1,193 @@
+"""`orchard files` against scripted answers: names, exit codes, bars, broken transfers."""
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import httpx2
+import pytest
+from typer.testing import CliRunner
+
+from api.cli import file_calls
+from api.cli.client import OrchardClient
+from api.cli.file_calls import FileCalls
+from api.cli.main import app
+from api.cli.session import Session
+from api.cli.transfer import upload_file
+from tests.builders.fake_api import FakeApi, error, page
+
+
+@pytest.fixture(autouse=True)
+def _own_settings(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ORCHARD_CONFIG", str(tmp_path / "config.toml"))
+    monkeypatch.setenv("ORCHARD_API_KEY", "sk-orchard-test")
+    for name in ("ORCHARD_URL", "ORCHARD_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def api():
+    return FakeApi()
+
+
+@pytest.fixture
+def orchard(api):
+    def run(*args: str):
+        return CliRunner().invoke(app, list(args), obj=Session(transport=api.transport))
+
+    return run
+
+
+def stored(file_id: str = "file-1", name: str = "train.jsonl", **changes):
+    details = {"sha256": "0" * 64, "rows": 3, "issue_count": 0, "issues": []}
+    file = {"id": file_id, "filename": name, "bytes": 9, "status": "processed", "created_at": 1_700_000_000}
+    return file | {"x_orchard": details} | changes
+
+
+@pytest.mark.parametrize("called", ["check.jsonl", "check", "file-2"])
+def test_a_file_is_deleted_by_its_name_the_beginning_of_it_or_its_id(orchard, api, called):
+    api.routes = {
+        "GET /v1/files": page(stored(), stored("file-2", "check.jsonl")),
+        "DELETE /v1/files/file-2": {"deleted": True},
+    }
+    result = orchard("files", "delete", called)
+    assert result.exit_code == 0, result.stderr
+    assert "file-2 is deleted" in result.stderr
+
+
+def test_a_whole_name_wins_over_a_longer_one_that_begins_so(orchard, api):
+    api.routes = {
+        "GET /v1/files": page(stored("file-2", "a.jsonl.old"), stored("file-1", "a.jsonl")),
+        "DELETE /v1/files/file-1": {"deleted": True},
+    }
+    assert orchard("files", "delete", "a.jsonl").exit_code == 0
+
+
+def test_a_name_that_two_files_have_deletes_neither(orchard, api):
+    api.routes = {"GET /v1/files": page(stored("file-1"), stored("file-2"))}
+    result = orchard("files", "delete", "train.jsonl")
+    assert result.exit_code == 2
+    assert "train.jsonl (file-1), train.jsonl (file-2)" in result.stderr
+    assert [request.method for request in api.requests] == ["GET"]
+
+
+def test_a_name_that_no_file_has_says_where_to_look(orchard, api):
+    api.routes = {"GET /v1/files": page(stored())}
+    result = orchard("files", "report", "other")
+    assert result.exit_code == 1
+    assert "Try: orchard files list" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (error(401, "invalid_api_key", "no"), 4),
+        (error(429, "insufficient_quota", "too many"), 5),
+        (error(413, "file_too_large", "at most 10 bytes"), 1),
+    ],
+)
+def test_refusals_end_with_the_codes_of_other_commands(orchard, api, tmp_path, answer, code):
+    (tmp_path / "train.jsonl").write_text("{}\n")
+    api.routes = {"POST /v1/files": answer}
+    assert orchard("files", "upload", "train.jsonl").exit_code == code
+
+
+def test_a_path_that_is_no_file_is_a_usage_error_and_nothing_is_sent(orchard, api, tmp_path):
+    assert orchard("files", "upload", "gone.jsonl").exit_code == 2
+    assert orchard("files", "upload", str(tmp_path)).exit_code == 2
+    assert api.requests == []
+
+
+@pytest.fixture
+def small_parts(monkeypatch):
+    monkeypatch.setattr(file_calls, "WHOLE_BYTES", 10)
+    monkeypatch.setattr(file_calls, "PART_BYTES", 4)
+
+
+def numbered_parts():
+    numbers = iter(range(1, 100))
+    return lambda _: httpx2.Response(200, json={"id": f"part_{next(numbers)}"})
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_a_part_that_the_network_broke_is_sent_again_and_named_once(orchard, api, tmp_path):
+    (tmp_path / "train.jsonl").write_bytes(b'{"a": 1234567}\n')
+    parts = numbered_parts()
+    broken = [parts, httpx2.Response(502), parts]
+    api.routes = {
+        "POST /v1/uploads": {"id": "upload_1"},
+        "POST /v1/uploads/upload_1/parts": broken,
+        "POST /v1/uploads/upload_1/complete": {"id": "upload_1", "file": stored()},
+    }
+    result = orchard("files", "upload", "train.jsonl", "-o", "json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["id"] == "file-1"
+    assert api.sent("POST /v1/uploads") == [
+        {"filename": "train.jsonl", "bytes": 15, "mime_type": "application/jsonl", "purpose": "fine-tune"}
+    ]
+    assert api.sent("POST /v1/uploads/upload_1/complete") == [{"part_ids": [f"part_{n}" for n in range(1, 5)]}]
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_an_upload_that_cannot_go_on_is_cancelled(orchard, api, tmp_path):
+    (tmp_path / "train.jsonl").write_bytes(b"x" * 15)
+    api.routes = {
+        "POST /v1/uploads": {"id": "upload_1"},
+        "POST /v1/uploads/upload_1/parts": error(507, "storage_full", "no room"),
+        "POST /v1/uploads/upload_1/cancel": {"id": "upload_1"},
+    }
+    result = orchard("files", "upload", "train.jsonl")
+    assert result.exit_code == 1
+    assert "no room" in result.stderr
+    assert api.requests[-1].url.path.endswith("/cancel")
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_bar_shows_on_a_terminal_and_never_in_a_pipe(api, tmp_path, monkeypatch, terminal):
+    (tmp_path / "train.jsonl").write_text("{}\n" * 1000)
+    monkeypatch.setenv("TERM", "xterm")
+    error_output = Terminal() if terminal else io.StringIO()
+    monkeypatch.setattr(sys, "stderr", error_output)
+    api.routes = {"POST /v1/files": stored()}
+    with OrchardClient("http://test", "sk-orchard-test", api.transport) as client:
+        assert upload_file(FileCalls(client), tmp_path / "train.jsonl").id == "file-1"
+    shown = error_output.getvalue()
+    assert ("train.jsonl" in shown, "3.0/3.0 kB" in shown) == (terminal, terminal)
+
+
+def content(text: bytes) -> httpx2.Response:
+    return httpx2.Response(200, content=text)
+
+
+def test_a_download_never_overwrites_and_leaves_its_folder_only_when_told(orchard, api, tmp_path: Path):
+    api.routes = {
+        "GET /v1/files/file-1": stored(name="../../train.jsonl"),
+        "GET /v1/files/file-1/content": content(b'{"a": 1}\n'),
+    }
+    assert orchard("files", "download", "file-1").exit_code == 0
+    assert (tmp_path / "train.jsonl").read_bytes() == b'{"a": 1}\n'
+    again = orchard("files", "download", "file-1")
+    assert again.exit_code == 2
+    assert "exists" in again.stderr
+    assert orchard("files", "download", "file-1", "copy.jsonl").exit_code == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copy.jsonl", "train.jsonl"]
+
+
+def test_a_download_that_breaks_leaves_nothing_behind(orchard, api, tmp_path):
+    def broken():
+        yield b"{"
+        raise httpx2.ReadError("cut")
+
+    api.routes = {
+        "GET /v1/files/file-1": stored(),
+        "GET /v1/files/file-1/content": httpx2.Response(200, content=broken()),
+    }
+    assert orchard("files", "download", "file-1").exit_code == 1
+    assert list(tmp_path.iterdir()) == []
