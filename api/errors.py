@@ -22,6 +22,7 @@ STATUS: Final[Mapping[Kind, HTTPStatus]] = {
     Kind.UNPROCESSABLE: HTTPStatus.UNPROCESSABLE_ENTITY,
     Kind.QUOTA: HTTPStatus.TOO_MANY_REQUESTS,
     Kind.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
+    Kind.TOO_SLOW: HTTPStatus.SERVICE_UNAVAILABLE,
     Kind.FULL: HTTPStatus.INSUFFICIENT_STORAGE,
 }
 RETRY_AFTER_S: Final = 2  # outages last longer than the first pause of OpenAI's clients, half a second
@@ -30,13 +31,15 @@ HEADERS: Final[Mapping[Kind, Mapping[str, str]]] = {
     Kind.UNPROCESSABLE: {"x-should-retry": "false"},
     Kind.QUOTA: {"x-should-retry": "false"},  # OpenAI's clients retry a 429 otherwise
     Kind.UNAVAILABLE: {"x-should-retry": "true", "retry-after": str(RETRY_AFTER_S)},
+    Kind.TOO_SLOW: {"x-should-retry": "false"},
     Kind.FULL: {"x-should-retry": "false"},
 }
-OUTAGES: Final = frozenset({Kind.UNAVAILABLE, Kind.FULL})
+OUTAGES: Final = frozenset({Kind.UNAVAILABLE, Kind.TOO_SLOW, Kind.FULL})
 SERVER_ERROR: Final = "server_error"
 TYPE: Final[Mapping[Kind, str]] = {
     Kind.QUOTA: "insufficient_quota",
     Kind.UNAVAILABLE: SERVER_ERROR,
+    Kind.TOO_SLOW: SERVER_ERROR,
     Kind.FULL: SERVER_ERROR,
 }
 INVALID_REQUEST: Final = "invalid_request_error"

@@ -27,7 +27,7 @@ def main() -> None:
         sys.exit(str(error))
     if settings.one_core:
         _stay_on_one_core()
-    db = Database(settings.database_url.get_secret_value())
+    db = Database(settings.database_url.get_secret_value(), settings.statement_timeout_s)
     app = create_app(Services.of(settings, db, catalogue))
     uvicorn.run(
         app,

@@ -29,6 +29,8 @@ class Kind(StrEnum):
     """Wait until the tenant frees some of its quota; an immediate retry fails again."""
     UNAVAILABLE = "unavailable"
     """Retry in a moment: a dependency of the service does not respond."""
+    TOO_SLOW = "too_slow"
+    """Ask for less at a time; the same request at once would take as long again."""
     FULL = "full"
     """An operator must free space; the caller can do nothing."""
 
@@ -99,6 +101,13 @@ class DatabaseDown(ServiceError):
     kind = Kind.UNAVAILABLE
     retryable = True
     default_code = "database_unavailable"
+
+
+class TooSlow(ServiceError):
+    """The answer took longer than the service allows. Ask for less: a smaller page or fewer filters."""
+
+    kind = Kind.TOO_SLOW
+    default_code = "request_too_slow"
 
 
 class StorageDown(ServiceError):

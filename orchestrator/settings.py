@@ -41,6 +41,9 @@ class Settings(BaseSettings):
     cache_dir: Path = Field(description="folder on the hosts' machines for converted weights")
     host: str = Field("127.0.0.1", description="address the API listens on")
     port: int = Field(8000, ge=0, le=65_535)
+    statement_timeout_s: float = Field(
+        15, gt=0, description="a statement of the API to the database that takes longer is cancelled"
+    )
     one_core: bool = Field(
         False, description="the API's process stays on one core, drawn by chance; not where others place processes"
     )

@@ -22,7 +22,7 @@ from orchestrator.queries import jobs as queries
 from orchestrator.queries.job_views import CheckpointView, EventView, JobView
 from orchestrator.queries.why import WhyView, why
 from orchestrator.submission.idempotency import Sender
-from orchestrator.submission.request import JobRequest
+from orchestrator.submission.request import MAX_METADATA_PAIRS, JobRequest
 from orchestrator.submission.submit import submit_and_show
 
 router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"])
@@ -146,6 +146,7 @@ def download_adapter(job_id: str, tenant: TenantDep, services: ServicesDep) -> S
 def _metadata(request: Request) -> dict[str, str] | None:
     """OpenAI's deep-object filter. `metadata=null` selects jobs without metadata and is None here."""
     pairs: dict[str, str] = {}
+    filters = 0
     for name, value in request.query_params.multi_items():
         if name == "metadata" and value == "null":
             return None
@@ -153,4 +154,10 @@ def _metadata(request: Request) -> dict[str, str] | None:
             pairs[match[1]] = value
         elif name == "metadata":
             raise InvalidRequest("Filter by metadata[key]=value, or metadata=null.", param="metadata")
+        filters += match is not None
+    if filters > MAX_METADATA_PAIRS:
+        message = (
+            f"At most {MAX_METADATA_PAIRS} metadata filters, as many as a job has pairs; this request has {filters}."
+        )
+        raise InvalidRequest(message, param="metadata")
     return pairs
