@@ -38,6 +38,8 @@ class Services:
     secret_box: SecretBox = field(default_factory=SecretBox)
     egress_policy: EgressPolicy = field(default_factory=EgressPolicy)
     event_poll_s: float = 0.5
+    event_stream_idle_s: float = 300
+    event_streams_per_key: int = 100
     clock: Callable[[], datetime] = utc_now
 
     @classmethod
@@ -52,6 +54,8 @@ class Services:
             max_live_jobs=settings.max_live_jobs,
             secret_box=settings.secret_box,
             egress_policy=settings.egress_policy,
+            event_stream_idle_s=settings.event_stream_idle_s,
+            event_streams_per_key=settings.event_streams_per_key,
         )
 
     @property

@@ -27,6 +27,8 @@ class Kind(StrEnum):
     """The request contradicts an earlier one."""
     QUOTA = "quota"
     """Wait until the tenant frees some of its quota; an immediate retry fails again."""
+    BUSY = "busy"
+    """Retry in a moment: the caller itself has too much open at once."""
     UNAVAILABLE = "unavailable"
     """Retry in a moment: a dependency of the service does not respond."""
     TOO_SLOW = "too_slow"
@@ -93,6 +95,13 @@ class QuotaExceeded(ServiceError):
 
     kind = Kind.QUOTA
     default_code = "insufficient_quota"
+
+
+class TooManyStreams(ServiceError):
+    """The key has too many event streams open."""
+
+    kind = Kind.BUSY
+    default_code = "too_many_streams"
 
 
 class DatabaseDown(ServiceError):

@@ -72,6 +72,12 @@ class Settings(BaseSettings):
     max_file_bytes: int = Field(512_000_000, gt=0, description="largest file sent at once")
     max_upload_bytes: int = Field(8 * 2**30, gt=0, description="largest file sent in parts")
     max_live_jobs: int = Field(1_000, ge=1, description="jobs a tenant may have queued or running")
+    event_streams_per_key: int = Field(
+        100, ge=1, description="event streams that a key may have open in one process of the API"
+    )
+    event_stream_idle_s: float = Field(
+        300, gt=0, description="an event stream without news ends after so long; its client opens it again"
+    )
     secrets_key: SecretStr | None = Field(
         None, description="Fernet keys with commas between, the newest first: webhook secrets are stored sealed by them"
     )

@@ -11,7 +11,7 @@ from fastapi.sse import EventSourceResponse
 from api.auth import PrincipalDep, TenantDep
 from api.errors import documented
 from api.listing import Listing, listing
-from api.routes.event_stream import stream_events
+from api.routes.event_stream import EventStreamsDep
 from api.routes.tar import TAR, tar_response
 from api.services import ServicesDep
 from orchestrator.artifacts.adapters import open_adapter
@@ -112,20 +112,26 @@ def why_job(job_id: str, tenant: TenantDep, services: ServicesDep) -> WhyView:
 @router.get(
     "/{job_id}/events",
     response_model=Listing[EventView],
-    responses=documented(HTTPStatus.NOT_FOUND) | _STREAM,
+    responses=documented(HTTPStatus.NOT_FOUND, HTTPStatus.TOO_MANY_REQUESTS) | _STREAM,
 )
 def list_events(
     job_id: str,
     tenant: TenantDep,
+    principal: PrincipalDep,
     services: ServicesDep,
+    streams: EventStreamsDep,
     after: str | None = None,
     limit: Limit = 20,
     stream: Annotated[bool, Query(description="server-sent events, oldest first, until the job is over")] = False,
     last_event_id: Annotated[str | None, Header(description="with `stream`: continue after this event")] = None,
 ) -> Listing[EventView] | EventSourceResponse:
-    """The job's events, newest first; with `stream=true`, as they happen."""
+    """The job's events, newest first; with `stream=true`, as they happen.
+
+    A stream ends with `event: end` when the job is over. One without news ends after a while with a `retry` field: open
+    it again with the id of the last event as `Last-Event-ID`.
+    """
     if stream:
-        return stream_events(services, tenant.id, job_id, last_event_id or after)
+        return streams.open(principal, tenant.id, job_id, last_event_id or after)
     return listing(queries.list_events(services.db, tenant.id, job_id, PageWindow(limit, after)))
 
 
