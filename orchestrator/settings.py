@@ -41,6 +41,14 @@ class Settings(BaseSettings):
     cache_dir: Path = Field(description="folder on the hosts' machines for converted weights")
     host: str = Field("127.0.0.1", description="address the API listens on")
     port: int = Field(8000, ge=0, le=65_535)
+    max_connections: int = Field(
+        2_000, ge=16, description="connections of one process of the API; fewer where its limit of open files is lower"
+    )
+    header_timeout_s: float = Field(20, gt=0, description="the head of a request has to come within so long")
+    body_timeout_s: float = Field(
+        60, gt=0, description="a body that moves less than 500 bytes a second for so long, either way, has stalled"
+    )
+    keep_alive_s: float = Field(75, gt=0, description="a connection without requests is closed after so long")
     statement_timeout_s: float = Field(
         15, gt=0, description="a statement of the API to the database that takes longer is cancelled"
     )
