@@ -22,7 +22,9 @@ STATUS: Final[Mapping[Kind, HTTPStatus]] = {
     Kind.TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     Kind.UNPROCESSABLE: HTTPStatus.UNPROCESSABLE_ENTITY,
     Kind.QUOTA: HTTPStatus.TOO_MANY_REQUESTS,
+    Kind.BUSY: HTTPStatus.TOO_MANY_REQUESTS,
     Kind.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
+    Kind.TOO_SLOW: HTTPStatus.SERVICE_UNAVAILABLE,
     Kind.FULL: HTTPStatus.INSUFFICIENT_STORAGE,
 }
 RETRY_AFTER_S: Final = 2  # outages last longer than the first pause of OpenAI's clients, half a second
@@ -30,14 +32,18 @@ HEADERS: Final[Mapping[Kind, Mapping[str, str]]] = {
     Kind.UNAUTHENTICATED: {"www-authenticate": "Bearer"},
     Kind.UNPROCESSABLE: {"x-should-retry": "false"},
     Kind.QUOTA: {"x-should-retry": "false"},  # OpenAI's clients retry a 429 otherwise
+    Kind.BUSY: {"retry-after": str(RETRY_AFTER_S)},
     Kind.UNAVAILABLE: {"x-should-retry": "true", "retry-after": str(RETRY_AFTER_S)},
+    Kind.TOO_SLOW: {"x-should-retry": "false"},
     Kind.FULL: {"x-should-retry": "false"},
 }
-OUTAGES: Final = frozenset({Kind.UNAVAILABLE, Kind.FULL})
+OUTAGES: Final = frozenset({Kind.UNAVAILABLE, Kind.TOO_SLOW, Kind.FULL})
 SERVER_ERROR: Final = "server_error"
 TYPE: Final[Mapping[Kind, str]] = {
     Kind.QUOTA: "insufficient_quota",
+    Kind.BUSY: "rate_limit_error",
     Kind.UNAVAILABLE: SERVER_ERROR,
+    Kind.TOO_SLOW: SERVER_ERROR,
     Kind.FULL: SERVER_ERROR,
 }
 INVALID_REQUEST: Final = "invalid_request_error"

@@ -47,6 +47,8 @@ class Services:
     egress_policy: EgressPolicy = field(default_factory=EgressPolicy)
     lookups: Lookups = SYSTEM_LOOKUPS
     event_poll_s: float = 0.5
+    event_stream_idle_s: float = 300
+    event_streams_per_key: int = 100
     clock: Callable[[], datetime] = utc_now
 
     @classmethod
@@ -64,6 +66,8 @@ class Services:
             mlflow_address=settings.mlflow_address,
             secret_box=settings.secret_box,
             egress_policy=settings.egress_policy,
+            event_stream_idle_s=settings.event_stream_idle_s,
+            event_streams_per_key=settings.event_streams_per_key,
         )
 
     @property

@@ -27,8 +27,12 @@ class Kind(StrEnum):
     """The request contradicts an earlier one."""
     QUOTA = "quota"
     """Wait until the tenant frees some of its quota; an immediate retry fails again."""
+    BUSY = "busy"
+    """Retry in a moment: the caller itself has too much open at once."""
     UNAVAILABLE = "unavailable"
     """Retry in a moment: a dependency of the service does not respond."""
+    TOO_SLOW = "too_slow"
+    """Ask for less at a time; the same request at once would take as long again."""
     FULL = "full"
     """An operator must free space; the caller can do nothing."""
 
@@ -93,12 +97,26 @@ class QuotaExceeded(ServiceError):
     default_code = "insufficient_quota"
 
 
+class TooManyStreams(ServiceError):
+    """The key has too many event streams open."""
+
+    kind = Kind.BUSY
+    default_code = "too_many_streams"
+
+
 class DatabaseDown(ServiceError):
     """The service cannot reach its database now. Repeat the request in a moment."""
 
     kind = Kind.UNAVAILABLE
     retryable = True
     default_code = "database_unavailable"
+
+
+class TooSlow(ServiceError):
+    """The answer took longer than the service allows. Ask for less: a smaller page or fewer filters."""
+
+    kind = Kind.TOO_SLOW
+    default_code = "request_too_slow"
 
 
 class StorageDown(ServiceError):

@@ -7,10 +7,11 @@ from typing import Final
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 
-from orchestrator.errors import DatabaseDown, ServiceError, StorageFull
+from orchestrator.errors import DatabaseDown, ServiceError, StorageFull, TooSlow
 
 NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _DISK_FULL: Final = "53100"  # SQLSTATE of PostgreSQL
+_CANCELED: Final = "57014"  # by statement_timeout: nobody else cancels what the services ask
 _READ_ONLY: Final = "25006"  # a standby, in the middle of a failover
 
 
@@ -32,6 +33,8 @@ def outage(error: Exception) -> ServiceError | None:
 
 def _kind(error: Exception) -> type[ServiceError] | None:
     match error:
+        case DBAPIError() if _is_interrupted(error):
+            return TooSlow
         case DBAPIError() if _is_full(error):
             return StorageFull
         case OperationalError() | InterfaceError() | PoolExhausted():
@@ -46,3 +49,8 @@ def _kind(error: Exception) -> type[ServiceError] | None:
 def _is_full(error: DBAPIError) -> bool:
     sqlite = getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
     return sqlite or getattr(error.orig, "sqlstate", None) == _DISK_FULL
+
+
+def _is_interrupted(error: DBAPIError) -> bool:
+    sqlite = getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT
+    return sqlite or getattr(error.orig, "sqlstate", None) == _CANCELED

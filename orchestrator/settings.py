@@ -45,6 +45,17 @@ class Settings(BaseSettings):
     cache_dir: Path = Field(description="folder on the hosts' machines for converted weights")
     host: str = Field("127.0.0.1", description="address the API listens on")
     port: int = Field(8000, ge=0, le=65_535)
+    max_connections: int = Field(
+        2_000, ge=16, description="connections of one process of the API; fewer where its limit of open files is lower"
+    )
+    header_timeout_s: float = Field(20, gt=0, description="the head of a request has to come within so long")
+    body_timeout_s: float = Field(
+        60, gt=0, description="a body that moves less than 500 bytes a second for so long, either way, has stalled"
+    )
+    keep_alive_s: float = Field(75, gt=0, description="a connection without requests is closed after so long")
+    statement_timeout_s: float = Field(
+        15, gt=0, description="a statement of the API to the database that takes longer is cancelled"
+    )
     one_core: bool = Field(
         False, description="the API's process stays on one core, drawn by chance; not where others place processes"
     )
@@ -79,6 +90,12 @@ class Settings(BaseSettings):
         2**30, ge=2**27, description="address space of such a process; a row that takes more is refused"
     )
     max_live_jobs: int = Field(1_000, ge=1, description="jobs a tenant may have queued or running")
+    event_streams_per_key: int = Field(
+        100, ge=1, description="event streams that a key may have open in one process of the API"
+    )
+    event_stream_idle_s: float = Field(
+        300, gt=0, description="an event stream without news ends after so long; its client opens it again"
+    )
     secrets_key: SecretStr | None = Field(
         None, description="Fernet keys with commas between, the newest first: webhook secrets are stored sealed by them"
     )

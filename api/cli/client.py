@@ -13,7 +13,7 @@ from urllib.parse import quote
 import httpx2
 from pydantic import ValidationError
 
-from api.cli.errors import AWAY, CliError, ExitCode, no_orchard, refusal, unreachable
+from api.cli.errors import AWAY, CliError, ExitCode, StreamIdle, no_orchard, refusal, unreachable
 from api.cli.models import ApiObject, Event, IssuedKey, Job, Key, Model, Page, Tenant
 from workers.contract.backoff import Backoff
 
@@ -92,18 +92,23 @@ class OrchardClient:
         path = f"/v1/fine_tuning/jobs/{_part(job_id)}/events"
         return self.fetch_all(Event, path, limit)
 
-    def stream_events(self, job_id: str) -> Generator[Event]:
-        """Every event, oldest first, and new ones as they happen, until the job is over.
+    def stream_events(self, job_id: str, after: str | None = None) -> Generator[Event]:
+        """Every event, or those behind the event id `after`, oldest first, and new ones, until the job is over.
 
-        Raises ServerAway when the stream ends before that, or is silent for too long: the server pings.
+        Raises StreamIdle when the server ends a stream without news, and ServerAway when it breaks off or is silent for
+        too long: the server pings.
         """
         path = f"/v1/fine_tuning/jobs/{_part(job_id)}/events"
-        with self._network(), self._http.sse(path, params={"stream": "true"}) as source:
+        headers = {"Last-Event-ID": after} if after else {}
+        with self._network(), self._http.sse(path, params={"stream": "true"}, headers=headers) as source:
             _answered(source.response)
             for message in source:
                 if message.event == "end":
                     return
-                yield self._checked(Event, self._object(message.data))
+                if message.data:
+                    yield self._checked(Event, self._object(message.data))
+                elif message.retry is not None:
+                    raise StreamIdle("the event stream had no news", code="stream_idle")
             raise unreachable(self.url, ConnectionError("the event stream ended early"))
 
     def models(self) -> list[Model]:

@@ -51,6 +51,10 @@ class ServerAway(CliError):
     """The server did not answer, or a proxy before it did: the same call may work in a moment."""
 
 
+class StreamIdle(CliError):
+    """The server ended a stream of events that had no news, in good order: open it again to go on."""
+
+
 AWAY = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT})
 NO_SUCH_ROUTE = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED})
 ADDRESS = "check the address: --url, ORCHARD_URL or the profile; orchard doctor says which is in use"

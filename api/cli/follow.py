@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from api.cli.client import OrchardClient
-from api.cli.errors import ServerAway
+from api.cli.errors import ServerAway, StreamIdle
 from api.cli.models import Event
 from api.cli.output import Format, as_json, as_yaml
 from api.cli.reconnect import Reconnect
@@ -23,14 +23,18 @@ def follow_events(client: OrchardClient, job_id: str, patience: Reconnect | None
     """
     patience = patience or Reconnect(client)
     seen: set[str] = set()
+    last: str | None = None
     while True:
         try:
-            for event in client.stream_events(job_id):
+            for event in client.stream_events(job_id, last):
                 patience.answered()
                 if event.id not in seen:
                     seen.add(event.id)
+                    last = event.id
                     yield event
             return
+        except StreamIdle:
+            patience.again()
         except ServerAway as away:
             patience.wait(away)
 

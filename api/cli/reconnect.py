@@ -33,6 +33,11 @@ class Reconnect:
         """Record that the server responded, which ends any outage."""
         self._away_since, self._said = None, False
 
+    def again(self) -> None:
+        """Wait a moment before another call to a server that is well."""
+        self.answered()
+        self._pause(RECONNECT_S)
+
     def wait(self, away: ServerAway) -> None:
         """Wait until the next try. Raises `away` when there was no contact yet, or none for `GIVE_UP_S`."""
         now = self._clock()

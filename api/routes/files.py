@@ -19,7 +19,7 @@ from api.parameters import MAX_ID_CHARS, After
 from api.services import ServicesDep
 from orchestrator.files import delete, queries
 from orchestrator.files.upload import NewFile, upload
-from orchestrator.files.views import DeletedView, FileView
+from orchestrator.files.views import DeletedView, FileView, ListedFile
 from orchestrator.paging import PageWindow
 
 router = APIRouter(tags=["files"])
@@ -57,11 +57,11 @@ def list_files(
     tenant: TenantDep,
     services: ServicesDep,
     purpose: Annotated[str | None, Query(max_length=MAX_ID_CHARS)] = None,
-    limit: Annotated[int, Query(ge=1, le=10_000)] = 10_000,
+    limit: Annotated[int, Query(ge=1, le=10_000, description=f"a page has at most {queries.MAX_PAGE}")] = 10_000,
     order: Literal["asc", "desc"] = "desc",
     after: After = None,
-) -> Listing[FileView]:
-    """The tenant's files."""
+) -> Listing[ListedFile]:
+    """The tenant's files, page by page. A file's issues come with the file alone and with its report."""
     window = PageWindow(limit, after, ascending=order == "asc")
     return listing(queries.list_files(services.db, tenant.id, purpose, window, services.clock()))
 

@@ -12,7 +12,7 @@ from api.auth import PrincipalDep, TenantDep
 from api.errors import documented
 from api.listing import Listing, listing
 from api.parameters import After, LastEventId, RetryCount
-from api.routes.event_stream import stream_events
+from api.routes.event_stream import EventStreamsDep
 from api.routes.tar import TAR, tar_response
 from api.services import ServicesDep
 from orchestrator.artifacts.adapters import open_adapter
@@ -23,7 +23,7 @@ from orchestrator.queries import jobs as queries
 from orchestrator.queries.job_views import CheckpointView, EventView, JobView
 from orchestrator.queries.why import WhyView, why
 from orchestrator.submission.idempotency import MAX_KEY_CHARS, Sender
-from orchestrator.submission.request import JobRequest
+from orchestrator.submission.request import MAX_METADATA_PAIRS, JobRequest
 from orchestrator.submission.submit import submit_and_show
 
 router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"])
@@ -116,20 +116,26 @@ def why_job(job_id: str, tenant: TenantDep, services: ServicesDep) -> WhyView:
 @router.get(
     "/{job_id}/events",
     response_model=Listing[EventView],
-    responses=documented(HTTPStatus.NOT_FOUND) | _STREAM,
+    responses=documented(HTTPStatus.NOT_FOUND, HTTPStatus.TOO_MANY_REQUESTS) | _STREAM,
 )
 def list_events(
     job_id: str,
     tenant: TenantDep,
+    principal: PrincipalDep,
     services: ServicesDep,
+    streams: EventStreamsDep,
     after: After = None,
     limit: Limit = 20,
     stream: Annotated[bool, Query(description="server-sent events, oldest first, until the job is over")] = False,
     last_event_id: LastEventId = None,
 ) -> Listing[EventView] | EventSourceResponse:
-    """The job's events, newest first; with `stream=true`, as they happen."""
+    """The job's events, newest first; with `stream=true`, as they happen.
+
+    A stream ends with `event: end` when the job is over. One without news ends after a while with a `retry` field: open
+    it again with the id of the last event as `Last-Event-ID`.
+    """
     if stream:
-        return stream_events(services, tenant.id, job_id, last_event_id or after)
+        return streams.open(principal, tenant.id, job_id, last_event_id or after)
     return listing(queries.list_events(services.db, tenant.id, job_id, PageWindow(limit, after)))
 
 
@@ -150,6 +156,7 @@ def download_adapter(job_id: str, tenant: TenantDep, services: ServicesDep) -> S
 def _metadata(request: Request) -> dict[str, str] | None:
     """OpenAI's deep-object filter. `metadata=null` selects jobs without metadata and is None here."""
     pairs: dict[str, str] = {}
+    filters = 0
     for name, value in request.query_params.multi_items():
         if name == "metadata" and value == "null":
             return None
@@ -157,4 +164,10 @@ def _metadata(request: Request) -> dict[str, str] | None:
             pairs[match[1]] = value
         elif name == "metadata":
             raise InvalidRequest("Filter by metadata[key]=value, or metadata=null.", param="metadata")
+        filters += match is not None
+    if filters > MAX_METADATA_PAIRS:
+        message = (
+            f"At most {MAX_METADATA_PAIRS} metadata filters, as many as a job has pairs; this request has {filters}."
+        )
+        raise InvalidRequest(message, param="metadata")
     return pairs

@@ -1,26 +1,16 @@
 """`Database`: short read and write transactions over either engine."""
 
 import copy
-import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any, Self
+from typing import Self
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, make_url
 from sqlalchemy.orm import Session
-from tenacity import retry, retry_if_exception, stop_after_delay, wait_random
 
 from orchestrator.db.postgresql import postgresql_engine
-
-_BEGIN = "orchard_begin"  # an execution option: how a SQLite connection begins a transaction, if at all
-_PRAGMAS = (
-    "busy_timeout=30000",  # first: the others wait too
-    "wal_autocheckpoint=4000",  # pages, 16 MB: pages rewritten often are copied back less often
-    "synchronous=FULL",
-    "foreign_keys=ON",
-)
-_SQLITE_POOL = 20  # concurrent API readers; each one beyond opens a file and sets its pragmas every time
+from orchestrator.db.sqlite import BEGIN, sqlite_engine
 
 
 class Database:
@@ -33,10 +23,11 @@ class Database:
     cost two more round trips. Errors contain no values: rows hold key digests, leases and tenant data.
     """
 
-    def __init__(self, url: str) -> None:
-        self.engine = _engine(url)
+    def __init__(self, url: str, statement_timeout_s: float | None = None) -> None:
+        """`statement_timeout_s`: a statement that takes longer fails and is rolled back; None: however long."""
+        self.engine = _engine(url, statement_timeout_s)
         sqlite = self.engine.dialect.name == "sqlite"
-        self._writer = self.engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
+        self._writer = self.engine.execution_options(**{BEGIN: "BEGIN IMMEDIATE"})
         self._reader = self.engine if sqlite else self.engine.execution_options(isolation_level="AUTOCOMMIT")
         self._fence: Callable[[Connection], None] | None = None
         self._turn = threading.Lock() if sqlite else nullcontext()
@@ -70,32 +61,6 @@ class Database:
         self.engine.dispose()
 
 
-@retry(
-    retry=retry_if_exception(lambda error: getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY),
-    wait=wait_random(0.001, 0.05),
-    stop=stop_after_delay(30),
-    reraise=True,
-)
-def _use_wal(connection: sqlite3.Connection) -> None:
-    """Switch the file to WAL, once. The switch fails at once, whatever the busy timeout, when others open the file."""
-    connection.execute("PRAGMA journal_mode=WAL")
-
-
-def _engine(url: str) -> Engine:
-    if make_url(url).get_backend_name() != "sqlite":
-        return postgresql_engine(url)
-    options = {"timeout": 30, "isolation_level": None}
-    engine = create_engine(url, connect_args=options, hide_parameters=True, pool_size=_SQLITE_POOL)
-
-    @event.listens_for(engine, "connect")
-    def _pragmas(connection: Any, _record: Any) -> None:
-        _use_wal(connection)
-        for pragma in _PRAGMAS:
-            connection.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        if begin := connection.get_execution_options().get(_BEGIN, "BEGIN"):
-            connection.exec_driver_sql(begin)
-
-    return engine
+def _engine(url: str, statement_timeout_s: float | None) -> Engine:
+    is_sqlite = make_url(url).get_backend_name() == "sqlite"
+    return (sqlite_engine if is_sqlite else postgresql_engine)(url, statement_timeout_s)

@@ -18,13 +18,18 @@ IDLE_IN_TRANSACTION_S: Final = 10
 """A process suspended mid-transaction loses its locks after this; shorter than any role lease."""
 
 
-def postgresql_engine(url: str) -> Engine:
-    """A pool that checks each connection before use. Errors contain no values."""
+def postgresql_engine(url: str, statement_timeout_s: float | None = None) -> Engine:
+    """A pool that checks each connection before use. Errors contain no values.
+
+    A statement that takes longer than `statement_timeout_s` seconds, locks included, is cancelled; None: never.
+    """
     engine = create_engine(url, connect_args=_CONNECT, pool_size=10, max_overflow=20, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def _limits(connection: Any, _record: Any) -> None:
         connection.execute(f"SET idle_in_transaction_session_timeout = '{IDLE_IN_TRANSACTION_S}s'")
+        if statement_timeout_s is not None:
+            connection.execute(f"SET statement_timeout = '{statement_timeout_s * 1_000:.0f}ms'")
         connection.commit()
 
     @event.listens_for(engine, "checkout")

@@ -1,12 +1,12 @@
 """Queries for a tenant's own files that are neither deleted nor expired."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
 from sqlalchemy import BindParameter, ColumnElement, and_, bindparam, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 from sqlalchemy.sql.elements import SQLCoreOperations
 
 from orchestrator.characters import escaped
@@ -14,10 +14,12 @@ from orchestrator.db.database import Database
 from orchestrator.db.tables import FileRow
 from orchestrator.errors import NotFound
 from orchestrator.files.validate import describe
-from orchestrator.files.views import FileView
+from orchestrator.files.views import FileView, ListedFile
 from orchestrator.paging import Page, PageWindow, page
 from orchestrator.storage.objects import open_chunks
 from workers.contract.rows import RowIssue
+
+MAX_PAGE = 1_000  # files; clients that ask for more find `has_more` and continue
 
 
 @dataclass(frozen=True)
@@ -35,14 +37,17 @@ def get_file(db: Database, tenant_id: str, file_id: str, now: datetime) -> FileV
         return FileView.of(visible_file(session, tenant_id, file_id, now))
 
 
-def list_files(db: Database, tenant_id: str, purpose: str | None, window: PageWindow, now: datetime) -> Page[FileView]:
-    """The tenant's files. Raises: InvalidRequest for an unknown cursor."""
-    query = select(FileRow).where(visible(tenant_id, now))
+def list_files(
+    db: Database, tenant_id: str, purpose: str | None, window: PageWindow, now: datetime
+) -> Page[ListedFile]:
+    """The tenant's files, at most `MAX_PAGE` of them, without their issues. Raises: InvalidRequest (cursor)."""
+    query = select(FileRow).where(visible(tenant_id, now)).options(defer(FileRow.issues, raiseload=True))
     if purpose is not None:
         query = query.where(FileRow.purpose == purpose)
     with db.read() as session:
-        found = page(session, query, FileRow, FileRow.tenant_id == tenant_id, window)
-        return found.map(lambda row: FileView.of(row[0]))
+        bounded = replace(window, limit=min(window.limit, MAX_PAGE))
+        found = page(session, query, FileRow, FileRow.tenant_id == tenant_id, bounded)
+        return found.map(lambda row: ListedFile.of(row[0]))
 
 
 def open_content(db: Database, tenant_id: str, file_id: str, now: datetime) -> FileContent:

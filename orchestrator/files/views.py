@@ -1,6 +1,6 @@
 """OpenAI's `File`, with validation findings under `x_orchard`."""
 
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import BaseModel, Field
 
@@ -10,19 +10,35 @@ from workers.contract.rows import DatasetFormat, RowIssue
 SHOWN_ISSUES = 100
 
 
-class FileDetails(BaseModel):
-    """The result of validation."""
+class FileSummary(BaseModel):
+    """The result of validation, in short."""
 
     format: DatasetFormat | None = Field(description="format of the rows; null if unknown")
     rows: int | None = Field(description="good rows")
     sha256: str
     issue_count: int = Field(description="number of all issues")
-    issues: list[RowIssue] = Field(description=f"the first {SHOWN_ISSUES} issues")
     report: str | None = Field(description="path of the readable report, if there are issues")
 
+    @classmethod
+    def of(cls, row: FileRow) -> "FileSummary":
+        """The summary of a row. It does not read the row's issues."""
+        return cls(
+            format=None if row.format is None else DatasetFormat(row.format),
+            rows=row.rows,
+            sha256=row.sha256,
+            issue_count=row.issue_count,
+            report=f"/v1/x/files/{row.id}/report" if row.issue_count else None,
+        )
 
-class FileView(BaseModel):
-    """A file object."""
+
+class FileDetails(FileSummary):
+    """The result of validation."""
+
+    issues: list[RowIssue] = Field(description=f"the first {SHOWN_ISSUES} issues")
+
+
+class ListedFile(BaseModel):
+    """A file object in a list: without its issues, of which a page of files would hold megabytes."""
 
     id: str
     object: Literal["file"] = "file"
@@ -33,12 +49,11 @@ class FileView(BaseModel):
     purpose: str
     status: Literal["uploaded", "processed", "error"]
     status_details: str | None
-    x_orchard: FileDetails
+    x_orchard: FileSummary
 
     @classmethod
-    def of(cls, row: FileRow) -> "FileView":
+    def of(cls, row: FileRow) -> Self:
         """The view of a row."""
-        issues = [RowIssue.model_validate(issue) for issue in (row.issues or [])[:SHOWN_ISSUES]]
         return cls(
             id=row.id,
             bytes=row.bytes,
@@ -48,15 +63,23 @@ class FileView(BaseModel):
             purpose=row.purpose,
             status=row.status,
             status_details=row.status_details,
-            x_orchard=FileDetails(
-                format=None if row.format is None else DatasetFormat(row.format),
-                rows=row.rows,
-                sha256=row.sha256,
-                issue_count=row.issue_count,
-                issues=issues,
-                report=f"/v1/x/files/{row.id}/report" if row.issue_count else None,
-            ),
+            x_orchard=cls._details(row),
         )
+
+    @classmethod
+    def _details(cls, row: FileRow) -> FileSummary:
+        return FileSummary.of(row)
+
+
+class FileView(ListedFile):
+    """A file object."""
+
+    x_orchard: FileDetails
+
+    @classmethod
+    def _details(cls, row: FileRow) -> FileDetails:
+        issues = [RowIssue.model_validate(issue) for issue in (row.issues or [])[:SHOWN_ISSUES]]
+        return FileDetails(**FileSummary.of(row).model_dump(), issues=issues)
 
 
 class DeletedView(BaseModel):

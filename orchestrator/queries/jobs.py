@@ -1,7 +1,6 @@
 """Queries for a tenant's own jobs, events and checkpoints."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -9,22 +8,12 @@ from sqlalchemy import ColumnElement, Select, and_, bindparam, exists, func, sel
 
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import AttemptRow, CheckpointRow, EventRow, JobRow
-from orchestrator.db.states import TERMINAL, Desired, JobState, openai_status
 from orchestrator.db.tables import HostRow
 from orchestrator.lifecycle.ownership import no_such_job, own_job
 from orchestrator.paging import Page, PageWindow, page
 from orchestrator.queries.job_views import CheckpointView, EventView, JobView, checkpoint_view, job_view
 from orchestrator.queries.registry_pages import NO_PAGES, RegistryPages
 from orchestrator.tenancy.views import Tenant
-
-
-@dataclass(frozen=True)
-class NewEvents:
-    """Events that a watcher has not seen, oldest first, and whether more can come."""
-
-    events: list[EventView]
-    status: str
-    final: bool
 
 
 def get_job(db: Database, tenant_id: str, job_id: str, now: datetime, pages: RegistryPages = NO_PAGES) -> JobView:
@@ -61,17 +50,6 @@ def list_events(db: Database, tenant_id: str, job_id: str, window: PageWindow) -
         own_job(session, tenant_id, job_id)
         found = page(session, select(EventRow), EventRow, _of(EventRow, tenant_id, job_id), window)
     return found.map(lambda row: EventView.of(row[0]))
-
-
-def events_since(db: Database, tenant_id: str, job_id: str, after: str | None, limit: int = 500) -> NewEvents:
-    """The next events after the event id `after`, or from the start. Raises: NotFound, InvalidRequest (`after`)."""
-    with db.read() as session:
-        job = own_job(session, tenant_id, job_id)
-        window = PageWindow(limit, after, ascending=True)
-        found = page(session, select(EventRow), EventRow, _of(EventRow, tenant_id, job_id), window)
-    state = JobState(job.state)  # read before the events, so that a terminal state's event is among them
-    events = [EventView.of(row[0]) for row in found.items]
-    return NewEvents(events, openai_status(state, Desired(job.desired)), state in TERMINAL and not found.has_more)
 
 
 def list_checkpoints(db: Database, tenant: Tenant, job_id: str, window: PageWindow) -> Page[CheckpointView]:

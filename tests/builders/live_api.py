@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from api.app import create_app
+from api.bounded_protocol import server_options
+from api.connections import ConnectionBounds
 from api.services import Services, utc_now
 from orchestrator.catalogue.entries import Catalogue, CatalogueBase, Flavor
 from orchestrator.db.database import Database
@@ -73,10 +75,10 @@ def add_tenant(services: Services, slug: str, bases: list[str] | None = None) ->
 
 
 @contextmanager
-def serving(app: FastAPI) -> Iterator[str]:
-    """Serve `app` by uvicorn in a thread of this process. Yields its URL."""
+def serving(app: ASGIApp, bounds: ConnectionBounds | None = None) -> Iterator[str]:
+    """Serve `app` as the API's process does, in a thread of this process. Yields its URL."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", **server_options(bounds or ConnectionBounds())))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()  # connections wait in the listener's queue until the server takes them
     try:

@@ -3,13 +3,14 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -52,12 +53,16 @@ def get(url: str, deadline_s: float = 60) -> tuple[int, dict[str, object]]:
 
 
 @contextmanager
-def serving(folder: Path, **changes: str) -> Iterator[tuple[str, dict[str, str], subprocess.Popen[bytes]]]:
+def serving(
+    folder: Path, open_files: int | None = None, **changes: str
+) -> Iterator[tuple[str, dict[str, str], subprocess.Popen[bytes]]]:
     """The URL, environment and process of a server; its log is in `log` of the folder."""
     port = claimed_port()
     settings = environment(folder, port) | changes
     with (folder / "log").open("wb") as log:
-        server = subprocess.Popen([sys.executable, "-m", "api.serve"], env=settings, stderr=log)
+        limit = f"ulimit -n {open_files} && " if open_files else ""
+        command = ["sh", "-c", f'{limit}exec "$0" -m api.serve', sys.executable]
+        server = subprocess.Popen(command, env=settings, stderr=log)
     try:
         yield f"http://127.0.0.1:{port}", settings, server
     finally:
@@ -85,6 +90,24 @@ def test_the_process_keeps_to_one_core_only_when_it_is_told_to(tmp_path: Path, o
     ours = sorted(os.sched_getaffinity(0))
     assert len({tuple(cores) for cores in threads}) == 1
     assert threads[0] in [[core] for core in ours] if one_core else threads[0] == ours
+
+
+def test_half_sent_requests_do_not_use_up_the_descriptors(tmp_path: Path) -> None:
+    with serving(tmp_path, open_files=320, ORCHARD_HEADER_TIMEOUT_S="1") as (url, _, server), ExitStack() as stack:
+        assert get(f"{url}/healthz")[0] == 200
+        address = ("127.0.0.1", int(url.rpartition(":")[2]))
+        half_open = [stack.enter_context(socket.create_connection(address, timeout=30)) for _ in range(400)]
+        for client in half_open:
+            with suppress(OSError):  # closed already, to make room
+                client.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n")
+        assert get(f"{url}/healthz")[0] == 200
+        assert psutil.Process(server.pid).num_fds() < 320
+        for client in half_open:
+            with suppress(ConnectionResetError):
+                assert client.recv(1_000)[:12] in {b"", b"HTTP/1.1 408"}
+    log = (tmp_path / "log").read_text()
+    assert "the limit of open files is low" in log
+    assert "Too many open files" not in log
 
 
 def test_missing_settings_are_named_by_their_variables(tmp_path: Path) -> None:

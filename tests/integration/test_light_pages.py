@@ -1,0 +1,77 @@
+"""Lists stay small, whatever a tenant has stored and however much is asked at once."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from openai import OpenAI
+from sqlalchemy import insert
+
+from orchestrator.db.database import Database
+from orchestrator.db.states import JobState
+from orchestrator.db.tables import FileRow
+from orchestrator.files.queries import MAX_PAGE
+from orchestrator.submission.request import MAX_METADATA_PAIRS
+from tests.builders.live_api import Api, live_api
+from tests.builders.rows import NOW, make_job
+from tests.builders.stock_client import stock_client, tenant_row
+from workers.contract.rows import RowIssue
+
+JOBS = "/v1/fine_tuning/jobs"
+ISSUES = [RowIssue(line=n, code="invalid_type", message="wrong " * 50).model_dump(mode="json") for n in range(1, 1_001)]
+
+
+def add_files(api: Api, count: int, issues: list[dict[str, object]] | None = None) -> list[str]:
+    """Ids of files of the tenant, oldest first."""
+    fields = {"tenant_id": api.tenant.id, "purpose": "fine-tune", "bytes": 1, "sha256": "0" * 64, "uri": "file:///x"}
+    fields |= {"status": "error" if issues else "processed", "created_at": NOW}
+    fields |= {"issues": issues, "issue_count": len(issues or ())}
+    rows = [{"id": f"file-{n:06}", "filename": f"{n}.jsonl", **fields} for n in range(count)]
+    with api.services.db.write() as session:
+        session.execute(insert(FileRow), rows)
+    return [str(row["id"]) for row in rows]
+
+
+@pytest.fixture
+def served(db: Database, tmp_path: Path) -> Iterator[Api]:
+    with live_api(db, tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def client(served: Api) -> Iterator[OpenAI]:
+    with stock_client(served) as opened:
+        yield opened
+
+
+def test_a_list_of_bad_files_is_light_and_each_file_has_its_issues(web: TestClient, api: Api) -> None:
+    ids = add_files(api, 20, ISSUES)
+    answer = web.get("/v1/files")
+    assert [file["id"] for file in answer.json()["data"]] == ids[::-1]
+    assert len(answer.content) < 20 * 1_000, "bytes; 20 files have 6 MB of issues"
+    details = answer.json()["data"][0]["x_orchard"]
+    assert (details["issue_count"], "issues" in details) == (1_000, False)
+
+    assert len(web.get(f"/v1/files/{ids[0]}").json()["x_orchard"]["issues"]) == 100
+    assert len(web.get(details["report"]).text.splitlines()) == 1_001
+
+
+def test_the_stock_client_lists_every_file_though_a_page_is_bounded(served: Api, client: OpenAI) -> None:
+    ids = add_files(served, 2 * MAX_PAGE + 1)
+    first = client.files.list()
+    assert (len(first.data), first.has_more) == (MAX_PAGE, True)
+    assert [file.id for file in client.files.list(order="asc")] == ids
+    assert [file.id for file in client.files.list(limit=10_000)] == ids[::-1]
+
+
+def test_as_many_metadata_filters_as_a_job_has_pairs_and_no_more(web: TestClient, api: Api) -> None:
+    pairs = {f"k{n}": "v" for n in range(MAX_METADATA_PAIRS)}
+    job = make_job(api.services.db, JobState.QUEUED, tenant_row(api), labels=pairs)
+    filters = {f"metadata[{key}]": value for key, value in pairs.items()}
+    assert [found["id"] for found in web.get(JOBS, params=filters).json()["data"]] == [job.id]
+
+    for many in (filters | {"metadata[k16]": "v"}, [("metadata[k]", "v")] * 3_000):
+        answer = web.get(JOBS, params=many)
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, "metadata")
+        assert answer.json()["error"]["message"].startswith("At most 16 metadata filters")
