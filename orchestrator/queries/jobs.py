@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, exists, func, select
+from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, exists, func, select
+from sqlalchemy.orm import Session
 
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import AttemptRow, CheckpointRow, EventRow, JobRow
@@ -13,8 +14,9 @@ from orchestrator.db.states import TERMINAL, Desired, JobState, openai_status
 from orchestrator.db.tables import HostRow
 from orchestrator.lifecycle.ownership import no_such_job, own_job
 from orchestrator.paging import Page, PageWindow, page
-from orchestrator.queries.job_views import CheckpointView, EventView, JobView, checkpoint_view, job_view
+from orchestrator.queries.job_views import CheckpointView, EventView, JobView, checkpoint_view, job_view, trains
 from orchestrator.tenancy.views import Tenant
+from orchestrator.usage.pace import measured_pace
 
 
 @dataclass(frozen=True)
@@ -30,9 +32,9 @@ def get_job(db: Database, tenant_id: str, job_id: str, now: datetime) -> JobView
     """One job. Raises: NotFound."""
     with db.read() as session:
         found = session.execute(_ONE_JOB, {"job_id": job_id, "tenant_id": tenant_id}).one_or_none()
-    if found is None:
-        raise no_such_job(job_id)
-    return job_view(*found, now)
+        if found is None:
+            raise no_such_job(job_id)
+        return _view(session, found, now)
 
 
 def list_jobs(
@@ -46,7 +48,7 @@ def list_jobs(
         query = query.where(_has_pair(db, key, value))
     with db.read() as session:
         found = page(session, query, JobRow, JobRow.tenant_id == tenant_id, window)
-    return found.map(lambda row: job_view(row[0], row[1], row[2], now))
+        return found.map(lambda row: _view(session, row, now))
 
 
 def list_events(db: Database, tenant_id: str, job_id: str, window: PageWindow) -> Page[EventView]:
@@ -75,6 +77,13 @@ def list_checkpoints(db: Database, tenant: Tenant, job_id: str, window: PageWind
         query = select(CheckpointRow).where(CheckpointRow.state == "committed")
         found = page(session, query, CheckpointRow, _of(CheckpointRow, tenant.id, job_id), window)
     return found.map(lambda row: checkpoint_view(row[0], job, tenant.slug))
+
+
+def _view(session: Session, found: Row[JobRow, str, str | None], now: datetime) -> JobView:
+    """Only a job that trains costs a second query, for its pace."""
+    job, host_id, base_digest = found
+    pace = measured_pace(session, job.id, job.attempt) if trains(job) else None
+    return job_view(job, host_id, base_digest, pace, now)
 
 
 def _jobs() -> Select[JobRow, str, str | None]:
