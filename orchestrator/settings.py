@@ -79,6 +79,11 @@ class Settings(BaseSettings):
         3_600, ge=10, description="the same for seats that wait, prepare, evaluate or save, where no step is counted"
     )
     host_idle_s: int = Field(600, ge=0, description="a host without seats may be retired after this long")
+    max_bypass_s: int = Field(
+        300,
+        ge=0,
+        description="a job that found no room for so long while others were placed has a device kept free for it",
+    )
     keep_checkpoints: int = Field(3, ge=1, description="newest checkpoints kept of a job, beside those still needed")
     leftovers_after_s: int = Field(86_400, ge=3_600, description="what a dead attempt left in storage is kept so long")
     max_file_bytes: int = Field(512_000_000, gt=0, description="largest file sent at once")

@@ -110,7 +110,7 @@ def resume_job(job_id: str, tenant: TenantDep, services: ServicesDep) -> JobView
 @router.get("/{job_id}/why", responses=documented(HTTPStatus.NOT_FOUND))
 def why_job(job_id: str, tenant: TenantDep, services: ServicesDep) -> WhyView:
     """What blocks the job, since when, and what would unblock it."""
-    return why(services.db, services.catalogue, tenant.id, job_id, services.clock())
+    return why(services.db, tenant.id, job_id, services.clock())
 
 
 @router.get(

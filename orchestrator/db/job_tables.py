@@ -15,7 +15,18 @@ def _one_of(states: frozenset[JobState], column: str = "state") -> str:
 
 
 _LIVE_INDEXES: Final = (
-    ("ix_job_line", "state", "base_id", "quantization", "compute_dtype", "task", "lane", "priority", "seq"),
+    (
+        "ix_job_turn",
+        "state",
+        "base_id",
+        "quantization",
+        "compute_dtype",
+        "task",
+        "lane",
+        "tenant_id",
+        "priority",
+        "seq",
+    ),
     ("ix_job_live_deadline", "state_deadline"),
     ("ix_job_live_desired", "desired", "state"),
     (
@@ -47,6 +58,12 @@ class JobRow(Base):
             "model_deleted_at",
             postgresql_where=text("model_deleted_at IS NOT NULL AND unpublished_at IS NULL"),
             sqlite_where=text("model_deleted_at IS NOT NULL AND unpublished_at IS NULL"),
+        ),
+        Index(
+            "ix_job_kept_host_id",
+            "kept_host_id",
+            postgresql_where=text("kept_host_id IS NOT NULL"),
+            sqlite_where=text("kept_host_id IS NOT NULL"),
         ),
         *(
             Index(
@@ -94,6 +111,10 @@ class JobRow(Base):
     lease_token: Mapped[str | None] = mapped_column(String(40))
     not_before: Mapped[datetime | None] = mapped_column(doc="earliest next try, of scheduling or publishing")
     queue_reason: Mapped[str | None] = mapped_column(Text)
+    queue_constraint: Mapped[str | None] = mapped_column(String(16), doc="the kind of `queue_reason`: a Constraint")
+    kept_host_id: Mapped[str | None] = mapped_column(
+        String(40), doc="the host that takes no other job until this one, which waited too long, has its place"
+    )
     stop_reason: Mapped[str | None] = mapped_column(String(8), doc="StopReason, while STOPPING")
     user_failures: Mapped[int] = mapped_column(default=0)
     infra_failures: Mapped[int] = mapped_column(default=0, doc="consecutive; a newer checkpoint resets it")
@@ -141,6 +162,7 @@ class AttemptRow(Base):
             sqlite_where=text("ended_at IS NULL"),
         ),
         Index("ix_attempt_host_id_ended_at", "host_id", "ended_at"),
+        Index("ix_attempt_tenant_id_started_at", "tenant_id", "started_at"),
         Index(
             "ix_attempt_uncollected",
             "ended_at",
@@ -159,6 +181,8 @@ class AttemptRow(Base):
     resumed_from_step: Mapped[int] = mapped_column(default=0)
     last_step: Mapped[int] = mapped_column(default=0)
     rows_read: Mapped[int | None] = mapped_column(doc="rows that its host has turned into tokens; NULL: not begun")
+    paced_step: Mapped[int | None] = mapped_column(doc="the last of the steps that its first report of steps brought")
+    paced_from: Mapped[datetime | None] = mapped_column(doc="when that was: its pace is measured from then on")
     started_at: Mapped[datetime]
     attached_at: Mapped[datetime | None] = mapped_column(
         doc="when its host accepted it; starts its share of max_runtime_s"

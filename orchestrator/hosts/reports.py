@@ -86,6 +86,11 @@ def _stepped(session: Session, seated: Seated, report: StepReport, now: datetime
         return False
     where = (AttemptRow.job_id == report.job_id, AttemptRow.number == report.attempt)
     session.execute(update(AttemptRow).where(*where).values(last_step=report.step))
+    first = (
+        AttemptRow.paced_from.is_(None) | (AttemptRow.paced_from == now),
+        AttemptRow.resumed_from_step < report.step,
+    )
+    session.execute(update(AttemptRow).where(*where, *first).values(paced_step=report.step, paced_from=now))
     enter_step(session, seated.row, report, now)
     record(session, seated.ref.tenant_id, report.job_id, step_event(report), now)
     return True

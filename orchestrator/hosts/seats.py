@@ -120,7 +120,7 @@ def _live() -> Select[JobRow, str]:
         select(JobRow, AttemptRow.host_id)
         .join(AttemptRow, (AttemptRow.job_id == JobRow.id) & (AttemptRow.number == JobRow.attempt))
         .where(AttemptRow.ended_at.is_(None), JobRow.finished_at.is_(None))
-        .order_by(JobRow.priority.desc(), JobRow.seq)
+        .order_by(AttemptRow.started_at, JobRow.seq)
     )
 
 

@@ -63,6 +63,8 @@ def transition(
         "state_deadline": None if over else now + timedelta(seconds=DEADLINE_S[to]),
         "finished_at": now if over else None,
         "queue_reason": None,
+        "queue_constraint": None,
+        "kept_host_id": None,
         "stop_reason": None,
         **({} if to in SEATED else {"lease_token": None}),
         **changes,

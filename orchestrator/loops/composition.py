@@ -58,7 +58,7 @@ def control_steps(db: Database, cluster: Cluster, catalogue: Catalogue, settings
             ReconcileDesired(db),
             StopSeats(db, cluster),
             AttachSeats(db, cluster),
-            Schedule(applier, settings.host_idle_s),
+            Schedule(applier, settings.host_idle_s, settings.max_bypass_s),
             EnforceDeadlines(db),
         )
     )

@@ -8,6 +8,7 @@ from typing import Final
 
 from orchestrator.db.job_tables import JobRow
 from orchestrator.db.states import Desired, JobState, StopReason
+from orchestrator.lifecycle.turns import HEADS
 
 
 class Constraint(StrEnum):
@@ -18,7 +19,9 @@ class Constraint(StrEnum):
     VALIDATION = "validation"
     """Its files are being validated."""
     TURN = "turn"
-    """Other jobs for the same base are ahead, and the planner has not reached it yet."""
+    """Other jobs of its tenant for the same base are ahead, and the planner has not reached it yet."""
+    DRAIN = "drain"
+    """Where it could go, no job is placed until one that waited too long has its place there."""
     SEAT = "seat"
     """Hosts hold its base, and none has room."""
     DEVICE = "device"
@@ -41,14 +44,10 @@ class JobFacts:
 
     job: JobRow
     ahead: int = 0
-    """Jobs of any base that are ahead in the queue."""
+    """Queued jobs that have a turn before it, were all of them to fit."""
     in_line: int = 0
-    """Those of them for the same base in the same precision."""
+    """Those of them that are its own tenant's and for the same base in the same precision."""
     queued: int = 0
-    hosts: int = 0
-    """Live hosts that hold the job's base in its precision."""
-    placeable: bool = True
-    """The base is in the catalogue, and some flavor is large enough for it and the job."""
     loading: bool = False
     """The job's own host has not loaded its base yet."""
     rows: int = 0
@@ -91,21 +90,34 @@ def _queued(facts: JobFacts, _: datetime) -> Blocker:
     job = facts.job
     if job.desired != Desired.RUN:
         return _asked_to_leave(job)
-    first = f"{facts.ahead} job(s) are ahead of it." if facts.ahead else "It is next in the queue."
-    if job.queue_reason is None:  # only the first job of each line has one
+    if job.queue_reason is None or job.queue_constraint is None or facts.in_line >= HEADS:
         return _in_line(facts)
-    if facts.hosts:
-        return Blocker(Constraint.SEAT, job.queue_reason, f"A seat on a host that holds {job.base_id}. {first}")
-    if facts.placeable:
-        return Blocker(Constraint.DEVICE, job.queue_reason, f"A free device for a host of {job.base_id}. {first}")
-    advice = "Cancel it and ask for less memory or another base, or have your operator add a flavor or the base."
-    return Blocker(Constraint.PLACEMENT, job.queue_reason, advice)
+    constraint = Constraint(job.queue_constraint)
+    if job.kept_host_id is not None:
+        return Blocker(constraint, job.queue_reason, "Jobs that train there end. None is placed there before it.")
+    return Blocker(constraint, job.queue_reason, f"{_UNBLOCKS[constraint].format(base=job.base_id)}{_turn(facts)}")
+
+
+_UNBLOCKS: Final = {
+    Constraint.SEAT: "A seat on a host that holds {base}.",
+    Constraint.DEVICE: "A free device for a host of {base}.",
+    Constraint.DRAIN: "The job that has waited there for longest is placed, or leaves the queue.",
+    Constraint.PLACEMENT: "Cancel it and ask for less memory or another base, or have your operator add a flavor or "
+    "the base.",
+}
+"""By the constraint that the planner found."""
+
+
+def _turn(facts: JobFacts) -> str:
+    if facts.job.queue_constraint == Constraint.PLACEMENT:
+        return ""
+    return f" {facts.ahead} job(s) have a turn before it." if facts.ahead else " It has the next turn."
 
 
 def _in_line(facts: JobFacts) -> Blocker:
     if not facts.in_line:
         return Blocker(Constraint.TURN, "The planner has not reached it yet.", "The planner's next pass.")
-    before = f"{facts.in_line} job(s) for {facts.job.base_id} are ahead of it in the queue."
+    before = f"{facts.in_line} of your jobs for {facts.job.base_id} are ahead of it in the queue."
     return Blocker(Constraint.TURN, before, "The jobs ahead of it are placed, or end.")
 
 

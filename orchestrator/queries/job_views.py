@@ -6,9 +6,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from orchestrator.db.job_tables import CheckpointRow, EventRow, JobRow
-from orchestrator.db.states import TERMINAL, Desired, JobState, openai_status
+from orchestrator.db.states import Desired, JobState, openai_status
 from orchestrator.lifecycle.model_names import fine_tuned_model_name
 from orchestrator.queries.registry_pages import NO_PAGES, RegistryPages, RegistryView
+from orchestrator.usage.pace import Pace
 from workers.contract.base import ComputeDtype, Quantization
 from workers.contract.lanes import Lane
 from workers.contract.methods import Method
@@ -106,7 +107,9 @@ class JobView(BaseModel):
     object: Literal["fine_tuning.job"] = "fine_tuning.job"
     created_at: int = Field(description="Unix seconds")
     finished_at: int | None
-    estimated_finish: int | None
+    estimated_finish: int | None = Field(
+        description="Unix seconds: the recent time for a step, times the remaining steps; null unless it trains"
+    )
     model: str
     fine_tuned_model: str | None
     organization_id: str = Field(description="id of the tenant")
@@ -183,26 +186,37 @@ def hyperparameters_of(spec: JobSpec) -> ResolvedHyperparameters:
 
 
 def job_view(
-    row: JobRow, host_id: str | None, base_digest: str | None, now: datetime, pages: RegistryPages = NO_PAGES
+    row: JobRow,
+    host_id: str | None,
+    base_digest: str | None,
+    pace: Pace | None,
+    now: datetime,
+    pages: RegistryPages = NO_PAGES,
 ) -> JobView:
-    """The view of a job. `host_id` and `base_digest` belong to its newest attempt's host."""
-    return _job_view(row, JobSpec.model_validate(row.spec), host_id, base_digest, now, pages)
+    """The view of a job. `host_id` and `base_digest` belong to its newest attempt's host, and so does `pace`."""
+    finish = _estimated_finish(row, pace, now)
+    return _job_view(row, JobSpec.model_validate(row.spec), host_id, base_digest, finish, pages)
 
 
 def new_job_view(row: JobRow, spec: JobSpec) -> JobView:
     """The view of a job that was just created, without parsing its spec again."""
-    return _job_view(row, spec, None, None, row.created_at, NO_PAGES)
+    return _job_view(row, spec, None, None, None, NO_PAGES)
 
 
 def _job_view(
-    row: JobRow, spec: JobSpec, host_id: str | None, base_digest: str | None, now: datetime, pages: RegistryPages
+    row: JobRow,
+    spec: JobSpec,
+    host_id: str | None,
+    base_digest: str | None,
+    estimated_finish: int | None,
+    pages: RegistryPages,
 ) -> JobView:
     numbers = hyperparameters_of(spec)
     return JobView(
         id=row.id,
         created_at=_seconds(row.created_at),
         finished_at=None if row.finished_at is None else _seconds(row.finished_at),
-        estimated_finish=_estimated_finish(row, now),
+        estimated_finish=estimated_finish,
         model=row.base_id,
         fine_tuned_model=row.fine_tuned_model,
         organization_id=row.tenant_id,
@@ -267,12 +281,18 @@ def _error(row: JobRow) -> JobErrorView | None:
     return JobErrorView(code=row.error_code, message=row.error_message or "", param=row.error_param)
 
 
-def _estimated_finish(row: JobRow, now: datetime) -> int | None:
-    """Mean seconds per step times the remaining steps, without early stopping; null before the first step."""
-    if JobState(row.state) in TERMINAL or row.started_at is None or not row.step or not row.total_steps:
+def trains(row: JobRow) -> bool:
+    """Whether steps follow one another until its last: it has a seat, is prepared, and is to go on."""
+    return row.state == JobState.RUNNING and row.desired == Desired.RUN
+
+
+def _estimated_finish(row: JobRow, pace: Pace | None, now: datetime) -> int | None:
+    """The end of the remaining steps at the measured pace, without early stopping; null where none can be told."""
+    if row.state == JobState.PUBLISHING:
+        return _seconds(now) if row.not_before is None else None
+    if not trains(row) or pace is None or row.total_steps is None:
         return None
-    per_step = (now - row.started_at) / row.step
-    return _seconds(now + per_step * max(row.total_steps - row.step, 0))
+    return _seconds(pace.finish(max(row.total_steps - row.step, 0), now))
 
 
 def _seconds(stamp: datetime) -> int:

@@ -4,25 +4,27 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, exists, func, select
+from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, exists, func, select
+from sqlalchemy.orm import Session
 
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import AttemptRow, CheckpointRow, EventRow, JobRow
 from orchestrator.db.tables import HostRow
 from orchestrator.lifecycle.ownership import no_such_job, own_job
 from orchestrator.paging import Page, PageWindow, page
-from orchestrator.queries.job_views import CheckpointView, EventView, JobView, checkpoint_view, job_view
+from orchestrator.queries.job_views import CheckpointView, EventView, JobView, checkpoint_view, job_view, trains
 from orchestrator.queries.registry_pages import NO_PAGES, RegistryPages
 from orchestrator.tenancy.views import Tenant
+from orchestrator.usage.pace import measured_pace
 
 
 def get_job(db: Database, tenant_id: str, job_id: str, now: datetime, pages: RegistryPages = NO_PAGES) -> JobView:
     """One job. Raises: NotFound."""
     with db.read() as session:
         found = session.execute(_ONE_JOB, {"job_id": job_id, "tenant_id": tenant_id}).one_or_none()
-    if found is None:
-        raise no_such_job(job_id)
-    return job_view(*found, now, pages)
+        if found is None:
+            raise no_such_job(job_id)
+        return _view(session, found, now, pages)
 
 
 def list_jobs(
@@ -41,7 +43,7 @@ def list_jobs(
         query = query.where(_has_pair(db, key, value))
     with db.read() as session:
         found = page(session, query, JobRow, JobRow.tenant_id == tenant_id, window)
-    return found.map(lambda row: job_view(row[0], row[1], row[2], now, pages))
+        return found.map(lambda row: _view(session, row, now, pages))
 
 
 def list_events(db: Database, tenant_id: str, job_id: str, window: PageWindow) -> Page[EventView]:
@@ -59,6 +61,13 @@ def list_checkpoints(db: Database, tenant: Tenant, job_id: str, window: PageWind
         query = select(CheckpointRow).where(CheckpointRow.state == "committed")
         found = page(session, query, CheckpointRow, _of(CheckpointRow, tenant.id, job_id), window)
     return found.map(lambda row: checkpoint_view(row[0], job, tenant.slug))
+
+
+def _view(session: Session, found: Row[JobRow, str, str | None], now: datetime, pages: RegistryPages) -> JobView:
+    """Only a job that trains costs a second query, for its pace."""
+    job, host_id, base_digest = found
+    pace = measured_pace(session, job.id, job.attempt) if trains(job) else None
+    return job_view(job, host_id, base_digest, pace, now, pages)
 
 
 def _jobs() -> Select[JobRow, str, str | None]:

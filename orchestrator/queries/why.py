@@ -1,5 +1,6 @@
 """`why`: what blocks a job, since when, and what would unblock it."""
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Literal
 
@@ -7,18 +8,14 @@ from pydantic import BaseModel, Field
 from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.orm import Session
 
-from orchestrator.catalogue.entries import Catalogue
-from orchestrator.catalogue.need import HostNeed
 from orchestrator.db.database import Database
-from orchestrator.db.host_states import LIVE, HostState
+from orchestrator.db.host_states import HostState
 from orchestrator.db.job_tables import AttemptRow, EventRow, JobRow
 from orchestrator.db.states import Desired, JobState, openai_status
 from orchestrator.db.tables import HostRow
 from orchestrator.lifecycle.ownership import own_job
+from orchestrator.lifecycle.turns import load_standings, turns_before
 from orchestrator.queries.blockers import Constraint, JobFacts, explain_blocker
-from workers.contract.base import ComputeDtype, Quantization
-from workers.contract.lanes import Lane
-from workers.contract.memory import estimate
 
 
 class WhyView(BaseModel):
@@ -34,14 +31,14 @@ class WhyView(BaseModel):
     unblocks: str | None = Field(description="what would unblock it; null: nothing has to happen")
     since: int = Field(description="Unix seconds: when it entered this state")
     next_try_at: int | None = Field(description="Unix seconds, if a next try is scheduled")
-    position: int | None = Field(description="position among all jobs that wait for a seat; 1 is next")
+    position: int | None = Field(description="position by turns among all jobs that wait for a seat; 1 is next")
     queue_length: int | None
 
 
-def why(db: Database, catalogue: Catalogue, tenant_id: str, job_id: str, now: datetime) -> WhyView:
+def why(db: Database, tenant_id: str, job_id: str, now: datetime) -> WhyView:
     """What blocks a job. Raises: NotFound."""
     with db.read() as session:
-        facts = load_facts(session, catalogue, own_job(session, tenant_id, job_id), now)
+        facts = load_facts(session, own_job(session, tenant_id, job_id), now)
     return explain(facts, now)
 
 
@@ -66,25 +63,21 @@ def explain(facts: JobFacts, now: datetime) -> WhyView:
     )
 
 
-def load_facts(session: Session, catalogue: Catalogue, job: JobRow, now: datetime) -> JobFacts:
-    """Read the job, the queue and the hosts. Of other tenants it reads only counts."""
+def load_facts(session: Session, job: JobRow, now: datetime) -> JobFacts:
+    """Read the job, the queue and its host. Of other tenants it reads only counts, and when they were served."""
     mine = (AttemptRow.job_id == job.id, AttemptRow.number == job.attempt)
     own = select(HostRow.state, AttemptRow.rows_read).join(AttemptRow, AttemptRow.host_id == HostRow.id).where(*mine)
     host_state, rows_read = session.execute(own).one_or_none() or (None, None)
     last_warning = (EventRow.job_id == job.id, EventRow.level != "info", EventRow.created_at >= job.state_since)
     newest = select(EventRow.message).where(*last_warning).order_by(EventRow.seq.desc()).limit(1)
-    return JobFacts(
+    facts = JobFacts(
         job=job,
-        ahead=_count(session, JobRow, _queued(now), _goes_before(job)),
-        in_line=_count(session, JobRow, _queued(now), _goes_before(job), *_same(JobRow, job)),
-        queued=_count(session, JobRow, _queued(now)),
-        hosts=_count(session, HostRow, HostRow.state.in_(LIVE), *_same(HostRow, job)),
-        placeable=_placeable(catalogue, job),
         loading=host_state == HostState.STARTING,
         rows=_rows(job),
         rows_read=rows_read,
         last_warning=session.scalar(newest),
     )
+    return _with_turns(session, facts, now) if job.state == JobState.QUEUED else facts
 
 
 def _rows(job: JobRow) -> int:
@@ -93,18 +86,36 @@ def _rows(job: JobRow) -> int:
     return sum(int(data[file]["rows"]) for file in ("training", "validation") if data.get(file) is not None)
 
 
-def _count(session: Session, table: type[JobRow | HostRow], *where: ColumnElement[bool]) -> int:
-    return session.scalar(select(func.count()).select_from(table).where(*where)) or 0
+def _with_turns(session: Session, facts: JobFacts, now: datetime) -> JobFacts:
+    job = facts.job
+    waiting = select(JobRow.tenant_id, func.count(), func.min(JobRow.seq)).where(_queued(now))
+    queues = {tenant: (count, oldest) for tenant, count, oldest in session.execute(waiting.group_by(JobRow.tenant_id))}
+    standings = load_standings(session, {tenant: oldest for tenant, (_, oldest) in queues.items()})
+    own = (_queued(now), JobRow.tenant_id == job.tenant_id, _goes_before(job))
+    ahead = _count(session, *own)
+    if job.tenant_id in standings:
+        others = ((standings[tenant], count) for tenant, (count, _) in queues.items() if tenant != job.tenant_id)
+        ahead += turns_before(standings[job.tenant_id], ahead, others)
+    return replace(
+        facts,
+        ahead=0 if job.kept_host_id else ahead,
+        in_line=_count(session, *own, *_same_base(job)),
+        queued=sum(count for count, _ in queues.values()),
+    )
 
 
-def _same(table: type[JobRow | HostRow], job: JobRow) -> tuple[ColumnElement[bool], ...]:
-    """Rows for the job's base in its precision."""
+def _count(session: Session, *where: ColumnElement[bool]) -> int:
+    return session.scalar(select(func.count()).select_from(JobRow).where(*where)) or 0
+
+
+def _same_base(job: JobRow) -> tuple[ColumnElement[bool], ...]:
+    """Jobs for the job's base in its precision."""
     return (
-        table.base_id == job.base_id,
-        table.quantization == job.quantization,
-        table.compute_dtype == job.compute_dtype,
-        table.task == job.task,
-        table.lane == job.lane,
+        JobRow.base_id == job.base_id,
+        JobRow.quantization == job.quantization,
+        JobRow.compute_dtype == job.compute_dtype,
+        JobRow.task == job.task,
+        JobRow.lane == job.lane,
     )
 
 
@@ -115,12 +126,5 @@ def _queued(now: datetime) -> ColumnElement[bool]:
 
 
 def _goes_before(job: JobRow) -> ColumnElement[bool]:
+    """Of one tenant's jobs."""
     return or_(JobRow.priority > job.priority, and_(JobRow.priority == job.priority, JobRow.seq < job.seq))
-
-
-def _placeable(catalogue: Catalogue, job: JobRow) -> bool:
-    base = catalogue.base(job.base_id)
-    if base is None:
-        return False
-    footprint = estimate(base.spec.shape, Quantization(job.quantization), ComputeDtype(job.compute_dtype))
-    return any(map(HostNeed(footprint, job.memory_bytes, job.pass_tokens, Lane(job.lane)).fits, catalogue.flavors))

@@ -18,8 +18,9 @@ from orchestrator.db.tables import HostRow
 from orchestrator.ids import new_lease_token
 from orchestrator.lifecycle.events import EventDraft
 from orchestrator.lifecycle.transition import amend, transition
-from orchestrator.scheduling.admission import device_is_free, host_with_room, lock_admission
-from orchestrator.scheduling.plan import Admit, RetireHost, StartHost, Wait, seats_of
+from orchestrator.scheduling.actions import Admit, KeepFree, RetireHost, StartHost, Wait
+from orchestrator.scheduling.admission import device_is_free, host_with_room, is_kept_for_another, lock_admission
+from orchestrator.scheduling.plan import seats_of
 from workers.contract.lanes import Lane
 from workers.contract.memory import estimate
 from workers.contract.spec import HostSpec
@@ -39,7 +40,7 @@ class Applier:
     lease_ttl_s: int
     orchestrator_timeout_s: float = 900.0
 
-    def apply(self, action: StartHost | Admit | RetireHost, now: datetime) -> bool:
+    def apply(self, action: StartHost | Admit | RetireHost | KeepFree, now: datetime) -> bool:
         """Write one action in a transaction of its own. False: the action was stale and nothing was written."""
         with self.db.write() as session:
             lock_admission(session)
@@ -50,11 +51,13 @@ class Applier:
                     return self._admit(session, action, now)
                 case RetireHost():
                     return _retire(session, action, now)
+                case KeepFree():
+                    return _keep_free(session, action)
 
     def explain(self, waits: Sequence[Wait]) -> int:
         """Write all reasons at once: a thousand jobs may wait for the same seat. Returns how many changed."""
         with self.db.write() as session:
-            return sum(amend(session, wait.job, queue_reason=wait.reason) for wait in waits)
+            return sum(_tell(session, wait) for wait in waits)
 
     def _start_host(self, session: Session, action: StartHost, now: datetime) -> bool:
         base, flavor = self.catalogue.base(action.key.base_id), self.catalogue.flavor(action.flavor)
@@ -121,6 +124,17 @@ class Applier:
         )
         host.idle_since = None
         return True
+
+
+def _tell(session: Session, wait: Wait) -> bool:
+    return amend(session, wait.job, queue_reason=wait.reason, queue_constraint=wait.constraint)
+
+
+def _keep_free(session: Session, action: KeepFree) -> bool:
+    host_id = action.host_id
+    if host_id is not None and is_kept_for_another(session, host_id, action.job.id):
+        return False
+    return amend(session, action.job, kept_host_id=host_id)
 
 
 def _retire(session: Session, action: RetireHost, now: datetime) -> bool:

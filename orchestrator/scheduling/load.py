@@ -14,14 +14,18 @@ from orchestrator.db.states import JobState
 from orchestrator.db.tables import HostRow
 from orchestrator.ids import new_id
 from orchestrator.lifecycle.transition import JobRef
-from orchestrator.scheduling.queue import Queued, heads
+from orchestrator.lifecycle.turns import load_standings
+from orchestrator.queries.blockers import Constraint
+from orchestrator.scheduling.queue import Queued, heads, kept
 from orchestrator.scheduling.snapshot import HostView, ResidentKey, Snapshot, WaitingJob
 from workers.contract.base import ComputeDtype, Quantization
 from workers.contract.lanes import Lane
 from workers.contract.memory import Footprint, estimate
 
 
-def load_snapshot(session: Session, catalogue: Catalogue, host_idle_s: int, now: datetime) -> Snapshot:
+def load_snapshot(
+    session: Session, catalogue: Catalogue, host_idle_s: int, max_bypass_s: int, now: datetime
+) -> Snapshot:
     """Read the queue and hosts for the planner."""
     hosts = session.scalars(
         select(HostRow).where(HostRow.state.in_(HOLDS_DEVICE)).order_by(HostRow.created_at, HostRow.id)
@@ -30,14 +34,20 @@ def load_snapshot(session: Session, catalogue: Catalogue, host_idle_s: int, now:
     for host in hosts:
         if host.state == HostState.STOPPING:
             retiring[host.flavor] = retiring.get(host.flavor, 0) + host.devices
+    waiting = {row.id: row for row in (*heads(session, now), *kept(session))}
+    oldest: dict[str, int] = {}
+    for row in waiting.values():
+        oldest[row.tenant_id] = min(row.seq, oldest.get(row.tenant_id, row.seq))
     spare = sum(flavor.count for flavor in catalogue.flavors)
     return Snapshot(
-        waiting=waiting_jobs(heads(session, now), catalogue),
+        waiting=waiting_jobs(list(waiting.values()), catalogue),
         hosts=host_views(session, [host for host in hosts if host.state in LIVE], catalogue),
         flavors=catalogue.flavors,
         retiring=retiring,
         spare_ids=tuple(new_id("") for _ in range(spare)),
         host_idle_s=host_idle_s,
+        max_bypass_s=max_bypass_s,
+        standings=load_standings(session, oldest),
     )
 
 
@@ -66,10 +76,13 @@ def _waiting_job(row: Queued, key: ResidentKey, footprint: Footprint | None) -> 
         key=key,
         priority=row.priority,
         submitted=row.seq,
+        since=row.state_since,
         seat_bytes=row.memory_bytes,
         pass_tokens=row.pass_tokens,
         footprint=footprint,
         reason=row.queue_reason,
+        constraint=None if row.queue_constraint is None else Constraint(row.queue_constraint),
+        kept_host_id=row.kept_host_id,
     )
 
 
@@ -104,6 +117,8 @@ def host_views(session: Session, hosts: list[HostRow], catalogue: Catalogue) -> 
                 ),
                 devices=host.devices,
                 pass_tokens=largest,
+                taken_bytes=claimed,
+                ready_since=host.ready_at,
             )
         )
     return tuple(views)

@@ -1,89 +1,82 @@
 """`plan`: maps a snapshot to actions. No I/O, no clock, no randomness."""
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from orchestrator.catalogue.entries import Flavor
-from orchestrator.lifecycle.transition import JobRef
-from orchestrator.scheduling.snapshot import HostView, ResidentKey, Snapshot, WaitingJob
+from orchestrator.scheduling import reasons
+from orchestrator.scheduling.actions import Action, Admit, KeepFree, RetireHost, StartHost, Wait
+from orchestrator.scheduling.kept import KeptHosts, in_order
+from orchestrator.scheduling.reasons import Reason
+from orchestrator.scheduling.snapshot import HostView, Shape, Snapshot, WaitingJob
+from orchestrator.scheduling.turns import take_turns
 from workers.contract.lanes import Lane
 
 
-@dataclass(frozen=True)
-class StartHost:
-    """Start a host for `key` on a free device of `flavor`."""
-
-    host_id: str
-    key: ResidentKey
-    flavor: str
-    for_job: str
-
-
-@dataclass(frozen=True)
-class Admit:
-    """Reserve a seat for the job on the host."""
-
-    job: JobRef
-    host_id: str
-
-
-@dataclass(frozen=True)
-class RetireHost:
-    """Retire a host without taken seats."""
-
-    host_id: str
-    why: str
-
-
-@dataclass(frozen=True)
-class Wait:
-    """Leave the job in the queue and tell its owner why."""
-
-    job: JobRef
-    reason: str
-
-
-Action = StartHost | Admit | RetireHost | Wait
-
-
 def plan(snapshot: Snapshot, now: datetime) -> list[Action]:
-    """Place waiting jobs, highest priority first, then longest wait."""
-    draft = _Draft(snapshot)
-    for job in sorted(snapshot.waiting, key=lambda job: (-job.priority, job.submitted)):
-        draft.place(job)
-    draft.retire_idle(now)
+    """Place waiting jobs: first those for which a host is kept free, then in turns of their tenants."""
+    draft = _Draft(snapshot, now)
+    holders = in_order(snapshot.waiting)
+    draft.restore(holders)
+    standings = dict(snapshot.standings)
+    for job in holders:
+        tenant = job.ref.tenant_id
+        if draft.place(job) and tenant in standings:
+            standings[tenant] = standings[tenant].with_seat()
+    take_turns((job for job in snapshot.waiting if not job.kept_host_id), standings, draft.place)
+    draft.retire_idle()
     return draft.actions
 
 
 class _Draft:
     """The cluster after the actions so far."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot, now: datetime) -> None:
         self.actions: list[Action] = []
+        self._now = now
         self._flavors = {flavor.name: flavor for flavor in snapshot.flavors}
         self._hosts = {host.id: host for host in snapshot.hosts}
         self._retiring = dict(snapshot.retiring)
         self._spare_ids = list(snapshot.spare_ids)
         self._idle = timedelta(seconds=snapshot.host_idle_s)
+        self._bypass_s = snapshot.max_bypass_s
+        self._kept = KeptHosts(timedelta(seconds=snapshot.max_bypass_s), now)
+        self._refused: dict[Shape, Reason | None] = {}
+        """Shapes without a place, and why if a device is about to be free. Room only shrinks while a plan is made."""
+        self._tried: set[tuple[Shape, tuple[str, int], bool]] = set()
+        """Shapes, ranks and whether overdue: for these no host could be kept. That does not change either."""
+        self._told: dict[Shape, Reason] = {}
+        """Why jobs of these shapes wait, until hosts are started, retired or kept."""
 
-    def place(self, job: WaitingJob) -> None:
-        host = self._warm_host(job) or self._fresh_host(job)
+    def restore(self, holders: list[WaitingJob]) -> None:
+        """Keep the hosts that earlier plans kept. Whose host has gone since is placed first all the same."""
+        for job in holders:
+            if job.kept_host_id in self._hosts and not self._kept.restore(job, self._places(job)):
+                self.actions.append(KeepFree(job.ref, None))
+
+    def place(self, job: WaitingJob) -> bool:
+        """Give the job a seat, or see to it that it gets one later and say why it waits."""
+        host = None
+        if self._kept.host_of(job) or job.shape not in self._refused:
+            host = self._warm_host(job) or self._fresh_host(job)
         if host is None:
-            reason = self._make_room(job) or self._why_waiting(job)
-            if reason != job.reason:
-                self.actions.append(Wait(job.ref, reason))
-            return
+            self._wait(job)
+            return False
         self._hosts[host.id] = host.with_seat(job)
         self.actions.append(Admit(job.ref, host.id))
+        return True
 
-    def retire_idle(self, now: datetime) -> None:
+    def retire_idle(self) -> None:
         for host in list(self._hosts.values()):
-            if host.seats_taken == 0 and host.idle_since is not None and now - host.idle_since >= self._idle:
+            if host.seats_taken == 0 and host.idle_since is not None and self._now - host.idle_since >= self._idle:
                 self._retire(host, f"idle for {int(self._idle.total_seconds())} s")
 
     def _warm_host(self, job: WaitingJob) -> HostView | None:
         """A host that holds the job's base and has room; ready ones first, then the emptiest."""
-        fitting = [host for host in self._hosts.values() if host.key == job.key and host.has_room(job)]
+        fitting = [
+            host
+            for host in self._hosts.values()
+            if host.key == job.key and host.has_room(job) and not self._kept.closed_to(host, job)
+        ]
         return min(fitting, key=lambda host: (not host.ready, host.seats_taken, host.id), default=None)
 
     def _fresh_host(self, job: WaitingJob) -> HostView | None:
@@ -95,6 +88,7 @@ class _Draft:
                 name, seats = self._spare_ids.pop(0), seats_of(job.key.lane, flavor)
                 host = HostView(name, job.key, flavor.name, False, 0, free, None, seats, footprint)
                 self._hosts[host.id] = host
+                self._told.clear()
                 self.actions.append(StartHost(host.id, job.key, flavor.name, job.ref.id))
                 return host
         return None
@@ -107,11 +101,39 @@ class _Draft:
         held = sum(host.devices for host in self._hosts.values() if host.flavor == flavor.name)
         return flavor.count - held - self._retiring.get(flavor.name, 0)
 
-    def _make_room(self, job: WaitingJob) -> str | None:
+    def _wait(self, job: WaitingJob) -> None:
+        if job.shape not in self._refused:
+            self._refused[job.shape] = self._make_room(job)
+        room = self._refused[job.shape]
+        if room is None and self._kept.host_of(job) is None:
+            self._keep_a_host(job)
+        text, constraint = room or self._why_waiting(job)
+        if (text, constraint) != (job.reason, job.constraint):
+            self.actions.append(Wait(job.ref, text, constraint))
+
+    def _keep_a_host(self, job: WaitingJob) -> None:
+        tried = (job.shape, job.rank, self._kept.is_overdue(job))
+        if tried in self._tried:
+            return
+        if host := self._kept.keep(job, self._places(job)):
+            self._told.clear()
+            self.actions.append(KeepFree(job.ref, host.id))
+        else:
+            self._tried.add(tried)
+
+    def _places(self, job: WaitingJob) -> list[HostView]:
+        """The hosts of its base that the job would fit if it were alone there; if there is none, those whose device
+        would do for a host of its base.
+        """
+        own = [host for host in self._hosts.values() if host.could_hold(job)]
+        fitting = {flavor.name for flavor in self._fitting(job)} if not own else set()
+        return own or [host for host in self._hosts.values() if host.flavor in fitting]
+
+    def _make_room(self, job: WaitingJob) -> Reason | None:
         """Retire an idle host, of any base, on a device that fits this job; longest idle first."""
         fitting = [flavor.name for flavor in self._fitting(job)]
         if any(self._retiring.get(name, 0) for name in fitting):
-            return f"Waiting for a device: an idle host is making room for {job.key}."
+            return reasons.making_room(job)
         idle = [
             h for h in self._hosts.values() if h.flavor in fitting and h.seats_taken == 0 and h.idle_since is not None
         ]
@@ -119,40 +141,32 @@ class _Draft:
             return None
         host = min(idle, key=lambda host: (host.idle_since, host.id))
         self._retire(host, f"makes room for {job.key}")
-        return f"Waiting for a device: an idle host is making room for {job.key}."
+        return reasons.making_room(job)
 
     def _retire(self, host: HostView, why: str) -> None:
         del self._hosts[host.id]
+        self._told.clear()
         self._retiring[host.flavor] = self._retiring.get(host.flavor, 0) + host.devices
         self.actions.append(RetireHost(host.id, why))
 
-    def _why_waiting(self, job: WaitingJob) -> str:
+    def _why_waiting(self, job: WaitingJob) -> Reason:
+        if (kept := self._kept.host_of(job)) in self._hosts:
+            return reasons.kept_for(job, self._hosts[kept], self._bypass_s)
+        if job.shape not in self._told:
+            self._told[job.shape] = self._why_any_waits(job)
+        return self._told[job.shape]
+
+    def _why_any_waits(self, job: WaitingJob) -> Reason:
+        """Why every job of this shape waits, unless a host is kept for it."""
         same = [host for host in self._hosts.values() if host.key == job.key]
         if same:
-            taken = sum(host.seats_taken for host in same)
-            return (
-                f"Waiting for a seat: {len(same)} host(s) hold {job.key} with {taken} seats taken, and none has room "
-                f"for {_gb(job.seat_bytes)} more. The job starts when one of them finishes."
-            )
-        if job.need is None:
-            return (
-                f"Cannot be placed: {job.key.base_id} is no longer in the catalogue. Cancel it, or ask your operator."
-            )
-        flavor = job.need.flavor_of(list(self._flavors.values()))
-        needed, fitting = job.need.total_bytes, self._fitting(job)
-        if not fitting:
-            return (
-                f"Cannot be placed: it needs {_gb(needed)} on one device, and the largest configured device "
-                f"has {_gb(flavor.memory_bytes)}. Request less, or have a flavor added."
-            )
-        names = ", ".join(f"{flavor.name} ({flavor.count})" for flavor in fitting)
-        return f"Waiting for a device: {job.key} needs {_gb(needed)}, and every device of {names} is busy."
+            closed = all(self._kept.closed_to(host, job) for host in same)
+            return reasons.behind_kept(job) if closed else reasons.no_seat(job, same)
+        if self._kept.awaits(job.key):
+            return reasons.kept_for_its_base(job)
+        return reasons.no_device(job, list(self._flavors.values()), self._fitting(job), self._bypass_s)
 
 
 def seats_of(lane: Lane, flavor: Flavor) -> int:
     """The number of seats of a lane's host on the flavor: in the solo lane one job owns the host."""
     return 1 if lane is Lane.SOLO else flavor.max_seats
-
-
-def _gb(size: int) -> str:
-    return f"{size / 1e9:.1f} GB"

@@ -1,70 +1,93 @@
 """The part of the queue that one planner pass reads: the head of each line.
 
-Jobs for the same resident base wait in one line, by priority, then by age. A pass reads only the first `HEADS` jobs
-of a line, so its cost does not depend on the queue's length. If those cannot be placed, the jobs behind wait too.
+A tenant's jobs for the same resident base wait in one line, by priority, then by age. A pass reads only the first few
+of each line, and the oldest of each of its priorities, so its cost depends on how many lines there are and not on how
+long they are. If those cannot be placed, the jobs behind wait too: they are the same tenant's, for the same base.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import groupby
 from typing import Any, Final
 
-from sqlalchemy import Row, bindparam, func, literal, or_, select, tuple_
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy import Row, Select, bindparam, literal, or_, select, tuple_
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from orchestrator.db.job_tables import JobRow
 from orchestrator.db.states import Desired, JobState
+from orchestrator.lifecycle.turns import HEADS
 
-HEADS: Final = 64
+LEAST_HEADS: Final = 4
+PASS_HEADS: Final = 1_024
+"""Where there are very many lines, a pass reads about so many jobs, but `LEAST_HEADS` of each line."""
 
-_KEY: Final = (JobRow.base_id, JobRow.quantization, JobRow.compute_dtype, JobRow.task, JobRow.lane)
-_NAMES: Final = tuple(column.key for column in _KEY)
+_LINE: Final = ("base_id", "quantization", "compute_dtype", "task", "lane", "tenant_id")
+_GROUP: Final = (*_LINE, "priority")
+_LAST: Final = 2**62
+"""Greater than every `seq`."""
 _WAITING: Final = (JobRow.finished_at.is_(None), JobRow.state == JobState.QUEUED)
-_IN_LINE: Final = (*_WAITING, *(column == bindparam(column.key) for column in _KEY))
 _READ: Final[tuple[InstrumentedAttribute[Any], ...]] = (
     *(JobRow.id, JobRow.seq, JobRow.tenant_id, JobRow.state, JobRow.attempt, JobRow.lease_token, JobRow.priority),
-    *(*_KEY, JobRow.memory_bytes, JobRow.pass_tokens, JobRow.queue_reason),
+    *(JobRow.base_id, JobRow.quantization, JobRow.compute_dtype, JobRow.task, JobRow.lane),
+    *(JobRow.memory_bytes, JobRow.pass_tokens, JobRow.state_since),
+    *(JobRow.queue_reason, JobRow.queue_constraint, JobRow.kept_host_id),
 )
 """The columns that the planner reads. It skips the spec, which is large and may not parse in this version."""
 
 Queued = Row[Any]
 """A job with only the columns of `_READ`, under their names."""
 
-_ABOVE_ALL: Final = 2**31 - 1
-_LAST_OF_LINE: Final = tuple_(
-    *(bindparam(name, type_=JobRow.base_id.type) for name in _NAMES), literal(_ABOVE_ALL), literal(2**62)
-)
-"""Greater than any position of a line. SQLite seeks the first row that is not smaller, past the line's own rows."""
-_NEXT_LINE: Final = (
-    select(*_KEY)
-    .where(*_WAITING, tuple_(*_KEY, JobRow.priority, JobRow.seq) > _LAST_OF_LINE)
-    .order_by(*_KEY, JobRow.priority, JobRow.seq)
-    .limit(1)
-)
-_NEXT_PRIORITY: Final = select(func.max(JobRow.priority)).where(*_IN_LINE, JobRow.priority < bindparam("below"))
-_LAST: Final = 2**62
-_place: Final = tuple_(*_KEY, JobRow.priority, JobRow.seq)
+
+def _place(job: Any, seq: Any = None) -> tuple[Any, ...]:
+    """A position in the order of `ix_job_turn`: that of a job, or of `seq` in its group."""
+    return *(getattr(job, name) for name in _GROUP), job.seq if seq is None else seq
 
 
-def _at(seq: Any) -> Any:
-    """A position in one line at one priority. A range instead of equal columns: with those, PostgreSQL would order by
-    `seq` alone and scan the primary key past every job that is over.
+def _groups() -> Select[*tuple[Any, ...]]:
+    """The first job of every line and priority, in the order of the index: one seek each, whatever is behind it.
+
+    Positions are compared as rows: with equal columns instead, PostgreSQL would order by `seq` alone and scan the
+    primary key past every job that is over, and SQLite would read the whole group to reach the next.
     """
-    return tuple_(*(bindparam(name, type_=JobRow.base_id.type) for name in _NAMES), bindparam("priority"), seq)
+    here, after, found = aliased(JobRow), aliased(JobRow), aliased(JobRow)
+    first = select(JobRow.seq).where(*_WAITING).order_by(*_place(JobRow)).limit(1).scalar_subquery()
+    group = select(first.label("seq")).cte("queue_group", recursive=True)
+    waiting = (after.finished_at.is_(None), after.state == JobState.QUEUED)
+    beyond = tuple_(*_place(after)) > tuple_(*_place(here, literal(_LAST)))
+    following = select(after.seq).where(*waiting, beyond).order_by(*_place(after)).limit(1).correlate(here)
+    group = group.union_all(select(following.scalar_subquery()).select_from(here).where(here.seq == group.c.seq))
+    return select(*(getattr(found, name) for name in _GROUP)).join(group, group.c.seq == found.seq)
 
 
-_HEADS: Final = (
+def _bound(seq: Any) -> Any:
+    kinds = {name: getattr(JobRow, name).type for name in _GROUP}
+    return tuple_(*(bindparam(name, type_=kind) for name, kind in kinds.items()), seq)
+
+
+_GROUPS: Final = _groups()
+_HEAD: Final = (
     select(*_READ)
-    .where(*_WAITING, _place > _at(literal(0)), _place < _at(literal(_LAST)), JobRow.desired == Desired.RUN)
+    .where(*_WAITING, JobRow.desired == Desired.RUN)
+    .where(tuple_(*_place(JobRow)) > _bound(literal(0)), tuple_(*_place(JobRow)) < _bound(literal(_LAST)))
     .where(or_(JobRow.not_before.is_(None), JobRow.not_before <= bindparam("now")))
-    .order_by(*_KEY, JobRow.priority, JobRow.seq)
+    .order_by(*_place(JobRow))
     .limit(bindparam("places"))
 )
 _ONE: Final = select(*_READ).where(JobRow.id == bindparam("job_id"))
+_KEPT: Final = select(*_READ).where(*_WAITING, JobRow.kept_host_id.is_not(None), JobRow.desired == Desired.RUN)
 
 
 def heads(session: Session, now: datetime) -> list[Queued]:
-    """The first `HEADS` jobs of every line, each line in order."""
-    return [job for line in _lines(session) for job in _first(session, line._asdict(), now)]
+    """The head of every line, each in order: highest priority first, then age."""
+    groups = session.execute(_GROUPS).all()
+    lines = [list(line) for _, line in groupby(sorted(groups), key=lambda group: tuple(group)[: len(_LINE)])]
+    places = max(LEAST_HEADS, min(HEADS, PASS_HEADS // max(len(lines), 1)))
+    return [job for line in lines for job in _head(session, line, places, now)]
+
+
+def kept(session: Session) -> Sequence[Queued]:
+    """The jobs for which a host is kept free, at any position."""
+    return session.execute(_KEPT).all()
 
 
 def queued(session: Session, job_id: str) -> Queued:
@@ -72,21 +95,9 @@ def queued(session: Session, job_id: str) -> Queued:
     return session.execute(_ONE, {"job_id": job_id}).one()
 
 
-def _lines(session: Session) -> Iterator[Row[str, str, str, str, str]]:
-    """Every resident key with waiting jobs: one index seek per key, not per job."""
-    line = session.execute(_NEXT_LINE, dict.fromkeys(_NAMES, "")).first()
-    while line is not None:
-        yield line
-        line = session.execute(_NEXT_LINE, dict(line._mapping)).first()
-
-
-def _first(session: Session, line: dict[str, Any], now: datetime) -> Iterator[Queued]:
-    """The head of one line, from its highest priority down."""
-    places, below = HEADS, _ABOVE_ALL
-    while places:
-        priority = session.scalar(_NEXT_PRIORITY, line | {"below": below})
-        if priority is None:
-            return
-        found = session.execute(_HEADS, line | {"priority": priority, "places": places, "now": now}).all()
+def _head(session: Session, line: Sequence[Row[Any]], places: int, now: datetime) -> Iterator[Queued]:
+    """The head of one line, from its highest priority down, and the oldest of every priority."""
+    for group in reversed(line):
+        found = session.execute(_HEAD, {**group._mapping, "places": max(places, 1), "now": now}).all()
         yield from found
-        places, below = places - len(found), priority
+        places -= len(found)

@@ -3,24 +3,26 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from orchestrator.scheduling.actions import Wait
 from orchestrator.scheduling.apply import Applier
 from orchestrator.scheduling.load import load_snapshot
-from orchestrator.scheduling.plan import Wait, plan
+from orchestrator.scheduling.plan import plan
 from orchestrator.steps.step import Counts
 from workers.contract.failpoints import failpoint
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """QUEUED -> ADMITTED, and starting and retiring hosts."""
+    """QUEUED -> ADMITTED; starting and retiring hosts, and keeping them free."""
 
     applier: Applier
     host_idle_s: int
+    max_bypass_s: int
 
     def run_once(self, now: datetime) -> Counts:
         """One pass of the planner. Stale actions are dropped; the next pass plans again."""
         with self.applier.db.read() as session:
-            snapshot = load_snapshot(session, self.applier.catalogue, self.host_idle_s, now)
+            snapshot = load_snapshot(session, self.applier.catalogue, self.host_idle_s, self.max_bypass_s, now)
         counts = Counts()
         actions = plan(snapshot, now)
         for action in actions:

@@ -1,11 +1,14 @@
 """The planner's input: values, not rows."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from orchestrator.catalogue.entries import Flavor
 from orchestrator.catalogue.need import HostNeed
 from orchestrator.lifecycle.transition import JobRef
+from orchestrator.lifecycle.turns import Standing
+from orchestrator.queries.blockers import Constraint
 from workers.contract.base import ComputeDtype, Quantization
 from workers.contract.lanes import Lane
 from workers.contract.memory import Footprint, least_pass_bytes
@@ -25,18 +28,35 @@ class ResidentKey:
         return f"{self.base_id} ({self.quantization}, {self.lane})"
 
 
+Shape = tuple[ResidentKey, int, int]
+"""Resident key, bytes of a seat, tokens of a pass: where one job has no place, its equals have none."""
+
+
 @dataclass(frozen=True)
 class WaitingJob:
     """A queued job that may start now."""
 
     ref: JobRef
     key: ResidentKey
-    priority: int
+    priority: int  # among its tenant's jobs
     submitted: int  # position in submission order
+    since: datetime  # when it joined the queue, the last time
     seat_bytes: int
     pass_tokens: int  # of its largest possible micro-batch
     footprint: Footprint | None  # estimate for a new host; None: its base is no longer in the catalogue
     reason: str | None = None  # why it waits, as last written
+    constraint: Constraint | None = None  # the kind of that reason
+    kept_host_id: str | None = None  # the host that takes no other job before this one has its place
+
+    @property
+    def rank(self) -> tuple[str, int]:
+        """Its tenant and its priority there: jobs of equal rank may be served in any order that is fair."""
+        return self.ref.tenant_id, self.priority
+
+    @property
+    def shape(self) -> Shape:
+        """What it asks of a host."""
+        return self.key, self.seat_bytes, self.pass_tokens
 
     @property
     def need(self) -> HostNeed | None:
@@ -67,12 +87,22 @@ class HostView:
     footprint: Footprint
     devices: int = 1
     pass_tokens: int = 0  # of its seats' largest possible micro-batch
+    taken_bytes: int = 0  # by its seats
+    ready_since: datetime | None = None
 
     def has_room(self, job: WaitingJob) -> bool:
         """Whether the job fits here together with every micro-batch."""
+        return self.seats_taken < self.max_seats and self.has_memory(job)
+
+    def has_memory(self, job: WaitingJob) -> bool:
+        """Whether it would fit here if one more seat were free."""
         largest = max(self.pass_tokens, job.pass_tokens)
-        needed = job.seat_bytes + least_pass_bytes(self.footprint, largest)
-        return self.seats_taken < self.max_seats and needed <= self.free_bytes
+        return job.seat_bytes + least_pass_bytes(self.footprint, largest) <= self.free_bytes
+
+    def could_hold(self, job: WaitingJob) -> bool:
+        """Whether it would fit here if nobody else were here."""
+        needed = job.seat_bytes + least_pass_bytes(self.footprint, job.pass_tokens)
+        return self.max_seats > 0 and self.key == job.key and needed <= self.free_bytes + self.taken_bytes
 
     def with_seat(self, job: WaitingJob) -> "HostView":
         """The host with the job added."""
@@ -80,6 +110,7 @@ class HostView:
             self,
             seats_taken=self.seats_taken + 1,
             free_bytes=self.free_bytes - job.seat_bytes,
+            taken_bytes=self.taken_bytes + job.seat_bytes,
             pass_tokens=max(self.pass_tokens, job.pass_tokens),
             idle_since=None,
         )
@@ -97,3 +128,7 @@ class Snapshot:
     spare_ids: tuple[str, ...]
     """Ids for hosts that the plan may start; generated in advance to keep `plan` pure."""
     host_idle_s: int
+    max_bypass_s: int = 300
+    """How long others may be placed while a job finds no room, until a host is kept free for it."""
+    standings: Mapping[str, Standing] = field(default_factory=dict)
+    """Of every tenant with waiting jobs, by id."""

@@ -90,7 +90,7 @@ class Options(Request):
     quantization: Quantization | None = Field(None, description="of the frozen base; null: the base's default")
     data: DataOptions = DataOptions()
     training: TrainingOptions = TrainingOptions()
-    priority: StrictInt = Field(0, ge=-100, le=100, description="among the tenant's jobs and others; higher goes first")
+    priority: StrictInt = Field(0, ge=-100, le=100, description="among the tenant's own jobs; higher goes first")
     max_runtime_s: StrictInt = Field(
         86_400, ge=60, le=2_592_000, description="total seconds that all attempts may hold seats"
     )

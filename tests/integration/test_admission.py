@@ -17,10 +17,12 @@ from orchestrator.db.job_tables import AttemptRow, JobRow
 from orchestrator.db.states import JobState
 from orchestrator.db.tables import HostRow
 from orchestrator.hosts.reaper import HostReaper
+from orchestrator.lifecycle.transition import JobRef
 from orchestrator.scheduling import apply
+from orchestrator.scheduling.actions import Admit, KeepFree, RetireHost, StartHost
 from orchestrator.scheduling.apply import Applier
 from orchestrator.scheduling.load import load_snapshot
-from orchestrator.scheduling.plan import Admit, RetireHost, StartHost, plan
+from orchestrator.scheduling.plan import plan
 from orchestrator.scheduling.schedule import Schedule
 from tests.builders.rows import NOW, make_host, make_job, make_tenant
 from tests.builders.world import make_catalogue
@@ -36,7 +38,7 @@ def make_applier(db: Database) -> Applier:
 def plans(db: Database, times: int) -> list[list]:
     """Plans that several planners make of the same books."""
     with db.read() as session:
-        return [plan(load_snapshot(session, CATALOGUE, 600, NOW), NOW) for _ in range(times)]
+        return [plan(load_snapshot(session, CATALOGUE, 600, 300, NOW), NOW) for _ in range(times)]
 
 
 def usage(db: Database) -> tuple[int, Counter[str]]:
@@ -124,7 +126,7 @@ def test_two_that_count_at_once_do_not_both_find_the_last_one_free(
 def competing(db: Database, catalogue: Catalogue, wanted: type) -> list:
     """Two actions of one kind that want the same: of two plans, or of a plan and one for the next job in line."""
     with db.read() as session:
-        snapshots = [load_snapshot(session, catalogue, 600, NOW) for _ in range(2)]
+        snapshots = [load_snapshot(session, catalogue, 600, 300, NOW) for _ in range(2)]
     snapshots[1] = replace(snapshots[1], waiting=snapshots[1].waiting[1:])
     return [next(action for action in plan(each, NOW) if isinstance(action, wanted)) for each in snapshots]
 
@@ -138,7 +140,7 @@ def test_planners_that_race_never_exceed_what_there_is(db: Database):
     applied: Counter[str] = Counter()
 
     def race() -> None:
-        schedule = Schedule(make_applier(db), host_idle_s=600)
+        schedule = Schedule(make_applier(db), host_idle_s=600, max_bypass_s=300)
         for _ in range(4):
             together.wait(30)
             applied.update(schedule.run_once(NOW))
@@ -170,3 +172,17 @@ def test_a_seat_admitted_while_its_host_is_written_off_ends_with_it(db: Database
         HostReaper(db).mark_gone(host.id, "it died", NOW)
         thread.join()
         assert usage(db) == (0, Counter())
+
+
+def test_no_seat_is_given_on_a_host_that_has_been_kept_for_another_since(db: Database):
+    """Of two planners one keeps the host, the other still has a plan to fill it."""
+    host = make_host(db, state="ready")
+    make_job(db)
+    ((admit,),) = plans(db, 1)
+    first, second = make_job(db), make_job(db)
+    applier = make_applier(db)
+    assert applier.apply(KeepFree(JobRef.of(first), host.id), NOW)
+    assert not applier.apply(KeepFree(JobRef.of(second), host.id), NOW)
+    assert not applier.apply(admit, NOW)
+    assert applier.apply(Admit(JobRef.of(first), host.id), NOW)
+    assert applier.apply(admit, NOW)

@@ -40,7 +40,7 @@ def test_a_job_that_stopped_early_says_so_and_has_no_steps_to_come(world: World)
     assert world.messages(job_id)[-1] == (
         "Stopped early at step 4: validation loss has not improved for 3 evaluations; publishing step 1"
     )
-    view = job_view(job, "host-1", None, world.now)
+    view = job_view(job, "host-1", None, None, world.now)
     assert (view.x_orchard.best_step, view.x_orchard.stopped_early) == (1, True)
     assert view.estimated_finish == int(world.now.timestamp())
 

@@ -10,7 +10,8 @@ from sqlalchemy import event
 
 from orchestrator.db.database import Database
 from orchestrator.db.states import JobState
-from orchestrator.scheduling.queue import HEADS, heads
+from orchestrator.lifecycle.turns import HEADS
+from orchestrator.scheduling.queue import LEAST_HEADS, PASS_HEADS, heads
 from orchestrator.submission.request import JobRequest
 from orchestrator.submission.submit import SubmitDeps, submit
 from orchestrator.tenancy.views import Tenant
@@ -22,14 +23,14 @@ from tests.builders.world import World
 
 def test_each_line_shows_its_head_by_priority_then_age(db: Database) -> None:
     tenant = make_tenant(db)
-    late, early = (make_job(db, JobState.QUEUED, tenant, priority=1).id for _ in range(2))
+    early, late = (make_job(db, JobState.QUEUED, tenant, priority=1).id for _ in range(2))
     urgent = make_job(db, JobState.QUEUED, tenant, priority=9).id
     other = make_job(db, JobState.QUEUED, tenant, base_id="another").id
     make_job(db, JobState.QUEUED, tenant, not_before=NOW + timedelta(seconds=1))
     make_job(db, JobState.QUEUED, tenant, desired="pause")
     make_job(db, JobState.SUCCEEDED, tenant)
     with db.read() as session:
-        assert [job.id for job in heads(session, NOW)] == [other, urgent, late, early]
+        assert [job.id for job in heads(session, NOW)] == [other, urgent, early, late]
 
 
 def test_a_line_of_any_length_shows_no_more_than_its_head(db: Database) -> None:
@@ -37,15 +38,50 @@ def test_a_line_of_any_length_shows_no_more_than_its_head(db: Database) -> None:
     make_job(db, JobState.QUEUED, priority=3)
     with db.read() as session:
         found = heads(session, NOW)
-    assert len(found) == HEADS
-    assert found[0].priority == 3
-    assert [job.seq for job in found[1:]] == sorted(job.seq for job in found[1:])
+    assert len(found) == HEADS + 1
+    assert sorted({job.priority for job in found}) == [0, 3]
+    crowd = [job.seq for job in found if job.priority == 0]
+    assert crowd == sorted(crowd)
 
 
-@pytest.mark.parametrize("column", ["base_id", "quantization", "compute_dtype", "task", "lane"])
+def test_a_tenant_with_very_many_jobs_hides_nobody(db: Database) -> None:
+    fill(db, queued=HEADS + 5, finished=5)
+    others = {make_job(db, JobState.QUEUED, priority=-5).id for _ in range(3)}
+    with db.read() as session:
+        assert others <= {job.id for job in heads(session, NOW)}
+
+
+def test_the_oldest_of_every_priority_is_seen_behind_however_many_of_a_higher_one(db: Database) -> None:
+    tenant = make_tenant(db)
+    low = make_job(db, JobState.QUEUED, tenant, priority=-1).id
+    make_job(db, JobState.QUEUED, tenant, priority=-1)
+    for _ in range(HEADS):
+        make_job(db, JobState.QUEUED, tenant)
+    with db.read() as session:
+        found = [job.id for job in heads(session, NOW)]
+    assert len(found) == HEADS + 1
+    assert found[-1] == low
+
+
+def test_very_many_lines_have_shorter_heads(sqlite_db: Database) -> None:
+    lines = PASS_HEADS // LEAST_HEADS + 1
+    tenant = make_tenant(sqlite_db)
+    for line in range(lines):
+        make_job(sqlite_db, JobState.QUEUED, tenant, base_id=f"base-{line}")
+    for _ in range(HEADS):
+        make_job(sqlite_db, JobState.QUEUED, tenant)
+    with sqlite_db.read() as session:
+        found = heads(session, NOW)
+    assert len(found) == lines + LEAST_HEADS
+
+
+@pytest.mark.parametrize("column", ["base_id", "quantization", "compute_dtype", "task", "lane", "priority"])
 def test_no_line_is_overlooked_whatever_it_differs_in(db: Database, column: str) -> None:
     tenant = make_tenant(db)
-    ids = {make_job(db, JobState.QUEUED, tenant, **{column: value}).id for value in ("a", "b", "c")}
+    ids = {
+        make_job(db, JobState.QUEUED, tenant, **{column: value}).id
+        for value in ((1, 2, 3) if column == "priority" else ("a", "b", "c"))
+    }
     with db.read() as session:
         assert {job.id for job in heads(session, NOW)} == ids
 

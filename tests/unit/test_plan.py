@@ -1,4 +1,4 @@
-"""The planner: priority, then age; warm hosts first; reasons for whoever waits."""
+"""The planner: a tenant's jobs by priority, then age; warm hosts first; reasons for whoever waits."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from orchestrator.catalogue.entries import Flavor
 from orchestrator.db.states import JobState
 from orchestrator.lifecycle.transition import JobRef
-from orchestrator.scheduling.plan import Admit, RetireHost, StartHost, Wait, plan
+from orchestrator.scheduling.actions import Admit, RetireHost, StartHost, Wait
+from orchestrator.scheduling.plan import plan
 from orchestrator.scheduling.snapshot import HostView, ResidentKey, Snapshot, WaitingJob
 from workers.contract.base import ComputeDtype, Quantization
 from workers.contract.lanes import Lane
@@ -29,11 +30,22 @@ def footprint(resident_gb: float = 3) -> Footprint:
 
 
 def job(
-    name: str, base: str = "llama", priority: int = 0, age: int = 0, seat_gb: float = 1, host_gb: float = 3, tokens=0
+    name: str,
+    base: str = "llama",
+    priority: int = 0,
+    age: int = 0,
+    seat_gb: float = 1,
+    host_gb: float = 3,
+    tokens=0,
+    tenant="tenant",
+    waited_s: float = 0,
+    kept: str | None = None,
 ):
     """`host_gb`: base and process of a fresh host."""
-    ref = JobRef(name, "tenant", JobState.QUEUED, 0, None)
-    return WaitingJob(ref, key(base), priority, age, int(seat_gb * GB), tokens, footprint(host_gb))
+    ref = JobRef(name, tenant, JobState.QUEUED, 0, None)
+    since = NOW - timedelta(seconds=waited_s)
+    seat = int(seat_gb * GB)
+    return WaitingJob(ref, key(base), priority, age, since, seat, tokens, footprint(host_gb), kept_host_id=kept)
 
 
 def host(name: str, base: str = "llama", *, seats: int = 0, free_gb: float = 8, idle_s: int | None = None, **state):
@@ -84,7 +96,7 @@ def test_an_idle_host_of_another_base_makes_room():
     assert isinstance(first, RetireHost)
     assert first.host_id == "idle"
     assert isinstance(second, Wait)
-    assert "making room" in second.reason
+    assert "an idle host is leaving" in second.reason
 
 
 def test_a_busy_host_of_another_base_is_left_alone_and_the_reason_says_so():
@@ -120,7 +132,7 @@ def test_a_job_whose_micro_batch_would_crowd_out_the_others_waits():
 def test_an_idle_host_of_the_same_base_that_is_too_full_makes_room_too():
     retire, wait = plan(snapshot(job("a"), hosts=[host("full", free_gb=0.5, idle_s=5)]), NOW)
     assert isinstance(retire, RetireHost)
-    assert wait.reason == f"Waiting for a device: an idle host is making room for {key()}."
+    assert wait.reason == f"Waiting for a device: an idle host is leaving one that has room for {key()}."
 
 
 def test_the_solo_lane_never_recomputes_and_must_have_room_for_all_activations():
@@ -156,7 +168,7 @@ def test_what_a_warm_host_has_measured_counts_and_not_the_estimate():
 
 def test_a_reason_already_told_is_not_written_again():
     (wait,) = plan(snapshot(job("a"), retiring={"cpu": 1}), NOW)
-    told = WaitingJob(**{**job("a").__dict__, "reason": wait.reason})
+    told = replace(job("a"), reason=wait.reason, constraint=wait.constraint)
     assert plan(snapshot(told, retiring={"cpu": 1}), NOW) == []
 
 

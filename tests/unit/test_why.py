@@ -7,18 +7,17 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import update
 
-from orchestrator.catalogue.need import HostNeed
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import AttemptRow
 from orchestrator.db.states import TERMINAL, Desired, JobState, StopReason
 from orchestrator.lifecycle.events import EventDraft, record
+from orchestrator.lifecycle.turns import HEADS
 from orchestrator.queries.blockers import Constraint, JobFacts
 from orchestrator.queries.why import WhyView, explain, load_facts, why
-from tests.builders.live_api import Api, add_tenant, make_catalogue
+from tests.builders.live_api import Api, add_tenant
 from tests.builders.rows import NOW, make_host, make_job, make_tenant
-from workers.contract.lanes import Lane
 from workers.contract.rows import DatasetFormat
-from workers.contract.spec import DatasetRef, JobSpec
+from workers.contract.spec import DatasetRef
 
 LATER = NOW + timedelta(minutes=5)
 NOTHING = Constraint.NOTHING
@@ -26,11 +25,16 @@ NOTHING = Constraint.NOTHING
 
 def load_facts_of(db: Database, job: Any) -> JobFacts:
     with db.read() as session:
-        return load_facts(session, make_catalogue(), job, NOW)
+        return load_facts(session, job, NOW)
 
 
-def ask(db: Database, job: Any, **catalogue: Any) -> WhyView:
-    return why(db, make_catalogue(**catalogue), job.tenant_id, job.id, NOW)
+def ask(db: Database, job: Any) -> WhyView:
+    return why(db, job.tenant_id, job.id, NOW)
+
+
+def waits(constraint: str, **columns: Any) -> dict[str, Any]:
+    """What the planner writes on a job that it cannot place."""
+    return {"queue_reason": "All busy.", "queue_constraint": constraint, **columns}
 
 
 @pytest.mark.parametrize("state", JobState)
@@ -50,7 +54,11 @@ def test_every_state_has_an_answer(sqlite_db: Database, state: JobState, desired
     [
         (JobState.VALIDATING, {}, Constraint.VALIDATION, "files are being read", None),
         (JobState.QUEUED, {}, Constraint.TURN, "planner has not reached it", "next pass"),
-        (JobState.QUEUED, {"queue_reason": "All busy."}, Constraint.DEVICE, "All busy.", "free device for a host"),
+        (JobState.QUEUED, waits("device"), Constraint.DEVICE, "All busy.", "free device for a host"),
+        (JobState.QUEUED, waits("seat"), Constraint.SEAT, "All busy.", "A seat on a host that holds tiny"),
+        (JobState.QUEUED, waits("drain"), Constraint.DRAIN, "All busy.", "has waited there for longest"),
+        (JobState.QUEUED, waits("placement"), Constraint.PLACEMENT, "All busy.", "Cancel it"),
+        (JobState.QUEUED, waits("seat", kept_host_id="h"), Constraint.SEAT, "All busy.", "None is placed there before"),
         (JobState.QUEUED, {"desired": "pause"}, NOTHING, "paused at the next pass", None),
         (JobState.STARTING, {}, NOTHING, "has taken it in and reads its 12 rows next", None),
         (JobState.RUNNING, {"step": 2}, NOTHING, "step 2 of 6", None),
@@ -82,47 +90,61 @@ def test_the_constraint_in_words(
     assert answer.next_try_at == (int(LATER.timestamp()) if "not_before" in columns else None)
 
 
-def test_the_position_counts_all_that_could_go_before(db: Database) -> None:
-    first = make_job(db, tenant=make_tenant(db))
-    urgent = make_job(db, priority=5)
-    mine = make_job(db)
-    later = make_job(db)
-    for other in ({"desired": "pause"}, {"not_before": LATER}, {"state": JobState.RUNNING}):
-        make_job(db, **({"priority": 9} | other))
+def test_the_position_is_by_turns_of_the_tenants_and_not_by_their_priorities(db: Database) -> None:
+    crowd, other = make_tenant(db), make_tenant(db)
+    jobs = [make_job(db, tenant=crowd, priority=100) for _ in range(3)]
+    mine = make_job(db, tenant=other)
+    for left_out in ({"desired": "pause"}, {"not_before": LATER}):
+        make_job(db, **({"priority": 9} | left_out))
 
-    places = {job.id: ask(db, job).position for job in (urgent, first, mine, later)}
-    assert list(places.values()) == [1, 2, 3, 4]
+    assert [ask(db, job).position for job in (jobs[0], mine, jobs[1], jobs[2])] == [1, 2, 3, 4]
     assert ask(db, mine).queue_length == 4
-    assert "2 job(s) for tiny are ahead of it in the queue" in ask(db, mine).reason
 
 
-def test_who_waits_for_another_base_stands_in_another_line(db: Database) -> None:
-    make_job(db, base_id="org/tiny-2")
-    mine = make_job(db, queue_reason="Waiting.")
-    assert ask(db, mine).unblocks == "A free device for a host of tiny. 1 job(s) are ahead of it."
-    assert load_facts_of(db, mine).in_line == 0
+def test_who_holds_fewer_seats_has_the_turn_and_who_was_served_longest_ago_wins_ties(db: Database) -> None:
+    busy, served, new = (make_tenant(db) for _ in range(3))
+    make_job(db, JobState.RUNNING, busy)
+    _, its = make_job(db, JobState.SUCCEEDED, served), make_job(db, tenant=served)
+    older, mine = make_job(db, tenant=busy), make_job(db, tenant=new)
+    host = make_host(db)
+    with db.write() as session:
+        session.add(ended_attempt(its, host))
+    assert [ask(db, job).position for job in (mine, its, older)] == [1, 2, 3]
 
 
-def test_a_queue_for_a_seat_is_told_from_one_for_a_device_and_from_what_can_never_run(db: Database) -> None:
-    job = make_job(db, queue_reason="Waiting.")
-    assert ask(db, job).constraint is Constraint.DEVICE
-    assert ask(db, job, bases=make_catalogue().bases[1:]).constraint is Constraint.PLACEMENT
-    make_host(db, "ready", base_id="other")
-    assert ask(db, job).constraint is Constraint.DEVICE
-    make_host(db, "ready")
-    assert ask(db, job).constraint is Constraint.SEAT
+def ended_attempt(job: Any, host: Any) -> AttemptRow:
+    """An earlier try, whose seat is free again."""
+    return AttemptRow(
+        job_id=job.id,
+        number=1,
+        tenant_id=job.tenant_id,
+        host_id=host.id,
+        lease_token="lease-of-an-earlier-try",
+        lease_until=NOW,
+        memory_bytes=1,
+        started_at=NOW - timedelta(hours=1),
+        ended_at=NOW,
+        exit_class="preempted",
+    )
 
 
-def test_where_a_job_fits_only_by_recomputing_is_no_place_for_the_solo_lane(
-    sqlite_db: Database,
-) -> None:
-    fused = make_job(sqlite_db, queue_reason="Waiting.")
-    solo = make_job(sqlite_db, queue_reason="Waiting.", spec_changes={"lane": Lane.SOLO})
-    need = HostNeed.of(JobSpec.model_validate(fused.spec))
-    (cpu,) = make_catalogue().flavors
-    just = cpu.model_copy(update={"memory_bytes": need.total_bytes})
-    assert ask(sqlite_db, fused, flavors=(just,)).constraint is Constraint.DEVICE
-    assert ask(sqlite_db, solo, flavors=(just,)).constraint is Constraint.PLACEMENT
+def test_of_its_own_tenants_jobs_for_the_same_base_the_ones_ahead_are_named(db: Database) -> None:
+    tenant = make_tenant(db)
+    make_job(db, tenant=tenant)
+    make_job(db, tenant=tenant, base_id="org/tiny-2")
+    make_job(db)
+    mine = make_job(db, tenant=tenant)
+    assert load_facts_of(db, mine).in_line == 1
+    assert "1 of your jobs for tiny are ahead of it in the queue" in ask(db, mine).reason
+
+
+def test_a_reason_from_when_it_was_further_ahead_is_not_repeated(sqlite_db: Database) -> None:
+    tenant = make_tenant(sqlite_db)
+    mine = make_job(sqlite_db, tenant=tenant, **waits("drain"))
+    assert ask(sqlite_db, mine).constraint is Constraint.DRAIN
+    for _ in range(HEADS):
+        make_job(sqlite_db, tenant=tenant, priority=1)
+    assert ask(sqlite_db, mine).constraint is Constraint.TURN
 
 
 @pytest.mark.parametrize(("host", "constraint"), [("starting", Constraint.HOST), ("ready", NOTHING)])
@@ -157,7 +179,7 @@ def test_a_retry_says_what_went_wrong_last(db: Database, state: JobState) -> Non
 
 
 def test_the_answer_is_made_of_facts_alone(sqlite_db: Database) -> None:
-    facts = JobFacts(job=make_job(sqlite_db, queue_reason="Waiting."), ahead=3, queued=9, hosts=2)
+    facts = JobFacts(job=make_job(sqlite_db, **waits("seat")), ahead=3, queued=9)
     assert explain(facts, NOW) == explain(facts, NOW)
     assert (explain(facts, NOW).position, explain(facts, NOW).queue_length) == (4, 9)
 
@@ -169,7 +191,7 @@ def test_only_its_owner_may_ask_and_learns_no_name_of_others(web: TestClient, ap
     from orchestrator.db.tables import TenantRow
 
     with db.read() as session:
-        mine = make_job(db, tenant=session.get_one(TenantRow, api.tenant.id), queue_reason="Waiting for a seat.")
+        mine = make_job(db, tenant=session.get_one(TenantRow, api.tenant.id), **waits("seat"))
     answer = web.get(f"/v1/fine_tuning/jobs/{mine.id}/why")
 
     assert answer.json()["constraint"] == "seat"

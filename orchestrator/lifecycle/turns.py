@@ -1,0 +1,59 @@
+"""Whose turn it is for a seat: the tenant with the fewest, then the one that was given its last one longest ago.
+
+Priority is a tenant's own: it orders that tenant's jobs and says nothing about anybody else's.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from orchestrator.db.job_tables import AttemptRow
+from orchestrator.db.tables import TenantRow
+
+HEADS: Final = 64
+"""Jobs of one tenant for one base that a plan looks at: those behind cannot go before them."""
+
+
+@dataclass(frozen=True, order=True)
+class Standing:
+    """A tenant among those who wait; the smallest has the next turn."""
+
+    seats: int
+    """Attempts that hold one now."""
+    served_s: float
+    """Unix seconds: when its newest attempt was given a seat; 0: never."""
+    oldest: int
+    """Place in the order of submission of its first waiting job."""
+
+    def with_seat(self) -> "Standing":
+        """After one more turn."""
+        return replace(self, seats=self.seats + 1)
+
+
+def load_standings(session: Session, oldest: Mapping[str, int]) -> dict[str, Standing]:
+    """The standing of every tenant in `oldest`, which names the first waiting job of each."""
+    live = select(AttemptRow.tenant_id, func.count()).where(AttemptRow.ended_at.is_(None))
+    seats = session.execute(live.group_by(AttemptRow.tenant_id))
+    newest = select(func.max(AttemptRow.started_at)).where(AttemptRow.tenant_id == TenantRow.id).scalar_subquery()
+    served = session.execute(select(TenantRow.id, newest).where(TenantRow.id.in_(oldest)))
+    held: dict[str, int] = {tenant_id: count for tenant_id, count in seats}  # noqa: C416  # rows are no pairs to mypy
+    return {
+        tenant_id: Standing(held.get(tenant_id, 0), at.timestamp() if at else 0.0, oldest[tenant_id])
+        for tenant_id, at in served
+    }
+
+
+def turns_before(mine: Standing, own_ahead: int, others: Iterable[tuple[Standing, int]]) -> int:
+    """How many jobs of other tenants have a turn before mine, if `own_ahead` of my tenant's go first.
+
+    `others`: the standing of each other tenant, and how many of its jobs wait.
+    """
+    count = 0
+    for other, waiting in others:
+        level = mine.seats + own_ahead - other.seats
+        wins_ties = (other.served_s, other.oldest) < (mine.served_s, mine.oldest)
+        count += min(waiting, max(level + wins_ties, 0))
+    return count

@@ -1,0 +1,61 @@
+"""How long an attempt takes for a step, as its meter measured it. Reads only."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from orchestrator.db.effect_tables import UsageRow
+from orchestrator.db.job_tables import AttemptRow
+
+WINDOW: Final = 15
+"""Minutes with reports that count, newest first. What a step takes changes as neighbors come and go."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """So many steps were done, as was heard at that time."""
+
+    step: int
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Pace:
+    """The recent steps of one attempt. Pauses, waits, loading, preparing and other attempts are not in it."""
+
+    seconds_per_step: float
+    """By the clock, evaluations between the steps included."""
+    measured_at: datetime
+
+    def finish(self, remaining_steps: int, now: datetime) -> datetime:
+        """When that many more steps are done, at this pace; never before `now`."""
+        return max(self.measured_at + timedelta(seconds=self.seconds_per_step * remaining_steps), now)
+
+
+def measured_pace(session: Session, job_id: str, attempt: int) -> Pace | None:
+    """The pace of an attempt; None before it has reported steps twice."""
+    seat = (AttemptRow.job_id == job_id, AttemptRow.number == attempt)
+    began = session.execute(select(AttemptRow.paced_step, AttemptRow.paced_from).where(*seat)).one_or_none()
+    if began is None or began.paced_from is None:
+        return None
+    minutes = (
+        select(UsageRow.step, UsageRow.metered_until)
+        .where(UsageRow.job_id == job_id, UsageRow.attempt == attempt)
+        .order_by(UsageRow.minute.desc())
+        .limit(WINDOW + 1)
+    )
+    ends = [Mark(step, at) for step, at in session.execute(minutes)]
+    return pace_of(Mark(began.paced_step, began.paced_from), ends)
+
+
+def pace_of(began: Mark, ends: Sequence[Mark]) -> Pace | None:
+    """The pace from the first steps on, or from the oldest of `ends` (of minutes, newest first) if that is later."""
+    if not ends:
+        return None
+    newest, since = ends[0], max(began, ends[-1], key=lambda mark: mark.at) if len(ends) > WINDOW else began
+    steps, seconds = newest.step - since.step, (newest.at - since.at).total_seconds()
+    return Pace(seconds / steps, newest.at) if steps > 0 and seconds > 0 else None
