@@ -23,6 +23,7 @@ from orchestrator.loops.composition import ROLE, World, all_loops
 from orchestrator.loops.health import HealthServer, Passes
 from orchestrator.loops.runner import run_loops
 from orchestrator.settings import Settings, SettingsError, read_settings
+from workers.contract.owned_folder import SCRATCH, remove_abandoned
 
 log = structlog.get_logger()
 
@@ -40,6 +41,7 @@ def main() -> None:
         sys.exit(str(error))
     db = Database(settings.database_url.get_secret_value())
     cluster = RayCluster(settings.ray_address, settings.ray_namespace)
+    remove_abandoned(SCRATCH)  # adapters that a killed one was publishing
     world = World(cluster, MlflowRegistry(settings.mlflow_uri), catalogue, settings)
     role = Elector(db, ROLE, this_process(), ttl_s=settings.role_ttl_s)
     passes = Passes(all_loops(role, db, world))

@@ -65,7 +65,9 @@ class Settings(BaseSettings):
     )
     host_idle_s: int = Field(600, ge=0, description="a host without seats may be retired after this long")
     keep_checkpoints: int = Field(3, ge=1, description="newest checkpoints kept of a job, beside those still needed")
-    leftovers_after_s: int = Field(86_400, ge=3_600, description="what a dead attempt left in storage is kept so long")
+    leftovers_after_s: int = Field(
+        86_400, ge=3_600, description="what a dead attempt or upload left in storage is kept so long"
+    )
     max_file_bytes: int = Field(512_000_000, gt=0, description="largest file sent at once")
     max_upload_bytes: int = Field(8 * 2**30, gt=0, description="largest file sent in parts")
     max_live_jobs: int = Field(1_000, ge=1, description="jobs a tenant may have queued or running")

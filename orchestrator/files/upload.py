@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import IO, Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from sqlalchemy.exc import IntegrityError
 
 from orchestrator.db.database import Database
 from orchestrator.db.tables import FileRow
@@ -92,18 +93,25 @@ class StoredFile:
         remove(self.uri.rpartition("/")[0])
 
 
+class ForgottenUpload(StorageDown):
+    """The upload stood still for so long that its bytes were given up. Repeat the request."""
+
+
 def upload(
     db: Database, tenant_id: str, limits: UploadLimits, new: NewFile, stream: IO[bytes], now: datetime
 ) -> FileView:
     """Store the stream as a file of the tenant.
 
-    Raises: TooLarge, StorageDown, StorageFull, after removing what was written.
+    Raises: TooLarge, StorageDown, StorageFull, after removing what was written; ForgottenUpload.
     """
     stored = store(limits.storage_uri, tenant_id, read_chunks(stream), limits.max_file_bytes)
     row = stored.row(new, now)
     failpoint("upload.stored")
-    with db.write() as session:
-        session.add(row)
+    try:
+        with db.write() as session:
+            session.add(row)
+    except IntegrityError:
+        raise ForgottenUpload from None
     return FileView.of(row)
 
 
@@ -127,6 +135,7 @@ def store(storage_uri: str, tenant_id: str, chunks: Iterable[bytes], max_bytes: 
             digest.update(chunk)
             validator.feed(chunk)
             yield chunk
+            failpoint("upload.chunk")
 
     try:
         size = write_chunks(uri, checked())

@@ -10,6 +10,7 @@ from orchestrator.checkpoints.retention import CheckpointRetention
 from orchestrator.cluster.port import Cluster
 from orchestrator.db.database import Database
 from orchestrator.files.gc import FileGc
+from orchestrator.files.orphans import OrphanFiles
 from orchestrator.files.retention import ExpireFiles
 from orchestrator.hosts.reconcile import ReconcileHosts
 from orchestrator.hosts.seats import AttachSeats, StopSeats
@@ -29,6 +30,7 @@ from orchestrator.steps.step import StepSequence
 from orchestrator.submission.idempotency import ExpireIdempotencyKeys
 from orchestrator.submission.validate import Validate
 from orchestrator.uploads.gc import UploadGc
+from orchestrator.uploads.orphans import OrphanParts
 from orchestrator.webhooks.deliver import DeliverWebhooks
 from orchestrator.webhooks.retention import ExpireDeliveries
 from orchestrator.webhooks.send import Sender
@@ -86,7 +88,11 @@ def housekeeping(db: Database, world: World) -> StepSequence:
 def garbage_collection(db: Database, settings: Settings) -> StepSequence:
     """Removes bytes from storage that are no longer needed."""
     retain, attempts = CheckpointRetention(db, settings.keep_checkpoints), AttemptGc(db, settings.leftovers_after_s)
-    return StepSequence((retain, CheckpointGc(db), attempts, FileGc(db)))
+    orphans = (
+        OrphanFiles(db, settings.storage_uri, settings.leftovers_after_s),
+        OrphanParts(db, settings.storage_uri, settings.leftovers_after_s),
+    )
+    return StepSequence((retain, CheckpointGc(db), attempts, *orphans, FileGc(db)))
 
 
 def all_loops(role: Elector, db: Database, world: World) -> list[Loop]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from workers.contract.errors import DataError
+from workers.contract.failpoints import failpoint
 from workers.contract.rows import ROW_MODELS, Row, RowIssue, row_issues
 from workers.contract.spec import DatasetRef
 from workers.storage import fetch_file, file_sha256, scratch
@@ -31,6 +32,7 @@ def read_rows(
     with scratch("rows") as folder:
         path = folder / "rows.jsonl"
         fetch_file(ref.uri, path)
+        failpoint("rows.fetched")
         if file_sha256(path) != ref.sha256:
             raise error(f"file {ref.file_id} changed after it was validated; upload it again")
         yield from _parse(path, ref, error, before_line)
