@@ -12,9 +12,11 @@ from fastapi.responses import JSONResponse
 from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from api.errors import SERVER_ERROR, error_response, refusal
 from orchestrator.outages import outage
+from orchestrator.tenancy.views import Principal
 
 JSON_BODY_BYTES = 1_000_000
 MULTIPART_OVERHEAD_BYTES = 100_000
@@ -35,6 +37,8 @@ class RequestContext:
             await self._app(scope, receive, send)
             return
         exchange = _Exchange(scope, send)
+        clear_contextvars()
+        bind_contextvars(request_id=exchange.id)
         try:
             if "\0" in scope["path"] or b"%00" in scope["query_string"]:
                 message = "The URL must not contain the character U+0000."
@@ -57,6 +61,12 @@ class RequestContext:
 
     def _limit(self, path: str) -> int:
         return next((size for pattern, size in self._uploads if pattern.fullmatch(path)), JSON_BODY_BYTES)
+
+
+def note_principal(principal: Principal) -> None:
+    """Every later log line of this request, its access line too, names the key, its role and its tenant."""
+    tenant = None if principal.tenant is None else principal.tenant.id
+    bind_contextvars(key_id=principal.key_id, role=principal.role.value, tenant=tenant)
 
 
 def internal_error(request_id: str) -> JSONResponse:

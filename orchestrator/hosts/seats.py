@@ -111,7 +111,7 @@ class StopSeats:
 
 def _how(job: JobRow) -> ExitClass:
     """A job that will resume saves a checkpoint first. A stuck job does not: saving would hang too."""
-    goes_on = job.stop_reason == StopReason.PAUSE and job.desired != Desired.CANCEL
+    goes_on = job.stop_reason in (StopReason.PAUSE, StopReason.SUSPEND) and job.desired != Desired.CANCEL
     return ExitClass.PREEMPTED if goes_on else ExitClass.CANCELLED
 
 

@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import IdempotencyRow, JobRow
 from orchestrator.errors import IdempotencyMismatch, InvalidRequest
+from orchestrator.lifecycle.events import Actor
 from orchestrator.steps.step import Counts
 from orchestrator.submission.request import JobRequest
 
@@ -34,6 +35,7 @@ class Sender:
 
     api_key_id: str = ""
     retries: int = 0
+    role: str = "tenant"
 
 
 ANYBODY: Final = Sender()
@@ -49,6 +51,8 @@ class RequestFingerprint:
     post_sha256: str
     retries: int
     arrived_at: datetime
+    by: Actor | None = None
+    """Named by the job's first event."""
 
     @classmethod
     def of(cls, tenant_id: str, request: JobRequest, key: str | None, sender: Sender, now: datetime) -> Self:
@@ -57,7 +61,8 @@ class RequestFingerprint:
             raise InvalidRequest(f"Idempotency-Key must have 1 to {MAX_KEY_CHARS} characters.", param="Idempotency-Key")
         body = json.dumps(request.model_dump(mode="json"), sort_keys=True)
         whole = f"{sender.api_key_id}\n{body}"
-        return cls(tenant_id, key, _sha256(body), _sha256(whole), sender.retries, now)
+        by = Actor(sender.api_key_id, sender.role, tenant_id, now) if sender.api_key_id else None
+        return cls(tenant_id, key, _sha256(body), _sha256(whole), sender.retries, now, by)
 
     @property
     def is_retry(self) -> bool:
