@@ -23,20 +23,26 @@ def mlflow_server(home: Path, port: int) -> ChildSpec:
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # else it starts a job runner with processes of its own
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
-    return ChildSpec("mlflow", argv, lambda: answers(LOOPBACK, port, "/health"), env, ready_timeout_s=120)
+    return ChildSpec("mlflow", argv, lambda: answers(LOOPBACK, port, "/health"), env, awaits=_answer(port))
 
 
 def api_server(env: dict[str, str], host: str, port: int) -> ChildSpec:
     """`python -m api.serve`, which reads `ORCHARD_*`."""
     probed = LOOPBACK if host in ("0.0.0.0", "::") else host  # noqa: S104  # asked for by the operator
-    return ChildSpec("api", (sys.executable, "-m", "api.serve"), lambda: answers(probed, port, "/healthz"), env)
+    argv = (sys.executable, "-m", "api.serve")
+    return ChildSpec("api", argv, lambda: answers(probed, port, "/healthz"), env, awaits=_answer(port))
 
 
 def orchestrator_loop(env: dict[str, str], health_port: int) -> ChildSpec:
     """`python -m orchestrator`, which reads `ORCHARD_*`. Ready: its probes answer."""
     argv = (sys.executable, "-m", "orchestrator")
     own = {"ORCHARD_HEALTH_HOST": LOOPBACK, "ORCHARD_HEALTH_PORT": str(health_port)}
-    return ChildSpec("orchestrator", argv, lambda: answers(LOOPBACK, health_port, "/healthz"), {**env, **own})
+    ready = lambda: answers(LOOPBACK, health_port, "/healthz")  # noqa: E731
+    return ChildSpec("orchestrator", argv, ready, {**env, **own}, awaits=_answer(health_port))
+
+
+def _answer(port: int) -> str:
+    return f"an answer on port {port}"
 
 
 def answers(host: str, port: int, path: str) -> bool:
