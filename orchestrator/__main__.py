@@ -48,8 +48,17 @@ def main() -> None:
     health = _serve_health(settings, lambda: passes.report(role))
 
     stop = threading.Event()
+
+    def end() -> None:
+        """In a thread of its own, since the loops go on meanwhile."""
+        if settings.drain_s and role.grant is not None:
+            world.shutdown.requested.set()
+            saved = world.shutdown.wait(lambda: role.grant is not None, settings.drain_s)
+            log.info("seats given up", all=saved)
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda *_: threading.Thread(target=end, name="end").start())
     bases, port = [base.id for base in catalogue.bases], None if health is None else health.port
     log.info("orchestrator started", pid=os.getpid(), health_port=port, bases=bases)
     well = run_loops(passes.loops, stop, DatabaseClock(db))

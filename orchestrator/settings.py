@@ -57,6 +57,9 @@ class Settings(BaseSettings):
     orchestrator_timeout_s: int = Field(
         900, ge=60, description="a host that no orchestrator polls for so long saves its seats, ends them and exits"
     )
+    drain_s: int = Field(
+        0, ge=0, description="told to stop, the orchestrator that acts has all seats saved first, for at most so long"
+    )
     no_progress_s: int = Field(
         600, ge=10, description="a host whose seats train and take no step for so long (or 10 usual steps) is ended"
     )

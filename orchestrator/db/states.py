@@ -48,6 +48,8 @@ class StopReason(StrEnum):
     PAUSE = "pause"
     SUSPEND = "suspend"
     """The operator suspended the tenant."""
+    SHUTDOWN = "shutdown"
+    """The whole service is being stopped, as planned."""
     RUNTIME = "runtime"
     """`max_runtime_s` is used up and the host did not end the seat itself."""
     STUCK = "stuck"
@@ -71,6 +73,8 @@ TRANSITIONS: Final[Mapping[JobState, frozenset[JobState]]] = {
 }
 
 TERMINAL: Final = frozenset({S.SUCCEEDED, S.CANCELLED, S.FAILED})
+SAVING: Final = frozenset({StopReason.PAUSE, StopReason.SUSPEND, StopReason.SHUTDOWN})
+"""Reasons to vacate a seat after which the job goes on from a checkpoint that is saved now."""
 RESTING: Final = frozenset({Desired.PAUSE, Desired.SUSPEND})
 """What is desired of jobs that save their state, vacate their seats, and continue later."""
 SEATED: Final = frozenset({S.ADMITTED, S.STARTING, S.RUNNING, S.STOPPING})

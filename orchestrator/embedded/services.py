@@ -3,9 +3,13 @@
 import http.client
 import sys
 from pathlib import Path
+from typing import Final
 
 from orchestrator.embedded.child import ChildSpec
 from orchestrator.embedded.ports import LOOPBACK
+
+DRAIN_S: Final = 90
+"""Longer than a step and its checkpoint; whoever is not through by then loses what came after its last checkpoint."""
 
 
 def mlflow_server(home: Path, port: int) -> ChildSpec:
@@ -34,11 +38,20 @@ def api_server(env: dict[str, str], host: str, port: int) -> ChildSpec:
 
 
 def orchestrator_loop(env: dict[str, str], health_port: int) -> ChildSpec:
-    """`python -m orchestrator`, which reads `ORCHARD_*`. Ready: its probes answer."""
+    """`python -m orchestrator`, which reads `ORCHARD_*`. Ready: its probes answer.
+
+    Its hosts end with the stack, so it has their seats saved before it ends itself.
+    """
     argv = (sys.executable, "-m", "orchestrator")
-    own = {"ORCHARD_HEALTH_HOST": LOOPBACK, "ORCHARD_HEALTH_PORT": str(health_port)}
+    own = {
+        "ORCHARD_HEALTH_HOST": LOOPBACK,
+        "ORCHARD_HEALTH_PORT": str(health_port),
+        "ORCHARD_DRAIN_S": str(DRAIN_S),
+    }
     ready = lambda: answers(LOOPBACK, health_port, "/healthz")  # noqa: E731
-    return ChildSpec("orchestrator", argv, ready, {**env, **own}, awaits=_answer(health_port))
+    return ChildSpec(
+        "orchestrator", argv, ready, {**env, **own}, awaits=_answer(health_port), stop_grace_s=DRAIN_S + 15
+    )
 
 
 def _answer(port: int) -> str:

@@ -25,7 +25,7 @@ from orchestrator.embedded.ray_head import (
     remove_temp_dir,
     write_token,
 )
-from orchestrator.embedded.services import api_server, mlflow_server, orchestrator_loop
+from orchestrator.embedded.services import DRAIN_S, api_server, mlflow_server, orchestrator_loop
 from orchestrator.embedded.supervisor import Supervisor
 
 WATCH_S: Final = 0.5
@@ -118,6 +118,7 @@ class EmbeddedStack:
         """End everything that was started, hosts included. May be repeated."""
         if self._lock is None:
             return
+        self._tell(f"Stopping: running jobs save a checkpoint and go on at the next start (at most {DRAIN_S} s).")
         self.supervisor.stop()
         self.supervisor.roll.kill_all()
         self._keep_ray_logs()

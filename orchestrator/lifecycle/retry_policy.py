@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from orchestrator.db.job_tables import JobRow
-from orchestrator.db.states import RESTING, Desired, JobState, StopReason
+from orchestrator.db.states import RESTING, SAVING, Desired, JobState, StopReason
 from orchestrator.lifecycle.events import EventDraft
 from workers.contract.backoff import Backoff
 from workers.contract.errors import ErrorCode
@@ -111,8 +111,10 @@ def released(job: RetryState, now: datetime) -> RetryDecision:
     """The job vacated its seat because it was told to, or because its host retired."""
     if job.stop_reason is StopReason.STUCK:
         return infra_failure(job, AttemptEnd(ExitClass.INFRA, ErrorCode.HOST_LOST, "It made no progress."), now)
-    if job.desired in RESTING or job.stop_reason in (StopReason.PAUSE, StopReason.SUSPEND):
-        return retry(job, f"Vacated its seat at step {job.step}", now, pause_s=0)
+    if job.desired in RESTING or job.stop_reason in SAVING:
+        planned = job.stop_reason is StopReason.SHUTDOWN
+        why = "The service was stopped as planned" if planned else "Vacated its seat"
+        return retry(job, f"{why} at step {job.step}", now, pause_s=0)
     count = job.host_evictions + 1
     if count > job.max_host_evictions:
         why = f"The job's host was not reachable for too long, {count} times in a row without a new checkpoint."

@@ -70,6 +70,7 @@ _STOPS: Final = {
     StopReason.CANCEL: "was cancelled",
     StopReason.PAUSE: "was paused",
     StopReason.SUSPEND: "belongs to a tenant that the operator suspended",
+    StopReason.SHUTDOWN: "leaves because the service is being stopped",
     StopReason.RUNTIME: "has used up its max_runtime_s",
     StopReason.STUCK: "made no progress",
 }
