@@ -11,6 +11,7 @@ from orchestrator.catalogue.entries import Catalogue
 from orchestrator.db.database import Database
 from orchestrator.files.upload import UploadLimits
 from orchestrator.settings import Settings
+from orchestrator.submission.receipts import Receipts
 from orchestrator.submission.submit import SubmitDeps
 from orchestrator.uploads.begin import MAX_BYTES, PartUploadLimits
 from orchestrator.webhooks.addresses import EgressPolicy
@@ -39,6 +40,7 @@ class Services:
     egress_policy: EgressPolicy = field(default_factory=EgressPolicy)
     event_poll_s: float = 0.5
     clock: Callable[[], datetime] = utc_now
+    receipts: Receipts = field(default_factory=Receipts)
 
     @classmethod
     def of(cls, settings: Settings, db: Database, catalogue: Catalogue) -> "Services":

@@ -42,6 +42,11 @@ _DEEP_OBJECT = {
         }
     ]
 }
+_KEY = (
+    "any text of yours, at most 255 characters: for a day, the same key and body give the same job. Send one "
+    "where you may submit the same body twice and mean two jobs: without it, a retry whose first try was cut off gives "
+    "the job that an equal submission made up to 11 minutes earlier, unless you have asked for that job since"
+)
 _SENT_EVENT = {
     "type": "object",
     "description": "Each event of the stream; its data is JSON: an event of the job, or its status at the end.",
@@ -60,12 +65,13 @@ def create_job(
     tenant: TenantDep,
     principal: PrincipalDep,
     services: ServicesDep,
-    idempotency_key: Annotated[str | None, Header(description="repeat it to get the same job")] = None,
+    idempotency_key: Annotated[str | None, Header(description=_KEY)] = None,
     x_stainless_retry_count: Annotated[int, Header(ge=0, description="retry count of OpenAI's clients")] = 0,
 ) -> JobView:
     """Submit a job. A retried POST, identified by its key or retry count, returns the same job."""
     now = services.clock()
-    sender = Sender(principal.key_id, x_stainless_retry_count, principal.role)
+    known = services.receipts.of(principal.key_id) if x_stainless_retry_count else ()
+    sender = Sender(principal.key_id, x_stainless_retry_count, principal.role, known)
     return submit_and_show(services.submit_deps, tenant, body, idempotency_key, now, sender)
 
 
@@ -79,9 +85,11 @@ def list_jobs(
 
 
 @router.get("/{job_id}", responses=documented(HTTPStatus.NOT_FOUND))
-def retrieve_job(job_id: str, tenant: TenantDep, services: ServicesDep) -> JobView:
+def retrieve_job(job_id: str, tenant: TenantDep, principal: PrincipalDep, services: ServicesDep) -> JobView:
     """One job."""
-    return queries.get_job(services.db, tenant.id, job_id, services.clock())
+    view = queries.get_job(services.db, tenant.id, job_id, services.clock())
+    services.receipts.note(principal.key_id, job_id)
+    return view
 
 
 @router.post("/{job_id}/cancel", responses=documented(HTTPStatus.NOT_FOUND))
