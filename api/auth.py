@@ -9,6 +9,7 @@ from fastapi.security.base import SecurityBase
 from fastapi.security.utils import get_authorization_scheme_param
 
 from api.parameters import MAX_ID_CHARS
+from api.request_context import note_principal
 from api.services import services_of
 from orchestrator.errors import Forbidden
 from orchestrator.tenancy.authenticate import authenticate
@@ -16,9 +17,13 @@ from orchestrator.tenancy.views import Principal, Role, Tenant
 
 
 class _ByKey(SecurityBase):
-    """The principal of a request's key. One dependency instead of three: FastAPI resolves the tree for each request."""
+    """The principal of a request's key. One dependency instead of three: FastAPI resolves the tree for each request.
 
-    def __init__(self) -> None:
+    A suspended tenant's key is refused, except where `even_suspended`.
+    """
+
+    def __init__(self, *, even_suspended: bool = False) -> None:
+        self._even_suspended = even_suspended
         self.scheme_name = "api_key"
         self.model = HTTPBearer(description="`Authorization: Bearer sk-orchard-…`")
 
@@ -32,10 +37,16 @@ class _ByKey(SecurityBase):
         services = services_of(request)
         scheme, secret = get_authorization_scheme_param(request.headers.get("authorization"))
         key = secret if scheme.lower() == "bearer" else None
-        return await run_in_threadpool(authenticate, services.db, key, openai_organization, services.clock())
+        principal = await run_in_threadpool(authenticate, services.db, key, openai_organization, services.clock())
+        note_principal(principal)
+        if principal.tenant is not None and not self._even_suspended:
+            principal.tenant.require_active()
+        return principal
 
 
 PrincipalDep = Annotated[Principal, Depends(_ByKey())]
+EvenSuspendedDep = Annotated[Principal, Depends(_ByKey(even_suspended=True))]
+"""For what a suspended tenant may still ask: who it is, and why its jobs rest."""
 
 
 async def _tenant(principal: PrincipalDep) -> Tenant:
@@ -50,5 +61,10 @@ async def _admin(principal: PrincipalDep) -> Principal:
     return principal
 
 
+async def _suspended_tenant(principal: EvenSuspendedDep) -> Tenant:
+    return await _tenant(principal)
+
+
+SuspendedTenantDep = Annotated[Tenant, Depends(_suspended_tenant)]
 TenantDep = Annotated[Tenant, Depends(_tenant)]
 AdminDep = Annotated[Principal, Depends(_admin)]

@@ -12,9 +12,11 @@ from fastapi.responses import JSONResponse
 from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from api.errors import SERVER_ERROR, error_response, refusal
 from orchestrator.outages import outage
+from orchestrator.tenancy.views import Principal
 
 JSON_BODY_BYTES = 1_000_000
 MULTIPART_OVERHEAD_BYTES = 100_000
@@ -35,6 +37,8 @@ class RequestContext:
             await self._app(scope, receive, send)
             return
         exchange = _Exchange(scope, send)
+        clear_contextvars()
+        bind_contextvars(request_id=exchange.id)
         try:
             if where := _nul(scope):
                 message = f"The {where} must not contain the character U+0000."
@@ -64,6 +68,12 @@ def _nul(scope: Scope) -> str | None:
     if "\0" in scope["path"] or b"%00" in scope["query_string"] or b"\0" in scope["query_string"]:
         return "URL"
     return next((f"header {name.decode('latin-1')}" for name, value in scope["headers"] if b"\0" in value), None)
+
+
+def note_principal(principal: Principal) -> None:
+    """Every later log line of this request, its access line too, names the key, its role and its tenant."""
+    tenant = None if principal.tenant is None else principal.tenant.id
+    bind_contextvars(key_id=principal.key_id, role=principal.role.value, tenant=tenant)
 
 
 def internal_error(request_id: str) -> JSONResponse:

@@ -14,6 +14,7 @@ from orchestrator.files.upload import UploadLimits
 from orchestrator.files.validator_pool import ValidatorPool, shared_validators
 from orchestrator.queries.registry_pages import RegistryPages
 from orchestrator.settings import Settings
+from orchestrator.submission.receipts import Receipts
 from orchestrator.submission.submit import SubmitDeps
 from orchestrator.tenancy.views import Tenant
 from orchestrator.uploads.begin import MAX_BYTES, PartUploadLimits
@@ -50,6 +51,7 @@ class Services:
     event_stream_idle_s: float = 300
     event_streams_per_key: int = 100
     clock: Callable[[], datetime] = utc_now
+    receipts: Receipts = field(default_factory=Receipts)
 
     @classmethod
     def of(cls, settings: Settings, db: Database, catalogue: Catalogue) -> "Services":

@@ -23,6 +23,7 @@ from orchestrator.loops.composition import ROLE, World, all_loops
 from orchestrator.loops.health import HealthServer, Passes
 from orchestrator.loops.runner import run_loops
 from orchestrator.settings import Settings, SettingsError, read_settings
+from workers.contract.owned_folder import SCRATCH, remove_abandoned
 
 log = structlog.get_logger()
 
@@ -40,14 +41,24 @@ def main() -> None:
         sys.exit(str(error))
     db = Database(settings.database_url.get_secret_value())
     cluster = RayCluster(settings.ray_address, settings.ray_namespace)
+    remove_abandoned(SCRATCH)  # adapters that a killed one was publishing
     world = World(cluster, MlflowRegistry(settings.mlflow_uri, settings.mlflow_public_url), catalogue, settings)
     role = Elector(db, ROLE, this_process(), ttl_s=settings.role_ttl_s)
     passes = Passes(all_loops(role, db, world))
     health = _serve_health(settings, lambda: passes.report(role))
 
     stop = threading.Event()
+
+    def end() -> None:
+        """In a thread of its own, since the loops go on meanwhile."""
+        if settings.drain_s and role.grant is not None:
+            world.shutdown.requested.set()
+            saved = world.shutdown.wait(lambda: role.grant is not None, settings.drain_s)
+            log.info("seats given up", all=saved)
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda *_: threading.Thread(target=end, name="end").start())
     bases, port = [base.id for base in catalogue.bases], None if health is None else health.port
     log.info("orchestrator started", pid=os.getpid(), health_port=port, bases=bases)
     well = run_loops(passes.loops, stop, DatabaseClock(db))

@@ -69,6 +69,12 @@ class Forbidden(ServiceError):
     default_code = "insufficient_permissions"
 
 
+class TenantSuspended(Forbidden):
+    """The operator suspended this tenant. Its jobs rest and nothing is lost; ask your administrator."""
+
+    default_code = "tenant_suspended"
+
+
 class NotFound(ServiceError):
     """There is no such thing."""
 

@@ -72,6 +72,9 @@ class Settings(BaseSettings):
     orchestrator_timeout_s: int = Field(
         900, ge=60, description="a host that no orchestrator polls for so long saves its seats, ends them and exits"
     )
+    drain_s: int = Field(
+        0, ge=0, description="told to stop, the orchestrator that acts has all seats saved first, for at most so long"
+    )
     no_progress_s: int = Field(
         600, ge=10, description="a host whose seats train and take no step for so long (or 10 usual steps) is ended"
     )
@@ -85,7 +88,9 @@ class Settings(BaseSettings):
         description="a job that found no room for so long while others were placed has a device kept free for it",
     )
     keep_checkpoints: int = Field(3, ge=1, description="newest checkpoints kept of a job, beside those still needed")
-    leftovers_after_s: int = Field(86_400, ge=3_600, description="what a dead attempt left in storage is kept so long")
+    leftovers_after_s: int = Field(
+        86_400, ge=3_600, description="what a dead attempt or upload left in storage is kept so long"
+    )
     max_file_bytes: int = Field(512_000_000, gt=0, description="largest file sent at once")
     max_upload_bytes: int = Field(8 * 2**30, gt=0, description="largest file sent in parts")
     max_validators: int = Field(

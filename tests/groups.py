@@ -16,6 +16,7 @@ GROUPS: Final = {
         "tests/integration/test_ray_cluster.py",
         "tests/faults/test_live_",
         "tests/faults/test_workers.py",  # hosts: each ends, machine-wide, the children that a dead host left
+        "tests/faults/test_left_behind.py",  # likewise
         "tests/training/test_actor.py",
         "tests/unit/test_orphans.py",
         "tests/unit/test_bench_control.py",

@@ -28,6 +28,7 @@ class HostActor:
         self._orphans: Any = importlib.import_module("workers.orphans")
         self._orphans.mark_children()
         self._orphans.end_orphans()  # or what a dead host left behind would keep the device's memory
+        self._orphans.remove_folders()
         host_module = importlib.import_module("workers.host")
         self._host: Any = host_module.TrainingHost(spec, leave=self._exit)
         self._host.start()

@@ -1,14 +1,16 @@
-"""Orphans: processes that outlive their host. An inherited environment variable marks them so they can be killed.
+"""Orphans: what outlives its host. Processes are found by an inherited environment variable, folders by a free lock.
 
 Ray kills the children of a dead actor, but not those that called `setsid`. These would keep their memory.
 """
 
 import logging
 import os
+from pathlib import Path
 from typing import Final
 
 import psutil
 
+from workers.contract.owned_folder import SCRATCH, remove_abandoned
 from workers.contract.process import is_alive, process_name
 
 MARK: Final = "ORCHARD_HOST_PROCESS"
@@ -24,6 +26,14 @@ def mark_children() -> None:
 def end_orphans() -> list[int]:
     """Kill the orphans of dead hosts on this machine and return their ids. Other users' processes are not visible."""
     return _end([process for process, host in _marked() if not is_alive(host)])
+
+
+def remove_folders() -> list[Path]:
+    """Remove the temporary folders of dead hosts on this machine: they hold tenants' rows and weights."""
+    removed = remove_abandoned(SCRATCH)
+    for folder in removed:
+        log.warning("removed %s, which outlived its host", folder)
+    return removed
 
 
 def end_children() -> list[int]:

@@ -9,7 +9,6 @@ import errno
 import hashlib
 import os
 import shutil
-import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from safetensors import SafetensorError
 
 from workers.contract.errors import StorageMissing, StorageUnavailable
 from workers.contract.failpoints import failpoint
+from workers.contract.owned_folder import SCRATCH, owned_folder
 from workers.contract.reports import FileDigest
 
 _CHUNK_BYTES: Final = 1 << 20
@@ -74,10 +74,13 @@ def publish_folder(folder: Path, uri: str, last: str | None = None) -> None:
 
 @contextmanager
 def scratch(purpose: str) -> Iterator[Path]:
-    """A local folder that exists for the block. Raises StorageUnavailable when this machine's disk fails."""
+    """A local folder that exists for the block. Raises StorageUnavailable when this machine's disk fails.
+
+    What a killed process leaves, `remove_abandoned(SCRATCH)` removes.
+    """
     try:
-        with tempfile.TemporaryDirectory(prefix=f"orchard-{purpose}-") as name:
-            yield Path(name)
+        with owned_folder(f"{SCRATCH}{purpose}-") as folder:
+            yield folder
     except (OSError, SafetensorError) as error:
         raise StorageUnavailable(f"the host's scratch disk could not be used: {_reason(error)}") from error
 

@@ -158,6 +158,22 @@ class OrchardClient:
         """Change a tenant (operator)."""
         return self.fetch(Tenant, "POST", f"/v1/admin/tenants/{_part(tenant)}", json={"weight": weight})
 
+    def suspend_tenant(self, tenant: str, reason: str | None) -> Tenant:
+        """Suspend a tenant (operator)."""
+        return self.fetch(Tenant, "POST", f"/v1/admin/tenants/{_part(tenant)}/suspend", json={"reason": reason})
+
+    def resume_tenant(self, tenant: str) -> Tenant:
+        """End a suspension (operator)."""
+        return self.fetch(Tenant, "POST", f"/v1/admin/tenants/{_part(tenant)}/resume")
+
+    def admin_keys(self) -> list[Key]:
+        """The admin keys, without their secrets (operator)."""
+        return self.fetch_all(Key, "/v1/admin/keys", 10_000)
+
+    def revoke_admin_key(self, key_id: str) -> None:
+        """Revoke an admin key (operator)."""
+        self.send("DELETE", f"/v1/admin/keys/{_part(key_id)}")
+
     def keys(self, tenant: str) -> list[Key]:
         """The keys of a tenant, without their secrets (operator)."""
         return self.fetch_all(Key, f"/v1/admin/tenants/{_part(tenant)}/keys", 10_000)

@@ -28,7 +28,7 @@ def run_stack(options: StackOptions, profile: str, say: Callable[[str], None]) -
     except CatalogueError as error:
         raise told(error) from error
     try:
-        run_foreground(EmbeddedStack(options), lambda stack: _announce(stack, profile, say))
+        run_foreground(EmbeddedStack(options, say), lambda stack: _announce(stack, profile, say))
     except (StackRunning, PortTaken) as error:  # their messages say what to do
         raise CliError(f"{error}.", code="stack") from error
     except ChildFailed as error:

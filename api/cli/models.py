@@ -148,6 +148,8 @@ class Tenant(ApiObject):
     slug: str
     name: str
     weight: int = 1
+    suspended_at: int | None = None
+    suspension_reason: str | None = None
 
 
 class Key(ApiObject):

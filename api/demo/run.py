@@ -48,7 +48,7 @@ def run(home: Path, console: Console) -> bool:
 def _train(options: StackOptions, adapters: Path, console: Console) -> list[Followed]:
     """Start the stack, run all jobs, fetch the adapters, stop the stack."""
     console.print("Starting Ray, MLflow, the API and the orchestrator …")
-    with _running(EmbeddedStack(options)) as stack:
+    with _running(EmbeddedStack(options, lambda text: console.print(text, soft_wrap=True, markup=False))) as stack:
         console.print(f"API {stack.api_url} · MLflow {stack.mlflow_url} · logs {stack.home / 'logs'}", soft_wrap=True)
         with OrchardClient(stack.api_url, make_admin_key(stack, "demo")) as admin:
             clients = [enter(admin, task, stack.api_url) for task in TASKS]

@@ -10,6 +10,8 @@ from api.auth import AdminDep
 from api.errors import documented
 from api.listing import Listing, whole
 from api.services import ServicesDep
+from orchestrator.lifecycle import suspension
+from orchestrator.lifecycle.suspension import Suspension
 from orchestrator.queries.hosts import HostView, list_hosts
 from orchestrator.tenancy import keys, tenants
 from orchestrator.tenancy.tenants import NewTenant, TenantChanges
@@ -69,6 +71,31 @@ def list_keys(tenant_id: str, _: AdminDep, services: ServicesDep) -> Listing[Key
 def revoke_key(tenant_id: str, key_id: str, _: AdminDep, services: ServicesDep) -> KeyView:
     """Revoke a key."""
     return keys.revoke_key(services.db, tenant_id, key_id, services.clock())
+
+
+@router.post("/tenants/{tenant_id}/suspend", responses=_ERRORS)
+def suspend_tenant(tenant_id: str, _: AdminDep, services: ServicesDep, body: Suspension | None = None) -> TenantView:
+    """Suspend a tenant: its keys are refused with `tenant_suspended`, and its jobs rest as if paused, each after a
+    checkpoint. Finished adapters are still published. Idempotent."""
+    return suspension.suspend(services.db, tenant_id, body or Suspension(), services.clock())
+
+
+@router.post("/tenants/{tenant_id}/resume", responses=_ERRORS)
+def resume_tenant(tenant_id: str, _: AdminDep, services: ServicesDep) -> TenantView:
+    """End a suspension: keys work again, and jobs continue from their newest checkpoints. Idempotent."""
+    return suspension.resume_tenant(services.db, tenant_id)
+
+
+@router.get("/keys", responses=_ERRORS)
+def list_admin_keys(_: AdminDep, services: ServicesDep) -> Listing[KeyView]:
+    """The admin keys, without their values."""
+    return whole(keys.list_admin_keys(services.db))
+
+
+@router.delete("/keys/{key_id}", responses=_ERRORS)
+def revoke_admin_key(key_id: str, _: AdminDep, services: ServicesDep) -> KeyView:
+    """Revoke an admin key; refused with `last_admin_key` for the last one that works."""
+    return keys.revoke_admin_key(services.db, key_id, services.clock())
 
 
 @router.get("/hosts", responses=_ERRORS)

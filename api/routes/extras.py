@@ -4,14 +4,14 @@ from http import HTTPStatus
 from typing import Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
-from api.auth import PrincipalDep, TenantDep
+from api.auth import EvenSuspendedDep, TenantDep
 from api.errors import documented
 from api.services import ServicesDep
 from orchestrator.submission.estimate import EstimateView, estimate
 from orchestrator.submission.request import JobRequest
-from orchestrator.tenancy.views import Role
+from orchestrator.tenancy.views import Role, Tenant
 
 router = APIRouter(prefix="/v1/x", tags=["orchard"])
 
@@ -22,6 +22,7 @@ class TenantRef(BaseModel):
     id: str
     slug: str
     name: str
+    suspended: bool = Field(description="whether its keys are refused and its jobs rest")
 
 
 class WhoAmI(BaseModel):
@@ -35,15 +36,19 @@ class WhoAmI(BaseModel):
 
 
 @router.get("/whoami", responses=documented())
-def whoami(principal: PrincipalDep) -> WhoAmI:
+def whoami(principal: EvenSuspendedDep) -> WhoAmI:
     """The role and tenant of this key."""
     tenant = principal.tenant
     return WhoAmI(
         role=principal.role,
         key_id=principal.key_id,
         redacted_key=f"{principal.key_prefix}…",
-        tenant=None if tenant is None else TenantRef(id=tenant.id, slug=tenant.slug, name=tenant.name),
+        tenant=None if tenant is None else _reference(tenant),
     )
+
+
+def _reference(tenant: Tenant) -> TenantRef:
+    return TenantRef(id=tenant.id, slug=tenant.slug, name=tenant.name, suspended=tenant.suspended_at is not None)
 
 
 @router.post("/estimate", responses=documented(HTTPStatus.NOT_FOUND))

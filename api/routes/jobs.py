@@ -8,16 +8,17 @@ from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import StreamingResponse
 from fastapi.sse import EventSourceResponse
 
-from api.auth import PrincipalDep, TenantDep
+from api.auth import PrincipalDep, SuspendedTenantDep, TenantDep
 from api.errors import documented
 from api.listing import Listing, listing
 from api.parameters import After, LastEventId, RetryCount
 from api.routes.event_stream import EventStreamsDep
 from api.routes.tar import TAR, tar_response
-from api.services import ServicesDep
+from api.services import Services, ServicesDep
 from orchestrator.artifacts.adapters import open_adapter
 from orchestrator.errors import InvalidRequest
 from orchestrator.lifecycle.desired import cancel, pause, resume
+from orchestrator.lifecycle.events import Actor
 from orchestrator.paging import PageWindow
 from orchestrator.queries import jobs as queries
 from orchestrator.queries.job_views import CheckpointView, EventView, JobView
@@ -25,6 +26,7 @@ from orchestrator.queries.why import WhyView, why
 from orchestrator.submission.idempotency import MAX_KEY_CHARS, Sender
 from orchestrator.submission.request import MAX_METADATA_PAIRS, JobRequest
 from orchestrator.submission.submit import submit_and_show
+from orchestrator.tenancy.views import Principal, Tenant
 
 router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"])
 Limit = Annotated[int, Query(ge=1, le=1_000)]
@@ -41,6 +43,11 @@ _DEEP_OBJECT = {
         }
     ]
 }
+_KEY = (
+    "any text of yours, at most 255 characters: for a day, the same key and body give the same job. Send one "
+    "where you may submit the same body twice and mean two jobs: without it, a retry whose first try was cut off gives "
+    "the job that an equal submission made up to 11 minutes earlier, unless you have asked for that job since"
+)
 _SENT_EVENT = {
     "type": "object",
     "description": "Each event of the stream; its data is JSON: an event of the job, or its status at the end.",
@@ -59,14 +66,13 @@ def create_job(
     tenant: TenantDep,
     principal: PrincipalDep,
     services: ServicesDep,
-    idempotency_key: Annotated[
-        str | None, Header(max_length=MAX_KEY_CHARS, description="repeat it to get the same job")
-    ] = None,
+    idempotency_key: Annotated[str | None, Header(max_length=MAX_KEY_CHARS, description=_KEY)] = None,
     x_stainless_retry_count: RetryCount = 0,
 ) -> JobView:
     """Submit a job. A retried POST, identified by its key or retry count, returns the same job."""
     now = services.clock()
-    sender = Sender(principal.key_id, x_stainless_retry_count)
+    known = services.receipts.of(principal.key_id) if x_stainless_retry_count else ()
+    sender = Sender(principal.key_id, x_stainless_retry_count, principal.role, known)
     return submit_and_show(services.submit_deps, tenant, body, idempotency_key, now, sender)
 
 
@@ -81,34 +87,36 @@ def list_jobs(
 
 
 @router.get("/{job_id}", responses=documented(HTTPStatus.NOT_FOUND))
-def retrieve_job(job_id: str, tenant: TenantDep, services: ServicesDep) -> JobView:
+def retrieve_job(job_id: str, tenant: TenantDep, principal: PrincipalDep, services: ServicesDep) -> JobView:
     """One job."""
-    return queries.get_job(services.db, tenant.id, job_id, services.clock(), services.pages(tenant))
+    view = queries.get_job(services.db, tenant.id, job_id, services.clock(), services.pages(tenant))
+    services.receipts.note(principal.key_id, job_id)
+    return view
 
 
 @router.post("/{job_id}/cancel", responses=documented(HTTPStatus.NOT_FOUND))
-def cancel_job(job_id: str, tenant: TenantDep, services: ServicesDep) -> JobView:
+def cancel_job(job_id: str, tenant: TenantDep, principal: PrincipalDep, services: ServicesDep) -> JobView:
     """Cancel a job. It vacates its seat after the current step. Idempotent."""
-    cancel(services.db, tenant.id, job_id)
+    cancel(services.db, tenant.id, job_id, _actor(principal, tenant, services))
     return queries.get_job(services.db, tenant.id, job_id, services.clock(), services.pages(tenant))
 
 
 @router.post("/{job_id}/pause", responses=documented(HTTPStatus.NOT_FOUND))
-def pause_job(job_id: str, tenant: TenantDep, services: ServicesDep) -> JobView:
+def pause_job(job_id: str, tenant: TenantDep, principal: PrincipalDep, services: ServicesDep) -> JobView:
     """Pause a job. It saves a checkpoint and vacates its seat after the current step. Idempotent."""
-    pause(services.db, tenant.id, job_id)
+    pause(services.db, tenant.id, job_id, _actor(principal, tenant, services))
     return queries.get_job(services.db, tenant.id, job_id, services.clock(), services.pages(tenant))
 
 
 @router.post("/{job_id}/resume", responses=documented(HTTPStatus.NOT_FOUND))
-def resume_job(job_id: str, tenant: TenantDep, services: ServicesDep) -> JobView:
+def resume_job(job_id: str, tenant: TenantDep, principal: PrincipalDep, services: ServicesDep) -> JobView:
     """Resume a paused job from its newest checkpoint once a seat is free. Idempotent."""
-    resume(services.db, tenant.id, job_id)
+    resume(services.db, tenant.id, job_id, _actor(principal, tenant, services))
     return queries.get_job(services.db, tenant.id, job_id, services.clock(), services.pages(tenant))
 
 
 @router.get("/{job_id}/why", responses=documented(HTTPStatus.NOT_FOUND))
-def why_job(job_id: str, tenant: TenantDep, services: ServicesDep) -> WhyView:
+def why_job(job_id: str, tenant: SuspendedTenantDep, services: ServicesDep) -> WhyView:
     """What blocks the job, since when, and what would unblock it."""
     return why(services.db, tenant.id, job_id, services.clock())
 
@@ -151,6 +159,10 @@ def list_checkpoints(
 def download_adapter(job_id: str, tenant: TenantDep, services: ServicesDep) -> StreamingResponse:
     """The finished adapter as a tar: a PEFT folder with its tokenizer."""
     return tar_response(open_adapter(services.db, tenant.id, job_id))
+
+
+def _actor(principal: Principal, tenant: Tenant, services: Services) -> Actor:
+    return Actor(principal.key_id, principal.role, tenant.id, services.clock())
 
 
 def _metadata(request: Request) -> dict[str, str] | None:

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Final, Protocol
 
 from orchestrator.db.tables import FileRow
-from orchestrator.storage.layout import file_uri
+from orchestrator.storage.layout import file_uri, result_file_id
 from orchestrator.storage.objects import write_chunks
 
 COLUMNS: Final = ("step", "train_loss", "train_accuracy", "valid_loss", "valid_mean_token_accuracy")
@@ -68,7 +68,7 @@ def result_csv(events: Sequence[MetricEvent]) -> bytes:
 
 def write_result_file(storage_uri: str, tenant_id: str, job_id: str, content: bytes) -> ResultFile:
     """Write the CSV to storage. Raises: StorageDown, StorageFull."""
-    file_id = "file-" + hashlib.sha256(job_id.encode()).hexdigest()[:24]
+    file_id = result_file_id(job_id)
     uri = file_uri(storage_uri, tenant_id, file_id)
     write_chunks(uri, [content])
     return ResultFile(file_id, tenant_id, uri, len(content), hashlib.sha256(content).hexdigest())

@@ -32,11 +32,13 @@ class JobState(StrEnum):
 
 
 class Desired(StrEnum):
-    """The tenant's desired state. Only the API changes it."""
+    """The state that the tenant desires, or its operator. Only the API changes it."""
 
     RUN = "run"
     CANCEL = "cancel"
     PAUSE = "pause"
+    SUSPEND = "suspend"
+    """It was RUN when the operator suspended the tenant, and will be again."""
 
 
 class StopReason(StrEnum):
@@ -44,6 +46,10 @@ class StopReason(StrEnum):
 
     CANCEL = "cancel"
     PAUSE = "pause"
+    SUSPEND = "suspend"
+    """The operator suspended the tenant."""
+    SHUTDOWN = "shutdown"
+    """The whole service is being stopped, as planned."""
     RUNTIME = "runtime"
     """`max_runtime_s` is used up and the host did not end the seat itself."""
     STUCK = "stuck"
@@ -67,6 +73,10 @@ TRANSITIONS: Final[Mapping[JobState, frozenset[JobState]]] = {
 }
 
 TERMINAL: Final = frozenset({S.SUCCEEDED, S.CANCELLED, S.FAILED})
+SAVING: Final = frozenset({StopReason.PAUSE, StopReason.SUSPEND, StopReason.SHUTDOWN})
+"""Reasons to vacate a seat after which the job goes on from a checkpoint that is saved now."""
+RESTING: Final = frozenset({Desired.PAUSE, Desired.SUSPEND})
+"""What is desired of jobs that save their state, vacate their seats, and continue later."""
 SEATED: Final = frozenset({S.ADMITTED, S.STARTING, S.RUNNING, S.STOPPING})
 """States in which the job's attempt holds a seat, and therefore a lease."""
 
@@ -105,4 +115,4 @@ does not interrupt, plus the checkpoint that a paused seat waits for.
 
 def openai_status(state: JobState, desired: Desired) -> str:
     """OpenAI's `status`, a projection of ours: `pausing` from the request until the seat is free, then `paused`."""
-    return "pausing" if state in SEATED and desired is Desired.PAUSE else _STATUS[state]
+    return "pausing" if state in SEATED and desired in RESTING else _STATUS[state]

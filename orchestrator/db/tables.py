@@ -22,6 +22,8 @@ class TenantRow(Base):
     allowed_bases: Mapped[list[Any] | None] = mapped_column(doc="base ids; NULL: every base of the catalogue")
     weight: Mapped[int] = mapped_column(default=1, doc="share of a host's tokens relative to other tenants")
     created_at: Mapped[datetime]
+    suspended_at: Mapped[datetime | None] = mapped_column(doc="since when its keys are refused and its jobs rest")
+    suspension_reason: Mapped[str | None] = mapped_column(String(200), doc="shown to the tenant")
 
 
 class ApiKeyRow(Base):

@@ -22,7 +22,12 @@ class ChildSpec:
     ready: Callable[[], bool]
     env: Mapping[str, str] = field(default_factory=dict)
     """Added to the environment of the stack itself."""
-    ready_timeout_s: float = 60.0
+    awaits: str = "it to serve"
+    """What `ready` asks for, in words."""
+    still_s: float = 120.0
+    """A start without a sign of progress for so long has failed."""
+    ready_timeout_s: float = 1_800.0
+    """A start that takes longer has failed in any case."""
     stop_grace_s: float = 10.0
     """Between SIGTERM and SIGKILL; 0: SIGKILL at once."""
 

@@ -20,6 +20,15 @@ OBJECT_STORE_BYTES: Final = 100_000_000  # hosts exchange small JSON only; Ray w
 LONGEST_TEMP_DIR: Final = 38  # characters; Ray appends ~68 and a UNIX socket path may have 107
 
 
+PATIENT: Final = {
+    "RAY_NUM_REDIS_GET_RETRIES": "1200",  # about 1 s each, until its control store answers at the start; 20 by default
+    "RAY_worker_register_timeout_seconds": "900",  # for a new worker's first word, 60 by default
+    "RAY_health_check_failure_threshold": "60",  # missed answers of a node in a row, each of some 10 s; 5 by default
+}
+"""On a busy machine Ray would else take slow for dead: its node, and with it every host, or a host that starts. On one
+machine nothing could take their place."""
+
+
 @dataclass(frozen=True)
 class RayPorts:
     """Ports that Ray would else take by fixed number."""
@@ -94,7 +103,14 @@ def ray_head(temp_dir: Path, token: Path, ports: RayPorts, resources: Mapping[st
     def ready() -> bool:
         return listens(ports.head) and raylet_socket(temp_dir)
 
-    return ChildSpec(name="ray", argv=argv, env=ray_environment(token), ready=ready, stop_grace_s=0)
+    return ChildSpec(
+        name="ray",
+        argv=argv,
+        env={**ray_environment(token), **PATIENT},
+        ready=ready,
+        awaits=f"connections on port {ports.head} and at the raylet's socket",
+        stop_grace_s=0,
+    )
 
 
 def raylet_socket(temp_dir: Path) -> bool:

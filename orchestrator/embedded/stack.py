@@ -6,6 +6,7 @@ import os
 import shutil
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Final, Self
@@ -24,7 +25,7 @@ from orchestrator.embedded.ray_head import (
     remove_temp_dir,
     write_token,
 )
-from orchestrator.embedded.services import api_server, mlflow_server, orchestrator_loop
+from orchestrator.embedded.services import DRAIN_S, api_server, mlflow_server, orchestrator_loop
 from orchestrator.embedded.supervisor import Supervisor
 
 WATCH_S: Final = 0.5
@@ -58,7 +59,9 @@ class EmbeddedStack:
     `environment` is what its processes, and those that join them (a second orchestrator, a test), need.
     """
 
-    def __init__(self, options: StackOptions) -> None:
+    def __init__(self, options: StackOptions, tell: Callable[[str], None] = lambda _: None) -> None:
+        """`tell` hears, in words, what a slow start or stop waits for."""
+        self._tell = tell
         self.home = options.home.resolve()
         free = free_ports(6)
         self._options = options
@@ -100,7 +103,7 @@ class EmbeddedStack:
             self._migrate()
             temp_dir = make_temp_dir(self.home)
             self.supervisor.start(self._marked(spec) for spec in self._children(temp_dir))
-            self.supervisor.wait_ready()
+            self.supervisor.wait_ready(self._tell)
         except BaseException:
             self.down()
             raise
@@ -115,6 +118,7 @@ class EmbeddedStack:
         """End everything that was started, hosts included. May be repeated."""
         if self._lock is None:
             return
+        self._tell(f"Stopping: running jobs save a checkpoint and go on at the next start (at most {DRAIN_S} s).")
         self.supervisor.stop()
         self.supervisor.roll.kill_all()
         self._keep_ray_logs()

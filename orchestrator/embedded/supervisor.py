@@ -11,6 +11,7 @@ import structlog
 
 from orchestrator.embedded.child import Child, ChildFailed, ChildSpec
 from orchestrator.embedded.process_registry import ProcessRegistry
+from orchestrator.embedded.progress import Signs
 from workers.contract.backoff import Backoff
 
 LONGEST_PAUSE_S: Final = 30.0
@@ -18,6 +19,8 @@ BACKOFF: Final = Backoff(first_s=1.0, longest_s=LONGEST_PAUSE_S, jitter=0.0)
 STEADY_S: Final = 60.0
 """A child that lived so long has recovered: its next death begins with the shortest pause again."""
 POLL_S: Final = 0.1
+TELL_S: Final = 10.0
+TRY_AGAIN: Final = "nothing is lost: on a busy machine end other programs, then start it again with the same command"
 log = structlog.get_logger(__name__)
 
 
@@ -53,17 +56,32 @@ class Supervisor:
             self._watched[spec.name] = Watched(self._spawn(spec), self._clock())
             self._enrol()
 
-    def wait_ready(self) -> None:
-        """Until every child serves. Raises: ChildFailed, with the end of the log of the one that does not."""
+    def wait_ready(self, tell: Callable[[str], None] = lambda _: None) -> None:
+        """Until every child serves, as long as it makes progress. `tell` hears now and then what is waited for.
+
+        Raises: ChildFailed, with the end of the log of the one that does not.
+        """
         for watched in self._watched.values():
-            child = watched.child
-            deadline = self._clock() + child.spec.ready_timeout_s
-            while child.exit_code is not None or not child.spec.ready():
-                if child.exit_code is not None:
-                    raise ChildFailed(_why(child, f"ended with code {child.exit_code} while starting"))
-                if self._clock() > deadline:
-                    raise ChildFailed(_why(child, f"was not ready within {child.spec.ready_timeout_s:g} s"))
-                time.sleep(POLL_S)
+            self._wait_for(watched.child, tell)
+
+    def _wait_for(self, child: Child, tell: Callable[[str], None]) -> None:
+        spec, began = child.spec, self._clock()
+        signs, changed, told = Signs.of(child.pid, child.log), began, began
+        while child.exit_code is not None or not spec.ready():
+            if child.exit_code is not None:
+                raise ChildFailed(_why(child, f"ended with code {child.exit_code} while starting"))
+            now, seen = self._clock(), Signs.of(child.pid, child.log)
+            if seen.differ_from(signs):
+                signs, changed = seen, now
+            if now - began > spec.ready_timeout_s:
+                raise ChildFailed(_why(child, f"did not get ready within {spec.ready_timeout_s:g} s ({spec.awaits})"))
+            if now - changed > spec.still_s:
+                still = f"made no progress for {spec.still_s:g} s ({spec.awaits}; {seen})"
+                raise ChildFailed(_why(child, still))
+            if now - told >= TELL_S:
+                tell(f"Waiting for {spec.name} for {now - began:.0f} s: {spec.awaits}. It is at work: {seen}.")
+                told = now
+            time.sleep(POLL_S)
 
     def run_once(self, now: float) -> Counts:
         """Notice deaths and start again those whose pause is over. `now` is on the supervisor's clock."""
@@ -111,4 +129,4 @@ class Supervisor:
 
 
 def _why(child: Child, what: str) -> str:
-    return f"{child.spec.name} {what}; the end of {child.log}:\n{child.last_lines()}"
+    return f"{child.spec.name} {what}; {TRY_AGAIN}. The end of {child.log}:\n{child.last_lines()}"

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import IO, Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from sqlalchemy.exc import IntegrityError
 
 from orchestrator.db.database import Database
 from orchestrator.db.tables import FileRow
@@ -94,19 +95,26 @@ class StoredFile:
         remove(self.uri.rpartition("/")[0])
 
 
+class ForgottenUpload(StorageDown):
+    """The upload stood still for so long that its bytes were given up. Repeat the request."""
+
+
 def upload(
     db: Database, tenant_id: str, limits: UploadLimits, new: NewFile, stream: IO[bytes], now: datetime
 ) -> FileView:
     """Store the stream as a file of the tenant.
 
-    Raises: TooLarge, StorageDown, StorageFull, ValidationInterrupted, after removing what was written.
+    Raises: TooLarge, StorageDown, StorageFull, ValidationInterrupted, after removing what was written; ForgottenUpload.
     """
     chunks = read_chunks(stream)
     stored = store(limits.storage_uri, tenant_id, chunks, limits.max_file_bytes, limits.validators)
     row = stored.row(new, now)
     failpoint("upload.stored")
-    with db.write() as session:
-        session.add(row)
+    try:
+        with db.write() as session:
+            session.add(row)
+    except IntegrityError:
+        raise ForgottenUpload from None
     return FileView.of(row)
 
 
@@ -133,6 +141,7 @@ def store(
             digest.update(chunk)
             check.feed(chunk)
             yield chunk
+            failpoint("upload.chunk")
 
     try:
         with validators.check() as check:

@@ -13,7 +13,7 @@ from orchestrator.cluster.port import Cluster, HostGone, HostUnreachable
 from orchestrator.db.database import Database
 from orchestrator.db.host_states import HostState
 from orchestrator.db.job_tables import AttemptRow, CheckpointRow, JobRow
-from orchestrator.db.states import Desired, JobState, StopReason
+from orchestrator.db.states import SAVING, Desired, JobState
 from orchestrator.db.tables import HostRow
 from orchestrator.lifecycle.attempts import Seated, end_attempt, occupied_s, start_clock
 from orchestrator.lifecycle.events import EventDraft
@@ -111,7 +111,7 @@ class StopSeats:
 
 def _how(job: JobRow) -> ExitClass:
     """A job that will resume saves a checkpoint first. A stuck job does not: saving would hang too."""
-    goes_on = job.stop_reason == StopReason.PAUSE and job.desired != Desired.CANCEL
+    goes_on = job.stop_reason in SAVING and job.desired != Desired.CANCEL
     return ExitClass.PREEMPTED if goes_on else ExitClass.CANCELLED
 
 

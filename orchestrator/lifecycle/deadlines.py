@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 from orchestrator.db.database import Database
 from orchestrator.db.host_states import LIVE, HostState
 from orchestrator.db.job_tables import AttemptRow, JobRow
-from orchestrator.db.states import DEADLINE_S, JobState, StopReason
+from orchestrator.db.states import DEADLINE_S, Desired, JobState, StopReason
 from orchestrator.db.tables import HostRow
 from orchestrator.lifecycle.attempts import Seated, end_attempt
 from orchestrator.lifecycle.events import EventDraft, record
@@ -72,7 +72,9 @@ def _wait_on(session: Session, row: JobRow, now: datetime) -> bool:
 
 
 def _rest_on(session: Session, row: JobRow, now: datetime) -> bool:
-    return _go_on(session, row, "Still paused, until you resume or cancel it", now)
+    suspended = row.desired == Desired.SUSPEND
+    until = "suspended, until the operator ends it" if suspended else "paused, until you resume or cancel it"
+    return _go_on(session, row, f"Still {until}", now)
 
 
 def _never_taken(session: Session, row: JobRow, now: datetime) -> bool:

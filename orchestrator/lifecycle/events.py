@@ -23,6 +23,21 @@ class EventDraft:
     data: dict[str, Any] | None = None
 
 
+@dataclass(frozen=True)
+class Actor:
+    """Whose request caused an event, and when it came."""
+
+    key_id: str
+    role: str
+    tenant_id: str
+    at: datetime
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """For an event's `data`."""
+        return {"key_id": self.key_id, "tenant": self.tenant_id, "role": self.role}
+
+
 def record(
     session: Session, tenant_id: str, job_id: str, draft: EventDraft, now: datetime, moved_to: JobState | None = None
 ) -> None:

@@ -33,6 +33,10 @@ class Move:
 
 _STOP: Final = Move(S.STOPPING, "Cancel requested, stopping after this step", StopReason.CANCEL)
 _LEAVE: Final = Move(S.STOPPING, "Pause requested, saving a checkpoint after this step", StopReason.PAUSE)
+_YIELD: Final = Move(
+    S.STOPPING, "The operator suspended the tenant, saving a checkpoint after this step", StopReason.SUSPEND
+)
+_WAIT: Final = Move(S.PAUSED, "The operator suspended the tenant; the job rests")
 _END: Final = Move(S.CANCELLED, "Fine-tuning job cancelled")
 _REST: Final = Move(S.PAUSED, "Paused")
 
@@ -44,6 +48,10 @@ MOVES: Final[Mapping[Desired, Mapping[JobState, Move]]] = {
     Desired.PAUSE: {
         **dict.fromkeys((S.QUEUED, S.BACKOFF), _REST),
         **dict.fromkeys((S.ADMITTED, S.STARTING, S.RUNNING), _LEAVE),
+    },
+    Desired.SUSPEND: {
+        **dict.fromkeys((S.QUEUED, S.BACKOFF), _WAIT),
+        **dict.fromkeys((S.ADMITTED, S.STARTING, S.RUNNING), _YIELD),
     },
     Desired.RUN: {S.PAUSED: Move(S.QUEUED, "Resumed, moving job to queued state")},
 }

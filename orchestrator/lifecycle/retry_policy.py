@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from orchestrator.db.job_tables import JobRow
-from orchestrator.db.states import Desired, JobState, StopReason
+from orchestrator.db.states import RESTING, SAVING, Desired, JobState, StopReason
 from orchestrator.lifecycle.events import EventDraft
 from workers.contract.backoff import Backoff
 from workers.contract.errors import ErrorCode
@@ -111,8 +111,10 @@ def released(job: RetryState, now: datetime) -> RetryDecision:
     """The job vacated its seat because it was told to, or because its host retired."""
     if job.stop_reason is StopReason.STUCK:
         return infra_failure(job, AttemptEnd(ExitClass.INFRA, ErrorCode.HOST_LOST, "It made no progress."), now)
-    if job.desired is Desired.PAUSE or job.stop_reason is StopReason.PAUSE:
-        return retry(job, f"Vacated its seat at step {job.step}", now, pause_s=0)
+    if job.desired in RESTING or job.stop_reason in SAVING:
+        planned = job.stop_reason is StopReason.SHUTDOWN
+        why = "The service was stopped as planned" if planned else "Vacated its seat"
+        return retry(job, f"{why} at step {job.step}", now, pause_s=0)
     count = job.host_evictions + 1
     if count > job.max_host_evictions:
         why = f"The job's host was not reachable for too long, {count} times in a row without a new checkpoint."
@@ -158,11 +160,12 @@ def failed(code: str, message: str, param: str | None = None) -> RetryDecision:
 
 
 def retry(job: RetryState, why: str, now: datetime, pause_s: float, **changes: Any) -> RetryDecision:
-    """Retry the job, or leave it paused if its owner paused it."""
+    """Retry the job, or leave it paused if its owner paused it or the operator suspended its tenant."""
     data = {"attempt": job.attempt, "step": job.step}
-    if job.desired is Desired.PAUSE:
+    if job.desired in RESTING:
         unsaved = job.reached_step < job.step  # its host died, or could not reach storage
         saved = f"; its newest checkpoint is at step {job.reached_step}" if unsaved else ""
-        return RetryDecision(JobState.PAUSED, EventDraft(f"Paused at step {job.step}{saved}", data=data), changes)
+        what = "Paused" if job.desired is Desired.PAUSE else "Suspended"
+        return RetryDecision(JobState.PAUSED, EventDraft(f"{what} at step {job.step}{saved}", data=data), changes)
     event = EventDraft(why, level="warn", data=data)
     return RetryDecision(JobState.BACKOFF, event, {"not_before": now + timedelta(seconds=pause_s), **changes})

@@ -1,6 +1,6 @@
 """Which steps run in which loop, and in which order: the whole work of an orchestrator on one page."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from orchestrator.catalogue.entries import Catalogue
@@ -10,6 +10,7 @@ from orchestrator.checkpoints.retention import CheckpointRetention
 from orchestrator.cluster.port import Cluster
 from orchestrator.db.database import Database
 from orchestrator.files.gc import FileGc
+from orchestrator.files.orphans import OrphanFiles
 from orchestrator.files.retention import ExpireFiles
 from orchestrator.hosts.reconcile import ReconcileHosts
 from orchestrator.hosts.seats import AttachSeats, StopSeats
@@ -17,6 +18,7 @@ from orchestrator.hosts.stall_detector import StallLimits
 from orchestrator.leadership.elector import ROUNDS_PER_TTL, Elector
 from orchestrator.leadership.leader_only import LeaderOnly, RenewLeadership
 from orchestrator.lifecycle.deadlines import EnforceDeadlines
+from orchestrator.lifecycle.drain import Drain, Shutdown, UnlessStopping
 from orchestrator.lifecycle.reconcile_desired import ReconcileDesired
 from orchestrator.loops.runner import Loop
 from orchestrator.registry.port import Registry
@@ -29,6 +31,7 @@ from orchestrator.steps.step import StepSequence
 from orchestrator.submission.idempotency import ExpireIdempotencyKeys
 from orchestrator.submission.validate import Validate
 from orchestrator.uploads.gc import UploadGc
+from orchestrator.uploads.orphans import OrphanParts
 from orchestrator.webhooks.deliver import DeliverWebhooks
 from orchestrator.webhooks.retention import ExpireDeliveries
 from orchestrator.webhooks.send import Sender
@@ -46,19 +49,24 @@ class World:
     registry: Registry
     catalogue: Catalogue
     settings: Settings
+    shutdown: Shutdown = field(default_factory=Shutdown)
 
 
-def control_steps(db: Database, cluster: Cluster, catalogue: Catalogue, settings: Settings) -> StepSequence:
+def control_steps(
+    db: Database, cluster: Cluster, catalogue: Catalogue, settings: Settings, shutdown: Shutdown | None = None
+) -> StepSequence:
     """One pass of the control loop, in order."""
+    shutdown = shutdown or Shutdown()
     applier = Applier(db, catalogue, settings.cache_dir, settings.lease_ttl_s, settings.orchestrator_timeout_s)
     stall_limits = StallLimits(settings.no_progress_s, settings.slow_phase_s)
     return StepSequence(
         (
             ReconcileHosts(db, cluster, catalogue, settings.lease_ttl_s, stall_limits),
             ReconcileDesired(db),
+            Drain(db, shutdown),
             StopSeats(db, cluster),
             AttachSeats(db, cluster),
-            Schedule(applier, settings.host_idle_s, settings.max_bypass_s),
+            UnlessStopping(Schedule(applier, settings.host_idle_s, settings.max_bypass_s), shutdown),
             EnforceDeadlines(db),
         )
     )
@@ -86,7 +94,11 @@ def housekeeping(db: Database, world: World) -> StepSequence:
 def garbage_collection(db: Database, settings: Settings) -> StepSequence:
     """Removes bytes from storage that are no longer needed."""
     retain, attempts = CheckpointRetention(db, settings.keep_checkpoints), AttemptGc(db, settings.leftovers_after_s)
-    return StepSequence((retain, CheckpointGc(db), attempts, FileGc(db)))
+    orphans = (
+        OrphanFiles(db, settings.storage_uri, settings.leftovers_after_s),
+        OrphanParts(db, settings.storage_uri, settings.leftovers_after_s),
+    )
+    return StepSequence((retain, CheckpointGc(db), attempts, *orphans, FileGc(db)))
 
 
 def all_loops(role: Elector, db: Database, world: World) -> list[Loop]:
@@ -95,7 +107,7 @@ def all_loops(role: Elector, db: Database, world: World) -> list[Loop]:
     """
     settings = world.settings
     often_s = settings.loop_interval_s
-    control = lambda led: control_steps(led, world.cluster, world.catalogue, settings)  # noqa: E731
+    control = lambda led: control_steps(led, world.cluster, world.catalogue, settings, world.shutdown)  # noqa: E731
     return [
         Loop("role", RenewLeadership(role), settings.role_ttl_s / ROUNDS_PER_TTL, outlasts=True),
         Loop("control", LeaderOnly(role, db, control, heartbeat=role.heartbeat), often_s),

@@ -34,6 +34,8 @@ class Constraint(StrEnum):
     """A pause between two attempts."""
     OWNER = "owner"
     """It was paused."""
+    OPERATOR = "operator"
+    """Its tenant is suspended."""
     REGISTRY = "registry"
     """Its adapter waits to be published."""
 
@@ -70,6 +72,8 @@ class Blocker:
 _STOPS: Final = {
     StopReason.CANCEL: "was cancelled",
     StopReason.PAUSE: "was paused",
+    StopReason.SUSPEND: "belongs to a tenant that the operator suspended",
+    StopReason.SHUTDOWN: "leaves because the service is being stopped",
     StopReason.RUNTIME: "has used up its max_runtime_s",
     StopReason.STUCK: "made no progress",
 }
@@ -121,8 +125,11 @@ def _in_line(facts: JobFacts) -> Blocker:
     return Blocker(Constraint.TURN, before, "The jobs ahead of it are placed, or end.")
 
 
+_ASKED: Final = {Desired.CANCEL: "cancelled", Desired.PAUSE: "paused", Desired.SUSPEND: "suspended"}
+
+
 def _asked_to_leave(job: JobRow) -> Blocker:
-    what = "cancelled" if job.desired == Desired.CANCEL else "paused"
+    what = _ASKED[Desired(job.desired)]
     return Blocker(Constraint.NOTHING, f"It holds no seat and is {what} at the next pass.")
 
 
@@ -156,7 +163,7 @@ def _running(facts: JobFacts, _: datetime) -> Blocker:
     steps = f"step {job.step} of {job.total_steps}" if job.total_steps else f"step {job.step}"
     if job.desired == Desired.RUN:
         return Blocker(Constraint.NOTHING, f"It is training: {steps} is done.")
-    what = "cancelled" if job.desired == Desired.CANCEL else "paused"
+    what = _ASKED[Desired(job.desired)]
     return Blocker(Constraint.HOST, f"It is being {what} after {steps}.", "Its host finishes the current step.")
 
 
@@ -171,6 +178,9 @@ def _paused(facts: JobFacts, _: datetime) -> Blocker:
     job = facts.job
     if job.desired == Desired.RUN:
         return Blocker(Constraint.NOTHING, f"It resumes from step {job.step}; it joins the queue at the next pass.")
+    if job.desired == Desired.SUSPEND:
+        rests = f"The operator suspended your tenant. It rests at step {job.step} and loses nothing."
+        return Blocker(Constraint.OPERATOR, rests, "The operator ends the suspension; then it continues by itself.")
     resume = f"Resume it: POST /v1/fine_tuning/jobs/{job.id}/resume, or orchard resume {job.id}."
     return Blocker(Constraint.OWNER, f"It was paused at step {job.step} and holds no seat.", resume)
 

@@ -1,10 +1,8 @@
 """Publishes a trained adapter from storage to the registry, and completes its job."""
 
-import tempfile
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib.metadata import version
-from pathlib import Path
 from typing import Final
 
 import structlog
@@ -30,6 +28,7 @@ from orchestrator.registry.port import MetricPoint, Publication, Registered, Reg
 from orchestrator.steps.step import Counts, LeadershipLost
 from workers.contract.errors import ErrorCode
 from workers.contract.failpoints import failpoint
+from workers.contract.owned_folder import SCRATCH, owned_folder
 from workers.contract.reports import AdapterManifest
 from workers.contract.spec import JobSpec
 
@@ -83,12 +82,12 @@ class Publish:
             events = _metric_events(session, row.id)
             publication = self._publication(session, row, events)
             csv = result_csv(events)
-        with tempfile.TemporaryDirectory(prefix="orchard-adapter-") as folder:
-            fetch_verified(publication.manifest, Path(folder))
+        with owned_folder(f"{SCRATCH}adapter-") as folder:
+            fetch_verified(publication.manifest, folder)
             if not self._begin(row, now):
                 return "cancelled"
             failpoint("publish.fetched")
-            registered = self.registry.publish(publication, Path(folder))
+            registered = self.registry.publish(publication, folder)
         failpoint("publish.registered")
         result = write_result_file(self.storage_uri, row.tenant_id, row.id, csv)
         failpoint("publish.result")

@@ -7,6 +7,7 @@ from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from orchestrator.db.job_tables import JobRow
+from orchestrator.db.tables import TenantRow
 from orchestrator.submission.datasets import FILES, Files, by_id, files_asked
 from orchestrator.submission.idempotency import SAME_POST, RequestFingerprint, find_by_key
 from orchestrator.submission.request import JobRequest
@@ -22,6 +23,8 @@ class SubmissionContext:
     """Jobs that are not over."""
     files: Files
     """Files that the submission names and the tenant can see."""
+    suspended: bool = False
+    """Whether the tenant was suspended since its key was accepted."""
 
 
 _CONTEXT: Final = FILES.add_columns(
@@ -31,6 +34,10 @@ _CONTEXT: Final = FILES.add_columns(
     .where(JobRow.tenant_id == bindparam("tenant_id"), JobRow.finished_at.is_(None))
     .scalar_subquery()
     .label("live"),
+    select(TenantRow.suspended_at.is_not(None))
+    .where(TenantRow.id == bindparam("tenant_id"))
+    .scalar_subquery()
+    .label("suspended"),
 )
 
 
@@ -39,4 +46,4 @@ def load_context(session: Session, request: JobRequest, fingerprint: RequestFing
     asked = files_asked(fingerprint.tenant_id, request, fingerprint.arrived_at) | fingerprint.same_post
     found = session.execute(_CONTEXT, asked).all()
     earlier = found[0].same_post if fingerprint.key is None else find_by_key(session, fingerprint, fingerprint.key)
-    return SubmissionContext(earlier, found[0].live, by_id(found))
+    return SubmissionContext(earlier, found[0].live, by_id(found), bool(found[0].suspended))

@@ -6,6 +6,11 @@ Without one, OpenAI's clients retry a POST after a timeout or a 5xx with the sam
 Such a retry yields the job that the same API key created with the same body within `RETRY_WINDOW`. The first try may
 also be processed after its own retry, so it looks for a job that a retry created after the first try arrived. Two
 POSTs that both claim to be the first create two jobs.
+
+What that cannot tell apart: of two equal submissions, the second one's first try is cut off before it made a job. Its
+retry then looks like one of the first submission and yields that job. Not so once a client has asked for the first job
+by its id, since its answer was received then (`orchestrator.submission.receipts`). A client that means two equal jobs
+sends a key of its own with each.
 """
 
 import hashlib
@@ -20,6 +25,7 @@ from sqlalchemy.orm import Session
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import IdempotencyRow, JobRow
 from orchestrator.errors import IdempotencyMismatch, InvalidRequest
+from orchestrator.lifecycle.events import Actor
 from orchestrator.steps.step import Counts
 from orchestrator.submission.request import JobRequest
 
@@ -34,6 +40,9 @@ class Sender:
 
     api_key_id: str = ""
     retries: int = 0
+    role: str = "tenant"
+    received: tuple[str, ...] = ()
+    """Jobs that this sender is known to know, so that none of them is what a retry asks for."""
 
 
 ANYBODY: Final = Sender()
@@ -49,6 +58,9 @@ class RequestFingerprint:
     post_sha256: str
     retries: int
     arrived_at: datetime
+    by: Actor | None = None
+    """Named by the job's first event."""
+    received: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, tenant_id: str, request: JobRequest, key: str | None, sender: Sender, now: datetime) -> Self:
@@ -57,7 +69,8 @@ class RequestFingerprint:
             raise InvalidRequest(f"Idempotency-Key must have 1 to {MAX_KEY_CHARS} characters.", param="Idempotency-Key")
         body = json.dumps(request.model_dump(mode="json"), sort_keys=True)
         whole = f"{sender.api_key_id}\n{body}"
-        return cls(tenant_id, key, _sha256(body), _sha256(whole), sender.retries, now)
+        by = Actor(sender.api_key_id, sender.role, tenant_id, now) if sender.api_key_id else None
+        return cls(tenant_id, key, _sha256(body), _sha256(whole), sender.retries, now, by, sender.received)
 
     @property
     def is_retry(self) -> bool:
@@ -73,6 +86,7 @@ class RequestFingerprint:
             "tenant_id": self.tenant_id,
             "since": self.arrived_at - RETRY_WINDOW if repeats else self.arrived_at,
             "retries": 0 if repeats else 1,
+            "received": self.received if repeats else (),  # a first try may be late: its retry was answered before
         }
 
     def row(self, key: str, job_id: str) -> IdempotencyRow:
@@ -90,6 +104,7 @@ SAME_POST: Final = (
     select(JobRow.id)
     .where(JobRow.post_sha256 == bindparam("post_sha256"), JobRow.tenant_id == bindparam("tenant_id"))
     .where(JobRow.created_at >= bindparam("since"), JobRow.post_retries >= bindparam("retries"))
+    .where(JobRow.id.not_in(bindparam("received", expanding=True)))
     .order_by(JobRow.created_at.desc())  # as in its index
     .limit(1)
 )

@@ -10,7 +10,7 @@ from orchestrator.catalogue.entries import Catalogue, CatalogueBase
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import JobRow
 from orchestrator.db.states import DEADLINE_S, Desired, JobState
-from orchestrator.errors import QuotaExceeded
+from orchestrator.errors import QuotaExceeded, TenantSuspended
 from orchestrator.ids import new_id
 from orchestrator.lifecycle.events import EventDraft, record
 from orchestrator.queries.job_views import JobView, hyperparameters_of, new_job_view
@@ -93,6 +93,8 @@ def _make(submit_deps: SubmitDeps, tenant: Tenant, request: JobRequest, fingerpr
         found = load_context(session, request, fingerprint)
         if found.earlier is not None:  # the same POST came twice concurrently; the other was first
             return found.earlier
+        if found.suspended:
+            raise TenantSuspended
         _check_quota(submit_deps, found.live_jobs)
         spec = draft_spec(found.files, submit_deps.storage_uri, tenant, base, request)
         check_fits(spec, submit_deps.catalogue)
@@ -135,7 +137,7 @@ def _insert(session: Session, request: JobRequest, spec: JobSpec, fingerprint: R
         session,
         spec.tenant_id,
         spec.job_id,
-        EventDraft(f"Created fine-tuning job: {spec.job_id}"),
+        EventDraft(f"Created fine-tuning job: {spec.job_id}", data=fingerprint.by.data if fingerprint.by else None),
         fingerprint.arrived_at,
     )
     if fingerprint.key is not None:

@@ -17,6 +17,7 @@ _BY_DIGEST: Final = (  # columns, since every request runs it: mapped rows would
         *(ApiKeyRow.id.label("key_id"), ApiKeyRow.digest, ApiKeyRow.prefix, ApiKeyRow.role),
         *(ApiKeyRow.revoked_at, ApiKeyRow.last_used_at),
         *(TenantRow.id, TenantRow.slug, TenantRow.name, TenantRow.allowed_bases, TenantRow.weight),
+        *(TenantRow.suspended_at, TenantRow.suspension_reason),
     )
     .outerjoin(TenantRow, TenantRow.id == ApiKeyRow.tenant_id)
     .where(ApiKeyRow.digest == bindparam("digest"))

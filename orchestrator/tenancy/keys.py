@@ -8,7 +8,7 @@ from sqlalchemy import select, update
 
 from orchestrator.db.database import Database
 from orchestrator.db.tables import ApiKeyRow
-from orchestrator.errors import NotFound
+from orchestrator.errors import InvalidRequest, NotFound
 from orchestrator.ids import new_id
 from orchestrator.tenancy.tenants import get_tenant
 from orchestrator.tenancy.views import KeyView, Role
@@ -16,6 +16,10 @@ from orchestrator.tenancy.views import KeyView, Role
 KEY_PREFIX = "sk-orchard-"
 SECRET_BYTES = 32
 SHOWN_CHARS = len(KEY_PREFIX) + 4
+LAST_ADMIN_KEY = (
+    "This is the last admin key that works, and without one nobody can administer tenants. Make another first, on a "
+    "machine that reaches the database: orchard keys create-admin"
+)
 
 
 def digest_of(secret: str) -> str:
@@ -51,6 +55,29 @@ def revoke_key(db: Database, tenant: str, key_id: str, now: datetime) -> KeyView
         row = session.scalar(select(ApiKeyRow).where(*mine))
     if row is None:
         raise NotFound(f"No such API key: {key_id}", param="key_id")
+    return KeyView.of(row)
+
+
+def list_admin_keys(db: Database) -> list[KeyView]:
+    """Every admin key, newest first, revoked ones too."""
+    query = select(ApiKeyRow).where(ApiKeyRow.role == Role.ADMIN)
+    with db.read() as session:
+        rows = session.scalars(query.order_by(ApiKeyRow.created_at.desc(), ApiKeyRow.id)).all()
+    return [KeyView.of(row) for row in rows]
+
+
+def revoke_admin_key(db: Database, key_id: str, now: datetime) -> KeyView:
+    """Revoke an admin key. Idempotent. Raises: NotFound; InvalidRequest for the last one that works."""
+    admins = select(ApiKeyRow).where(ApiKeyRow.role == Role.ADMIN)
+    with db.write() as session:  # all are locked, so that no two revocations leave none
+        rows = {row.id: row for row in session.scalars(admins.order_by(ApiKeyRow.id).with_for_update())}
+        row = rows.get(key_id)
+        if row is None:
+            raise NotFound(f"No such admin key: {key_id}", param="key_id")
+        if row.revoked_at is None:
+            if sum(each.revoked_at is None for each in rows.values()) == 1:
+                raise InvalidRequest(LAST_ADMIN_KEY, param="key_id", code="last_admin_key")
+            row.revoked_at = now
     return KeyView.of(row)
 
 

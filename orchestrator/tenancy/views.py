@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy import Row
 
 from orchestrator.db.tables import ApiKeyRow, TenantRow
+from orchestrator.errors import TenantSuspended
 
 
 class Role(StrEnum):
@@ -29,12 +30,20 @@ class Tenant:
     name: str
     allowed_bases: tuple[str, ...] | None
     weight: int = 1
+    suspended_at: datetime | None = None
+    suspension_reason: str | None = None
 
     @classmethod
     def of(cls, row: TenantRow | Row[Any]) -> "Tenant":
         """The tenant of a row, or of its columns."""
         bases = None if row.allowed_bases is None else tuple(row.allowed_bases)
-        return cls(row.id, row.slug, row.name, bases, row.weight)
+        return cls(row.id, row.slug, row.name, bases, row.weight, row.suspended_at, row.suspension_reason)
+
+    def require_active(self) -> None:
+        """Raises: TenantSuspended."""
+        if self.suspended_at is not None:
+            reason = "" if self.suspension_reason is None else f" Reason: {self.suspension_reason}"
+            raise TenantSuspended(f"{TenantSuspended.__doc__}{reason}")
 
     def may_use(self, base_id: str) -> bool:
         """Whether this tenant may use the base."""
@@ -61,6 +70,8 @@ class TenantView(BaseModel):
     allowed_bases: list[str] | None = Field(description="null: every base of the catalogue")
     weight: int = Field(description="share of a host's tokens relative to other tenants")
     created_at: int = Field(description="Unix seconds")
+    suspended_at: int | None = Field(None, description="Unix seconds; null: it is not suspended")
+    suspension_reason: str | None = None
 
     @classmethod
     def of(cls, row: TenantRow) -> "TenantView":
@@ -72,6 +83,8 @@ class TenantView(BaseModel):
             allowed_bases=row.allowed_bases,
             weight=row.weight,
             created_at=int(row.created_at.timestamp()),
+            suspended_at=_seconds(row.suspended_at),
+            suspension_reason=row.suspension_reason,
         )
 
 

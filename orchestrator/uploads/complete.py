@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from orchestrator.db.database import Database
@@ -14,7 +15,7 @@ from orchestrator.db.tables import FileRow
 from orchestrator.db.upload_tables import UploadPartRow, UploadRow
 from orchestrator.errors import InvalidRequest
 from orchestrator.files.queries import visible
-from orchestrator.files.upload import ExpiresAfter, NewFile, StoredFile, store
+from orchestrator.files.upload import ExpiresAfter, ForgottenUpload, NewFile, StoredFile, store
 from orchestrator.storage.objects import open_chunks
 from orchestrator.text import SingleLine, matching
 from orchestrator.uploads.begin import PartUploadLimits
@@ -100,7 +101,10 @@ def _commit(db: Database, upload: UploadRow, stored: StoredFile, now: datetime) 
     file = stored.row(NewFile(filename=upload.filename, purpose=upload.purpose, expires_after=expiry), now)
     with db.write() as session:
         session.add(file)
-        session.flush()
+        try:
+            session.flush()
+        except IntegrityError:
+            raise ForgottenUpload from None
         waits = (UploadRow.id == upload.id, UploadRow.status == "pending")
         done = update(UploadRow).where(*waits).values(status="completed", file_id=file.id).returning(UploadRow.id)
         if session.execute(done.execution_options(synchronize_session=False)).first() is None:

@@ -11,6 +11,7 @@ import pytest
 
 from orchestrator.embedded.child import ChildFailed, ChildSpec
 from orchestrator.embedded.process_registry import MARK, ProcessRegistry
+from orchestrator.embedded.progress import Signs
 from orchestrator.embedded.supervisor import LONGEST_PAUSE_S, STEADY_S, Counts, Supervisor
 from tests.builders.waiting import wait_until
 
@@ -72,6 +73,68 @@ def test_a_child_that_ends_while_starting_is_named_with_its_last_words(superviso
     supervisor.start([spec])
     with pytest.raises(ChildFailed, match=r"(?s)api ended with code 1 while starting.*no such catalogue"):
         supervisor.wait_ready()
+
+
+BUSY = "import time\nwhile True: print('loading', flush=True); time.sleep(0.02)"
+
+
+class Clock:
+    """Time that passes in leaps: a minute between two looks at a log that grew."""
+
+    def __init__(self, leap_s: float, log: Path | None = None) -> None:
+        self.now, self.leap_s, self.log, self.size = 0.0, leap_s, log, 0
+
+    def __call__(self) -> float:
+        size = self.log.stat().st_size if self.log and self.log.exists() else 0
+        if self.log is None or size > self.size:
+            self.now, self.size = self.now + self.leap_s, size
+        return self.now
+
+
+def test_a_child_that_makes_progress_is_waited_for_and_said_what_for(tmp_path: Path) -> None:
+    clock = Clock(60.0, tmp_path / "logs" / "ray.log")
+    supervisor, told = Supervisor(tmp_path, clock), []
+    spec = ChildSpec("ray", (sys.executable, "-c", BUSY), lambda: clock.now > 900, awaits="connections on port 1")
+    supervisor.start([spec])
+    try:
+        supervisor.wait_ready(told.append)
+    finally:
+        supervisor.stop()
+    assert clock.now > 5 * spec.still_s
+    assert told
+    assert all("Waiting for ray for" in line and "connections on port 1" in line for line in told), told
+
+
+def test_a_child_that_does_nothing_more_is_given_up_with_what_to_do(tmp_path: Path) -> None:
+    supervisor = Supervisor(tmp_path, Clock(30.0))
+    spec = ChildSpec("ray", (sys.executable, "-c", SLEEP), lambda: False, awaits="connections on port 1")
+    supervisor.start([spec])
+    try:
+        with pytest.raises(ChildFailed, match=r"no progress for 120 s \(connections on port 1.*the same command"):
+            supervisor.wait_ready()
+    finally:
+        supervisor.stop()
+
+
+def test_even_progress_ends_at_half_an_hour(tmp_path: Path) -> None:
+    supervisor = Supervisor(tmp_path, Clock(60.0, tmp_path / "logs" / "ray.log"))
+    supervisor.start([ChildSpec("ray", (sys.executable, "-c", BUSY), lambda: False)])
+    try:
+        with pytest.raises(ChildFailed, match="did not get ready within 1800 s"):
+            supervisor.wait_ready()
+    finally:
+        supervisor.stop()
+
+
+def test_computing_and_new_processes_are_progress_and_idling_is_none(supervisor: Supervisor, tmp_path: Path) -> None:
+    supervisor.start([python("idle"), python("spinning", "while True: pass")])
+    log = tmp_path / "none"
+    idle, spinning = (Signs.of(supervisor.pid(name), log) for name in ("idle", "spinning"))
+    wait_until(lambda: Signs.of(supervisor.pid("spinning"), log).differ_from(spinning), "it computed", 60)
+    assert not Signs.of(supervisor.pid("idle"), log).differ_from(idle)
+    assert Signs(1, idle.processes, 0).differ_from(Signs(0, idle.processes, 0))
+    assert Signs(0, frozenset({1, 2}), 0).differ_from(Signs(0, frozenset({1}), 0))
+    assert not Signs(0, frozenset({1}), 0).differ_from(Signs(0, frozenset({1, 2}), 0))
 
 
 def test_stop_ends_a_child_that_ignores_sigterm_and_its_own_children(supervisor: Supervisor, tmp_path: Path) -> None:

@@ -150,6 +150,33 @@ def test_an_admin_route_is_a_403_for_every_tenant(web: TestClient, api: Api) -> 
     assert len(routes) >= 6
 
 
+ASKED_BY_SUSPENDED = {f"GET {JOB}/why", "GET /v1/x/whoami"}
+"""What a suspended tenant may still ask: who it is, and why its jobs rest."""
+
+
+def test_a_suspended_tenants_key_is_a_403_everywhere_but_where_it_asks_why(web: TestClient, api: Api) -> None:
+    estate, asked = Estate(api, web), 0
+    suspended = web.post("/v1/admin/tenants/acme/suspend", json={"reason": "Unpaid."}, headers=api.admin_headers)
+    assert suspended.json()["suspension_reason"] == "Unpaid."
+    for route in all_routes(api):
+        for method in route.methods:
+            name = f"{method} {route.path}"
+            if route.path.startswith(ADMIN) or not route.path.startswith("/v1/"):
+                continue
+            answer = web.request(method, estate.url(name), headers=api.headers, **ROUTES.get(name, ANYTHING))
+            if name in ASKED_BY_SUSPENDED:
+                assert answer.status_code == 200, f"{name}: {answer.text}"
+            else:
+                error = answer.json()["error"]
+                assert (answer.status_code, error["code"]) == (403, "tenant_suspended"), f"{name}: {answer.text}"
+                assert "Unpaid." in error["message"]
+            asked += 1
+    assert asked > len(ROUTES)
+    assert web.get("/v1/x/whoami", headers=api.headers).json()["tenant"]["suspended"]
+    web.post("/v1/admin/tenants/acme/resume", headers=api.admin_headers)
+    assert web.get("/v1/files", headers=api.headers).status_code == 200
+
+
 def test_lists_hold_the_tenants_own_things_alone(web: TestClient, api: Api) -> None:
     Estate(api, web)
     _, key = add_tenant(api.services, "intruder")

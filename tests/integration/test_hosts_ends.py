@@ -5,16 +5,18 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select, update
 
+from orchestrator.cluster.inprocess import InProcessCluster
 from orchestrator.db.host_states import HostState
 from orchestrator.db.job_tables import AttemptRow
 from orchestrator.db.states import JobState
 from orchestrator.db.tables import HostRow
-from orchestrator.hosts.failure_detector import WRITE_OFF_MARGIN_S
+from orchestrator.hosts.failure_detector import LOAD_DEADLINE_S, LOADING_PATIENCE_S, WRITE_OFF_MARGIN_S
 from orchestrator.hosts.reaper import HostReaper
 from orchestrator.hosts.report_ingest import ReportIngest, StaleAnswer, held_hosts
 from orchestrator.hosts.stall_detector import UNSEEN_S
 from orchestrator.scheduling.apply import RETIRE_DEADLINE_S
 from tests.builders.rows import make_host
+from tests.builders.scripted_host import ScriptedHost
 from tests.builders.specs import make_host_spec
 from tests.builders.world import World
 from tests.builders.world_jobs import running, submit
@@ -125,6 +127,42 @@ def test_a_silent_host_lives_as_long_as_a_lease_that_somebody_renewed(world: Wor
     world.tick(times=3, seconds=10)
     assert world.job(job_id).state == JobState.RUNNING
     world.tick(times=2, seconds=30)
+    assert world.attempts(job_id)[0].exit_class == ExitClass.INFRA
+
+
+def loading(world: World) -> str:
+    """A job that is placed on a host which is still loading its base."""
+    world.cluster = InProcessCluster(lambda spec: ScriptedHost(spec, loading=True))
+    world.restart_orchestrator()
+    job_id = submit(world)
+    world.tick(2)
+    assert (world.job(job_id).state, world.hosts()[0].state) == (JobState.ADMITTED, HostState.STARTING)
+    return job_id
+
+
+@pytest.mark.parametrize(("polls", "silent_s"), [(0, LOAD_DEADLINE_S), (3, LOADING_PATIENCE_S)])
+def test_a_host_that_loads_may_be_silent_on_a_busy_machine_without_costing_an_attempt(
+    world: World, polls: int, silent_s: int
+):
+    job_id = loading(world)
+    world.tick(polls)
+    assert (world.hosts()[0].last_seen_at is not None) == bool(polls)
+    world.cluster.cut(host_id_of(world, job_id))
+    for _ in range(silent_s // 60 - 1):
+        world.tick(seconds=60)
+    assert (world.job(job_id).state, world.job(job_id).infra_failures) == (JobState.ADMITTED, 0)
+    world.cluster.heal(host_id_of(world, job_id))
+    world.host_of(job_id).load()
+    world.tick(3)
+    assert (world.job(job_id).state, world.job(job_id).attempt) == (JobState.STARTING, 1)
+
+
+def test_a_host_that_died_while_loading_is_not_waited_for(world: World):
+    job_id = loading(world)
+    world.tick(3)
+    world.cluster.kill(host_id_of(world, job_id))
+    world.tick()
+    assert world.hosts()[0].state == HostState.GONE
     assert world.attempts(job_id)[0].exit_class == ExitClass.INFRA
 
 

@@ -1,6 +1,7 @@
 """Tenants, keys, hosts and probes."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -10,8 +11,9 @@ from sqlalchemy import select
 from orchestrator.db.job_tables import JobRow
 from orchestrator.db.states import JobState
 from orchestrator.db.tables import ApiKeyRow
+from orchestrator.errors import InvalidRequest
 from orchestrator.tenancy.authenticate import authenticate
-from orchestrator.tenancy.keys import KEY_PREFIX, digest_of
+from orchestrator.tenancy.keys import KEY_PREFIX, create_admin_key, digest_of, list_admin_keys, revoke_admin_key
 from tests.builders.live_api import Api
 from tests.builders.rows import NOW, make_host, make_job
 
@@ -95,6 +97,75 @@ def test_only_the_digest_of_a_key_is_stored_and_its_use_is_noted_now_and_then(ap
             row = session.scalars(select(ApiKeyRow).where(ApiKeyRow.digest == digest_of(api.key))).one()
         assert api.key not in {row.prefix, row.digest, row.name}
         assert row.last_used_at == NOW + timedelta(seconds=seconds // 60 * 60)
+
+
+def test_admin_keys_are_listed_and_revoked_but_never_the_last(web: TestClient, api: Api) -> None:
+    view, second = create_admin_key(api.services.db, "second", api.services.clock())
+    headers = {"authorization": f"Bearer {second}"}
+    listed = web.get("/v1/admin/keys", headers=headers)
+    assert second not in listed.text
+    first = next(key["id"] for key in listed.json()["data"] if key["id"] != view.id)
+    assert {key["role"] for key in listed.json()["data"]} == {"admin"}
+
+    assert web.delete(f"/v1/admin/keys/{first}", headers=headers).json()["revoked_at"] is not None
+    assert web.get("/v1/admin/keys", headers=api.admin_headers).status_code == 401
+    refused = web.delete(f"/v1/admin/keys/{view.id}", headers=headers)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "last_admin_key")
+    assert "orchard keys create-admin" in refused.json()["error"]["message"]
+    assert web.delete(f"/v1/admin/keys/{first}", headers=headers).status_code == 200  # revoked before: nothing changes
+    assert web.get("/v1/admin/keys", headers=headers).status_code == 200
+
+
+def test_two_operators_who_revoke_each_others_key_leave_one(api: Api) -> None:
+    db, now = api.services.db, api.services.clock()
+    create_admin_key(db, "second", now)
+    ids = [key.id for key in list_admin_keys(db)]
+    with ThreadPoolExecutor(2) as pool:
+        futures = [pool.submit(revoke_admin_key, db, key_id, now) for key_id in ids]
+    refused = [future.exception() for future in futures if future.exception()]
+    assert [error.code for error in refused if isinstance(error, InvalidRequest)] == ["last_admin_key"]
+    assert sum(key.revoked_at is None for key in list_admin_keys(db)) == 1
+
+
+def test_a_tenants_key_is_no_admin_key(web: TestClient, api: Api) -> None:
+    mine = web.get("/v1/x/whoami").json()["key_id"]
+    assert web.delete(f"/v1/admin/keys/{mine}", headers=api.admin_headers).status_code == 404
+    assert web.get("/v1/x/whoami").status_code == 200
+
+
+def test_the_access_log_names_key_tenant_and_role_and_no_secret(
+    web: TestClient, api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    who = web.get("/v1/x/whoami").json()
+    web.get("/v1/admin/tenants", headers=api.admin_headers)
+    web.get("/v1/files", headers={"authorization": "Bearer wrong"})
+    text = capsys.readouterr().err
+    lines = [json.loads(line) for line in text.splitlines() if '"request"' in line]
+    assert [(line["path"], line["status"], line.get("role")) for line in lines] == [
+        ("/v1/x/whoami", 200, "tenant"),
+        ("/v1/admin/tenants", 200, "admin"),
+        ("/v1/files", 401, None),
+    ]
+    assert (lines[0]["key_id"], lines[0]["tenant"]) == (who["key_id"], api.tenant.id)
+    assert (lines[1]["tenant"], lines[1]["key_id"] != who["key_id"]) == (None, True)
+    assert "key_id" not in lines[2]
+    assert len({line["request_id"] for line in lines}) == 3
+    assert not [secret for secret in (api.key, api.admin_key) if secret in text]
+
+
+def test_the_events_of_a_job_name_whose_request_caused_them(web: TestClient, api: Api) -> None:
+    file = web.post("/v1/files", files={"file": ("t.jsonl", ROWS)}, data={"purpose": "fine-tune"}).json()["id"]
+    job = web.post("/v1/fine_tuning/jobs", json={"model": "tiny", "training_file": file}).json()["id"]
+    for verb in ("pause", "pause", "resume", "cancel"):
+        assert web.post(f"/v1/fine_tuning/jobs/{job}/{verb}").status_code == 200
+    events = web.get(f"/v1/fine_tuning/jobs/{job}/events").json()["data"][::-1]
+    by = {"key_id": web.get("/v1/x/whoami").json()["key_id"], "tenant": api.tenant.id, "role": "tenant"}
+    assert [(event["message"], event["data"]) for event in events] == [
+        (f"Created fine-tuning job: {job}", by),
+        ("Pause was requested", by),
+        ("Resumption was requested", by),
+        ("Cancellation was requested", by),
+    ]
 
 
 def test_hosts_are_shown_with_the_jobs_on_them(web: TestClient, api: Api) -> None:

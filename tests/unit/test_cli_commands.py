@@ -490,3 +490,30 @@ def test_a_tenants_weight_is_given_changed_and_listed(orchard, api, monkeypatch)
     assert api.sent("POST /v1/admin/tenants") == [{"slug": "acme", "name": "acme", "weight": 3}]
     assert api.sent("POST /v1/admin/tenants/acme") == [{"weight": 3}]
     assert "WEIGHT" in orchard("tenants", "list").stdout
+
+
+def test_a_tenant_is_suspended_with_a_reason_and_goes_on(orchard, api, monkeypatch):
+    monkeypatch.setenv("ORCHARD_ADMIN_KEY", "sk-admin")
+    tenant = {"id": "tenant-1", "slug": "acme", "name": "Acme", "weight": 1}
+    api.routes = {
+        "POST /v1/admin/tenants/acme/suspend": tenant | {"suspended_at": 1, "suspension_reason": "Unpaid."},
+        "POST /v1/admin/tenants/acme/resume": tenant | {"suspended_at": None},
+    }
+    assert "Unpaid." in orchard("tenants", "suspend", "acme", "--reason", "Unpaid.").stdout
+    assert api.sent("POST /v1/admin/tenants/acme/suspend") == [{"reason": "Unpaid."}]
+    assert orchard("tenants", "resume", "acme").exit_code == 0
+
+
+def test_admin_keys_are_listed_and_the_last_one_stays(orchard, api, monkeypatch):
+    monkeypatch.setenv("ORCHARD_ADMIN_KEY", "sk-admin")
+    listed = {"id": "key-1", "name": "operator", "redacted_value": "sk-orchard-abcd…", "created_at": 1}
+    api.routes = {
+        "GET /v1/admin/keys": page(listed),
+        "DELETE /v1/admin/keys/key-1": listed,
+        "DELETE /v1/admin/keys/key-2": error(400, "last_admin_key", "Make another first: orchard keys create-admin"),
+    }
+    assert "key-1" in orchard("keys", "list-admin").stdout
+    assert orchard("keys", "revoke-admin", "key-1").exit_code == 0
+    refused = orchard("keys", "revoke-admin", "key-2")
+    assert refused.exit_code != 0
+    assert "orchard keys create-admin" in refused.stderr

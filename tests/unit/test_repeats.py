@@ -4,12 +4,14 @@ import threading
 from datetime import datetime, timedelta
 
 import pytest
+from fastapi.testclient import TestClient
 from sqlalchemy import func, select
 
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import IdempotencyRow, JobRow
 from orchestrator.steps.step import Counts
 from orchestrator.submission.idempotency import KEYS_KEPT, RETRY_WINDOW, ExpireIdempotencyKeys, Sender
+from orchestrator.submission.receipts import JOBS, KEYS, Receipts
 from orchestrator.submission.request import JobRequest
 from orchestrator.submission.submit import SubmitDeps, submit
 from orchestrator.tenancy.views import Tenant
@@ -29,10 +31,17 @@ class Client:
         self.request = JobRequest(model="tiny", training_file=make_file(db, row).id)
 
     def post(
-        self, retries: int = 0, after: timedelta = timedelta(0), *, key_id: str = "key-1", seed: int | None = None
+        self,
+        retries: int = 0,
+        after: timedelta = timedelta(0),
+        *,
+        key_id: str = "key-1",
+        seed: int | None = None,
+        received: tuple[str, ...] = (),
     ) -> str:
         request = self.request if seed is None else self.request.model_copy(update={"seed": seed})
-        return submit(self.submit_deps, self.tenant, request, None, NOW + after, Sender(key_id, retries))
+        sender = Sender(key_id, retries, received=received)
+        return submit(self.submit_deps, self.tenant, request, None, NOW + after, sender)
 
     @property
     def jobs(self) -> int:
@@ -91,6 +100,45 @@ def test_a_repeat_gives_the_newest_of_twins(client: Client) -> None:
     client.post()
     second = client.post(0, SECOND)
     assert client.post(1, 2 * SECOND) == second
+
+
+def test_a_repeat_never_gives_a_job_whose_answer_its_client_is_known_to_have(client: Client) -> None:
+    first = client.post()
+    second = client.post(1, SECOND, received=(first,))  # an equal submission whose first try was cut off
+    assert second != first
+    assert client.post(2, 2 * SECOND, received=(first,)) == second
+
+
+def test_a_first_try_that_comes_late_makes_no_second_job_though_its_repeat_was_answered(client: Client) -> None:
+    made = client.post(1, SECOND)
+    assert client.post(0, received=(made,)) == made
+
+
+def test_what_a_client_asked_for_by_its_id_was_answered(web: TestClient) -> None:
+    rows = b'{"prompt": "q", "completion": "a"}\n' * 4
+    file = web.post("/v1/files", files={"file": ("t.jsonl", rows)}, data={"purpose": "fine-tune"}).json()["id"]
+
+    def post(retries: int) -> str:
+        body, headers = {"model": "tiny", "training_file": file}, {"x-stainless-retry-count": str(retries)}
+        return web.post("/v1/fine_tuning/jobs", json=body, headers=headers).json()["id"]
+
+    first = post(0)
+    assert post(1) == first  # its answer may have been lost
+    assert web.get(f"/v1/fine_tuning/jobs/{first}").status_code == 200
+    second = post(1)
+    assert second != first
+    assert post(2) == second
+
+
+def test_receipts_keep_the_latest_jobs_of_the_latest_keys() -> None:
+    receipts = Receipts()
+    for number in range(JOBS + 1):
+        receipts.note("key-1", f"job-{number}")
+    receipts.note("key-1", "job-1")
+    assert receipts.of("key-1") == (*(f"job-{number}" for number in range(2, JOBS + 1)), "job-1")
+    for number in range(KEYS):
+        receipts.note(f"other-{number}", "job")
+    assert receipts.of("key-1") == receipts.of("unknown") == ()
 
 
 def test_another_tenants_equal_body_is_another_job(db: Database, client: Client) -> None:

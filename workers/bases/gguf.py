@@ -4,12 +4,14 @@ transformers reads GGUF, but unpacking takes most of a minute for a 270M model, 
 digest of the source file.
 """
 
-import shutil
-import tempfile
 from pathlib import Path
+from typing import Final
 
 from workers.contract.errors import BaseRefused
+from workers.contract.owned_folder import owned_folder, remove_abandoned
 from workers.storage import rename_folder
+
+STAGING: Final = ".gguf-"
 
 
 def converted_folder(file: Path, digest: str, cache_dir: Path) -> Path:
@@ -21,13 +23,11 @@ def converted_folder(file: Path, digest: str, cache_dir: Path) -> Path:
     if target.is_dir():
         return target
     cache_dir.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=".gguf-", dir=cache_dir))
-    try:
+    remove_abandoned(STAGING, cache_dir)
+    with owned_folder(STAGING, cache_dir) as staging:
         _convert(file, staging)
         if not target.is_dir():
             rename_folder(staging, target)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     return target
 
 

@@ -24,6 +24,7 @@ from typing import Final
 FAILPOINTS: Final[Mapping[str, str]] = {
     "submit.before_commit": "API: the job is written, its transaction is open",
     "submit.after_commit": "API: the job is committed, the client has no answer",
+    "upload.chunk": "API: a part of the bytes is in storage, more are to come",
     "upload.stored": "API: the bytes are in storage, no row refers to them",
     "schedule.applied": "orchestrator: an action of the plan is committed, the cluster has not been called",
     "hosts.started": "orchestrator: the host is started, nothing is recorded",
@@ -44,6 +45,8 @@ FAILPOINTS: Final[Mapping[str, str]] = {
     "webhooks.sent": "orchestrator: webhooks are sent, their rows are not updated",
     "checkpoints.erased": "orchestrator: a checkpoint's bytes are deleted, its row is still DELETING",
     "attempts.leftover": "orchestrator: one leftover of a dead attempt is deleted, others and the mark remain",
+    "orphans.adopted": "orchestrator: a file without a row has the row of a deleted one, its bytes still exist",
+    "rows.fetched": "worker: a tenant's rows are on the host's disk, none is read",
     "worker.step": "worker: before a step of the engine",
     "storage.file": "worker: one file of a checkpoint or an adapter is written (`partial` truncates it)",
     "storage.before_last": "worker: every file is written, the manifest or rename that completes them is not",

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workers.contract.errors import DataError
+from workers.contract.failpoints import failpoint
 from workers.contract.row_check import check_row, parse_row
 from workers.contract.rows import Row, RowIssue
 from workers.contract.spec import DatasetRef
@@ -28,6 +29,7 @@ def read_rows(ref: DatasetRef, error: type[DataError] = DataError, pause: Pause 
     with scratch("rows") as folder:
         path = folder / "rows.jsonl"
         fetch_file(ref.uri, path)
+        failpoint("rows.fetched")
         if file_sha256(path) != ref.sha256:
             raise error(f"file {ref.file_id} changed after it was validated; upload it again")
         yield from _parse(path, ref, error, pause)

@@ -9,7 +9,7 @@ from api.cli.session import session_of
 from api.cli.settings import DatabaseOption, database_of
 
 tenants = typer.Typer(no_args_is_help=True, help="Tenants (operator).")
-keys = typer.Typer(no_args_is_help=True, help="API keys of a tenant (operator).")
+keys = typer.Typer(no_args_is_help=True, help="API keys of tenants and operators (operator).")
 
 WEIGHT_HELP = "Share of a host's tokens against other tenants', 1 to 1000"
 Weight = Annotated[int | None, typer.Option(help=f"{WEIGHT_HELP}; 1 by default.")]
@@ -21,6 +21,7 @@ def list_tenants(context: typer.Context, output: FormatOption = Format.TABLE) ->
     """List tenants."""
     with session_of(context).admin() as client:
         columns = {"SLUG": "slug", "NAME": "name", "ID": "id", "WEIGHT": "weight", "ONLY BASES": "allowed_bases"}
+        columns["SUSPENDED"] = "suspended_at"
         show_list(client.tenants(), columns, output)
 
 
@@ -50,12 +51,58 @@ def update_tenant(
         show_one(client.update_tenant(tenant, weight), output)
 
 
+@tenants.command("suspend")
+def suspend_tenant(
+    context: typer.Context,
+    tenant: Tenant,
+    reason: Annotated[str | None, typer.Option(help="Shown to the tenant.")] = None,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Refuse a tenant's keys and rest its jobs, each after a checkpoint. Nothing is lost."""
+    with session_of(context).admin() as client:
+        show_one(client.suspend_tenant(tenant, reason), output)
+
+
+@tenants.command("resume")
+def resume_tenant(context: typer.Context, tenant: Tenant, output: FormatOption = Format.TABLE) -> None:
+    """End a suspension; the tenant's jobs continue from their newest checkpoints."""
+    with session_of(context).admin() as client:
+        show_one(client.resume_tenant(tenant), output)
+
+
+_KEY_COLUMNS = {
+    "ID": "id",
+    "NAME": "name",
+    "KEY": "redacted_value",
+    "CREATED": "created_at",
+    "LAST USED": "last_used_at",
+    "REVOKED": "revoked_at",
+}
+
+
 @keys.command("list")
 def list_keys(context: typer.Context, tenant: Tenant, output: FormatOption = Format.TABLE) -> None:
     """List the keys of a tenant, without their secrets."""
-    columns = {"ID": "id", "NAME": "name", "KEY": "redacted_value", "CREATED": "created_at", "REVOKED": "revoked_at"}
     with session_of(context).admin() as client:
-        show_list(client.keys(tenant), columns, output)
+        show_list(client.keys(tenant), _KEY_COLUMNS, output)
+
+
+@keys.command("list-admin")
+def list_admin_keys(context: typer.Context, output: FormatOption = Format.TABLE) -> None:
+    """List the admin keys, without their secrets."""
+    with session_of(context).admin() as client:
+        show_list(client.admin_keys(), _KEY_COLUMNS, output)
+
+
+@keys.command("revoke-admin")
+def revoke_admin_key(
+    context: typer.Context,
+    key_id: Annotated[str, typer.Argument(metavar="KEY", help="Its id; see `orchard keys list-admin`.")],
+) -> None:
+    """Revoke an admin key, but never the last one that works."""
+    with session_of(context).admin() as client:
+        client.revoke_admin_key(key_id)
+    say(f"{key_id} is revoked.")
 
 
 @keys.command("create")
