@@ -1,6 +1,6 @@
 """Tenants take turns for seats, a device is kept free for who waits too long, and attempts measure their pace.
 
-Revision: 0008, after 0003. An attempt that trains already measures its pace from its next step on.
+Revision: 0007, after 0006. An attempt that trains already measures its pace from its next step on.
 """
 
 from collections.abc import Sequence
@@ -10,8 +10,8 @@ from alembic import op
 
 from orchestrator.db.columns import UtcDateTime
 
-revision: str = "0008"
-down_revision: str | None = "0003"
+revision: str = "0007"
+down_revision: str | None = "0006"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 

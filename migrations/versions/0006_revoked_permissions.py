@@ -1,6 +1,6 @@
 """Keeps revoked permissions of checkpoints as rows, so that a list can be continued after one.
 
-Revision: 0007, after 0003. Taking it back deletes the revoked ones.
+Revision: 0006, after 0005. Taking it back deletes the revoked ones.
 """
 
 from collections.abc import Sequence
@@ -10,8 +10,8 @@ from alembic import op
 
 from orchestrator.db.columns import UtcDateTime
 
-revision: str = "0007"
-down_revision: str | None = "0003"
+revision: str = "0006"
+down_revision: str | None = "0005"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 

@@ -1,6 +1,6 @@
 """Adds the suspension of tenants.
 
-Revision: 0009, after 0003. Tenants from before are not suspended.
+Revision: 0008, after 0007. Tenants from before are not suspended.
 """
 
 from collections.abc import Sequence
@@ -10,8 +10,8 @@ from alembic import op
 
 from orchestrator.db.columns import UtcDateTime
 
-revision: str = "0009"
-down_revision: str | None = "0003"
+revision: str = "0008"
+down_revision: str | None = "0007"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
