@@ -44,7 +44,7 @@ def test_why_counts_the_rows_that_the_host_of_a_starting_job_has_read(world: Wor
 
     def reason() -> str:
         job = world.job(job_id)
-        return why(world.db, world.catalogue, job.tenant_id, job_id, world.now).reason
+        return why(world.db, job.tenant_id, job_id, world.now).reason
 
     assert "reads its 12 rows next" in reason()
     for rows in (5, 9):

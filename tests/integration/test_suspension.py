@@ -135,7 +135,7 @@ def test_why_says_that_the_operator_has_to_act(world: World):
     job_id = running(world)
     suspend(world.db, tenant_of(world, job_id), UNPAID, world.now)
     world.tick(3)
-    answer = why(world.db, world.catalogue, tenant_of(world, job_id), job_id, world.now)
+    answer = why(world.db, tenant_of(world, job_id), job_id, world.now)
     assert (answer.constraint, answer.blocked, answer.status) == (Constraint.OPERATOR, True, "paused")
     assert "suspended your tenant" in answer.reason
     world.tick(seconds=DEADLINE_S[JobState.PAUSED] + 1)

@@ -37,8 +37,8 @@ def select_batch(candidates: Sequence[Candidate], budget_tokens: int, *, packed:
     for index in order[1:] if packed else by_length:
         other = candidates[index]
         together = tokens + other.tokens
-        tokens = together if packed else (rows + other.rows) * max(width, other.width)
-        if other.alone or tokens > budget_tokens or together < (1 - MAX_PAD_SHARE) * tokens:
+        padded = together if packed else (rows + other.rows) * max(width, other.width)
+        if other.alone or padded > budget_tokens or together < (1 - MAX_PAD_SHARE) * padded:
             continue
         rows, width, tokens = rows + other.rows, max(width, other.width), tokens + other.tokens
         chosen.append(index)
