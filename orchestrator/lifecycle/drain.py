@@ -17,7 +17,7 @@ from orchestrator.db.tables import HostRow
 from orchestrator.lifecycle.attempts import close_attempt
 from orchestrator.lifecycle.events import EventDraft
 from orchestrator.lifecycle.transition import JobRef, transition
-from orchestrator.steps.step import Counts, Step
+from orchestrator.steps.step import Counts
 from workers.contract.reports import ExitClass
 
 log = structlog.get_logger()
@@ -90,15 +90,3 @@ class Drain:
             event = EventDraft(_LEAVE)
             reason = StopReason.SHUTDOWN
             return transition(session, ref, JobState.STOPPING, event, now=now, stop_reason=reason) is not None
-
-
-@dataclass(frozen=True)
-class UnlessStopping:
-    """A step that rests once a planned stop is requested."""
-
-    step: Step
-    shutdown: Shutdown
-
-    def run_once(self, now: datetime) -> Counts:
-        """One pass of the step, or none."""
-        return Counts() if self.shutdown.requested.is_set() else self.step.run_once(now)

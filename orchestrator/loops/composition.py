@@ -18,7 +18,7 @@ from orchestrator.hosts.stall_detector import StallLimits
 from orchestrator.leadership.elector import ROUNDS_PER_TTL, Elector
 from orchestrator.leadership.leader_only import LeaderOnly, RenewLeadership
 from orchestrator.lifecycle.deadlines import EnforceDeadlines
-from orchestrator.lifecycle.drain import Drain, Shutdown, UnlessStopping
+from orchestrator.lifecycle.drain import Drain, Shutdown
 from orchestrator.lifecycle.reconcile_desired import ReconcileDesired
 from orchestrator.loops.runner import Loop
 from orchestrator.registry.port import Registry
@@ -66,7 +66,7 @@ def control_steps(
             Drain(db, shutdown),
             StopSeats(db, cluster),
             AttachSeats(db, cluster),
-            UnlessStopping(Schedule(applier, settings.host_idle_s, settings.max_bypass_s), shutdown),
+            Schedule(applier, settings.host_idle_s, settings.max_bypass_s, rests=shutdown.requested.is_set),
             EnforceDeadlines(db),
         )
     )

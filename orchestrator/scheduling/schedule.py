@@ -1,5 +1,6 @@
 """Scheduling: load a snapshot, plan, apply."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -18,9 +19,13 @@ class Schedule:
     applier: Applier
     host_idle_s: int
     max_bypass_s: int
+    rests: Callable[[], bool] = lambda: False
+    """Whether nothing is to be placed, because the service is being stopped."""
 
     def run_once(self, now: datetime) -> Counts:
         """One pass of the planner. Stale actions are dropped; the next pass plans again."""
+        if self.rests():
+            return Counts()
         with self.applier.db.read() as session:
             snapshot = load_snapshot(session, self.applier.catalogue, self.host_idle_s, self.max_bypass_s, now)
         counts = Counts()
