@@ -60,7 +60,7 @@ class JobFile(Section):
     data: DataOptions = DataOptions()
     training: TrainingSection = TrainingSection()
     limits: LimitsSection = LimitsSection()
-    priority: int | None = Field(None, ge=-100, le=100, description="higher goes first")
+    priority: int | None = Field(None, ge=-100, le=100, description="among your own jobs; higher goes first")
 
 
 def request_body(job: JobFile, training_file: str, validation_file: str | None) -> dict[str, Any]:

@@ -5,6 +5,7 @@ deliveries in the same transaction), `workers.contract`. No Ray, no MLflow, no H
 
 - `transition` is the door; `events` the history; `attempts` the seats of a job, one after the other; `retry_policy`
   (pure) decides what follows an end.
+- `turns` says which tenant is next for a seat.
 - `desired` writes what a tenant wants, `reconcile_desired` moves jobs there, `deadlines` acts on states that last too
   long.
 - `invariants` says what must hold of the rows, whatever dies.

@@ -196,6 +196,10 @@ def _version_of_two(_now: datetime) -> Subjects:
     return _jobs(same)
 
 
+def _kept_for_nobody(_now: datetime) -> Subjects:
+    return _jobs(JobRow.kept_host_id.is_not(None), JobRow.state != JobState.QUEUED)
+
+
 RULES: Final = (
     Rule("I1", "a job has one event of its end if it is over, and none before", _ended_badly),
     Rule("I1", "a job is in the state of its newest transition event", _history_differs),
@@ -217,4 +221,5 @@ RULES: Final = (
     Rule("I14", "events belong to their job's tenant", _foreign(EventRow)),
     Rule("I15", "a job has a version and a tuned model exactly when it succeeded", _version_without_success),
     Rule("I15", "a version belongs to one job", _version_of_two),
+    Rule("I16", "no host is kept free for a job that is not queued", _kept_for_nobody),
 )

@@ -1,6 +1,6 @@
 """Reading: jobs, events, checkpoints and hosts as their owners and operators see them, and why a job waits.
 
-May import: `orchestrator.db`, `orchestrator.lifecycle`, `orchestrator.catalogue`, `orchestrator.tenancy`,
+May import: `orchestrator.db`, `orchestrator.lifecycle`, `orchestrator.usage`, `orchestrator.tenancy`,
 `workers.contract`. Writes nothing.
 
 Invariants

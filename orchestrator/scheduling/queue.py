@@ -27,7 +27,8 @@ _LAST: Final = 2**62
 """Greater than every `seq`."""
 _WAITING: Final = (JobRow.finished_at.is_(None), JobRow.state == JobState.QUEUED)
 _READ: Final[tuple[InstrumentedAttribute[Any], ...]] = (
-    *(JobRow.id, JobRow.seq, JobRow.tenant_id, JobRow.state, JobRow.attempt, JobRow.lease_token, JobRow.priority),
+    *(JobRow.id, JobRow.seq, JobRow.tenant_id, JobRow.state, JobRow.desired, JobRow.attempt, JobRow.lease_token),
+    JobRow.priority,
     *(JobRow.base_id, JobRow.quantization, JobRow.compute_dtype, JobRow.task, JobRow.lane),
     *(JobRow.memory_bytes, JobRow.pass_tokens, JobRow.state_since),
     *(JobRow.queue_reason, JobRow.queue_constraint, JobRow.kept_host_id),
@@ -38,22 +39,24 @@ Queued = Row[Any]
 """A job with only the columns of `_READ`, under their names."""
 
 
-def _place(job: Any, seq: Any = None) -> tuple[Any, ...]:
-    """A position in the order of `ix_job_turn`: that of a job, or of `seq` in its group."""
-    return *(getattr(job, name) for name in _GROUP), job.seq if seq is None else seq
+def _place(job: Any) -> tuple[Any, ...]:
+    """A job's position in the order of `ix_job_turn`."""
+    return *(getattr(job, name) for name in _GROUP), job.seq
 
 
 def _groups() -> Select[*tuple[Any, ...]]:
     """The first job of every line and priority, in the order of the index: one seek each, whatever is behind it.
 
     Positions are compared as rows: with equal columns instead, PostgreSQL would order by `seq` alone and scan the
-    primary key past every job that is over, and SQLite would read the whole group to reach the next.
+    primary key past every job that is over. SQLite seeks by a row of expressions, not of another row's columns, and
+    leaves out the primary key: so by the lowest position of the next priority.
     """
     here, after, found = aliased(JobRow), aliased(JobRow), aliased(JobRow)
     first = select(JobRow.seq).where(*_WAITING).order_by(*_place(JobRow)).limit(1).scalar_subquery()
     group = select(first.label("seq")).cte("queue_group", recursive=True)
     waiting = (after.finished_at.is_(None), after.state == JobState.QUEUED)
-    beyond = tuple_(*_place(after)) > tuple_(*_place(here, literal(_LAST)))
+    line = (getattr(here, name).concat("") for name in _LINE)
+    beyond = tuple_(*_place(after)) > tuple_(*line, here.priority + 1, literal(0))
     following = select(after.seq).where(*waiting, beyond).order_by(*_place(after)).limit(1).correlate(here)
     group = group.union_all(select(following.scalar_subquery()).select_from(here).where(here.seq == group.c.seq))
     return select(*(getattr(found, name) for name in _GROUP)).join(group, group.c.seq == found.seq)
@@ -74,7 +77,8 @@ _HEAD: Final = (
     .limit(bindparam("places"))
 )
 _ONE: Final = select(*_READ).where(JobRow.id == bindparam("job_id"))
-_KEPT: Final = select(*_READ).where(*_WAITING, JobRow.kept_host_id.is_not(None), JobRow.desired == Desired.RUN)
+_KEPT: Final = select(*_READ).where(JobRow.kept_host_id > "")
+"""By its own index, which a condition on the state would keep SQLite from; it is set in QUEUED alone."""
 
 
 def heads(session: Session, now: datetime) -> list[Queued]:
@@ -87,7 +91,7 @@ def heads(session: Session, now: datetime) -> list[Queued]:
 
 def kept(session: Session) -> Sequence[Queued]:
     """The jobs for which a host is kept free, at any position."""
-    return session.execute(_KEPT).all()
+    return [job for job in session.execute(_KEPT).all() if job.state == JobState.QUEUED and job.desired == Desired.RUN]
 
 
 def queued(session: Session, job_id: str) -> Queued:

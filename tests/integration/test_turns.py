@@ -22,14 +22,16 @@ from tests.builders.world_jobs import submit, want
 BOUND_S = Settings.model_fields["max_bypass_s"].default
 PASS_S = 10
 LIFE = 6
-"""Passes that a job trains at most."""
+"""Passes that a job trains."""
 WITHIN = BOUND_S // PASS_S + LIFE + 10
 """Passes until who waits has a seat: the bound, the longest job, and a host that ends and one that starts."""
 WAITING = (JobState.QUEUED, JobState.VALIDATING)
 
 
 class Town:
-    """A world whose jobs end by themselves, after up to `LIFE` passes on their seats and not all at once."""
+    """A world whose jobs end by themselves after `LIFE` passes on their seats; the first few earlier, so that no two of
+    a host end in the same pass.
+    """
 
     def __init__(self, db: Database, folder: Any, *, max_seats: int = 4, bases: tuple[str, ...] = ("tiny", "other")):
         self.world = World(db, folder, make_catalogue(*bases, max_seats=max_seats))
@@ -46,7 +48,7 @@ class Town:
     def _train(self, host: Any) -> None:
         for job_id in list(host.seats):
             if job_id not in self._left:
-                self._left[job_id] = LIFE - len(self._left) % 3
+                self._left[job_id] = LIFE - len(self._left) if len(self._left) < 4 else LIFE
                 host.prepare(job_id)
             self._left[job_id] -= 1
             if not self._left[job_id]:

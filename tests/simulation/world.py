@@ -29,6 +29,7 @@ from workers.contract import failpoints
 
 LEASE_TTL_S = 60
 HOST_IDLE_S = 300
+MAX_BYPASS_S = 30
 
 
 class Violation(AssertionError):
@@ -97,6 +98,7 @@ class World:
             cache_dir=Path(),
             lease_ttl_s=LEASE_TTL_S,
             host_idle_s=HOST_IDLE_S,
+            max_bypass_s=MAX_BYPASS_S,
         )
         self.cluster = SimCluster(self.faults, lambda: self.now)
         self.registry = SimRegistry(self.faults)

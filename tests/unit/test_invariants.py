@@ -40,6 +40,10 @@ def moved_past_the_door(db: Database) -> str:
     return job.id
 
 
+def kept_for_one_that_runs(db: Database) -> str:
+    return running(db, kept_host_id="host-1").id
+
+
 def attempt_not_counted(db: Database) -> str:
     job = running(db)
     write(db, update(JobRow).where(JobRow.id == job.id).values(attempt=0))
@@ -180,6 +184,7 @@ BREAKS: dict[str, list[Break]] = {
     "I13": [losses_beyond_the_budget],
     "I14": [foreign_attempt, foreign_checkpoint, foreign_event],
     "I15": [success_without_a_version, version_of_a_failed_job],
+    "I16": [kept_for_one_that_runs],
 }
 
 

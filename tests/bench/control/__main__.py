@@ -61,7 +61,7 @@ def _measure(engine: str, given: argparse.Namespace) -> dict[str, Any]:
 
 def _depth(engine: str, url: str, given: argparse.Namespace) -> dict[str, Any]:
     with fresh_database(engine) as other:
-        return depth_figures(url, other, given.queued, given.finished, given.repeats)
+        return depth_figures(url, other, given.queued, given.finished, given.repeats, given.tenants)
 
 
 def _versions() -> dict[str, Any]:
@@ -75,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, default=10.0, help="of each load of submissions")
     parser.add_argument("--claims", type=int, default=500, help="jobs to give a seat")
     parser.add_argument("--queued", type=int, default=100_000)
+    parser.add_argument("--tenants", type=int, default=1, help="whose jobs are queued")
     parser.add_argument("--finished", type=int, default=1_000_000)
     parser.add_argument("--running", type=int, default=500, help="jobs that train")
     parser.add_argument("--repeats", type=int, default=100, help="passes to time")

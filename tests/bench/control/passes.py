@@ -99,26 +99,28 @@ def claim_figures(url: str, jobs: int) -> dict[str, Any]:
     return {"jobs": jobs, "passes": passes, "claims_per_s": round(jobs / took, 1)}
 
 
-def depth_figures(empty_url: str, full_url: str, queued: int, finished: int, repeats: int) -> dict[str, Any]:
+def depth_figures(
+    empty_url: str, full_url: str, queued: int, finished: int, repeats: int, tenants: int = 1
+) -> dict[str, Any]:
     """Passes that find one free seat for the queue's head, by turns: among hardly any rows, and among very many.
 
     `claim`: the planner finds the seat and fills it. `loop`: every step of the control loop, doing the same.
     """
     with town(empty_url, seats=4) as empty, town(full_url, seats=4) as full:
         began = time.perf_counter()
-        fill(full.db, queued, finished)
+        fill(full.db, queued, finished, tenants)
         filled_s = time.perf_counter() - began
-        tenants = {place: _few(place) for place in (empty, full)}
+        few = {place: _few(place) for place in (empty, full)}
         took: dict[tuple[Town, str], list[Took]] = defaultdict(list)
         for _ in range(repeats):
-            for place, tenant in tenants.items():
+            for place, tenant in few.items():
                 for what, steps in (("claim", (place.planner,)), ("loop", ())):
                     make_job(place.db, JobState.QUEUED, tenant)
                     place.vacate()
                     took[place, what].append(place.run(*steps))
     shallow, deep = ({what: _figures(took[place, what]) for what in ("claim", "loop")} for place in (empty, full))
     ratios = {what: round(deep[what]["p99_ms"] / shallow[what]["p99_ms"], 2) for what in deep}
-    counts = {"queued": queued, "finished": finished, "filled_in_s": round(filled_s, 1)}
+    counts = {"queued": queued, "tenants": tenants, "finished": finished, "filled_in_s": round(filled_s, 1)}
     return counts | {"empty": shallow, "full": deep, "p99_ratio": ratios}
 
 

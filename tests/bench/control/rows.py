@@ -13,10 +13,11 @@ from tests.builders.rows import NOW, make_host, make_job, make_tenant
 CHUNK: Final = 50_000
 
 
-def fill(db: Database, queued: int, finished: int) -> None:
-    """So many more queued and finished jobs of one tenant, whose finished ones each had an attempt."""
-    tenant = make_tenant(db, "crowd")
-    _copy(db, make_job(db, JobState.QUEUED, tenant).seq, queued, "id")
+def fill(db: Database, queued: int, finished: int, tenants: int = 1) -> None:
+    """So many more queued jobs of so many tenants, and finished ones of the last, which each had an attempt."""
+    for _ in range(tenants):
+        tenant = make_tenant(db)
+        _copy(db, make_job(db, JobState.QUEUED, tenant).seq, queued // tenants, "id")
     done = make_job(db, JobState.SUCCEEDED, tenant, attempt=1)
     _copy(db, done.seq, finished, "id", "fine_tuned_model")
     _give_attempts(db, tenant.id, make_host(db, state="gone", ended_at=NOW).id)
