@@ -58,6 +58,13 @@ class BaseShape(Frozen):
         None, description="linears that may be adapted; null: those of a gated decoder of these sizes"
     )
 
+    decoder: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9_.]+$",
+        description="path of the decoder in a model that holds other networks beside it, such as a vision tower: only "
+        "its linears are adapted; null: the model is a decoder and nothing else",
+    )
+
     @property
     def linears(self) -> tuple[LinearShape, ...]:
         """Every kind of linear that a method may adapt."""

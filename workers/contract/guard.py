@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Final
 
-from workers.contract.errors import BaseRefused, BaseUnavailable
+from workers.contract.errors import BaseRefused, BaseUnusable
 
 REFUSED_SUFFIXES: Final = frozenset(
     {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".h5", ".msgpack", ".joblib", ".npy", ".npz", ".py", ".so"}
@@ -15,10 +15,10 @@ CONFIG_FILES: Final = ("config.json", "tokenizer_config.json", "processor_config
 def weight_files(folder: Path) -> list[Path]:
     """The safetensors of a base folder that passed the guard, sorted by name.
 
-    Raises: BaseUnavailable for a missing folder, BaseRefused for pickles, code and missing safetensors.
+    Raises: BaseUnusable for a missing folder or a broken config, BaseRefused for pickles, code and no safetensors.
     """
     if not folder.is_dir():
-        raise BaseUnavailable(f"base folder {folder.name} does not exist on this host; check the catalogue's source")
+        raise BaseUnusable("the folder of the base does not exist; check the source in the catalogue")
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in REFUSED_SUFFIXES:
             name = path.relative_to(folder).as_posix()
@@ -37,6 +37,8 @@ def _refuse_remote_code(config: Path) -> None:
     try:
         content = json.loads(config.read_bytes())
     except ValueError as error:
-        raise BaseRefused(f"{config.name} is not valid JSON") from error
+        raise BaseUnusable(f"{config.name} of the base is not valid JSON; fetch it again") from error
+    if not isinstance(content, dict):
+        raise BaseUnusable(f"{config.name} of the base holds no JSON object; fetch it again")
     if "auto_map" in content:
         raise BaseRefused(f"{config.name} names remote code in auto_map; Orchard never runs a base's code")
