@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Final
 
+from orchestrator.bases.end_waiting import EndWaiting
+from orchestrator.bases.review import ReviewBases
 from orchestrator.catalogue.entries import Catalogue
 from orchestrator.checkpoints.attempt_gc import AttemptGc
 from orchestrator.checkpoints.gc import CheckpointGc
@@ -34,6 +36,7 @@ from orchestrator.webhooks.retention import ExpireDeliveries
 from orchestrator.webhooks.send import Sender
 
 HOUSEKEEPING_S: Final = 60.0
+REVIEW_S: Final = 5.0
 ROLE: Final = "loops"
 """One for all loops: its holder polls, places, publishes and collects."""
 
@@ -58,6 +61,7 @@ def control_steps(db: Database, cluster: Cluster, catalogue: Catalogue, settings
             ReconcileDesired(db),
             StopSeats(db, cluster),
             AttachSeats(db, cluster),
+            EndWaiting(db, catalogue),
             Schedule(applier, settings.host_idle_s),
             EnforceDeadlines(db),
         )
@@ -101,6 +105,7 @@ def all_loops(role: Elector, db: Database, world: World) -> list[Loop]:
         Loop("control", LeaderOnly(role, db, control, heartbeat=role.heartbeat), often_s),
         Loop("validate", LeaderOnly(role, db, lambda led: StepSequence((Validate(led),))), often_s),
         Loop("publish", LeaderOnly(role, db, lambda led: publishing(led, world)), often_s),
+        Loop("bases", LeaderOnly(role, db, lambda led: ReviewBases(led, world.catalogue)), REVIEW_S),
         Loop("webhooks", LeaderOnly(role, db, lambda led: webhooks(led, world)), often_s),
         Loop("housekeeping", LeaderOnly(role, db, lambda led: housekeeping(led, world)), HOUSEKEEPING_S),
         Loop("gc", LeaderOnly(role, db, lambda led: garbage_collection(led, settings)), HOUSEKEEPING_S),

@@ -21,6 +21,7 @@ KINDS: Final = (
     "host hangs",
     "host lost from sight",
     "host fails to load",
+    "base cannot be loaded",
     "seat fails",
     "user error",
     "storage fails",

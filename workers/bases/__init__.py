@@ -1,6 +1,7 @@
 """Bases: locate the weights of a catalogue entry, refuse anything but plain weights, quantize, keep them resident.
 
-May import: `workers.contract`, `workers.storage`, `workers.methods`, `workers.tasks`, torch, transformers, bitsandbytes, gguf.
+May import: `workers.contract`, `workers.storage`, `workers.methods`, `workers.tasks`, torch, transformers,
+bitsandbytes, gguf.
 
 Invariants
 - Only safetensors are loaded and no code of a base is ever run: `workers.contract.guard` refuses the rest by name.

@@ -83,10 +83,14 @@ def _words(causes: list[BaseException]) -> str:
         return "a file of its weights is damaged or truncated"
     if any(isinstance(cause, json.JSONDecodeError) for cause in causes) or "not a valid JSON" in said:
         return "one of its JSON files is not valid"
-    if missing := next((cause.name for cause in causes if isinstance(cause, ImportError) and cause.name), None):
-        return f"the hosts lack the Python package {missing}"
     if any(isinstance(cause, OSError) and cause.errno in OF_THE_FILES for cause in causes):
         return "a file of it is missing or may not be read"
+    return _words_of_transformers(causes, said)
+
+
+def _words_of_transformers(causes: list[BaseException], said: str) -> str:
+    if missing := next((cause.name for cause in causes if isinstance(cause, ImportError) and cause.name), None):
+        return f"the hosts lack the Python package {missing}"
     if "Unrecognized configuration class" in said:
         return "its architecture is no causal language model"
     odd = any(type(cause).__name__.startswith("StrictDataclass") for cause in causes)

@@ -18,7 +18,7 @@ SHOWN: Final = 8  # names in a message
 
 
 def require_complete(spec: HostSpec, loading: Mapping[str, Any]) -> None:
-    """Every weight came from the files: transformers fills in what they lack with random numbers. Raises BaseUnusable."""
+    """The files hold every weight: transformers makes up what they lack, at random. Raises: BaseUnusable."""
     missing = sorted(loading.get("missing_keys", ()))
     if missing:
         raise unusable(spec, f"its files lack {len(missing)} weight(s), the first is {missing[0]}")

@@ -23,7 +23,7 @@ def adaptable_linears(model: nn.Module) -> dict[str, nn.Module]:
 def decoder_path(model: Any) -> str:
     """Where in the model its decoder is; empty: it is the decoder itself."""
     decoder = model.get_decoder()
-    return next(path for path, module in model.named_modules() if module is decoder)
+    return next(str(path) for path, module in model.named_modules() if module is decoder)
 
 
 def decoder_to_name(model: nn.Module) -> str | None:

@@ -96,7 +96,7 @@ class Lora(MethodSpec):
         }
 
     def stock_targets(self, decoder: str | None, linears: Sequence[str]) -> str | list[str]:
-        """PEFT's `target_modules`. `decoder`: see `BaseShape.decoder`; `linears`: the names of all that a base offers."""
+        """PEFT's `target_modules`. `decoder`: see `BaseShape.decoder`; `linears`: names of all that a base offers."""
         if self.all_linear and decoder is None:
             return ALL_LINEAR
         return below(decoder, linears if self.all_linear else self.target_modules)
