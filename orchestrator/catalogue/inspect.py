@@ -9,13 +9,21 @@ from typing import Final
 
 import yaml
 
-from orchestrator.catalogue.config_json import read_json, require_trainable, shape_of
+from orchestrator.catalogue.config_json import read_json, require_trainable, shape_of, transposed
 from orchestrator.catalogue.facts import Facts
 from orchestrator.catalogue.gguf_file import read_gguf
 from orchestrator.catalogue.hub import cached_folder
 from orchestrator.catalogue.refusal import Refused
-from orchestrator.catalogue.weights import Shapes, count_parameters, linears_of, read_shapes, require_all_shards
-from workers.contract.errors import BaseRefused, BaseUnavailable
+from orchestrator.catalogue.weights import (
+    Shapes,
+    count_experts,
+    count_parameters,
+    linears_of,
+    read_shapes,
+    require_all_shards,
+)
+from workers.contract.base import BaseShape, LinearShape
+from workers.contract.errors import BaseRefused, BaseUnusable
 from workers.contract.guard import weight_files
 
 TEMPLATE_FILES: Final = ("chat_template.jinja", "chat_template.json")
@@ -38,7 +46,7 @@ def inspect_folder(folder: Path) -> Facts:
     """A folder of safetensors, config and tokenizer. Raises: Refused."""
     try:
         files = weight_files(folder)
-    except (BaseRefused, BaseUnavailable) as error:
+    except (BaseRefused, BaseUnusable) as error:
         raise Refused(f"{folder}: {error}") from error
     require_trainable(_config(folder))
     require_all_shards(folder, files)
@@ -51,12 +59,19 @@ def facts_of(folder: Path, shapes: Shapes) -> Facts:
     require_trainable(config)
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise Refused(f"there is no tokenizer in {folder} ({', '.join(TOKENIZER_FILES)})")
+    linears = linears_of(shapes, transposed=transposed(config))
     return Facts(
-        shape=shape_of(config, count_parameters(shapes)),
-        target_modules=linears_of(shapes),
+        shape=_with_linears(shape_of(config, count_parameters(shapes)), linears),
+        target_modules=tuple(dict.fromkeys(linear.name for linear in linears)),
+        experts=count_experts(shapes),
         has_chat_template=_has_chat_template(folder),
         license=license_of_card(folder / "README.md"),
     )
+
+
+def _with_linears(shape: BaseShape, linears: tuple[LinearShape, ...]) -> BaseShape:
+    """`linears` are written down where they are not those of a gated decoder of these sizes."""
+    return shape if linears == shape.linears else shape.model_copy(update={"adaptable": linears})
 
 
 def license_of_card(card: Path) -> str | None:

@@ -21,7 +21,6 @@ KINDS: Final = (
     "host hangs",
     "host lost from sight",
     "host fails to load",
-    "base cannot be loaded",
     "seat fails",
     "user error",
     "storage fails",
@@ -33,6 +32,7 @@ KINDS: Final = (
     "orchestrator dies",
     "API dies",
     "another orchestrator acts",
+    "base cannot be loaded",
 )
 
 

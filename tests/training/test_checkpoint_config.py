@@ -23,7 +23,7 @@ def test_peft_reads_the_same_config_from_a_checkpoint_and_from_an_adapter(
 
     read, trained = (
         LoraConfig.from_pretrained(tmp_path).to_dict(),
-        LoraMethod().config(method, decoder, [linear.name for linear in base.shape.linears]),
+        LoraMethod().config(method, decoder, base.shape.linear_names),
     )
     trained.inference_mode, trained.base_model_name_or_path = True, spec.base.location
     trained.revision = spec.base.revision

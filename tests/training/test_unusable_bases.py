@@ -68,7 +68,7 @@ def test_a_base_that_is_not_there_is_unusable(tmp_path: Path, source: str) -> No
 
 def test_linears_that_the_catalogue_offers_and_the_base_lacks_are_found_when_the_host_starts(tmp_path: Path) -> None:
     base = make_odd_base(tmp_path / "base", "gpt2")
-    offered = tuple(linear.name for linear in base.shape.linears)
+    offered = base.shape.linear_names
     spec = make_host_spec(tmp_path, base).model_copy(update={"target_modules": offered})
     assert "target_modules name down_proj, which it lacks; it has c_attn, c_fc, c_proj" in told(spec)
 

@@ -7,13 +7,12 @@ import bitsandbytes
 from torch import nn
 
 from workers.bases.blame import unusable
-from workers.contract.base import Quantization
+from workers.contract.base import LEFT_OUT, Quantization
 from workers.contract.spec import HostSpec
 from workers.methods.linears import adaptable_linears, decoder_to_name
 from workers.tasks import TASKS
 
 QUANTIZED: Final = (bitsandbytes.nn.Params4bit, bitsandbytes.nn.Int8Params)
-LEFT_OUT: Final = 0.25  # of a decoder's weights besides embeddings; routers and convolutions are far below
 SHOWN: Final = 8  # names in a message
 
 

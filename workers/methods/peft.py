@@ -77,7 +77,7 @@ class PeftMethod:
     def export(self, job: JobSpec, weights: Mapping[str, Tensor], folder: Path) -> None:
         """See `TrainableMethod.export`: `adapter_config.json` and `adapter_model.safetensors`."""
         shape = job.base.shape
-        config = self.config(job.method, shape.decoder, [linear.name for linear in shape.linears])
+        config = self.config(job.method, shape.decoder, shape.linear_names)
         config.inference_mode = True
         config.base_model_name_or_path = job.base.location
         config.revision = job.base.revision

@@ -1,6 +1,7 @@
 """LoRA: low-rank adaptation (arXiv 2106.09685)."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
@@ -75,7 +76,9 @@ class Lora(MethodSpec):
 
     def trained(self, shape: BaseShape) -> int:
         """r * (in + out) for every adapted linear; for a linear the shape does not know, as for the widest."""
-        sizes = {linear.name: linear.count * (linear.inputs + linear.outputs) for linear in shape.linears}
+        sizes: Counter[str] = Counter()
+        for linear in shape.linears:
+            sizes[linear.name] += linear.count * (linear.inputs + linear.outputs)
         targets = tuple(sizes) if self.all_linear else self.target_modules
         return self.rank * sum(sizes.get(name, max(sizes.values())) for name in targets)
 
@@ -90,7 +93,7 @@ class Lora(MethodSpec):
             "r": self.rank,
             "lora_alpha": 2.0 * self.rank if self.alpha is None else self.alpha,
             "lora_dropout": self.dropout,
-            "target_modules": self.stock_targets(base.shape.decoder, [linear.name for linear in base.shape.linears]),
+            "target_modules": self.stock_targets(base.shape.decoder, base.shape.linear_names),
             "use_rslora": self.rslora,
             "bias": "none",
         }
