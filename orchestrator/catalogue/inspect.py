@@ -23,7 +23,7 @@ from orchestrator.catalogue.weights import (
     require_all_shards,
 )
 from workers.contract.base import BaseShape, LinearShape
-from workers.contract.errors import BaseRefused, BaseUnusable
+from workers.contract.errors import BaseRefused, BaseUnavailable, BaseUnusable
 from workers.contract.guard import weight_files
 
 TEMPLATE_FILES: Final = ("chat_template.jinja", "chat_template.json")
@@ -33,20 +33,19 @@ TOKENIZER_FILES: Final = ("tokenizer.json", "tokenizer.model", "vocab.json", "sp
 def inspect(source: str, revision: str | None = None) -> Facts:
     """What the base at `source` says of itself. Asks no network. Raises: Refused."""
     scheme, _, location = source.partition(":")
-    match scheme:
-        case "gguf":
+    try:
+        if scheme == "gguf":
             return read_gguf(Path(location))
-        case "file":
-            return inspect_folder(Path(location))
-        case _:
-            return inspect_folder(cached_folder(location, revision))
+        return inspect_folder(Path(location) if scheme == "file" else cached_folder(location, revision))
+    except OSError as error:
+        raise Refused(f"{error.filename or location} cannot be read: {error.strerror or error}") from error
 
 
 def inspect_folder(folder: Path) -> Facts:
     """A folder of safetensors, config and tokenizer. Raises: Refused."""
     try:
         files = weight_files(folder)
-    except (BaseRefused, BaseUnusable) as error:
+    except (BaseRefused, BaseUnavailable, BaseUnusable) as error:
         raise Refused(f"{folder}: {error}") from error
     require_trainable(_config(folder))
     require_all_shards(folder, files)

@@ -66,6 +66,15 @@ def test_a_base_that_is_not_there_is_unusable(tmp_path: Path, source: str) -> No
     assert "does not exist" in told(make_host_spec(tmp_path, make_base_spec(source=source)))
 
 
+@pytest.mark.parametrize("source", ["file:{}/models/tiny", "gguf:{}/tiny.gguf"])
+def test_a_base_on_a_file_system_that_is_not_mounted_is_away_and_not_at_fault(tmp_path: Path, source: str) -> None:
+    (tmp_path / "mount").mkdir()
+    with pytest.raises(BaseUnavailable, match="not mounted") as caught:
+        load_base(make_host_spec(tmp_path, make_base_spec(source=source.format(tmp_path / "mount"))))
+    assert caught.value.retryable
+    assert "/" not in str(caught.value)
+
+
 def test_linears_that_the_catalogue_offers_and_the_base_lacks_are_found_when_the_host_starts(tmp_path: Path) -> None:
     base = make_odd_base(tmp_path / "base", "gpt2")
     offered = base.shape.linear_names

@@ -116,6 +116,14 @@ def test_a_file_that_is_shorter_than_its_header_says_is_refused(tmp_path: Path, 
         inspect(f"file:{tmp_path}")
 
 
+def test_a_file_that_the_system_does_not_read_is_refused_with_its_reason(tmp_path: Path) -> None:
+    file = make_folder(tmp_path) / "model.safetensors"
+    file.unlink()
+    file.symlink_to(file)  # whoever runs the test may read what has no permissions
+    with pytest.raises(Refused, match=r"model\.safetensors cannot be read: Too many levels of symbolic links"):
+        inspect(f"file:{tmp_path}")
+
+
 def test_a_folder_without_config_or_tokenizer_is_refused(tmp_path: Path) -> None:
     make_folder(tmp_path)
     (tmp_path / "tokenizer.json").unlink()

@@ -9,7 +9,7 @@ from typing import Final
 from workers.bases.gguf import converted_folder
 from workers.contract.base import BaseSpec
 from workers.contract.errors import BaseDigestMismatch, BaseUnavailable, BaseUnusable
-from workers.contract.guard import weight_files
+from workers.contract.guard import missing, weight_files
 from workers.storage import file_sha256
 
 HUB_FILES: Final = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.model", "*.txt", "*.jinja")
@@ -30,7 +30,7 @@ def locate(base: BaseSpec, cache_dir: Path) -> Source:
     if base.scheme == "gguf":
         file = Path(base.location)
         if not file.is_file():
-            raise BaseUnusable(f"the GGUF file of base {base.id} does not exist; check the source in the catalogue")
+            raise missing(file, "file")
         digest = _checked(base, [file])
         return Source(converted_folder(file, digest, cache_dir), digest)
     folder = Path(base.location) if base.scheme == "file" else _snapshot(base)
