@@ -11,7 +11,7 @@ from typing import Final
 import psutil
 import torch
 
-from workers.bases import LoadedBase, load_base
+from workers.bases import LoadedBase, blamed, load_base
 from workers.contract.errors import BaseDigestMismatch, HostFull, WorkerError
 from workers.contract.lanes import Lane
 from workers.contract.reports import ExitClass, HostPhase, HostReport, Outcome, Report
@@ -205,9 +205,9 @@ class TrainingHost:
                 executor=self._executor or (SynchronousExecutor if self._thread is None else in_threads),
                 wake=self._wake.set,
             )
-        except WorkerError as error:
-            log.warning("host %s could not load base %s: %s", self._spec.id, self._spec.base.id, error)
-            self._fail(error)
+        except Exception as error:
+            log.exception("host %s could not load base %s", self._spec.id, self._spec.base.id)
+            self._fail(blamed(error, self._spec))
         else:
             self._phase = HostPhase.READY
 

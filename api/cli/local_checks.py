@@ -29,14 +29,14 @@ def check_local_stack(home: Path) -> list[Check]:
 
 def check_catalogue(home: Path) -> Iterator[Check]:
     """The catalogue that a server of this machine reads, if one is known."""
+    from orchestrator.catalogue import file
     from orchestrator.catalogue.document import CatalogueError
-    from orchestrator.catalogue.file import load_catalogue
 
     path = Path(os.environ.get(CATALOGUE) or home / "catalogue.yaml")
     if not path.exists():
         return
     try:
-        bases = [base.id for base in load_catalogue(path).bases]
+        bases = [base.id for base in file.check_catalogue(path).bases]
     except CatalogueError as error:
         todo = "orchard catalogue check lists them all"
         yield Check("catalogue", CheckResult.BAD, f"{str(error).splitlines()[0]} (of {len(error.findings)})", todo)

@@ -9,7 +9,7 @@ from api.cli.client import OrchardClient
 from api.cli.errors import CliError, ExitCode
 from api.cli.profiles import Profile, profile_path, read_profiles, save_profile
 from orchestrator.catalogue.document import CatalogueError
-from orchestrator.catalogue.file import load_catalogue
+from orchestrator.catalogue.file import check_catalogue
 from orchestrator.embedded.child import ChildFailed
 from orchestrator.embedded.foreground import run_foreground
 from orchestrator.embedded.stack import EmbeddedStack, PortTaken, StackOptions, StackRunning
@@ -24,7 +24,7 @@ def run_stack(options: StackOptions, profile: str, say: Callable[[str], None]) -
     """Run until Ctrl-C. Raises CliError."""
     configure_logs()
     try:
-        load_catalogue(options.catalogue)
+        check_catalogue(options.catalogue)
     except CatalogueError as error:
         raise told(error) from error
     try:

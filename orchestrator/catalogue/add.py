@@ -4,7 +4,7 @@ import json
 import os
 import re
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -62,7 +62,13 @@ def read_base(source: str, base_id: str | None, revision: str | None) -> NewBase
         shape=facts.shape,
     )
     length = usual_seq_len(facts.shape)
-    base = CatalogueBase(spec=spec, license=facts.license, max_seq_len=length, target_modules=facts.target_modules)
+    base = CatalogueBase(
+        spec=spec,
+        license=facts.license,
+        quantizations=facts.quantizations,
+        max_seq_len=length,
+        target_modules=facts.target_modules,
+    )
     return NewBase(facts, base)
 
 
@@ -89,7 +95,7 @@ def write_into(path: Path, new: NewBase) -> None:
 def _of_hub(repository: str, revision: str | None) -> Facts:
     found = fetch(repository, revision)
     facts = facts_of(found.folder, found.shapes)
-    return Facts(facts.shape, facts.target_modules, facts.has_chat_template, found.license, found.commit)
+    return replace(facts, license=found.license, revision=found.commit)
 
 
 def _with_entry(document: Document, new: NewBase) -> str:

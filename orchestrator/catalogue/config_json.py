@@ -9,9 +9,17 @@ from workers.contract.base import BaseShape
 
 CAUSAL: Final = ("ForCausalLM", "LMHeadModel")
 MULTIMODAL: Final = "ForConditionalGeneration"
-NO_DECODERS: Final = ("Bert", "Electra", "XLNet", "XLMWith", "RoFormer", "Reformer", "Data2Vec", "Xmod")
-"""In the name of a class that ends as a decoder's does, of a model that was trained to fill gaps."""
-ENCODER_DECODERS: Final = ("T5", "Bart", "Pegasus", "Marian", "ProphetNet", "Whisper", "Blenderbot", "Mvp", "Musicgen")
+DECODER_INSIDE: Final = {"Gemma3ForConditionalGeneration": "model.language_model"}
+"""Models with a vision tower whose decoder can be trained by itself -> where transformers keeps it."""
+CONV1D: Final = frozenset({"GPT2LMHeadModel", "OpenAIGPTLMHeadModel"})
+"""Those that store the weights of linears as [in, out]."""
+NO_DECODERS: Final = ("bert", "bigbird", "electra", "erniefor", "roformer", "data2vec", "xmod", "xlnet", "xlmwith")
+"""In the name of a class, in lower case, that ends as a decoder's does, of a model that was trained to fill gaps. Most
+read in both directions unless their config says `is_decoder`."""
+ENCODER_DECODERS: Final = (
+    *("t5", "bart", "pegasus", "marian", "prophetnet", "whisper", "blenderbot", "mvp", "musicgen", "speech2text"),
+    *("plbart", "trocr", "reformer"),
+)
 
 # The usual name first, then the older ones of GPT-2, GPT-J, MPT and OPT.
 HIDDEN: Final = ("hidden_size", "n_embd", "d_model")
@@ -45,19 +53,40 @@ def require_trainable(config: dict[str, Any]) -> None:
     if not named:
         raise Refused("config.json names no architecture, so it is not known whether the base can be trained")
     architecture = str(named[0])
-    if architecture.endswith(MULTIMODAL):
+    if architecture.endswith(MULTIMODAL) and architecture not in DECODER_INSIDE:
         raise Refused(
             f"{architecture} is a multimodal or encoder-decoder model; add the text-only model (…ForCausalLM) instead"
         )
-    if not architecture.endswith(CAUSAL) or any(part in architecture for part in NO_DECODERS + ENCODER_DECODERS):
+    if architecture not in DECODER_INSIDE and not is_decoder(architecture, config):
         raise Refused(f"{architecture} cannot be trained; Orchard trains decoder-only causal language models")
     if "quantization_config" in config:
         method = (config["quantization_config"] or {}).get("quant_method", "some method")
         raise Refused(f"its weights are quantized already ({method}); add the plain ones, and Orchard quantizes them")
 
 
+def is_decoder(architecture: str, config: dict[str, Any]) -> bool:
+    """Whether a class of transformers predicts each token from those before it, by its name."""
+    name = architecture.lower()
+    if not architecture.endswith(CAUSAL) or any(part in name for part in ENCODER_DECODERS):
+        return False
+    return bool(config.get("is_decoder")) or not any(part in name for part in NO_DECODERS)
+
+
+def decoder_of(config: dict[str, Any]) -> str | None:
+    """Where the decoder is in a model that holds other networks too; see `BaseShape.decoder`."""
+    return DECODER_INSIDE.get(_name(config.get("architectures") or []))
+
+
+def transposed(config: dict[str, Any]) -> bool:
+    """Whether weights of linears are stored as [in, out]."""
+    return _name(config.get("architectures") or []) in CONV1D
+
+
 def shape_of(config: dict[str, Any], parameters: int) -> BaseShape:
-    """The sizes. Raises: Refused naming the key that is missing."""
+    """The sizes of the decoder. Raises: Refused naming the key that is missing."""
+    decoder = decoder_of(config)
+    if decoder is not None:
+        config = config.get("text_config") or {}
     hidden, heads = _size(config, HIDDEN), _size(config, HEADS)
     head_size = _first(config, ("head_dim",)) or max(hidden // heads, 1)
     key_value_heads = _first(config, KEY_VALUE_HEADS) or (1 if config.get("multi_query") else heads)
@@ -70,6 +99,7 @@ def shape_of(config: dict[str, Any], parameters: int) -> BaseShape:
         query_size=heads * head_size,
         key_value_size=key_value_heads * head_size,
         max_positions=_size(config, POSITIONS),
+        decoder=decoder,
     )
 
 

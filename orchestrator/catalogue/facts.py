@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from workers.contract.base import BaseShape
+from workers.contract.base import LEFT_OUT, BaseShape, Quantization
 
 
 @dataclass(frozen=True)
@@ -15,5 +15,12 @@ class Facts:
     has_chat_template: bool
     """Without one, rows with `messages` are refused unless the catalogue gives a template."""
     license: str | None
+    experts: int = 0
+    """Weights that hosts hold as stacked tensors, which are not quantized."""
     revision: str | None = None
     """The commit, of a base on the hub."""
+
+    @property
+    def quantizations(self) -> tuple[Quantization, ...]:
+        """How a host can hold it, the usual one first."""
+        return (Quantization.NONE,) if self.experts > LEFT_OUT * self.shape.parameters else tuple(Quantization)

@@ -17,17 +17,30 @@ from orchestrator.catalogue.refusal import Refused
 from orchestrator.catalogue.schema import Entry, File, entry_of
 
 
+def check_catalogue(path: Path) -> Catalogue:
+    """Read the catalogue and every base whose files this machine has. Raises: CatalogueError as `load_catalogue`.
+
+    Processes of the service only load it: the files may be on other machines, and one base does not stop the others.
+    """
+    return _read(path, look_at_files=True)
+
+
 def load_catalogue(path: Path) -> Catalogue:
     """Read the catalogue. Raises: CatalogueError naming every error with its line."""
+    return _read(path, look_at_files=False)
+
+
+def _read(path: Path, *, look_at_files: bool) -> Catalogue:
     document = Document.of(path)
     findings = [*document.repeated_keys(), *_of_schema(document), *_named_twice(document)]
     bases: list[CatalogueBase] = []
     for number, entry in _entries(document):
         try:
             bases.append(entry.base())
+            if look_at_files:
+                entry.check()
         except Refused as error:
-            field = "max_seq_len" if "max_seq_len" in str(error) else "source"
-            findings.append(_finding(document, ("bases", number, field), str(error)))
+            findings.append(_finding(document, ("bases", number, error.field), str(error)))
     if findings:
         raise CatalogueError(path, sorted(findings, key=lambda each: each.line))
     return Catalogue(bases=tuple(bases), flavors=File.model_validate(document.value).flavors)

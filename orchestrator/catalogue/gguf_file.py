@@ -20,6 +20,7 @@ LINEARS: Final = {
     "ffn_down": "down_proj",
 }
 """Names in the file -> names in transformers, for architectures whose layers are built as Llama's."""
+EXPERTS: Final = "_exps."
 TRAINABLE: Final = frozenset({"llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3"})
 """Those that transformers converts and whose linears are named as above."""
 
@@ -53,12 +54,14 @@ def read_gguf(file: Path) -> Facts:
         key_value_size=key_value_heads * head_size("value_length", heads),
         max_positions=number("context_length"),
     )
+    experts = sum(int(tensor.n_elements) for tensor in reader.tensors if EXPERTS in str(tensor.name))
     held = {str(tensor.name).split(".")[-2] for tensor in reader.tensors if str(tensor.name).startswith("blk.")}
     return Facts(
         shape=shape,
         target_modules=tuple(name for stored, name in LINEARS.items() if stored in held),
         has_chat_template=reader.get_field("tokenizer.chat_template") is not None,
         license=_text(reader, "general.license"),
+        experts=experts,
     )
 
 

@@ -34,6 +34,15 @@ def cached_folder(repository: str, revision: str | None) -> Path:
         ) from error
 
 
+def is_cached(source: str, revision: str | None) -> bool:
+    """Whether this machine has the snapshot of an `hf:` source."""
+    try:
+        cached_folder(source.partition(":")[2], revision)
+    except Refused:
+        return False
+    return True
+
+
 def fetch(repository: str, revision: str | None) -> OnHub:
     """Ask the hub; its small files come into this machine's cache. Raises: Refused."""
     hub = _library()

@@ -9,13 +9,21 @@ from typing import Final
 
 import yaml
 
-from orchestrator.catalogue.config_json import read_json, require_trainable, shape_of
+from orchestrator.catalogue.config_json import read_json, require_trainable, shape_of, transposed
 from orchestrator.catalogue.facts import Facts
 from orchestrator.catalogue.gguf_file import read_gguf
 from orchestrator.catalogue.hub import cached_folder
 from orchestrator.catalogue.refusal import Refused
-from orchestrator.catalogue.weights import Shapes, count_parameters, linears_of, read_shapes, require_all_shards
-from workers.contract.errors import BaseRefused, BaseUnavailable
+from orchestrator.catalogue.weights import (
+    Shapes,
+    count_experts,
+    count_parameters,
+    linears_of,
+    read_shapes,
+    require_all_shards,
+)
+from workers.contract.base import BaseShape, LinearShape
+from workers.contract.errors import BaseRefused, BaseUnavailable, BaseUnusable
 from workers.contract.guard import weight_files
 
 TEMPLATE_FILES: Final = ("chat_template.jinja", "chat_template.json")
@@ -25,20 +33,19 @@ TOKENIZER_FILES: Final = ("tokenizer.json", "tokenizer.model", "vocab.json", "sp
 def inspect(source: str, revision: str | None = None) -> Facts:
     """What the base at `source` says of itself. Asks no network. Raises: Refused."""
     scheme, _, location = source.partition(":")
-    match scheme:
-        case "gguf":
+    try:
+        if scheme == "gguf":
             return read_gguf(Path(location))
-        case "file":
-            return inspect_folder(Path(location))
-        case _:
-            return inspect_folder(cached_folder(location, revision))
+        return inspect_folder(Path(location) if scheme == "file" else cached_folder(location, revision))
+    except OSError as error:
+        raise Refused(f"{error.filename or location} cannot be read: {error.strerror or error}") from error
 
 
 def inspect_folder(folder: Path) -> Facts:
     """A folder of safetensors, config and tokenizer. Raises: Refused."""
     try:
         files = weight_files(folder)
-    except (BaseRefused, BaseUnavailable) as error:
+    except (BaseRefused, BaseUnavailable, BaseUnusable) as error:
         raise Refused(f"{folder}: {error}") from error
     require_trainable(_config(folder))
     require_all_shards(folder, files)
@@ -51,12 +58,19 @@ def facts_of(folder: Path, shapes: Shapes) -> Facts:
     require_trainable(config)
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise Refused(f"there is no tokenizer in {folder} ({', '.join(TOKENIZER_FILES)})")
+    linears = linears_of(shapes, transposed=transposed(config))
     return Facts(
-        shape=shape_of(config, count_parameters(shapes)),
-        target_modules=linears_of(shapes),
+        shape=_with_linears(shape_of(config, count_parameters(shapes)), linears),
+        target_modules=tuple(dict.fromkeys(linear.name for linear in linears)),
+        experts=count_experts(shapes),
         has_chat_template=_has_chat_template(folder),
         license=license_of_card(folder / "README.md"),
     )
+
+
+def _with_linears(shape: BaseShape, linears: tuple[LinearShape, ...]) -> BaseShape:
+    """`linears` are written down where they are not those of a gated decoder of these sizes."""
+    return shape if linears == shape.linears else shape.model_copy(update={"adaptable": linears})
 
 
 def license_of_card(card: Path) -> str | None:

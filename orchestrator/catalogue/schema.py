@@ -6,6 +6,8 @@ from typing import Any, Final
 from pydantic import Field, field_validator
 
 from orchestrator.catalogue.entries import CatalogueBase, Flavor
+from orchestrator.catalogue.facts import Facts
+from orchestrator.catalogue.hub import is_cached
 from orchestrator.catalogue.inspect import inspect
 from orchestrator.catalogue.refusal import Refused
 from workers.contract.base import BaseShape, BaseSpec, ComputeDtype, Quantization
@@ -15,7 +17,7 @@ USUAL_SEQ_LEN: Final = 2048  # tokens; or what the base has positions for
 LEAST_SEQ_LEN: Final = 8
 LONGEST_ID: Final = 128
 OF_SPEC: Final = ("id", "source", "revision", "weight_digest", "chat_template")
-OF_OFFER: Final = ("license", "quantizations", "compute_dtype")
+MORE: Final = 1.01  # weights in the files for each that a handwritten shape counts
 
 
 class Entry(Frozen):
@@ -27,7 +29,7 @@ class Entry(Frozen):
     weight_digest: str | None = None
     chat_template: str | None = None
     license: str | None = None
-    quantizations: tuple[Quantization, ...] = Field(tuple(Quantization), min_length=1)
+    quantizations: tuple[Quantization, ...] | None = Field(None, min_length=1)
     compute_dtype: ComputeDtype = ComputeDtype.BF16
     max_seq_len: int | None = Field(None, ge=LEAST_SEQ_LEN)
     target_modules: tuple[str, ...] | None = Field(None, min_length=1)
@@ -43,19 +45,59 @@ class Entry(Frozen):
 
     def base(self) -> CatalogueBase:
         """The base on offer. Raises: Refused when it has to be read and cannot be, or cannot be trained."""
-        fields: dict[str, Any] = {name: getattr(self, name) for name in OF_OFFER}
-        shape = self.shape
-        if shape is None:
+        if self.shape is None:
             facts = inspect(self.source, self.revision)
-            shape = facts.shape
-            fields |= {"license": self.license or facts.license, "target_modules": facts.target_modules}
-        if self.target_modules is not None:
-            fields["target_modules"] = self.target_modules
+            self.compare(facts)
+            offer = {
+                "license": self.license or facts.license,
+                "quantizations": self.quantizations or facts.quantizations,
+                "target_modules": self.target_modules or facts.target_modules,
+            }
+            return self._offered(facts.shape, offer)
+        offer = {
+            "license": self.license,
+            "quantizations": self.quantizations or tuple(Quantization),
+            "target_modules": self.target_modules or self._linears(self.shape),
+        }
+        return self._offered(self.shape, offer)
+
+    def check(self) -> None:
+        """Read a base whose shape is written down too, where this machine has its files. Raises: Refused."""
+        if self.shape is None or (self.source.startswith("hf:") and not is_cached(self.source, self.revision)):
+            return  # `base` reads it; or hosts fetch it
+        facts = inspect(self.source, self.revision)
+        self.compare(facts)
+        if facts.shape.parameters > MORE * self.shape.parameters:
+            said, found = self.shape.parameters, facts.shape.parameters
+            raise Refused(f"`parameters` is {said}, but the files hold {found} weights: memory would run out", "shape")
+        if facts.shape.decoder is not None and self.shape.decoder != facts.shape.decoder:
+            raise Refused(f"the model holds other networks too; add `decoder: {facts.shape.decoder}`", "shape")
+
+    def compare(self, facts: Facts) -> None:
+        """Raises: Refused for what the entry promises and the base does not have."""
+        if unknown := [name for name in self.target_modules or () if name not in facts.target_modules]:
+            has = ", ".join(facts.target_modules)
+            raise Refused(f"the base has no linear named {', '.join(unknown)}; it has {has}", "target_modules")
+        if unfit := [each for each in self.quantizations or () if each not in facts.quantizations]:
+            share = facts.experts / facts.shape.parameters
+            held = f"{share:.0%} of its weights are experts, which are not quantized; write `quantizations: [none]`"
+            raise Refused(f"it cannot be held as {', '.join(unfit)}: {held}", "quantizations")
+
+    def _linears(self, shape: BaseShape) -> tuple[str, ...]:
+        """The names of its linears: of the shape, else of its files where they are here, else of a gated decoder."""
+        if shape.adaptable is None:
+            try:
+                return inspect(self.source, self.revision).target_modules
+            except Refused:  # its machine may be another one; `check` tells
+                pass
+        return shape.linear_names
+
+    def _offered(self, shape: BaseShape, offer: dict[str, Any]) -> CatalogueBase:
         length = self.max_seq_len or usual_seq_len(shape)
         if length > shape.max_positions:
-            raise Refused(f"max_seq_len {length} exceeds the base's {shape.max_positions} positions")
+            raise Refused(f"max_seq_len {length} exceeds the base's {shape.max_positions} positions", "max_seq_len")
         spec = BaseSpec(shape=shape, **{name: getattr(self, name) for name in OF_SPEC})
-        return CatalogueBase(spec=spec, max_seq_len=length, **fields)
+        return CatalogueBase(spec=spec, max_seq_len=length, compute_dtype=self.compute_dtype, **offer)
 
 
 class File(Frozen):

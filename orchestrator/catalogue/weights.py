@@ -7,12 +7,13 @@ Source: https://github.com/huggingface/safetensors#format
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from orchestrator.catalogue.refusal import Refused
-from workers.contract.base import DECODER_LINEARS
+from workers.contract.base import DECODER_LINEARS, LinearShape
 
 INDEX: Final = "model.safetensors.index.json"
 LENGTH_BYTES: Final = 8
@@ -21,6 +22,7 @@ USUAL_TARGETS: Final = DECODER_LINEARS
 _IN_A_LAYER: Final = re.compile(r"\.\d+\.(?:.*\.)?(?P<linear>[^.]+)\.weight$")
 _EXPERT: Final = ".experts."  # experts are stacked when loaded: no linears of their own
 _ROUTER: Final = frozenset({"gate", "router"})
+_OTHER_NETWORKS: Final = frozenset({"vision_tower", "multi_modal_projector"})
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Tensor name -> sizes."""
@@ -52,17 +54,33 @@ def count_parameters(shapes: Shapes) -> int:
     return sum(math.prod(sizes) for sizes in shapes.values())
 
 
-def linears_of(shapes: Shapes) -> tuple[str, ...]:
-    """The last name parts of the linears inside layers, the usual ones first. Raises: Refused when there are none."""
-    found = {
-        match["linear"]
-        for name, sizes in shapes.items()
-        if len(sizes) == 2 and _EXPERT not in name and (match := _IN_A_LAYER.search(name))
-    } - _ROUTER
+def linears_of(shapes: Shapes, *, transposed: bool = False) -> tuple[LinearShape, ...]:
+    """The linears inside layers by the last part of their names and their sizes, the usual names first.
+
+    Raises: Refused when there are none.
+    """
+    found: Counter[tuple[str, int, int]] = Counter()
+    for name, sizes in shapes.items():
+        match = _IN_A_LAYER.search(name)
+        if match is None or len(sizes) != 2 or _EXPERT in name or match["linear"] in _ROUTER or _is_elsewhere(name):
+            continue
+        outputs, inputs = reversed(sizes) if transposed else sizes
+        found[match["linear"], inputs, outputs] += 1
     if not found:
         raise Refused("its layers hold no linear that an adapter could be trained on")
-    usual = tuple(name for name in USUAL_TARGETS if name in found)
-    return usual + tuple(sorted(found.difference(usual)))
+    order = {name: place for place, name in enumerate(USUAL_TARGETS)}
+    kinds = sorted(found, key=lambda kind: (order.get(kind[0], len(order)), kind))
+    return tuple(LinearShape(name=kind[0], inputs=kind[1], outputs=kind[2], count=found[kind]) for kind in kinds)
+
+
+def count_experts(shapes: Shapes) -> int:
+    """Weights of experts, which hosts hold as stacked tensors."""
+    return sum(math.prod(sizes) for name, sizes in shapes.items() if _EXPERT in name)
+
+
+def _is_elsewhere(name: str) -> bool:
+    """Whether the tensor belongs to a network beside the decoder."""
+    return any(part in _OTHER_NETWORKS for part in name.split("."))
 
 
 def _read_header(file: Path) -> dict[str, tuple[int, ...]]:

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, PrimaryKeyConstraint, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from orchestrator.db.columns import Base, BigInt
@@ -105,6 +105,7 @@ class HostRow(Base):
     resident_bytes: Mapped[int | None] = mapped_column(BigInt, doc="memory of its process, at the last poll")
     pid: Mapped[int | None]
     error: Mapped[str | None] = mapped_column(Text)
+    error_code: Mapped[str | None] = mapped_column(String(64), doc="ErrorCode of its end, if it said one")
     created_at: Mapped[datetime]
     ready_at: Mapped[datetime | None]
     idle_since: Mapped[datetime | None]
@@ -114,6 +115,28 @@ class HostRow(Base):
     )
     base_intact: Mapped[bool | None] = mapped_column(doc="result of the final check; NULL: there was none")
     ended_at: Mapped[datetime | None]
+
+
+class UnusableBaseRow(Base):
+    """A way to hold a base that a host found impossible. It lasts until entry or files of the base change."""
+
+    __tablename__ = "unusable_base"
+    __table_args__ = (PrimaryKeyConstraint("base_id", "quantization", "compute_dtype", "task", "lane"),)
+
+    base_id: Mapped[str] = mapped_column(String(128))
+    quantization: Mapped[str] = mapped_column(String(8))
+    compute_dtype: Mapped[str] = mapped_column(String(8))
+    task: Mapped[str] = mapped_column(String(32))
+    lane: Mapped[str] = mapped_column(String(16))
+    entry_sha256: Mapped[str] = mapped_column(String(64), doc="of what the host was given of the catalogue's entry")
+    files_sha256: Mapped[str | None] = mapped_column(
+        String(64), doc="of names, sizes and times; empty: not seen; NULL: nobody has looked yet"
+    )
+    code: Mapped[str] = mapped_column(String(64))
+    message: Mapped[str] = mapped_column(Text)
+    host_id: Mapped[str] = mapped_column(ForeignKey("host.id"))
+    host_created_at: Mapped[datetime]
+    marked_at: Mapped[datetime]
 
 
 class LeaseRow(Base):

@@ -1,7 +1,7 @@
 """Hosts: rows and the cluster kept in step, and what hosts report written to the database.
 
-May import: `orchestrator.catalogue`, `orchestrator.checkpoints`, `orchestrator.cluster`, `orchestrator.lifecycle`,
-`orchestrator.usage`, `workers.contract`.
+May import: `orchestrator.bases`, `orchestrator.catalogue`, `orchestrator.checkpoints`, `orchestrator.cluster`,
+`orchestrator.lifecycle`, `orchestrator.usage`, `workers.contract`.
 
 - `reconcile` starts, polls and ends hosts; `seats` attaches and detaches jobs.
 - `report_ingest` reads an answer, `reports` applies what seats report, `event_messages` words it.

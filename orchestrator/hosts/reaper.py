@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
-from sqlalchemy import select, update
+from sqlalchemy import Row, select, update
 from sqlalchemy.orm import Session
 
+from orchestrator.bases.marks import mark
 from orchestrator.db.database import Database
 from orchestrator.db.host_states import HOLDS_DEVICE, HostState
 from orchestrator.db.job_tables import AttemptRow
@@ -14,14 +15,11 @@ from orchestrator.db.tables import HostRow
 from orchestrator.hosts.report_ingest import seated_on
 from orchestrator.lifecycle.attempts import end_attempt
 from orchestrator.lifecycle.retry_policy import AttemptEnd
-from workers.contract.errors import ErrorCode
+from workers.contract.errors import FAULTS_OF_A_BASE, ErrorCode
 from workers.contract.failpoints import failpoint
 from workers.contract.reports import ExitClass
 
 log = structlog.get_logger()
-
-FATAL_TO_JOBS = frozenset({ErrorCode.BASE_REFUSED, ErrorCode.BASE_DIGEST_MISMATCH})
-"""Load errors that any other host of the same base would hit too."""
 
 
 @dataclass(frozen=True)
@@ -30,21 +28,30 @@ class HostReaper:
 
     db: Database
 
-    def mark_stopping(self, host_id: str, why: str) -> bool:
-        """Mark the host for killing, which every pass tries until the host is gone. False: it is already gone."""
+    def mark_stopping(self, host_id: str, why: str, now: datetime, code: ErrorCode | None = None) -> bool:
+        """Mark the host for killing, which every pass tries until the host is gone. False: it is already gone.
+
+        `code` is what the host said of its end. A fault of its base is marked in the same transaction.
+        """
+        failpoint("hosts.failed")
         with self.db.write() as session:
             moved = _move(session, host_id, state=HostState.STOPPING, error=why, stop_by=None)
+            if moved is not None and code is not None:
+                host = session.get_one(HostRow, host_id, populate_existing=True)
+                host.error_code = _fault(session, host, code, why, now)
         failpoint("hosts.marked_stopping")
-        return moved
+        return moved is not None
 
-    def mark_gone(self, host_id: str, why: str, now: datetime, code: ErrorCode = ErrorCode.HOST_LOST) -> str:
+    def mark_gone(self, host_id: str, why: str, now: datetime) -> str:
         """The host is dead: mark it GONE and end the attempts that still hold a seat on it."""
         failpoint("hosts.stopped")
-        end = AttemptEnd(ExitClass.INFRA, code, why, retryable=code not in FATAL_TO_JOBS)
         with self.db.write() as session:
             # The host row first, to lock it: a concurrent admission either commits before this or fails.
-            if not _move(session, host_id, state=HostState.GONE, ended_at=now, error=why):
+            moved = _move(session, host_id, state=HostState.GONE, ended_at=now, error=why)
+            if moved is None:
                 return "stale"
+            code = ErrorCode(moved.error_code or ErrorCode.HOST_LOST)
+            end = AttemptEnd(ExitClass.INFRA, code, why, retryable=code not in FAULTS_OF_A_BASE)
             for seated in seated_on(session, host_id):
                 end_attempt(session, seated, end, now)
         log.info("host ended", host=host_id, why=why)
@@ -59,6 +66,14 @@ class HostReaper:
             ).first()
 
 
-def _move(session: Session, host_id: str, **values: object) -> bool:
+def _fault(session: Session, host: HostRow, code: ErrorCode, why: str, now: datetime) -> ErrorCode:
+    """The code to end the host's attempts with. Where another host holds the same base, this machine is at fault."""
+    if code in FAULTS_OF_A_BASE and not mark(session, host, code, why, now):
+        return ErrorCode.BASE_UNAVAILABLE
+    return code
+
+
+def _move(session: Session, host_id: str, **values: object) -> Row[str | None] | None:
+    """The code of the host's end so far; None: the host is gone."""
     held = (HostRow.id == host_id, HostRow.state.in_(HOLDS_DEVICE))
-    return session.execute(update(HostRow).where(*held).values(**values).returning(HostRow.id)).first() is not None
+    return session.execute(update(HostRow).where(*held).values(**values).returning(HostRow.error_code)).first()

@@ -88,7 +88,7 @@ class ReconcileHosts:
         report, unwanted = self._ask(poll_request, now)
         why = self._why_end(host, report, now)
         if why is not None:
-            return self._end(host, why, now, report.error_code or ErrorCode.HOST_LOST)
+            return self._end(host, why, now, report.error_code)
         for job_id, attempt in unwanted:
             log.warning("detaching a seat without a lease", host=host.id, job=job_id, attempt=attempt)
             self.cluster.detach(host.id, job_id, attempt, ExitClass.CANCELLED)
@@ -132,12 +132,12 @@ class ReconcileHosts:
                 return "retiring"
         return self._end(host, _last_words(host), now)
 
-    def _end(self, host: HostRow, why: str, now: datetime, code: ErrorCode = ErrorCode.HOST_LOST) -> str:
+    def _end(self, host: HostRow, why: str, now: datetime, code: ErrorCode | None = None) -> str:
         """Mark STOPPING, kill, mark GONE. Raises: HostUnreachable if the kill failed."""
-        if not self._reaper.mark_stopping(host.id, why):
+        if not self._reaper.mark_stopping(host.id, why, now, code):
             return "stale"
         self.cluster.stop_host(host.id)
-        return self._mark_gone(host, why, now, code)
+        return self._mark_gone(host, why, now)
 
     def _unreachable(self, host: HostRow, error: str, now: datetime) -> str:
         """UNKNOWN is not DEAD: kill the host first, or wait until its dead-man switch must have stopped it."""
@@ -162,11 +162,11 @@ class ReconcileHosts:
             held = held_hosts(session)
         return Counts(cluster_unreachable=1) + Counts(self._write_off(host, now) for host, _ in held)
 
-    def _mark_gone(self, host: HostRow, why: str, now: datetime, code: ErrorCode = ErrorCode.HOST_LOST) -> str:
+    def _mark_gone(self, host: HostRow, why: str, now: datetime) -> str:
         self._failure_detector.heard(host.id)
         self._stall_detector.forget(host.id)
         self._started.discard(host.id)
-        return self._reaper.mark_gone(host.id, why, now, code)
+        return self._reaper.mark_gone(host.id, why, now)
 
     def _kill_orphan(self, host_id: str) -> str:
         """Kill a host that no row requests: a leftover of a lost database or a crash."""

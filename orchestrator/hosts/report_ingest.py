@@ -9,6 +9,7 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.orm import Session
 
+from orchestrator.bases.marks import lift
 from orchestrator.db.host_states import HOLDS_DEVICE, HostState
 from orchestrator.db.job_tables import AttemptRow, JobRow
 from orchestrator.db.states import SEATED, JobState
@@ -140,6 +141,7 @@ def _describe(session: Session, host: HostRow, answer: HostReport, now: datetime
     if answer.phase is HostPhase.READY and host.state == HostState.STARTING:
         still = (HostRow.id == host.id, HostRow.state == HostState.STARTING)
         session.execute(update(HostRow).where(*still).values(state=HostState.READY, ready_at=now))
+        lift(session, host)  # it loads: whichever host failed over it was at fault itself
 
 
 def _lost_seat(session: Session, seated: Seated, now: datetime) -> None:

@@ -17,7 +17,7 @@ from orchestrator.lifecycle.events import EventDraft, record
 from orchestrator.lifecycle.retry_policy import AttemptEnd
 from orchestrator.lifecycle.transition import JobRef, amend, transition
 from orchestrator.usage.meter import enter_step, start_meter
-from workers.contract.errors import ErrorCode
+from workers.contract.errors import FAULTS_OF_A_BASE, ErrorCode
 from workers.contract.reports import (
     CheckpointManifest,
     CheckpointRejected,
@@ -32,7 +32,7 @@ from workers.contract.spec import JobSpec
 
 RUNTIME_GRACE_S: Final = 600
 """Grace after `max_runtime_s`, which the host itself enforces, before the control plane stops the job."""
-_RETRYABLE_NOT = frozenset({ErrorCode.NO_GRADIENT, ErrorCode.BASE_DIGEST_MISMATCH, ErrorCode.BASE_REFUSED})
+_RETRYABLE_NOT = FAULTS_OF_A_BASE | {ErrorCode.NO_GRADIENT}
 
 
 def apply_report(session: Session, report: Report, now: datetime) -> bool:

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session, aliased
 from orchestrator.db.host_states import HostState
 from orchestrator.db.job_tables import AttemptRow, CheckpointRow, EventRow, JobRow
 from orchestrator.db.states import SEATED, TERMINAL, JobState
-from orchestrator.db.tables import HostRow
+from orchestrator.db.tables import HostRow, UnusableBaseRow
 
 Subjects = Select[*tuple[Any, ...]]
 """Keys of the rows that violate a rule."""
@@ -50,6 +50,7 @@ def violations(session: Session, now: datetime) -> list[Violation]:
     ]
 
 
+_RESIDENT: Final = ("base_id", "quantization", "compute_dtype", "task", "lane")
 _LIVE_JOB: Final = JobRow.finished_at.is_(None)
 _LIVE: Final = AttemptRow.ended_at.is_(None)
 _CURRENT: Final = and_(AttemptRow.job_id == JobRow.id, AttemptRow.number == JobRow.attempt)
@@ -196,8 +197,13 @@ def _version_of_two(_now: datetime) -> Subjects:
     return _jobs(same)
 
 
-def _kept_for_nobody(_now: datetime) -> Subjects:
+def _kept_for_none(_now: datetime) -> Subjects:
     return _jobs(JobRow.kept_host_id.is_not(None), JobRow.state != JobState.QUEUED)
+
+
+def _started_in_vain(_now: datetime) -> Subjects:
+    key = (getattr(UnusableBaseRow, name) == getattr(HostRow, name) for name in _RESIDENT)
+    return select(HostRow.id).where(exists().where(*key, HostRow.created_at > UnusableBaseRow.marked_at))
 
 
 RULES: Final = (
@@ -221,5 +227,6 @@ RULES: Final = (
     Rule("I14", "events belong to their job's tenant", _foreign(EventRow)),
     Rule("I15", "a job has a version and a tuned model exactly when it succeeded", _version_without_success),
     Rule("I15", "a version belongs to one job", _version_of_two),
-    Rule("I16", "no host is kept free for a job that is not queued", _kept_for_nobody),
+    Rule("I16", "no host is kept free for a job that is not queued", _kept_for_none),
+    Rule("I17", "no host is started for a base while it is marked unusable", _started_in_vain),
 )

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Final
 
+from orchestrator.bases.end_waiting import EndWaiting
+from orchestrator.bases.review import ReviewBases
 from orchestrator.catalogue.entries import Catalogue
 from orchestrator.checkpoints.attempt_gc import AttemptGc
 from orchestrator.checkpoints.gc import CheckpointGc
@@ -37,6 +39,7 @@ from orchestrator.webhooks.retention import ExpireDeliveries
 from orchestrator.webhooks.send import Sender
 
 HOUSEKEEPING_S: Final = 60.0
+REVIEW_S: Final = 5.0
 ROLE: Final = "loops"
 """One for all loops: its holder polls, places, publishes and collects."""
 
@@ -66,6 +69,7 @@ def control_steps(
             Drain(db, shutdown),
             StopSeats(db, cluster),
             AttachSeats(db, cluster),
+            EndWaiting(db, catalogue),
             Schedule(applier, settings.host_idle_s, settings.max_bypass_s, rests=shutdown.requested.is_set),
             EnforceDeadlines(db),
         )
@@ -113,6 +117,7 @@ def all_loops(role: Elector, db: Database, world: World) -> list[Loop]:
         Loop("control", LeaderOnly(role, db, control, heartbeat=role.heartbeat), often_s),
         Loop("validate", LeaderOnly(role, db, lambda led: StepSequence((Validate(led),))), often_s),
         Loop("publish", LeaderOnly(role, db, lambda led: publishing(led, world)), often_s),
+        Loop("bases", LeaderOnly(role, db, lambda led: ReviewBases(led, world.catalogue)), REVIEW_S),
         Loop("webhooks", LeaderOnly(role, db, lambda led: webhooks(led, world)), often_s),
         Loop("housekeeping", LeaderOnly(role, db, lambda led: housekeeping(led, world)), HOUSEKEEPING_S),
         Loop("gc", LeaderOnly(role, db, lambda led: garbage_collection(led, settings)), HOUSEKEEPING_S),

@@ -36,6 +36,9 @@ class HostView(BaseModel):
     resident_bytes: int | None = Field(description="memory of its process, at the last poll")
     pid: int | None
     error: str | None
+    error_code: str | None = Field(
+        description="why it ended, if it said so itself; base_unusable: its base is at fault"
+    )
     jobs: list[str]
     created_at: int = Field(description="Unix seconds")
     ready_at: int | None
@@ -75,6 +78,7 @@ def _view(row: HostRow, jobs: list[str]) -> HostView:
         resident_bytes=row.resident_bytes,
         pid=row.pid,
         error=row.error,
+        error_code=row.error_code,
         jobs=jobs,
         created_at=int(row.created_at.timestamp()),
         ready_at=_seconds(row.ready_at),

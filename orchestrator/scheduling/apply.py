@@ -9,6 +9,7 @@ from typing import Final
 from sqlalchemy import exists, select, update
 from sqlalchemy.orm import Session
 
+from orchestrator.bases.marks import lift, mark_of
 from orchestrator.catalogue.entries import Catalogue
 from orchestrator.db.database import Database
 from orchestrator.db.host_states import HostState
@@ -63,6 +64,8 @@ class Applier:
         base, flavor = self.catalogue.base(action.key.base_id), self.catalogue.flavor(action.flavor)
         if base is None or flavor is None or not device_is_free(session, flavor):
             return False
+        if mark_of(session, base, action.key.columns) is not None:  # marked since the plan was made
+            return False
         spec = HostSpec(
             id=action.host_id,
             base=base.spec,
@@ -74,30 +77,31 @@ class Applier:
             threads=flavor.threads,
             task=TASKS[action.key.task].model_validate({}),
             lane=action.key.lane,
+            target_modules=base.target_modules,
             orchestrator_timeout_s=self.orchestrator_timeout_s,
             memory_bytes=flavor.memory_bytes,
         )
         guess = estimate(base.spec.shape, spec.quantization, spec.compute_dtype)
         footprint = guess.on(recomputes=action.key.lane is Lane.FUSED)
-        session.add(
-            HostRow(
-                id=spec.id,
-                base_id=action.key.base_id,
-                quantization=action.key.quantization,
-                compute_dtype=action.key.compute_dtype,
-                task=action.key.task,
-                lane=action.key.lane,
-                devices=spec.devices,
-                flavor=action.flavor,
-                spec=spec.model_dump(mode="json"),
-                memory_bytes=footprint.resident_bytes,
-                activation_bytes=footprint.activation_bytes,
-                recomputed_bytes=footprint.recomputed_bytes,
-                vocab_size=footprint.vocab_size,
-                state=HostState.STARTING,
-                created_at=now,
-            )
+        row = HostRow(
+            id=spec.id,
+            base_id=action.key.base_id,
+            quantization=action.key.quantization,
+            compute_dtype=action.key.compute_dtype,
+            task=action.key.task,
+            lane=action.key.lane,
+            devices=spec.devices,
+            flavor=action.flavor,
+            spec=spec.model_dump(mode="json"),
+            memory_bytes=footprint.resident_bytes,
+            activation_bytes=footprint.activation_bytes,
+            recomputed_bytes=footprint.recomputed_bytes,
+            vocab_size=footprint.vocab_size,
+            state=HostState.STARTING,
+            created_at=now,
         )
+        session.add(row)
+        lift(session, row)  # of an entry that the catalogue no longer has
         return True
 
     def _admit(self, session: Session, action: Admit, now: datetime) -> bool:

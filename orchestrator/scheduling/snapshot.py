@@ -24,6 +24,11 @@ class ResidentKey:
     task: str
     lane: Lane
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """As rows of jobs, hosts and marks have it."""
+        return self.base_id, self.quantization.value, self.compute_dtype.value, self.task, self.lane.value
+
     def __str__(self) -> str:
         return f"{self.base_id} ({self.quantization}, {self.lane})"
 

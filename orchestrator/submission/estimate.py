@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from orchestrator.bases.marks import require_usable
 from orchestrator.catalogue.need import HostNeed
 from orchestrator.queries.job_views import ResolvedHyperparameters, ResolvedOptions, hyperparameters_of
 from orchestrator.submission.datasets import named_files
@@ -54,7 +55,8 @@ def estimate(submit_deps: SubmitDeps, tenant: Tenant, request: JobRequest, now: 
     base = offered_base(submit_deps.catalogue, tenant, request.model)
     with submit_deps.db.read() as session:
         files = named_files(session, tenant.id, request, now)
-    spec = draft_spec(files, submit_deps.storage_uri, tenant, base, request)
+        spec = draft_spec(files, submit_deps.storage_uri, tenant, base, request)
+        require_usable(session, base, spec)
     validation, ours = spec.data.validation, request.x_orchard
     need = HostNeed.of(spec)
     flavor = need.flavor_of(submit_deps.catalogue.flavors)

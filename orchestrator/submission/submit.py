@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
+from orchestrator.bases.marks import require_usable
 from orchestrator.catalogue.entries import Catalogue, CatalogueBase
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import JobRow
@@ -97,6 +98,8 @@ def _make(submit_deps: SubmitDeps, tenant: Tenant, request: JobRequest, fingerpr
             raise TenantSuspended
         _check_quota(submit_deps, found.live_jobs)
         spec = draft_spec(found.files, submit_deps.storage_uri, tenant, base, request)
+        if found.base_is_marked:
+            require_usable(session, base, spec)
         check_fits(spec, submit_deps.catalogue)
         made = _insert(session, request, spec, fingerprint)
         failpoint("submit.before_commit")

@@ -35,5 +35,6 @@ CATALOGUE: Final = {
     "f33": "collection and expiry die at each step: the next pass completes, nothing alive is deleted",
     "f35": "a sender of webhooks dies after claiming, after sending: the receiver hears it under one id",
     "f36": "the API dies amid an upload, a host amid a tenant's rows: the bytes go later, nothing alive does",
+    "f37": "a base cannot be loaded: each job for it ends once, no host restarts, wherever the orchestrator dies",
 }
 """F20, F21 and F34 need a cluster of several nodes; F27 is the planner's."""

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
+from orchestrator.bases.review import UNSEEN_FOR, ReviewBases
 from orchestrator.db.database import Database
 from orchestrator.db.states import Desired, JobState
 from orchestrator.files.retention import ExpireFiles
@@ -312,6 +313,42 @@ def test_f33_the_end_of_a_host_is_taken_up_again_wherever_it_was_left(town: Town
     assert struck
     town.live_until_over(job_id)
     succeeded_once(town, job_id)
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["hosts.polled", "hosts.taken", "hosts.failed", "hosts.marked_stopping", "hosts.stopped", "bases.ended_waiting"],
+)
+def test_f37_a_base_that_failed_is_marked_and_ends_its_jobs_once_wherever_the_orchestrator_dies(town: Town, place: str):
+    placed, waiting = [submit(town) for _ in range(4)], [submit(town) for _ in range(2)]
+    town.tick(2)
+    town.host_of(placed[0]).fail_to_load(ErrorCode.BASE_UNUSABLE, "Base tiny cannot be used.")
+    with dying_at(place) as struck:
+        for _ in range(4):
+            town.live_on()
+    assert struck
+    for job_id in placed + waiting:
+        assert (town.job(job_id).state, town.job(job_id).error_code) == (JobState.FAILED, ErrorCode.BASE_UNUSABLE)
+        assert sum("job failed" in message for message in town.messages(job_id)) == 1
+    assert [len(town.attempts(job_id)) for job_id in placed + waiting] == [1] * 4 + [0] * 2
+    assert len(town.hosts()) == 1
+
+
+def test_f37_a_review_that_dies_after_lifting_a_mark_is_completed_by_the_next(town: Town):
+    job_id = submit(town)
+    town.tick(2)
+    town.host_of(job_id).fail_to_load(ErrorCode.BASE_UNUSABLE, "Base tiny cannot be used.")
+    town.tick()
+    review = ReviewBases(town.db, town.catalogue)
+    review.run_once(town.now)
+    town.now += UNSEEN_FOR
+    with dying_at("bases.lifted") as struck, pytest.raises(Died):
+        review.run_once(town.now)
+    assert struck
+    assert review.run_once(town.now) == {}
+    again = submit(town)
+    town.live_until_over(again)
+    succeeded_once(town, again)
 
 
 def test_f33_expiry_that_dies_between_row_and_bytes_deletes_nothing_alive(town: Town):

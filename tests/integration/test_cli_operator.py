@@ -1,5 +1,8 @@
 """`orchard db`, `keys create-admin` and `catalogue`: a server's machine before any server runs."""
 
+import json
+import shutil
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,7 +21,7 @@ from orchestrator.db.database import Database
 from orchestrator.db.migrate import alembic_config, upgrade
 from orchestrator.tenancy.authenticate import authenticate
 from orchestrator.tenancy.views import Role
-from tests.builders.base_folder import make_folder
+from tests.builders.base_folder import SHAPES, make_folder, write_safetensors
 
 NEWEST = ScriptDirectory.from_config(alembic_config()).get_current_head()
 
@@ -127,6 +130,112 @@ def test_a_base_that_cannot_be_trained_is_refused_where_it_is_added(tmp_path: Pa
     assert done.exit_code == 2
     assert "BertForMaskedLM cannot be trained" in done.stderr
     assert not (tmp_path / ".orchard").exists()
+
+
+def truncate(base: Path) -> None:
+    file = base / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+def reconfigure(base: Path, **changes: object) -> None:
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps(config | changes))
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (truncate, "model.safetensors is truncated"),
+        (lambda base: (base / "model.safetensors").unlink(), "no *.safetensors file"),
+        (lambda base: (base / "config.json").write_text("{"), "config.json of the base is not valid JSON"),
+        (lambda base: (base / "config.json").write_text("[]"), "holds no JSON object"),
+        (lambda base: (base / "config.json").unlink(), "there is no config.json"),
+        (lambda base: (base / "tokenizer.json").unlink(), "there is no tokenizer"),
+        (lambda base: reconfigure(base, architectures=["BertLMHeadModel"]), "BertLMHeadModel cannot be trained"),
+        (
+            lambda base: reconfigure(base, architectures=["MambaForCausalLM"], num_attention_heads=None),
+            "has no num_att",
+        ),
+        (lambda base: reconfigure(base, is_encoder_decoder=True), "is an encoder-decoder"),
+        (shutil.rmtree, "the folder of the base does not exist"),
+    ],
+    ids=lambda case: case if isinstance(case, str) else "",
+)
+def test_check_doctor_and_up_find_a_broken_base_before_a_job_does_though_its_entry_is_whole(
+    tmp_path: Path, damage: Callable[[Path], None], said: str
+) -> None:
+    base = make_folder(tmp_path / "tiny")
+    orchard("catalogue", "add", f"file:{base}")
+    path = tmp_path / ".orchard/catalogue.yaml"
+    assert orchard("catalogue", "check").exit_code == 0
+    damage(base)
+    assert len(load_catalogue(path).bases) == 1, "a process whose files lie elsewhere starts all the same"
+    line = next(n for n, text in enumerate(path.read_text().splitlines(), 1) if text.strip().startswith("source:"))
+    for command in (("catalogue", "check"), ("up",)):
+        done = orchard(*command)
+        assert done.exit_code == 2
+        assert f".orchard/catalogue.yaml:{line}: bases.0.source: " in done.stderr
+        assert said in done.stderr
+    [finding] = check_catalogue(tmp_path / ".orchard")
+    assert (finding.verdict, said in finding.found) == (CheckResult.BAD, True)
+
+
+def entry(tmp_path: Path, base: Path, parameters: int = 10_000, **changes: object) -> Path:
+    """A catalogue whose one entry was written by hand, shape and all."""
+    path = tmp_path / "catalogue.yaml"
+    shape = {"parameters": parameters, "vocab_size": 10, "hidden_size": 8, "intermediate_size": 16, "num_layers": 2}
+    shape |= {"query_size": 8, "key_value_size": 4, "max_positions": 64}
+    fields = {"id": "tiny", "source": f"file:{base}", "max_seq_len": 64, "shape": shape} | changes
+    flavor = {"name": "cpu", "memory_bytes": 10**9, "count": 1}
+    path.write_text(yaml.safe_dump({"bases": [fields], "flavors": [flavor]}, sort_keys=False))
+    return path
+
+
+def make_gpt2(folder: Path) -> Path:
+    make_folder(folder, architectures=["GPT2LMHeadModel"])
+    linears = {"attn.c_attn": (8, 24), "attn.c_proj": (8, 8), "mlp.c_fc": (8, 32), "mlp.c_proj": (32, 8)}
+    shapes = {f"h.{n}.{name}.weight": sizes for n in range(2) for name, sizes in linears.items()}
+    write_safetensors(folder / "model.safetensors", shapes)
+    return folder
+
+
+def test_the_linears_of_a_base_whose_entry_names_none_are_found_when_the_catalogue_loads(tmp_path: Path) -> None:
+    path = entry(tmp_path, make_gpt2(tmp_path / "gpt2"))
+    [base] = load_catalogue(path).bases
+    assert base.target_modules == ("c_attn", "c_fc", "c_proj")
+    assert orchard("catalogue", "check", "--catalogue", str(path)).exit_code == 0
+
+
+def make_moe(folder: Path) -> Path:
+    make_folder(folder, architectures=["Qwen3MoeForCausalLM"])
+    experts = {f"model.layers.0.mlp.experts.{n}.down_proj.weight": (8, 32) for n in range(16)}
+    write_safetensors(folder / "model.safetensors", SHAPES | experts)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("make", "changes", "field", "said"),
+    [
+        (make_gpt2, {"target_modules": ["q_proj"]}, "target_modules", "no linear named q_proj; it has c_attn, c_fc"),
+        (make_moe, {"quantizations": ["none", "nf4"]}, "quantizations", "cannot be held as nf4: 77% of its weights"),
+        (make_folder, {"parameters": 1_000}, "shape", "`parameters` is 1000, but the files hold 1256 weights"),
+    ],
+    ids=["linears", "experts", "parameters"],
+)
+def test_check_finds_what_an_entry_promises_and_its_base_does_not_have(
+    tmp_path: Path, make: Callable[[Path], Path], changes: dict[str, object], field: str, said: str
+) -> None:
+    path = entry(tmp_path, make(tmp_path / "base"), **changes)
+    done = orchard("catalogue", "check", "--catalogue", str(path))
+    assert done.exit_code == 2
+    assert f": bases.0.{field}: " in done.stderr
+    assert said in done.stderr
+
+
+def test_a_base_with_experts_is_offered_unquantized_where_the_entry_does_not_say(tmp_path: Path) -> None:
+    done = orchard("catalogue", "add", f"file:{make_moe(tmp_path / 'moe')}")
+    [written] = yaml.safe_load(done.stdout)
+    assert written["quantizations"] == ["none"]
 
 
 def test_check_lists_every_error_with_file_and_line_and_doctor_knows(

@@ -32,6 +32,7 @@ KINDS: Final = (
     "orchestrator dies",
     "API dies",
     "another orchestrator acts",
+    "base cannot be loaded",
 )
 
 

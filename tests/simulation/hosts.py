@@ -57,7 +57,9 @@ class SimHost(ScriptedHost):
             return
         if self._phase == "loading":
             if self._faults.strike("host fails to load"):
-                self.fail_to_load(ErrorCode.BASE_UNAVAILABLE, "no such folder")
+                self.fail_to_load(ErrorCode.BASE_UNAVAILABLE, "the storage of its weights is away")
+            elif self._faults.strike("base cannot be loaded"):
+                self.fail_to_load(ErrorCode.BASE_UNUSABLE, "a file of its weights is damaged")
             elif self._faults.rng.random() < 0.7:
                 self.load()
             return

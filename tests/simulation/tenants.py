@@ -15,6 +15,7 @@ from tests.builders.rows import make_file, make_tenant
 from tests.simulation.faults import Died, Injected
 from tests.simulation.storage import PREFIX
 from tests.simulation.world import World
+from workers.contract.errors import ErrorCode
 
 ROWS = b'{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a"}]}\n' * 4
 
@@ -81,6 +82,9 @@ class Tenants:
         except (Died, Exception) as error:
             if not isinstance(error, Injected | ServiceError):
                 raise
+            if isinstance(error, ServiceError) and error.code == ErrorCode.BASE_UNUSABLE:
+                world.say(f"POST {key} is refused: {error}")
+                return
             world.say(f"POST {key} is not answered: {type(error).__name__} {error}")
             self.unanswered.append((which, key, request))
         else:

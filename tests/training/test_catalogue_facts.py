@@ -1,15 +1,26 @@
 """What the catalogue reads without torch is what the loaded model has."""
 
+import inspect as inspection
+import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
+import transformers
 from transformers import AutoModelForCausalLM
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
+from orchestrator.catalogue.config_json import is_decoder
 from orchestrator.catalogue.inspect import inspect
 from orchestrator.catalogue.refusal import Refused
+from tests.builders.odd_bases import make_model_folder
+from tests.builders.specs import make_base_spec, make_host_spec
 from tests.builders.tiny_base import make_tiny_base
 from tests.training.test_fused_architectures import MAKES, make_base
-from workers.methods.linears import adaptable_linears
+from workers.bases import load_base
+from workers.contract.base import COMPUTE_BYTES, ComputeDtype, Quantization
+from workers.contract.memory import base_bytes
+from workers.methods.linears import adaptable_linears, decoder_to_name, features_of
 
 
 def test_a_folder_is_read_as_the_model_that_was_written_there(tmp_path: Path) -> None:
@@ -26,6 +37,47 @@ def test_weights_and_linears_are_those_of_the_loaded_model(tmp_path: Path, make:
     assert facts.shape.parameters == sum(weight.numel() for weight in model.parameters())
     assert set(facts.target_modules) == {path.rpartition(".")[2] for path in adaptable_linears(model)}
     assert (facts.shape.hidden_size, facts.shape.num_layers, facts.shape.max_positions) == (64, 2, 256)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "gemma3", "qwen3-moe", "mixtral"])
+def test_the_sizes_of_linears_and_the_place_of_the_decoder_are_those_of_the_loaded_model(
+    tmp_path: Path, kind: str
+) -> None:
+    facts = inspect(f"file:{make_model_folder(tmp_path, kind)}")
+    model = AutoModelForCausalLM.from_pretrained(tmp_path)
+    found = Counter((path.rpartition(".")[2], *features_of(each)) for path, each in adaptable_linears(model).items())
+    assert {(each.name, each.inputs, each.outputs): each.count for each in facts.shape.linears} == found
+    assert facts.shape.decoder == decoder_to_name(model)
+    stacked = sum(weight.numel() for name, weight in model.named_parameters() if ".experts." in name)
+    assert facts.experts == stacked
+    assert (facts.quantizations == (Quantization.NONE,)) == bool(stacked)
+
+
+@pytest.mark.parametrize("dtype", list(ComputeDtype))
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "gemma3", "qwen3-moe", "mixtral"])
+def test_the_estimate_of_a_base_is_what_it_takes_in_memory(tmp_path: Path, kind: str, dtype: ComputeDtype) -> None:
+    folder = make_model_folder(tmp_path / "base", kind)
+    facts = inspect(f"file:{folder}")
+    base = make_base_spec(kind, f"file:{folder}", shape=facts.shape)
+    for quantization in facts.quantizations:
+        loaded = load_base(make_host_spec(tmp_path, base, quantization=quantization, compute_dtype=dtype))
+        held = {part.data_ptr(): part.nbytes for _, part in loaded.weights._parts()}
+        measured, estimate = sum(held.values()), base_bytes(facts.shape, quantization, dtype)
+        widest = max(each.inputs * each.outputs for each in facts.shape.linears)  # dequantized for its product
+        beside = 0 if quantization is Quantization.NONE else widest * COMPUTE_BYTES[dtype]
+        assert 0.95 * measured <= estimate, quantization
+        assert estimate - beside <= 1.35 * measured, "the vision tower is quantized too, and counted as if it were not"
+
+
+def test_no_class_of_transformers_that_reads_in_both_directions_is_taken_for_a_decoder() -> None:
+    """Those warn that they need `is_decoder=True` to be used alone."""
+    taken = []
+    for name in sorted(set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())):
+        if isinstance(name, str) and is_decoder(name, {}):
+            source = inspection.getsource(sys.modules[getattr(transformers, name).__module__])
+            if "add `is_decoder=True" in source:
+                taken.append(name)
+    assert taken == []
 
 
 @pytest.mark.slow

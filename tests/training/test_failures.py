@@ -248,10 +248,10 @@ def test_a_base_that_does_not_load_fails_the_host_and_everyone_waiting(tmp_path:
     host.attach(make_order(make_job_spec(tmp_path, gone, job_id="after")))
     reports = drain(host)
     state = host.poll(0)
-    assert (state.phase, state.error_code, state.base_loads) == (HostPhase.FAILED, ErrorCode.BASE_UNAVAILABLE, 0)
+    assert (state.phase, state.error_code, state.base_loads) == (HostPhase.FAILED, ErrorCode.BASE_UNUSABLE, 0)
     for job_id in ("before", "after"):
         outcome = outcome_of(reports, job_id)
-        assert (outcome.exit_class, outcome.error_code) == (ExitClass.INFRA, ErrorCode.BASE_UNAVAILABLE)
+        assert (outcome.exit_class, outcome.error_code) == (ExitClass.INFRA, ErrorCode.BASE_UNUSABLE)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from orchestrator.catalogue.inspect import inspect, license_of_card
 from orchestrator.catalogue.refusal import Refused
 from tests.builders.base_folder import OUTSIDE, PARAMETERS, SHAPES, make_folder, write_safetensors
-from workers.contract.base import DECODER_LINEARS, BaseShape
+from workers.contract.base import DECODER_LINEARS, BaseShape, LinearShape
 
 
 def test_a_folder_tells_its_shape_linears_license_and_template(tmp_path: Path) -> None:
@@ -56,6 +56,7 @@ def test_the_older_names_of_gpt2_are_understood(tmp_path: Path) -> None:
     facts = inspect(f"file:{tmp_path}")
     assert (facts.shape.intermediate_size, facts.shape.key_value_size) == (32, 8)
     assert facts.target_modules == ("c_attn",)
+    assert facts.shape.linears == (LinearShape(name="c_attn", inputs=8, outputs=24, count=1),)
 
 
 def test_experts_and_their_router_are_no_linears_to_adapt(tmp_path: Path) -> None:
@@ -71,7 +72,11 @@ def test_experts_and_their_router_are_no_linears_to_adapt(tmp_path: Path) -> Non
         ({"architectures": ["T5ForConditionalGeneration"], "is_encoder_decoder": True}, "is an encoder-decoder"),
         ({"architectures": ["BertForMaskedLM"]}, "BertForMaskedLM cannot be trained"),
         ({"architectures": ["BertLMHeadModel"]}, "BertLMHeadModel cannot be trained"),
-        ({"architectures": ["Gemma3ForConditionalGeneration"], "text_config": {}}, "add the text-only model"),
+        ({"architectures": ["RobertaForCausalLM"]}, "RobertaForCausalLM cannot be trained"),
+        ({"architectures": ["RobertaForCausalLM"], "is_decoder": False}, "RobertaForCausalLM cannot be trained"),
+        ({"architectures": ["BartForCausalLM"], "is_decoder": True}, "BartForCausalLM cannot be trained"),
+        ({"architectures": ["LlavaForConditionalGeneration"], "text_config": {}}, "add the text-only model"),
+        ({"architectures": ["Gemma3ForConditionalGeneration"], "text_config": {}}, "has no hidden_size"),
         ({"architectures": None}, "names no architecture"),
         ({"auto_map": {"AutoModel": "modeling.Own"}}, "auto_map"),
         ({"quantization_config": {"quant_method": "gptq"}}, r"quantized already \(gptq\)"),
@@ -85,6 +90,11 @@ def test_what_cannot_be_trained_is_refused_by_its_config(tmp_path: Path, config:
     make_folder(tmp_path, **config)
     with pytest.raises(Refused, match=message):
         inspect(f"file:{tmp_path}")
+
+
+def test_a_kind_of_bert_whose_config_says_that_it_is_a_decoder_is_taken(tmp_path: Path) -> None:
+    make_folder(tmp_path, architectures=["RobertaForCausalLM"], is_decoder=True)
+    assert inspect(f"file:{tmp_path}").target_modules == DECODER_LINEARS
 
 
 def test_pickles_alone_and_pickles_beside_weights_are_refused(tmp_path: Path) -> None:
@@ -103,6 +113,14 @@ def test_a_file_that_is_shorter_than_its_header_says_is_refused(tmp_path: Path, 
     file = make_folder(tmp_path) / "model.safetensors"
     file.write_bytes(file.read_bytes()[:kept])
     with pytest.raises(Refused, match="is truncated"):
+        inspect(f"file:{tmp_path}")
+
+
+def test_a_file_that_the_system_does_not_read_is_refused_with_its_reason(tmp_path: Path) -> None:
+    file = make_folder(tmp_path) / "model.safetensors"
+    file.unlink()
+    file.symlink_to(file)  # whoever runs the test may read what has no permissions
+    with pytest.raises(Refused, match=r"model\.safetensors cannot be read: Too many levels of symbolic links"):
         inspect(f"file:{tmp_path}")
 
 

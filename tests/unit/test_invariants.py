@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import delete, update
 
+from orchestrator.bases.marks import mark
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import AttemptRow, CheckpointRow, EventRow, JobRow
 from orchestrator.db.states import JobState
@@ -13,6 +14,7 @@ from orchestrator.db.tables import HostRow
 from orchestrator.lifecycle.events import EventDraft, record
 from orchestrator.lifecycle.invariants import LATE, RULES, violations
 from tests.builders.rows import NOW, make_checkpoint, make_host, make_job, make_tenant
+from workers.contract.errors import ErrorCode
 
 Break = Callable[[Database], str]
 
@@ -170,6 +172,14 @@ def terminal_without_its_event(db: Database) -> str:
     return job.id
 
 
+def host_of_a_marked_base(db: Database) -> str:
+    failed = make_host(db, "gone", ended_at=NOW)
+    restarted = make_host(db, "starting", created_at=NOW + timedelta(seconds=1))
+    with db.write() as session:
+        mark(session, failed, ErrorCode.BASE_UNUSABLE, "It cannot be loaded.", NOW)
+    return restarted.id
+
+
 BREAKS: dict[str, list[Break]] = {
     "I1": [ended_twice, moved_past_the_door, terminal_without_its_event],
     "I2": [attempt_not_counted],
@@ -185,6 +195,7 @@ BREAKS: dict[str, list[Break]] = {
     "I14": [foreign_attempt, foreign_checkpoint, foreign_event],
     "I15": [success_without_a_version, version_of_a_failed_job],
     "I16": [kept_for_one_that_runs],
+    "I17": [host_of_a_marked_base],
 }
 
 

@@ -7,7 +7,7 @@ digest of the source file.
 from pathlib import Path
 from typing import Final
 
-from workers.contract.errors import BaseRefused
+from workers.contract.errors import BaseUnusable
 from workers.contract.owned_folder import owned_folder, remove_abandoned
 from workers.storage import rename_folder
 
@@ -15,7 +15,7 @@ STAGING: Final = ".gguf-"
 
 
 def converted_folder(file: Path, digest: str, cache_dir: Path) -> Path:
-    """The folder with the converted weights and tokenizer, created when missing. Raises BaseRefused.
+    """The folder with the converted weights and tokenizer, created when missing. Raises BaseUnusable.
 
     Two processes may convert at once: each renames a complete folder into place, with the same weights.
     """
@@ -44,6 +44,6 @@ def _convert(file: Path, target: Path) -> None:
         )
         tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
     except (ValueError, KeyError, NotImplementedError) as error:
-        raise BaseRefused(f"{file.name} could not be converted: {error}") from error
+        raise BaseUnusable(f"its GGUF file could not be converted: {type(error).__name__}") from error
     model.save_pretrained(target)
     tokenizer.save_pretrained(target)

@@ -4,18 +4,20 @@ import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
 import bitsandbytes
 import torch
 from safetensors import SafetensorError
 from torch import nn
 
+from workers.bases.blame import blamed
+from workers.bases.checks import require_as_asked, require_complete
 from workers.bases.digests import ResidentWeights
 from workers.bases.prequantized import PrequantizedCache, Recipe
 from workers.bases.sources import Source, locate
 from workers.contract.base import ComputeDtype, Quantization
-from workers.contract.errors import BaseDigestMismatch, BaseUnavailable
+from workers.contract.errors import BaseDigestMismatch, BaseUnavailable, WorkerError
 from workers.contract.spec import HostSpec, JobSpec
 from workers.tasks import TASKS
 
@@ -60,19 +62,22 @@ class LoadedBase:
 def load_base(spec: HostSpec) -> LoadedBase:
     """Load `spec.base` in the precision of `spec`.
 
-    Raises: BaseUnavailable, BaseRefused, BaseDigestMismatch.
+    Raises: BaseUnusable, BaseRefused and BaseDigestMismatch, which are of the base; BaseUnavailable and OutOfMemory,
+    which are of this machine.
     """
     from transformers import AutoTokenizer
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
     started = time.perf_counter()
-    source = locate(spec.base, Path(spec.cache_dir))
     try:
+        source = locate(spec.base, Path(spec.cache_dir))
         resident = _resident(source, spec)
         tokenizer = AutoTokenizer.from_pretrained(source.folder, trust_remote_code=False, local_files_only=True)
-    except UNREADABLE as error:
-        raise BaseUnavailable(f"base {spec.base.id} could not be loaded: {error}") from error
+    except WorkerError:
+        raise
+    except Exception as error:
+        raise blamed(error, spec) from error
     return LoadedBase(
         spec=spec,
         model=resident.model,
@@ -99,10 +104,12 @@ class _Resident:
     digest: str
 
     @classmethod
-    def of(cls, model: nn.Module) -> Self:
+    def of(cls, model: nn.Module, spec: HostSpec) -> Self:
+        """Freeze and check the model. Raises: BaseUnusable."""
         model.requires_grad_(False)
         _keep_trainable(model)
         weights = ResidentWeights(model)
+        require_as_asked(spec, model)
         return cls(model, weights, weights.digest())
 
 
@@ -110,12 +117,12 @@ def _resident(source: Source, spec: HostSpec) -> _Resident:
     """The base in memory. Quantized weights are read from the cache, or written to it."""
     dtype = TORCH_DTYPES[spec.compute_dtype]
     if spec.quantization is Quantization.NONE:
-        return _Resident.of(_load_model(spec, source.folder, dtype))
+        return _Resident.of(_load_model(spec, source.folder, dtype), spec)
     cache = PrequantizedCache(Path(spec.cache_dir), Recipe.of(source, spec))
     if (cached := _from_cache(cache, spec, dtype)) is not None:
         return cached
     quantization = _quantization_config(spec.quantization, dtype)
-    resident = _Resident.of(_load_model(spec, source.folder, dtype, quantization))
+    resident = _Resident.of(_load_model(spec, source.folder, dtype, quantization), spec)
     cache.store(resident.model, resident.digest)
     return resident
 
@@ -126,7 +133,7 @@ def _from_cache(cache: PrequantizedCache, spec: HostSpec, dtype: torch.dtype) ->
     if manifest is None:
         return None
     try:
-        resident = _Resident.of(_load_model(spec, cache.folder, dtype))
+        resident = _Resident.of(_load_model(spec, cache.folder, dtype), spec)
     except UNREADABLE as error:
         cache.discard(str(error))
         return None
@@ -139,7 +146,7 @@ def _from_cache(cache: PrequantizedCache, spec: HostSpec, dtype: torch.dtype) ->
 def _load_model(spec: HostSpec, folder: Path, dtype: torch.dtype, quantization: Any = None) -> nn.Module:
     """`quantization`: how to quantize plain weights; None: load the weights as they are stored."""
     chosen = {} if quantization is None else {"quantization_config": quantization}  # None would override the config's
-    model: nn.Module = (
+    model, loading = (
         TASKS.of(spec.task)
         .auto_class()
         .from_pretrained(
@@ -150,9 +157,11 @@ def _load_model(spec: HostSpec, folder: Path, dtype: torch.dtype, quantization: 
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=True,
+            output_loading_info=True,
         )
     )
-    return model
+    require_complete(spec, loading)
+    return cast(nn.Module, model)
 
 
 def _quantization_config(quantization: Quantization, dtype: torch.dtype) -> Any:

@@ -8,8 +8,8 @@ from typing import Final
 
 from workers.bases.gguf import converted_folder
 from workers.contract.base import BaseSpec
-from workers.contract.errors import BaseDigestMismatch, BaseUnavailable
-from workers.contract.guard import weight_files
+from workers.contract.errors import BaseDigestMismatch, BaseUnavailable, BaseUnusable
+from workers.contract.guard import missing, weight_files
 from workers.storage import file_sha256
 
 HUB_FILES: Final = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.model", "*.txt", "*.jinja")
@@ -24,11 +24,13 @@ class Source:
 
 
 def locate(base: BaseSpec, cache_dir: Path) -> Source:
-    """Fetch the base to local disk and verify it. Raises: BaseUnavailable, BaseRefused, BaseDigestMismatch."""
+    """Fetch the base to local disk and verify it. Raises: BaseUnavailable, BaseUnusable, BaseRefused,
+    BaseDigestMismatch.
+    """
     if base.scheme == "gguf":
         file = Path(base.location)
         if not file.is_file():
-            raise BaseUnavailable(f"GGUF file {file.name} of base {base.id} does not exist on this host")
+            raise missing(file, "file")
         digest = _checked(base, [file])
         return Source(converted_folder(file, digest, cache_dir), digest)
     folder = Path(base.location) if base.scheme == "file" else _snapshot(base)
@@ -54,11 +56,21 @@ def _checked(base: BaseSpec, files: Sequence[Path]) -> str:
 
 def _snapshot(base: BaseSpec) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     try:
         return Path(snapshot_download(base.location, revision=base.revision, allow_patterns=list(HUB_FILES)))
-    except (OSError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
+    except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
+        raise BaseUnusable(
+            f"base {base.id}: the hub has no {base.location} at {base.revision or 'main'} that this host may read"
+        ) from error
+    except (OSError, HfHubHTTPError, LocalEntryNotFoundError) as error:
         raise BaseUnavailable(
             f"base {base.id}: {base.location} at {base.revision or 'main'} could not be fetched: {type(error).__name__}"
         ) from error

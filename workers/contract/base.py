@@ -29,6 +29,9 @@ class ComputeDtype(StrEnum):
 COMPUTE_BYTES: Final = {ComputeDtype.BF16: 2, ComputeDtype.FP32: 4}
 
 
+LEFT_OUT: Final = 0.25
+"""A base of which quantization leaves out a larger share is not held as asked. Routers and convolutions are far below,
+stacked experts far above."""
 DECODER_LINEARS: Final = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """Last name parts of the linears of a gated decoder, as most model families name them."""
 
@@ -58,6 +61,13 @@ class BaseShape(Frozen):
         None, description="linears that may be adapted; null: those of a gated decoder of these sizes"
     )
 
+    decoder: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9_.]+$",
+        description="path of the decoder in a model that holds other networks beside it, such as a vision tower: only "
+        "its linears are adapted; null: the model is a decoder and nothing else",
+    )
+
     @property
     def linears(self) -> tuple[LinearShape, ...]:
         """Every kind of linear that a method may adapt."""
@@ -82,6 +92,11 @@ class BaseShape(Frozen):
             LinearShape(name=name, inputs=inputs, outputs=outputs, count=self.num_layers)
             for name, (inputs, outputs) in sizes.items()
         )
+
+    @property
+    def linear_names(self) -> tuple[str, ...]:
+        """The last name parts of `linears`; one name may stand for linears of several sizes."""
+        return tuple(dict.fromkeys(linear.name for linear in self.linears))
 
 
 class BaseSpec(Frozen):

@@ -7,6 +7,7 @@ Ray pickles exceptions across processes.
 
 from collections.abc import Sequence
 from enum import StrEnum
+from typing import Final
 
 from workers.contract.rows import RowIssue
 
@@ -22,6 +23,7 @@ class ErrorCode(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     BASE_UNAVAILABLE = "base_unavailable"
     BASE_REFUSED = "base_refused"
+    BASE_UNUSABLE = "base_unusable"
     BASE_DIGEST_MISMATCH = "base_digest_mismatch"
     STORAGE_UNAVAILABLE = "storage_unavailable"
     HOST_FULL = "host_full"
@@ -122,6 +124,13 @@ class BaseUnavailable(InfraError):
     code = ErrorCode.BASE_UNAVAILABLE
 
 
+class BaseUnusable(InfraError):
+    """The base cannot be loaded or trained as its catalogue entry asks; only its operator can change that."""
+
+    code = ErrorCode.BASE_UNUSABLE
+    retryable = False
+
+
 class BaseDigestMismatch(InfraError):
     """The base's weights differ from the ones the catalogue pins, or changed while resident."""
 
@@ -145,3 +154,7 @@ class HostFull(InfraError):
     """The host has no free seat."""
 
     code = ErrorCode.HOST_FULL
+
+
+FAULTS_OF_A_BASE: Final = frozenset({ErrorCode.BASE_UNUSABLE, ErrorCode.BASE_REFUSED, ErrorCode.BASE_DIGEST_MISMATCH})
+"""Why a host could not load its base, where every other host would fail in the same way."""

@@ -67,9 +67,8 @@ def base_bytes(shape: BaseShape, quantization: Quantization, dtype: ComputeDtype
 
     Includes one linear that is dequantized for its product.
     """
-    attention = 2 * shape.hidden_size * (shape.query_size + shape.key_value_size)
-    widest = shape.hidden_size * max(shape.intermediate_size, shape.query_size)
-    linears = shape.num_layers * (attention + 3 * shape.hidden_size * shape.intermediate_size)
+    widest = max(linear.inputs * linear.outputs for linear in shape.linears)
+    linears = sum(linear.count * linear.inputs * linear.outputs for linear in shape.linears)
     linears = min(linears, max(shape.parameters - shape.vocab_size * shape.hidden_size, 0))
     compute = COMPUTE_BYTES[dtype]
     if quantization is Quantization.NONE:

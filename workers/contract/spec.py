@@ -211,6 +211,9 @@ class HostSpec(Frozen):
     threads: int | None = Field(None, ge=1, description="CPU threads for torch; None: torch decides")
     task: Task = CausalLm()
     lane: Lane = Lane.FUSED
+    target_modules: tuple[str, ...] = Field(
+        (), description="linears that the catalogue offers: the base must have them"
+    )
     devices: int = Field(1, ge=1, description="devices that the host takes")
     memory_bytes: int | None = Field(None, gt=0, description="of its device, for all it does; None: no limit is known")
     orchestrator_timeout_s: float = Field(

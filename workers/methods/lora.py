@@ -1,7 +1,7 @@
 """LoRA (arXiv 2106.09685): PEFT's in the solo lane, stacked with others' in the fused lane."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from peft import LoraConfig, PeftModel
@@ -19,7 +19,7 @@ from workers.rng import KeyedDropout, derive_seed
 class LoraMethod(PeftMethod):
     """Two matrices beside each adapted linear; only they are trained."""
 
-    def config(self, spec: Lora) -> LoraConfig:
+    def config(self, spec: Lora, decoder: str | None, linears: Sequence[str]) -> LoraConfig:
         """See `PeftMethod.config`."""
         alpha = 2.0 * spec.rank if spec.alpha is None else spec.alpha
         return LoraConfig(
@@ -27,7 +27,7 @@ class LoraMethod(PeftMethod):
             r=spec.rank,
             lora_alpha=int(alpha) if alpha.is_integer() else alpha,
             lora_dropout=spec.dropout,
-            target_modules="all-linear" if spec.all_linear else list(spec.target_modules),
+            target_modules=spec.stock_targets(decoder, linears),
             use_rslora=spec.rslora,
             bias="none",
         )

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from workers.contract.methods import MethodSpec
 from workers.contract.spec import JobSpec
-from workers.methods.linears import adaptable_linears
+from workers.methods.linears import adaptable_linears, decoder_to_name
 from workers.rng import DropoutKey
 
 
@@ -19,13 +19,15 @@ class Site:
 
     model: nn.Module
     linears: Mapping[str, nn.Module]
+    decoder: str | None = None
+    """Path of the decoder where names of linears alone would also match others; see `BaseShape.decoder`."""
     wrapper: Any = field(default=None, repr=False)
     """What a stock library wrapped the model in, once one did; shared by all attachments."""
 
     @classmethod
     def of(cls, model: nn.Module) -> "Site":
         """The site of a model that nothing is attached to yet."""
-        return cls(model, adaptable_linears(model))
+        return cls(model, adaptable_linears(model), decoder_to_name(model))
 
 
 class Attachment(Protocol):

@@ -45,8 +45,10 @@ class PeftMethod:
     """Base of the methods that PEFT implements. A subclass says the configuration, the shapes and the first weights."""
 
     @abstractmethod
-    def config(self, spec: Any) -> PeftConfig:
-        """PEFT's configuration of `spec`."""
+    def config(self, spec: Any, decoder: str | None, linears: Sequence[str]) -> PeftConfig:
+        """PEFT's configuration of `spec` that selects linears of the decoder alone: by name where `decoder` is None,
+        else below that path. `linears`: the names of all that the base offers.
+        """
 
     def dropouts(self, spec: Any, model: PeftModel, name: str) -> list[KeyedDropout]:
         """Put keyed dropout in the place of PEFT's, which draws from a stream that all jobs share."""
@@ -63,7 +65,7 @@ class PeftMethod:
     def attach(self, spec: MethodSpec, site: Site, name: str) -> PeftAttachment:
         """See `TrainableMethod.attach`. The first one wraps the model."""
         self.shapes(spec, site.linears)  # refuses what the base does not have in our words, not in PEFT's
-        config = self.config(spec)
+        config = self.config(spec, site.decoder, sorted({path.rpartition(".")[2] for path in site.linears}))
         if site.wrapper is None:
             site.wrapper = get_peft_model(site.model, config, adapter_name=name)
         else:
@@ -74,7 +76,8 @@ class PeftMethod:
 
     def export(self, job: JobSpec, weights: Mapping[str, Tensor], folder: Path) -> None:
         """See `TrainableMethod.export`: `adapter_config.json` and `adapter_model.safetensors`."""
-        config = self.config(job.method)
+        shape = job.base.shape
+        config = self.config(job.method, shape.decoder, shape.linear_names)
         config.inference_mode = True
         config.base_model_name_or_path = job.base.location
         config.revision = job.base.revision

@@ -12,6 +12,7 @@ from workers.data.batches import MicroBatch, collate
 from workers.data.chat import Tokens
 from workers.data.encode import EncodedRow, encode_row
 from workers.data.pausing import Pause, no_pause
+from workers.tasks.causality import is_causal
 from workers.tasks.task import TASKS, Loss
 from workers.tasks.token_loss import Scorer
 
@@ -25,6 +26,10 @@ class CausalLmTask:
         from transformers import AutoModelForCausalLM
 
         return AutoModelForCausalLM
+
+    def unfit(self, model: Any) -> str | None:
+        """See `TrainableTask.unfit`: a model that sees later tokens learns to copy them, not to predict."""
+        return None if is_causal(model) else "it is bidirectional: its tokens see those after them"
 
     def encode(self, tokenizer: Any, template: str | None, row: Row, pause: Pause = no_pause) -> Tokens:
         """See `TrainableTask.encode`."""

@@ -54,6 +54,9 @@ class TrainableTask(Protocol):
     def auto_class(self) -> Any:
         """The class of transformers that loads a base for it."""
 
+    def unfit(self, model: Any) -> str | None:
+        """Why a loaded model cannot learn the task, in a few words; None: it can."""
+
     def encode(self, tokenizer: Any, template: str | None, row: Row, pause: Pause = no_pause) -> Tokens:
         """Token ids [T] and loss mask [T] of one row. `pause` is called between its pieces.
 

@@ -31,14 +31,14 @@ def add(
 
 @catalogue.command("check")
 def check(file: CatalogueOption = None) -> None:
-    """List every error of the catalogue with its line; fail when there is one."""
+    """List every error of the catalogue, and of the bases on this machine, with its line; fail when there is one."""
     from api.cli.catalogue_errors import told
     from orchestrator.catalogue.document import CatalogueError
-    from orchestrator.catalogue.file import load_catalogue
+    from orchestrator.catalogue.file import check_catalogue
 
     path = catalogue_of(file)
     try:
-        found = load_catalogue(path)
+        found = check_catalogue(path)
     except CatalogueError as error:
         raise told(error) from error
     say(f"{path} is well. Bases: {len(found.bases)}, flavors: {len(found.flavors)}.")

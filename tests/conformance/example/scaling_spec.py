@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal, Self
 from workers.contract.base import BaseShape, BaseSpec
 from workers.contract.lanes import Lane
 from workers.contract.methods import METHODS, MethodSpec
+from workers.contract.methods.method import below
 
 
 @METHODS.register
@@ -28,4 +29,8 @@ class Scaling(MethodSpec):
         return sum(linear.count * linear.outputs for linear in shape.linears if linear.name in self.target_modules)
 
     def stock_config(self, base: BaseSpec) -> dict[str, Any]:
-        return {"peft_type": "IA3", "task_type": "CAUSAL_LM", "target_modules": list(self.target_modules)}
+        return {
+            "peft_type": "IA3",
+            "task_type": "CAUSAL_LM",
+            "target_modules": below(base.shape.decoder, self.target_modules),
+        }

@@ -1,6 +1,7 @@
 """LoRA: low-rank adaptation (arXiv 2106.09685)."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
@@ -8,7 +9,7 @@ from pydantic import BeforeValidator, Field, StrictBool, StrictFloat, StrictInt,
 
 from workers.contract.base import BaseShape, BaseSpec
 from workers.contract.lanes import Lane
-from workers.contract.methods.method import METHODS, MethodSpec
+from workers.contract.methods.method import METHODS, MethodSpec, below
 
 MAX_RANK: Final = 256
 ALL_LINEAR: Final = "all-linear"
@@ -75,13 +76,14 @@ class Lora(MethodSpec):
 
     def trained(self, shape: BaseShape) -> int:
         """r * (in + out) for every adapted linear; for a linear the shape does not know, as for the widest."""
-        sizes = {linear.name: linear.count * (linear.inputs + linear.outputs) for linear in shape.linears}
+        sizes: Counter[str] = Counter()
+        for linear in shape.linears:
+            sizes[linear.name] += linear.count * (linear.inputs + linear.outputs)
         targets = tuple(sizes) if self.all_linear else self.target_modules
         return self.rank * sum(sizes.get(name, max(sizes.values())) for name in targets)
 
     def stock_config(self, base: BaseSpec) -> dict[str, Any]:
         """See `MethodSpec.stock_config`: PEFT's `adapter_config.json`."""
-        modules = ALL_LINEAR if self.all_linear else list(self.target_modules)
         return {
             "peft_type": "LORA",
             "task_type": "CAUSAL_LM",
@@ -91,10 +93,16 @@ class Lora(MethodSpec):
             "r": self.rank,
             "lora_alpha": 2.0 * self.rank if self.alpha is None else self.alpha,
             "lora_dropout": self.dropout,
-            "target_modules": modules,
+            "target_modules": self.stock_targets(base.shape.decoder, base.shape.linear_names),
             "use_rslora": self.rslora,
             "bias": "none",
         }
+
+    def stock_targets(self, decoder: str | None, linears: Sequence[str]) -> str | list[str]:
+        """PEFT's `target_modules`. `decoder`: see `BaseShape.decoder`; `linears`: names of all that a base offers."""
+        if self.all_linear and decoder is None:
+            return ALL_LINEAR
+        return below(decoder, linears if self.all_linear else self.target_modules)
 
     def facts(self) -> dict[str, str]:
         """See `MethodSpec.facts`."""

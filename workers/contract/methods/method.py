@@ -1,5 +1,6 @@
 """What every method says of itself without torch."""
 
+import re
 from collections.abc import Sequence
 from typing import Any, ClassVar, Final, Self
 
@@ -45,6 +46,15 @@ class MethodSpec(Frozen):
     def facts(self) -> dict[str, str]:
         """Its main hyperparameters by name, for tags and pages."""
         return {}
+
+
+def below(decoder: str | None, names: Sequence[str]) -> str | list[str]:
+    """How PEFT is told which linears to adapt: by their last name parts, or by a regular expression over whole paths
+    where the model holds other networks beside its decoder (`BaseShape.decoder`).
+    """
+    if decoder is None:
+        return list(names)
+    return rf"{re.escape(decoder)}\.(?:.+\.)?(?:{'|'.join(map(re.escape, names))})"
 
 
 METHODS: Final[Registry[MethodSpec]] = Registry("method", default="lora")
