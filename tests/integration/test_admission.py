@@ -68,10 +68,10 @@ def test_no_seat_is_given_on_a_host_that_has_gone_since(db: Database, state: str
     host = make_host(db, state="ready")
     job = make_job(db)
     ((admit,),) = plans(db, 1)
-    burial = HostReaper(db)
-    burial.mark_stopping(host.id, "it must go")
+    reaper = HostReaper(db)
+    reaper.mark_stopping(host.id, "it must go", NOW)
     if state == "gone":
-        burial.mark_gone(host.id, "it went", NOW)
+        reaper.mark_gone(host.id, "it went", NOW)
     assert not make_applier(db).apply(admit, NOW)
     with db.read() as session:
         assert session.scalars(select(JobRow.state).where(JobRow.id == job.id)).one() == JobState.QUEUED
