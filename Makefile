@@ -8,7 +8,7 @@ TWO := -n 2 --dist loadgroup
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check matrix bench bench-control faults soak simulate format clean
+.PHONY: help setup demo up test check matrix bench bench-control bench-load faults soak ledger simulate format clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -57,6 +57,12 @@ faults: $(READY) ## Run the fault catalogue on SQLite and PostgreSQL; ends with 
 
 soak: $(READY) ## Submit steadily while something breaks every 30 s (MINUTES=10); ends with one JSON line
 	$(BIN)/python -m tests.faults.soak --minutes $(or $(MINUTES),10)
+
+ledger: $(READY) ## Kill at random moments and compare what tenants were told with what is (MINUTES=10); ends with one JSON line
+	$(BIN)/python -m tests.faults.ledger --minutes $(or $(MINUTES),10)
+
+bench-load: $(READY) ## Measure what one tenant waits beside many clients, streams and large uploads; prints JSON
+	$(BIN)/python -m tests.bench.load --json
 
 simulate: $(READY) ## Run the loops through faulty schedules in virtual time (SEEDS=1000); ends with one JSON line
 	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),1000)
