@@ -17,6 +17,7 @@ from orchestrator.queries.event_news import JobNews, news_of
 from orchestrator.queries.job_views import EventView
 
 MAX_PENDING: Final = 10_000  # frames that a slow client may leave waiting
+WOKEN_TOGETHER: Final = 20  # streams with news; then other requests have a turn of the event loop
 _SHORTEST_PAUSE_S: Final = 0.01
 _log = structlog.get_logger("orchard.api")
 
@@ -130,7 +131,7 @@ class EventFeed:
                 await asyncio.sleep(self._poll_s)
                 continue
             is_away = False
-            has_more = self._tell(news)
+            has_more = await self._tell(cursors, news)
             await asyncio.sleep(max(_SHORTEST_PAUSE_S, monotonic() - started))
             if not has_more:
                 await self._pause()
@@ -142,11 +143,23 @@ class EventFeed:
         except TimeoutError:
             pass
 
-    def _tell(self, news: Mapping[str, tuple[JobNews, list[tuple[int, bytes]]]]) -> bool:
-        """Hand out the news. Returns whether more are there already."""
+    async def _tell(
+        self, cursors: Mapping[str, int], news: Mapping[str, tuple[JobNews, list[tuple[int, bytes]]]]
+    ) -> bool:
+        """Hand out what was read behind `cursors`. Returns whether more are there already.
+
+        A watcher that came during the read and has an earlier cursor waits for the next one: this has a gap for it.
+        """
+        told = 0
         for job_id, (found, frames) in news.items():
-            for watcher in self._watchers.get(job_id, ()):
+            for watcher in tuple(self._watchers.get(job_id, ())):
+                if watcher.cursor < cursors[job_id]:
+                    continue
                 watcher.tell(frames, found.status if found.final else None)
+                told += bool(frames)
+                if told == WOKEN_TOGETHER:
+                    told = 0
+                    await asyncio.sleep(0)
         return any(found.has_more for found, _ in news.values())
 
     def _fail(self) -> None:
