@@ -22,8 +22,11 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Jobs of suspended tenants become paused ones, which an earlier version knows."""
+    """Jobs of suspended tenants become paused ones, which an earlier version knows.
+
+    Seats that a planned stop is saving leave as for a pause; their jobs still go on, since nobody desires a pause.
+    """
     op.execute("UPDATE job SET desired = 'pause' WHERE desired = 'suspend'")
-    op.execute("UPDATE job SET stop_reason = 'pause' WHERE stop_reason = 'suspend'")
+    op.execute("UPDATE job SET stop_reason = 'pause' WHERE stop_reason IN ('suspend', 'shutdown')")
     op.drop_column("tenant", "suspension_reason")
     op.drop_column("tenant", "suspended_at")

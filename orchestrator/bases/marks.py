@@ -23,7 +23,7 @@ KEY: Final = ("base_id", "quantization", "compute_dtype", "task", "lane")
 
 
 def same(
-    one: UnusableBaseRow | HostRow | type[UnusableBaseRow], table: type[HostRow | JobRow | UnusableBaseRow]
+    one: UnusableBaseRow | HostRow | JobRow | type[UnusableBaseRow], table: type[HostRow | JobRow | UnusableBaseRow]
 ) -> tuple[ColumnElement[bool], ...]:
     """Rows of `table` that hold, or want, the base in the same way."""
     return tuple(getattr(table, name) == getattr(one, name) for name in KEY)

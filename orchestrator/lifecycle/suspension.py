@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import update
+from sqlalchemy import ColumnElement, update
 from sqlalchemy.orm import Session
 
 from orchestrator.db.database import Database
@@ -39,7 +39,7 @@ def suspend(db: Database, id_or_slug: str, suspension: Suspension, now: datetime
         lock_tenant(session, tenant_id)  # a submission counts as before or after
         row = session.get_one(TenantRow, tenant_id)
         row.suspended_at, row.suspension_reason = row.suspended_at or now, suspension.reason
-        _swap(session, tenant_id, Desired.RUN, Desired.SUSPEND)
+        _swap(session, tenant_id, Desired.RUN, Desired.SUSPEND, JobRow.state != JobState.PUBLISHING)
     return TenantView.of(row)
 
 
@@ -54,7 +54,7 @@ def resume_tenant(db: Database, id_or_slug: str) -> TenantView:
     return TenantView.of(row)
 
 
-def _swap(session: Session, tenant_id: str, old: Desired, new: Desired) -> None:
-    live = (JobRow.tenant_id == tenant_id, JobRow.finished_at.is_(None), JobRow.state != JobState.PUBLISHING)
+def _swap(session: Session, tenant_id: str, old: Desired, new: Desired, *only: ColumnElement[bool]) -> None:
+    live = (JobRow.tenant_id == tenant_id, JobRow.finished_at.is_(None), *only)
     swap = update(JobRow).where(*live, JobRow.desired == old).values(desired=new)
     session.execute(swap.execution_options(synchronize_session=False))

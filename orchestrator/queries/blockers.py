@@ -58,6 +58,8 @@ class JobFacts:
     """Of those, the ones that its host has turned into tokens. None: it has not said so yet."""
     last_warning: str | None = None
     """The newest warning event in this state."""
+    base_is_marked: bool = False
+    """Hosts found its base unusable in the way it asks for, so it would end as soon as it waits for a seat."""
 
 
 @dataclass(frozen=True)
@@ -178,11 +180,15 @@ def _paused(facts: JobFacts, _: datetime) -> Blocker:
     job = facts.job
     if job.desired == Desired.RUN:
         return Blocker(Constraint.NOTHING, f"It resumes from step {job.step}; it joins the queue at the next pass.")
+    marked = facts.base_is_marked
+    fault = f" A host found {job.base_id} unusable; a job that waits for it ends as failed." if marked else ""
+    first = f"The operator repairs {job.base_id}. After that: " if marked else ""
     if job.desired == Desired.SUSPEND:
-        rests = f"The operator suspended your tenant. It rests at step {job.step} and loses nothing."
-        return Blocker(Constraint.OPERATOR, rests, "The operator ends the suspension; then it continues by itself.")
-    resume = f"Resume it: POST /v1/fine_tuning/jobs/{job.id}/resume, or orchard resume {job.id}."
-    return Blocker(Constraint.OWNER, f"It was paused at step {job.step} and holds no seat.", resume)
+        rests = f"The operator suspended your tenant. It rests at step {job.step} and loses nothing.{fault}"
+        ends = f"{first}The operator ends the suspension; then it continues by itself."
+        return Blocker(Constraint.OPERATOR, rests, ends)
+    resume = f"{first}Resume it: POST /v1/fine_tuning/jobs/{job.id}/resume, or orchard resume {job.id}."
+    return Blocker(Constraint.OWNER, f"It was paused at step {job.step} and holds no seat.{fault}", resume)
 
 
 def _publishing(facts: JobFacts, now: datetime) -> Blocker:

@@ -5,14 +5,15 @@ from datetime import datetime
 from typing import Literal
 
 from pydantic import BaseModel, Field
-from sqlalchemy import ColumnElement, and_, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select
 from sqlalchemy.orm import Session
 
+from orchestrator.bases.marks import same
 from orchestrator.db.database import Database
 from orchestrator.db.host_states import HostState
 from orchestrator.db.job_tables import AttemptRow, EventRow, JobRow
 from orchestrator.db.states import Desired, JobState, openai_status
-from orchestrator.db.tables import HostRow
+from orchestrator.db.tables import HostRow, UnusableBaseRow
 from orchestrator.lifecycle.ownership import own_job
 from orchestrator.lifecycle.turns import load_standings, turns_before
 from orchestrator.queries.blockers import Constraint, JobFacts, explain_blocker
@@ -76,8 +77,13 @@ def load_facts(session: Session, job: JobRow, now: datetime) -> JobFacts:
         rows=_rows(job),
         rows_read=rows_read,
         last_warning=session.scalar(newest),
+        base_is_marked=job.state == JobState.PAUSED and bool(session.scalar(_marked(job))),
     )
     return _with_turns(session, facts, now) if job.state == JobState.QUEUED else facts
+
+
+def _marked(job: JobRow) -> Select[bool]:
+    return select(exists().where(*same(job, UnusableBaseRow)))
 
 
 def _rows(job: JobRow) -> int:
@@ -99,24 +105,13 @@ def _with_turns(session: Session, facts: JobFacts, now: datetime) -> JobFacts:
     return replace(
         facts,
         ahead=0 if job.kept_host_id else ahead,
-        in_line=_count(session, *own, *_same_base(job)),
+        in_line=_count(session, *own, *same(job, JobRow)),
         queued=sum(count for count, _ in queues.values()),
     )
 
 
 def _count(session: Session, *where: ColumnElement[bool]) -> int:
     return session.scalar(select(func.count()).select_from(JobRow).where(*where)) or 0
-
-
-def _same_base(job: JobRow) -> tuple[ColumnElement[bool], ...]:
-    """Jobs for the job's base in its precision."""
-    return (
-        JobRow.base_id == job.base_id,
-        JobRow.quantization == job.quantization,
-        JobRow.compute_dtype == job.compute_dtype,
-        JobRow.task == job.task,
-        JobRow.lane == job.lane,
-    )
 
 
 def _queued(now: datetime) -> ColumnElement[bool]:

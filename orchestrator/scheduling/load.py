@@ -7,6 +7,7 @@ from functools import cache
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from orchestrator.bases.marks import KEY, marks
 from orchestrator.catalogue.entries import Catalogue
 from orchestrator.db.host_states import HOLDS_DEVICE, LIVE, HostState
 from orchestrator.db.job_tables import AttemptRow, JobRow
@@ -34,7 +35,10 @@ def load_snapshot(
     for host in hosts:
         if host.state == HostState.STOPPING:
             retiring[host.flavor] = retiring.get(host.flavor, 0) + host.devices
-    waiting = {row.id: row for row in (*heads(session, now), *kept(session))}
+    marked = {tuple(getattr(mark, name) for name in KEY) for mark in marks(session, catalogue)}
+    found = (*heads(session, now), *kept(session))
+    # Jobs of a marked base are about to end: no device is given, kept or made free for them.
+    waiting = {row.id: row for row in found if resident_key(row).columns not in marked}
     oldest: dict[str, int] = {}
     for row in waiting.values():
         oldest[row.tenant_id] = min(row.seq, oldest.get(row.tenant_id, row.seq))

@@ -7,13 +7,20 @@ from typing import Any
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import inspect, select
+from sqlalchemy import inspect, select, text, update
 
 from orchestrator.db.columns import Base
 from orchestrator.db.database import Database
+from orchestrator.db.job_tables import JobRow
 from orchestrator.db.migrate import alembic_config, is_current, upgrade
-from orchestrator.db.tables import HostRow
+from orchestrator.db.states import Desired, JobState, StopReason
+from orchestrator.db.tables import HostRow, TenantRow, UnusableBaseRow
+from orchestrator.scheduling.actions import Admit
+from orchestrator.scheduling.load import load_snapshot
+from orchestrator.scheduling.plan import plan
+from tests.builders.rows import NOW, make_job
 from tests.builders.specs import make_host_spec
+from tests.builders.world import make_catalogue
 from workers.contract.spec import HostSpec
 
 
@@ -66,6 +73,48 @@ def test_a_host_asked_for_before_lanes_is_started_from_its_row(empty_url: str):
     db.dispose()
     assert HostSpec.model_validate(host.spec).orchestrator_timeout_s == 77
     assert (host.task, host.lane, host.devices) == ("causal_lm", "fused", 1)
+
+
+def test_live_jobs_of_an_earlier_version_are_taken_over_and_can_be_given_back(empty_url: str):
+    upgrade(empty_url)
+    db, config = Database(empty_url), alembic_config()
+    ids = {state: make_job(db, state).id for state in (JobState.QUEUED, JobState.RUNNING, JobState.PAUSED)}
+    waiting = ids[JobState.QUEUED]
+    with db.write() as session:
+        session.execute(update(JobRow).where(JobRow.id == waiting).values(queue_reason="Waiting for a device."))
+    with db.engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0003")
+        command.upgrade(config, "head")
+        connection.commit()
+    with db.read() as session:
+        tenants, marks = session.scalars(select(TenantRow)).all(), session.scalars(select(UnusableBaseRow)).all()
+        snapshot = load_snapshot(session, make_catalogue(), 600, 300, NOW)
+    assert [tenant.suspended_at for tenant in tenants] == [None] * 3
+    assert marks == []
+    assert [(job.ref.id, job.constraint, job.kept_host_id) for job in snapshot.waiting] == [(waiting, None, None)]
+    assert any(isinstance(action, Admit) for action in plan(snapshot, NOW))
+    db.dispose()
+
+
+def test_what_an_earlier_version_does_not_know_becomes_a_pause(empty_url: str):
+    upgrade(empty_url)
+    db, config = Database(empty_url), alembic_config()
+    leaving = {
+        (Desired.SUSPEND, StopReason.SUSPEND): (Desired.PAUSE, StopReason.PAUSE),
+        (Desired.RUN, StopReason.SHUTDOWN): (Desired.RUN, StopReason.PAUSE),
+        (Desired.CANCEL, StopReason.CANCEL): (Desired.CANCEL, StopReason.CANCEL),
+    }
+    ids = [make_job(db, JobState.STOPPING, desired=desired, stop_reason=reason).id for desired, reason in leaving]
+    resting = make_job(db, JobState.PAUSED, desired=Desired.SUSPEND).id
+    with db.engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0003")
+        rows = {row.id: row for row in connection.execute(text("SELECT id, desired, stop_reason FROM job"))}
+        connection.commit()
+    db.dispose()
+    assert [(rows[job_id].desired, rows[job_id].stop_reason) for job_id in ids] == list(leaving.values())
+    assert rows[resting].desired == Desired.PAUSE
 
 
 def host_columns(spec: dict[str, Any]) -> dict[str, Any]:

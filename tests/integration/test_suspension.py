@@ -6,7 +6,7 @@ from orchestrator.db.database import Database
 from orchestrator.db.job_tables import JobRow
 from orchestrator.db.states import DEADLINE_S, Desired, JobState
 from orchestrator.db.tables import TenantRow
-from orchestrator.errors import TenantSuspended
+from orchestrator.errors import InvalidRequest, TenantSuspended
 from orchestrator.lifecycle.desired import cancel, pause, resume
 from orchestrator.lifecycle.suspension import Suspension, resume_tenant, suspend
 from orchestrator.queries.blockers import Constraint
@@ -129,6 +129,23 @@ def test_a_finished_adapter_is_published_although_its_tenant_is_suspended(world:
     make_publish(world, ListedRegistry()).run_once(world.now)
     world.tick()
     assert world.job(job_id).state == JobState.SUCCEEDED
+
+
+def test_a_job_that_finished_while_it_was_being_suspended_is_as_any_other_afterwards(world: World):
+    job_id = running(world)
+    host = world.host_of(job_id)
+    host.step(job_id, times=6)
+    suspend(world.db, tenant_of(world, job_id), Suspension(), world.now)
+    host.finish(job_id)
+    world.tick()
+    assert (world.job(job_id).state, world.job(job_id).desired) == (JobState.PUBLISHING, Desired.SUSPEND)
+    resume_tenant(world.db, tenant_of(world, job_id))
+    assert world.job(job_id).desired == Desired.RUN
+    with pytest.raises(InvalidRequest, match="its adapter is being published"):
+        pause(world.db, tenant_of(world, job_id), job_id)
+    cancel(world.db, tenant_of(world, job_id), job_id)
+    world.tick()
+    assert world.job(job_id).state == JobState.CANCELLED
 
 
 def test_why_says_that_the_operator_has_to_act(world: World):

@@ -10,9 +10,15 @@ from orchestrator.bases.review import UNSEEN_FOR, ReviewBases
 from orchestrator.catalogue.entries import Catalogue, CatalogueBase
 from orchestrator.cluster.inprocess import InProcessCluster
 from orchestrator.db.database import Database
+from orchestrator.db.host_states import HostState
 from orchestrator.db.states import Desired, JobState
 from orchestrator.db.tables import UnusableBaseRow
 from orchestrator.errors import InvalidRequest
+from orchestrator.queries.why import why
+from orchestrator.scheduling.actions import StartHost
+from orchestrator.scheduling.load import load_snapshot
+from orchestrator.scheduling.plan import plan
+from orchestrator.scheduling.schedule import Schedule
 from orchestrator.submission.estimate import estimate
 from orchestrator.submission.request import JobRequest
 from orchestrator.submission.submit import SubmitDeps
@@ -110,14 +116,33 @@ def test_a_job_for_a_marked_base_is_refused_with_the_reason(world: World):
 
 
 def test_a_mark_keeps_a_host_from_starting_even_for_a_plan_made_before_it(seen: World):
-    failed_job(seen)
     late = submit(seen)
-    schedule = next(step for step in seen.steps if type(step).__name__ == "Schedule")
-    seen.now += timedelta(seconds=1)
-    assert schedule.run_once(seen.now)["StartHost"] == 0
+    schedule = next(step for step in seen.steps if isinstance(step, Schedule))
+    with seen.db.read() as session:
+        snapshot = load_snapshot(session, seen.catalogue, 600, 300, seen.now)
+    start = next(action for action in plan(snapshot, seen.now) if isinstance(action, StartHost))
+    assert start.for_job == late
+    failed_job(seen)
+    assert not schedule.applier.apply(start, seen.now)
     assert len(seen.hosts()) == 1
     seen.tick()
     assert seen.job(late).error_code == ErrorCode.BASE_UNUSABLE
+
+
+def test_a_long_line_for_a_marked_base_takes_no_device_while_it_ends(db: Database, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("orchestrator.bases.end_waiting.AT_ONCE", 1)
+    world = World(db, tmp_path, make_catalogue("tiny", "other"))
+    failed_job(world)
+    other = submit(world, base_id="other")
+    world.tick(4)
+    want(world, other, Desired.PAUSE)
+    world.tick(3)
+    idle = world.attempts(other)[-1].host_id
+    waiting = [submit(world) for _ in range(3)]
+    for ended in (1, 2, 3):
+        world.tick(seconds=120)  # long enough to be overdue
+        assert [world.job(job_id).state for job_id in waiting].count(JobState.FAILED) == ended
+        assert {host.id: host.state for host in world.hosts()}[idle] == HostState.READY
 
 
 def test_a_paused_job_outlasts_the_fault(seen: World):
@@ -126,9 +151,11 @@ def test_a_paused_job_outlasts_the_fault(seen: World):
     failed_job(seen)
     seen.tick(2)
     assert seen.job(waiting).state == JobState.PAUSED
+    assert "ends as failed" in why(seen.db, seen.job(waiting).tenant_id, waiting, seen.now).reason
     review(seen)
     (seen.base / "config.json").touch()
     assert review(seen) == {"lifted": 1}
+    assert "ends as failed" not in why(seen.db, seen.job(waiting).tenant_id, waiting, seen.now).reason
     want(seen, waiting, Desired.RUN)
     seen.tick(4)
     assert seen.job(waiting).state == JobState.STARTING

@@ -18,6 +18,7 @@ ENDPOINT = {"id": "we_1", "name": NASTY, "url": NASTY, "event_types": [NASTY], "
 DELIVERY = {"id": "wh_1", "job_id": NASTY, "event_type": NASTY, "state": "failed", "last_error": NASTY}
 TENANT = {"id": "tenant-1", "slug": "acme", "name": NASTY, "allowed_bases": [NASTY]}
 HOST = {"id": "host-1", "base": NASTY, "flavor": NASTY, "state": "ready", "jobs": [NASTY]}
+FILE = {"id": "file-1", "filename": NASTY, "bytes": 2, "status": "error", "status_details": NASTY}
 JOB = make_job(
     "ftjob-1", "failed", metadata={NASTY: NASTY}, error={"code": NASTY, "message": NASTY}, user_provided_suffix=NASTY
 ) | {"x_orchard": {"queue_reason": NASTY, "state": NASTY}}
@@ -36,13 +37,19 @@ ROUTES: dict[str, Any] = {
     "GET /v1/webhook_endpoints/we_1/deliveries": page(DELIVERY),
     "GET /v1/admin/tenants": page(TENANT),
     "GET /v1/admin/tenants/acme/keys": page({"id": "key-1", "name": NASTY, "redacted_value": NASTY}),
+    "POST /v1/admin/tenants/acme/suspend": TENANT | {"suspended_at": 1, "suspension_reason": NASTY},
+    "POST /v1/admin/tenants/acme/resume": TENANT,
+    "GET /v1/admin/keys": page({"id": "key-2", "name": NASTY, "redacted_value": NASTY}),
     "GET /v1/admin/hosts": page(HOST),
+    "GET /v1/files": page(FILE),
     "GET /v1/x/whoami": {"role": "tenant", "tenant": TENANT},
     "GET /v1/usage": {"data": [BUCKET], "has_more": False},
 }
 COMMANDS = (
     *(["jobs"], ["show", "ftjob-1"], ["why", "ftjob-1"], ["watch", "ftjob-1"], ["logs", "ftjob-1"]),
     *(["bases"], ["adapters"], ["webhooks", "list"], ["webhooks", "deliveries", "we_1"]),
+    *(["files", "list"], ["keys", "list-admin"]),
+    *(["tenants", "suspend", "acme", "--reason", "x"], ["tenants", "resume", "acme"]),
     *(["tenants", "list"], ["keys", "list", "acme"], ["hosts"], ["whoami"], ["usage", "--by", "base"]),
 )
 
@@ -93,12 +100,15 @@ def test_other_scripts_stay_readable_in_every_form():
 
 def test_an_error_of_the_server_and_a_report_on_a_file_are_shown_escaped(tmp_path):
     (tmp_path / "train.jsonl").write_text("{\n")
-    bad = {"id": "file-1", "filename": NASTY, "bytes": 2, "status": "error", "status_details": NASTY}
     report = httpx2.Response(200, text=f"line 1: {NASTY}\nline 2: fine\n")
-    routes = {"POST /v1/files": bad, "GET /v1/x/files/file-1/report": report}
-    told = orchard("submit", "--file", "train.jsonl", "--model", "tiny", routes=routes).stderr
+    routes = {"POST /v1/files": FILE, "GET /v1/files": page(FILE), "GET /v1/x/files/file-1/report": report}
+    for command in (["submit", "--file", "train.jsonl", "--model", "tiny"], ["files", "upload", "train.jsonl"]):
+        told = orchard(*command, routes=routes).stderr
+        assert not UNREADABLE.search(told.replace("\n", ""))
+        assert "\nline 2: fine\n" in told
+    told = orchard("files", "report", "file-1", routes=routes).stdout
     assert not UNREADABLE.search(told.replace("\n", ""))
-    assert "\nline 2: fine\n" in told
+    assert told.endswith("\nline 2: fine\n")
 
     refused = {"GET /v1/fine_tuning/jobs": error(400, NASTY, NASTY)}
     told = orchard("jobs", routes=refused).stderr

@@ -99,6 +99,18 @@ def test_the_constraint_in_words(
     assert answer.next_try_at == (int(LATER.timestamp()) if "not_before" in columns else None)
 
 
+@pytest.mark.parametrize(("desired", "then"), [("pause", "Resume it"), ("suspend", "The operator ends the suspension")])
+def test_of_a_resting_job_whose_base_is_unusable_it_is_said_that_going_on_now_would_end_it(
+    sqlite_db: Database, desired: str, then: str
+) -> None:
+    facts = JobFacts(make_job(sqlite_db, JobState.PAUSED, desired=desired), base_is_marked=True)
+
+    answer = explain(facts, NOW)
+
+    assert "A host found tiny unusable; a job that waits for it ends as failed." in answer.reason
+    assert (answer.unblocks or "").startswith(f"The operator repairs tiny. After that: {then}")
+
+
 def test_the_position_is_by_turns_of_the_tenants_and_not_by_their_priorities(db: Database) -> None:
     crowd, other = make_tenant(db), make_tenant(db)
     jobs = [make_job(db, tenant=crowd, priority=100) for _ in range(3)]

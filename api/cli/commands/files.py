@@ -8,6 +8,7 @@ import typer
 from api.cli.errors import CliError, ExitCode
 from api.cli.output import Format, FormatOption, say, show_list, show_one
 from api.cli.session import session_of
+from orchestrator.characters import escaped_lines
 
 files = typer.Typer(no_args_is_help=True, help="Upload data sets, see what is wrong with them, fetch and delete them.")
 
@@ -82,7 +83,7 @@ def report(context: typer.Context, file: FileName, output: FormatOption = Format
         calls = FileCalls(client)
         file_id = calls.named(file)
         if output is Format.TABLE:
-            typer.echo(calls.report(file_id).rstrip())
+            typer.echo(escaped_lines(calls.report(file_id).rstrip()))
         else:
             show_one(calls.get(file_id), output)
 
