@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
+from api.cli.advice import advice_for
 from api.cli.models import Job
-from api.cli.verdicts import verdict_of
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def next_command(job: Job) -> str:
     if job.status == "succeeded":
         return f"orchard download {job.id} {job.user_provided_suffix or job.id}-adapter"
     if job.error is not None:
-        return verdict_of(job.error.code).todo.format(job=job.id)
+        return advice_for(job.error.code).todo.format(job=job.id)
     return f"orchard logs {job.id}"
 
 
@@ -50,7 +50,7 @@ def _reason(job: Job) -> dict[str, str]:
     return {
         "reason": " ".join(job.error.message.split()),
         "code": f"{job.error.code}{where}",
-        "whose fault": verdict_of(job.error.code).party,
+        "whose fault": advice_for(job.error.code).party,
     }
 
 

@@ -12,7 +12,7 @@ import yaml
 
 from orchestrator.catalogue.document import CatalogueError, Document, Finding
 from orchestrator.catalogue.entries import CatalogueBase
-from orchestrator.catalogue.facts import Facts
+from orchestrator.catalogue.facts import BaseFacts
 from orchestrator.catalogue.file import load_catalogue
 from orchestrator.catalogue.hub import fetch
 from orchestrator.catalogue.inspect import facts_of, inspect
@@ -27,7 +27,7 @@ SCHEMES: Final = ("hf", "file", "gguf")
 class NewBase:
     """A base that was read, and its entry."""
 
-    facts: Facts
+    facts: BaseFacts
     base: CatalogueBase
 
     @property
@@ -92,7 +92,7 @@ def write_into(path: Path, new: NewBase) -> None:
     _replace(path.resolve(), changed)
 
 
-def _of_hub(repository: str, revision: str | None) -> Facts:
+def _of_hub(repository: str, revision: str | None) -> BaseFacts:
     found = fetch(repository, revision)
     facts = facts_of(found.folder, found.shapes)
     return replace(facts, license=found.license, revision=found.commit)

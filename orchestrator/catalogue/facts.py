@@ -1,4 +1,4 @@
-"""`Facts`: what a base says of itself."""
+"""`BaseFacts`: what a base says of itself."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ from workers.contract.base import LEFT_OUT, BaseShape, Quantization
 
 
 @dataclass(frozen=True)
-class Facts:
+class BaseFacts:
     """Read from a base's files: what a catalogue entry need not repeat."""
 
     shape: BaseShape

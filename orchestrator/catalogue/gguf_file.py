@@ -6,7 +6,7 @@ Source of the keys: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 from pathlib import Path
 from typing import Any, Final
 
-from orchestrator.catalogue.facts import Facts
+from orchestrator.catalogue.facts import BaseFacts
 from orchestrator.catalogue.refusal import Refused
 from workers.contract.base import BaseShape
 
@@ -25,7 +25,7 @@ TRAINABLE: Final = frozenset({"llama", "mistral", "qwen2", "qwen3", "gemma2", "g
 """Those that transformers converts and whose linears are named as above."""
 
 
-def read_gguf(file: Path) -> Facts:
+def read_gguf(file: Path) -> BaseFacts:
     """What the file says of itself. Reading a vocabulary takes seconds. Raises: Refused."""
     reader = _open(file)
     architecture = str(_value(reader, "general.architecture"))
@@ -56,7 +56,7 @@ def read_gguf(file: Path) -> Facts:
     )
     experts = sum(int(tensor.n_elements) for tensor in reader.tensors if EXPERTS in str(tensor.name))
     held = {str(tensor.name).split(".")[-2] for tensor in reader.tensors if str(tensor.name).startswith("blk.")}
-    return Facts(
+    return BaseFacts(
         shape=shape,
         target_modules=tuple(name for stored, name in LINEARS.items() if stored in held),
         has_chat_template=reader.get_field("tokenizer.chat_template") is not None,

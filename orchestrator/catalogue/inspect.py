@@ -1,4 +1,4 @@
-"""Reading a base: from its source to `Facts`, without torch and without loading a weight.
+"""Reading a base: from its source to `BaseFacts`, without torch and without loading a weight.
 
 A file or folder is read where it lies. What is named on the hub is read from this machine's cache alone (`inspect`), so
 that no process waits for the network when it starts, or from the hub itself (`orchestrator.catalogue.hub.fetch`).
@@ -10,7 +10,7 @@ from typing import Final
 import yaml
 
 from orchestrator.catalogue.config_json import read_json, require_trainable, shape_of, transposed
-from orchestrator.catalogue.facts import Facts
+from orchestrator.catalogue.facts import BaseFacts
 from orchestrator.catalogue.gguf_file import read_gguf
 from orchestrator.catalogue.hub import cached_folder
 from orchestrator.catalogue.refusal import Refused
@@ -30,7 +30,7 @@ TEMPLATE_FILES: Final = ("chat_template.jinja", "chat_template.json")
 TOKENIZER_FILES: Final = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model")
 
 
-def inspect(source: str, revision: str | None = None) -> Facts:
+def inspect(source: str, revision: str | None = None) -> BaseFacts:
     """What the base at `source` says of itself. Asks no network. Raises: Refused."""
     scheme, _, location = source.partition(":")
     try:
@@ -41,7 +41,7 @@ def inspect(source: str, revision: str | None = None) -> Facts:
         raise Refused(f"{error.filename or location} cannot be read: {error.strerror or error}") from error
 
 
-def inspect_folder(folder: Path) -> Facts:
+def inspect_folder(folder: Path) -> BaseFacts:
     """A folder of safetensors, config and tokenizer. Raises: Refused."""
     try:
         files = weight_files(folder)
@@ -52,14 +52,14 @@ def inspect_folder(folder: Path) -> Facts:
     return facts_of(folder, read_shapes(files))
 
 
-def facts_of(folder: Path, shapes: Shapes) -> Facts:
+def facts_of(folder: Path, shapes: Shapes) -> BaseFacts:
     """`folder` holds config and tokenizer; of the weights their names and sizes are enough. Raises: Refused."""
     config = _config(folder)
     require_trainable(config)
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise Refused(f"there is no tokenizer in {folder} ({', '.join(TOKENIZER_FILES)})")
     linears = linears_of(shapes, transposed=transposed(config))
-    return Facts(
+    return BaseFacts(
         shape=_with_linears(shape_of(config, count_parameters(shapes)), linears),
         target_modules=tuple(dict.fromkeys(linear.name for linear in linears)),
         experts=count_experts(shapes),

@@ -6,7 +6,7 @@ from typing import Any, Final
 from pydantic import Field, field_validator
 
 from orchestrator.catalogue.entries import CatalogueBase, Flavor
-from orchestrator.catalogue.facts import Facts
+from orchestrator.catalogue.facts import BaseFacts
 from orchestrator.catalogue.hub import is_cached
 from orchestrator.catalogue.inspect import inspect
 from orchestrator.catalogue.refusal import Refused
@@ -73,7 +73,7 @@ class Entry(Frozen):
         if facts.shape.decoder is not None and self.shape.decoder != facts.shape.decoder:
             raise Refused(f"the model holds other networks too; add `decoder: {facts.shape.decoder}`", "shape")
 
-    def compare(self, facts: Facts) -> None:
+    def compare(self, facts: BaseFacts) -> None:
         """Raises: Refused for what the entry promises and the base does not have."""
         if unknown := [name for name in self.target_modules or () if name not in facts.target_modules]:
             has = ", ".join(facts.target_modules)

@@ -181,8 +181,10 @@ class AttemptRow(Base):
     resumed_from_step: Mapped[int] = mapped_column(default=0)
     last_step: Mapped[int] = mapped_column(default=0)
     rows_read: Mapped[int | None] = mapped_column(doc="rows that its host has turned into tokens; NULL: not begun")
-    paced_step: Mapped[int | None] = mapped_column(doc="the last of the steps that its first report of steps brought")
-    paced_from: Mapped[datetime | None] = mapped_column(doc="when that was: its pace is measured from then on")
+    rate_from_step: Mapped[int | None] = mapped_column(
+        doc="the last of the steps that its first report of steps brought"
+    )
+    rate_from: Mapped[datetime | None] = mapped_column(doc="when that was: its step rate is measured from then on")
     started_at: Mapped[datetime]
     attached_at: Mapped[datetime | None] = mapped_column(
         doc="when its host accepted it; starts its share of max_runtime_s"

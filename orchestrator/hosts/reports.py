@@ -87,10 +87,10 @@ def _stepped(session: Session, seated: Seated, report: StepReport, now: datetime
     where = (AttemptRow.job_id == report.job_id, AttemptRow.number == report.attempt)
     session.execute(update(AttemptRow).where(*where).values(last_step=report.step))
     first = (
-        AttemptRow.paced_from.is_(None) | (AttemptRow.paced_from == now),
+        AttemptRow.rate_from.is_(None) | (AttemptRow.rate_from == now),
         AttemptRow.resumed_from_step < report.step,
     )
-    session.execute(update(AttemptRow).where(*where, *first).values(paced_step=report.step, paced_from=now))
+    session.execute(update(AttemptRow).where(*where, *first).values(rate_from_step=report.step, rate_from=now))
     enter_step(session, seated.row, report, now)
     record(session, seated.ref.tenant_id, report.job_id, step_event(report), now)
     return True

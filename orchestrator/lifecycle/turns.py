@@ -19,7 +19,7 @@ HEADS: Final = 64
 
 
 @dataclass(frozen=True, order=True)
-class Standing:
+class TenantShare:
     """A tenant among those who wait; the smallest has the next turn."""
 
     seats: int
@@ -29,27 +29,27 @@ class Standing:
     oldest: int
     """Place in the order of submission of its first waiting job."""
 
-    def with_seat(self) -> "Standing":
+    def with_seat(self) -> "TenantShare":
         """After one more turn."""
         return replace(self, seats=self.seats + 1)
 
 
-def load_standings(session: Session, oldest: Mapping[str, int]) -> dict[str, Standing]:
-    """The standing of every tenant in `oldest`, which names the first waiting job of each."""
+def load_shares(session: Session, oldest: Mapping[str, int]) -> dict[str, TenantShare]:
+    """The share of every tenant in `oldest`, which names the first waiting job of each."""
     # Counted here: to group, SQLite would read every attempt that there ever was in the order of its tenants.
     held = Counter(session.scalars(select(AttemptRow.tenant_id).where(AttemptRow.ended_at.is_(None))))
     newest = select(func.max(AttemptRow.started_at)).where(AttemptRow.tenant_id == TenantRow.id).scalar_subquery()
     served = session.execute(select(TenantRow.id, newest).where(TenantRow.id.in_(oldest)))
     return {
-        tenant_id: Standing(held[tenant_id], at.timestamp() if at else 0.0, oldest[tenant_id])
+        tenant_id: TenantShare(held[tenant_id], at.timestamp() if at else 0.0, oldest[tenant_id])
         for tenant_id, at in served
     }
 
 
-def turns_before(mine: Standing, own_ahead: int, others: Iterable[tuple[Standing, int]]) -> int:
+def turns_before(mine: TenantShare, own_ahead: int, others: Iterable[tuple[TenantShare, int]]) -> int:
     """How many jobs of other tenants have a turn before mine, if `own_ahead` of my tenant's go first.
 
-    `others`: the standing of each other tenant, and how many of its jobs wait.
+    `others`: the share of each other tenant, and how many of its jobs wait.
     """
     count = 0
     for other, waiting in others:

@@ -9,7 +9,7 @@ from orchestrator.db.job_tables import CheckpointRow, EventRow, JobRow
 from orchestrator.db.states import Desired, JobState, openai_status
 from orchestrator.lifecycle.model_names import fine_tuned_model_name
 from orchestrator.queries.registry_pages import NO_PAGES, RegistryPages, RegistryView
-from orchestrator.usage.pace import Pace
+from orchestrator.usage.step_rate import StepRate
 from workers.contract.base import ComputeDtype, Quantization
 from workers.contract.lanes import Lane
 from workers.contract.methods import Method
@@ -189,12 +189,12 @@ def job_view(
     row: JobRow,
     host_id: str | None,
     base_digest: str | None,
-    pace: Pace | None,
+    rate: StepRate | None,
     now: datetime,
     pages: RegistryPages = NO_PAGES,
 ) -> JobView:
-    """The view of a job. `host_id` and `base_digest` belong to its newest attempt's host, and so does `pace`."""
-    finish = _estimated_finish(row, pace, now)
+    """The view of a job. `host_id` and `base_digest` belong to its newest attempt's host, and so does `rate`."""
+    finish = _estimated_finish(row, rate, now)
     return _job_view(row, JobSpec.model_validate(row.spec), host_id, base_digest, finish, pages)
 
 
@@ -286,13 +286,13 @@ def trains(row: JobRow) -> bool:
     return row.state == JobState.RUNNING and row.desired == Desired.RUN
 
 
-def _estimated_finish(row: JobRow, pace: Pace | None, now: datetime) -> int | None:
-    """The end of the remaining steps at the measured pace, without early stopping; null where none can be told."""
+def _estimated_finish(row: JobRow, rate: StepRate | None, now: datetime) -> int | None:
+    """The end of the remaining steps at the measured rate, without early stopping; null where none can be told."""
     if row.state == JobState.PUBLISHING:
         return _seconds(now) if row.not_before is None else None
-    if not trains(row) or pace is None or row.total_steps is None:
+    if not trains(row) or rate is None or row.total_steps is None:
         return None
-    return _seconds(pace.finish(max(row.total_steps - row.step, 0), now))
+    return _seconds(rate.finish(max(row.total_steps - row.step, 0), now))
 
 
 def _seconds(stamp: datetime) -> int:

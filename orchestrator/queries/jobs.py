@@ -15,7 +15,7 @@ from orchestrator.paging import Page, PageWindow, page
 from orchestrator.queries.job_views import CheckpointView, EventView, JobView, checkpoint_view, job_view, trains
 from orchestrator.queries.registry_pages import NO_PAGES, RegistryPages
 from orchestrator.tenancy.views import Tenant
-from orchestrator.usage.pace import measured_pace
+from orchestrator.usage.step_rate import measured_rate
 
 
 def get_job(db: Database, tenant_id: str, job_id: str, now: datetime, pages: RegistryPages = NO_PAGES) -> JobView:
@@ -64,10 +64,10 @@ def list_checkpoints(db: Database, tenant: Tenant, job_id: str, window: PageWind
 
 
 def _view(session: Session, found: Row[JobRow, str, str | None], now: datetime, pages: RegistryPages) -> JobView:
-    """Only a job that trains costs a second query, for its pace."""
+    """Only a job that trains costs a second query, for its rate."""
     job, host_id, base_digest = found
-    pace = measured_pace(session, job.id, job.attempt) if trains(job) else None
-    return job_view(job, host_id, base_digest, pace, now, pages)
+    rate = measured_rate(session, job.id, job.attempt) if trains(job) else None
+    return job_view(job, host_id, base_digest, rate, now, pages)
 
 
 def _jobs() -> Select[JobRow, str, str | None]:

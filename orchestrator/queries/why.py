@@ -15,7 +15,7 @@ from orchestrator.db.job_tables import AttemptRow, EventRow, JobRow
 from orchestrator.db.states import Desired, JobState, openai_status
 from orchestrator.db.tables import HostRow, UnusableBaseRow
 from orchestrator.lifecycle.ownership import own_job
-from orchestrator.lifecycle.turns import load_standings, turns_before
+from orchestrator.lifecycle.turns import load_shares, turns_before
 from orchestrator.queries.blockers import Constraint, JobFacts, explain_blocker
 
 
@@ -96,12 +96,12 @@ def _with_turns(session: Session, facts: JobFacts, now: datetime) -> JobFacts:
     job = facts.job
     waiting = select(JobRow.tenant_id, func.count(), func.min(JobRow.seq)).where(_queued(now))
     queues = {tenant: (count, oldest) for tenant, count, oldest in session.execute(waiting.group_by(JobRow.tenant_id))}
-    standings = load_standings(session, {tenant: oldest for tenant, (_, oldest) in queues.items()})
+    shares = load_shares(session, {tenant: oldest for tenant, (_, oldest) in queues.items()})
     own = (_queued(now), JobRow.tenant_id == job.tenant_id, _goes_before(job))
     ahead = _count(session, *own)
-    if job.tenant_id in standings:
-        others = ((standings[tenant], count) for tenant, (count, _) in queues.items() if tenant != job.tenant_id)
-        ahead += turns_before(standings[job.tenant_id], ahead, others)
+    if job.tenant_id in shares:
+        others = ((shares[tenant], count) for tenant, (count, _) in queues.items() if tenant != job.tenant_id)
+        ahead += turns_before(shares[job.tenant_id], ahead, others)
     return replace(
         facts,
         ahead=0 if job.kept_host_id else ahead,

@@ -15,7 +15,7 @@ from orchestrator.db.states import JobState
 from orchestrator.db.tables import HostRow
 from orchestrator.ids import new_id
 from orchestrator.lifecycle.transition import JobRef
-from orchestrator.lifecycle.turns import load_standings
+from orchestrator.lifecycle.turns import load_shares
 from orchestrator.queries.blockers import Constraint
 from orchestrator.scheduling.queue import Queued, heads, kept
 from orchestrator.scheduling.snapshot import HostView, ResidentKey, Snapshot, WaitingJob
@@ -51,7 +51,7 @@ def load_snapshot(
         spare_ids=tuple(new_id("") for _ in range(spare)),
         host_idle_s=host_idle_s,
         max_bypass_s=max_bypass_s,
-        standings=load_standings(session, oldest),
+        shares=load_shares(session, oldest),
     )
 
 

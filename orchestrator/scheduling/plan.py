@@ -17,12 +17,12 @@ def plan(snapshot: Snapshot, now: datetime) -> list[Action]:
     draft = _Draft(snapshot, now)
     holders = in_order(snapshot.waiting)
     draft.restore(holders)
-    standings = dict(snapshot.standings)
+    shares = dict(snapshot.shares)
     for job in holders:
         tenant = job.ref.tenant_id
-        if draft.place(job) and tenant in standings:
-            standings[tenant] = standings[tenant].with_seat()
-    take_turns((job for job in snapshot.waiting if not job.kept_host_id), standings, draft.place)
+        if draft.place(job) and tenant in shares:
+            shares[tenant] = shares[tenant].with_seat()
+    take_turns((job for job in snapshot.waiting if not job.kept_host_id), shares, draft.place)
     draft.retire_idle()
     return draft.actions
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from orchestrator.catalogue.entries import Flavor
 from orchestrator.catalogue.need import HostNeed
 from orchestrator.lifecycle.transition import JobRef
-from orchestrator.lifecycle.turns import Standing
+from orchestrator.lifecycle.turns import TenantShare
 from orchestrator.queries.blockers import Constraint
 from workers.contract.base import ComputeDtype, Quantization
 from workers.contract.lanes import Lane
@@ -135,5 +135,5 @@ class Snapshot:
     host_idle_s: int
     max_bypass_s: int = 300
     """How long others may be placed while a job finds no room, until a host is kept free for it."""
-    standings: Mapping[str, Standing] = field(default_factory=dict)
+    shares: Mapping[str, TenantShare] = field(default_factory=dict)
     """Of every tenant with waiting jobs, by id."""

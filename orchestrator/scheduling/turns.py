@@ -4,36 +4,36 @@ import heapq
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 
-from orchestrator.lifecycle.turns import Standing
+from orchestrator.lifecycle.turns import TenantShare
 from orchestrator.scheduling.snapshot import WaitingJob
 
 
 def take_turns(
-    waiting: Iterable[WaitingJob], standings: Mapping[str, Standing], place: Callable[[WaitingJob], bool]
+    waiting: Iterable[WaitingJob], shares: Mapping[str, TenantShare], place: Callable[[WaitingJob], bool]
 ) -> None:
     """Offer every job to `place`, which tells whether the job was given a seat.
 
-    The tenant with the smallest standing has the turn. It offers its jobs, highest priority first, then oldest, until
-    one is given a seat, which makes its standing larger. So a tenant's priorities and the length of its queue change
+    The tenant with the smallest share has the turn. It offers its jobs, highest priority first, then oldest, until
+    one is given a seat, which makes its share larger. So a tenant's priorities and the length of its queue change
     nothing for the others.
     """
     jobs: dict[str, list[WaitingJob]] = defaultdict(list)
     for job in waiting:
         jobs[job.ref.tenant_id].append(job)
-    turns = [(standings.get(tenant) or _unknown(own), tenant, iter(_in_order(own))) for tenant, own in jobs.items()]
+    turns = [(shares.get(tenant) or _unknown(own), tenant, iter(_in_order(own))) for tenant, own in jobs.items()]
     heapq.heapify(turns)
     while turns:
-        standing, tenant, own = turns[0]
+        share, tenant, own = turns[0]
         offered = next(own, None)
         if offered is None:
             heapq.heappop(turns)
         elif place(offered):
-            heapq.heapreplace(turns, (standing.with_seat(), tenant, own))
+            heapq.heapreplace(turns, (share.with_seat(), tenant, own))
 
 
 def _in_order(own: Iterable[WaitingJob]) -> list[WaitingJob]:
     return sorted(own, key=lambda job: (-job.priority, job.submitted))
 
 
-def _unknown(own: Iterable[WaitingJob]) -> Standing:
-    return Standing(0, 0.0, min(job.submitted for job in own))
+def _unknown(own: Iterable[WaitingJob]) -> TenantShare:
+    return TenantShare(0, 0.0, min(job.submitted for job in own))

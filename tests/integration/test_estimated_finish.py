@@ -8,7 +8,7 @@ from orchestrator.db.states import Desired, JobState
 from orchestrator.lifecycle.desired import pause, resume
 from orchestrator.paging import PageWindow
 from orchestrator.queries.jobs import get_job, list_jobs
-from orchestrator.usage.pace import WINDOW, Mark, Pace, pace_of
+from orchestrator.usage.step_rate import WINDOW, Progress, StepRate, rate_of
 from tests.builders.rows import NOW, make_job
 from tests.builders.world import World
 from tests.builders.world_jobs import submit, want
@@ -131,9 +131,9 @@ def test_the_recent_minutes_count_and_not_those_with_other_neighbors(world: Worl
 
 
 def test_a_batch_of_first_steps_is_no_measure_and_the_next_is():
-    began = Mark(20, NOW)
-    assert pace_of(began, []) is None
-    assert pace_of(began, [Mark(20, NOW)]) is None
-    assert pace_of(began, [Mark(20, NOW + timedelta(seconds=60))]) is None
+    began = Progress(20, NOW)
+    assert rate_of(began, []) is None
+    assert rate_of(began, [Progress(20, NOW)]) is None
+    assert rate_of(began, [Progress(20, NOW + timedelta(seconds=60))]) is None
     later = NOW + timedelta(seconds=10)
-    assert pace_of(began, [Mark(40, later)]) == Pace(0.5, later)
+    assert rate_of(began, [Progress(40, later)]) == StepRate(0.5, later)

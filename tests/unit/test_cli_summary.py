@@ -7,11 +7,11 @@ import httpx2
 import pytest
 from typer.testing import CliRunner
 
+from api.cli.advice import ADVICE, UNKNOWN, Party, advice_for
 from api.cli.main import app
 from api.cli.models import Job
 from api.cli.session import Session
 from api.cli.summary import Losses, summary
-from api.cli.verdicts import UNKNOWN, VERDICTS, Party, verdict_of
 from orchestrator.registry.errors import AdapterRefused, RegistryRefused
 from tests.builders.fake_api import FakeApi, make_event, make_job, page
 from workers.contract.errors import ErrorCode
@@ -121,8 +121,8 @@ def test_a_failed_job_ends_with_the_reason_whose_fault_it_is_and_what_to_do():
 
 @pytest.mark.parametrize("code", [*ErrorCode, RegistryRefused.code, AdapterRefused.code])
 def test_every_code_that_ends_a_job_has_a_verdict(code):
-    assert code in VERDICTS
-    assert VERDICTS[code].todo.format(job="ftjob-1")
+    assert code in ADVICE
+    assert ADVICE[code].todo.format(job="ftjob-1")
 
 
 @pytest.mark.parametrize(
@@ -137,11 +137,11 @@ def test_every_code_that_ends_a_job_has_a_verdict(code):
     ],
 )
 def test_nobody_is_blamed_for_what_another_broke(code, party):
-    assert verdict_of(code).party is party
+    assert advice_for(code).party is party
 
 
 def test_a_code_of_a_newer_server_is_not_called_your_fault():
-    assert verdict_of("quantum_decoherence") is UNKNOWN
+    assert advice_for("quantum_decoherence") is UNKNOWN
     assert UNKNOWN.party is not Party.YOU
 
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.lifecycle.turns import Standing, turns_before
+from orchestrator.lifecycle.turns import TenantShare, turns_before
 from orchestrator.queries.blockers import Constraint
 from orchestrator.scheduling.actions import Admit, KeepFree, RetireHost, StartHost, Wait
 from orchestrator.scheduling.plan import plan
@@ -34,8 +34,8 @@ def told(actions) -> dict[str, Wait]:
     return {action.job.id: action for action in actions if isinstance(action, Wait)}
 
 
-def standing(world: Snapshot, **standings: Standing) -> Snapshot:
-    return replace(world, standings=standings)
+def share(world: Snapshot, **shares: TenantShare) -> Snapshot:
+    return replace(world, shares=shares)
 
 
 # Turns
@@ -52,14 +52,14 @@ def test_the_tenant_with_the_fewest_seats_goes_first_and_is_filled_up_to_the_oth
         job(f"b{n}", age=9 + n, tenant="b") for n in range(4)
     ]
     world = snapshot(*waiting, hosts=[host("warm", max_seats=4)])
-    actions = plan(standing(world, a=Standing(2, 5.0, 0), b=Standing(0, 9.0, 9)), NOW)
+    actions = plan(share(world, a=TenantShare(2, 5.0, 0), b=TenantShare(0, 9.0, 9)), NOW)
     assert [name for name, _ in admitted(actions)] == ["b0", "b1", "a0", "b2"]
 
 
 def test_among_equals_the_one_served_longest_ago_goes_first_so_one_seat_goes_round():
     world = snapshot(job("a", tenant="a"), job("b", age=1, tenant="b"), hosts=[host("warm", max_seats=1)])
-    assert admitted(plan(standing(world, a=Standing(0, 9.0, 0), b=Standing(0, 5.0, 1)), NOW)) == [("b", "warm")]
-    assert admitted(plan(standing(world, a=Standing(0, 5.0, 0), b=Standing(0, 9.0, 1)), NOW)) == [("a", "warm")]
+    assert admitted(plan(share(world, a=TenantShare(0, 9.0, 0), b=TenantShare(0, 5.0, 1)), NOW)) == [("b", "warm")]
+    assert admitted(plan(share(world, a=TenantShare(0, 5.0, 0), b=TenantShare(0, 9.0, 1)), NOW)) == [("a", "warm")]
 
 
 def test_a_job_without_a_place_costs_its_tenant_no_turn():
@@ -81,7 +81,7 @@ crowds = st.lists(
 def test_no_tenant_is_two_seats_ahead_of_one_that_still_waits(waiting, seats, places):
     """Where every job fits anywhere, whatever the priorities."""
     given_seats: Counter[str] = Counter()
-    start = {tenant: Standing(count, 0.0, n) for n, (tenant, count) in enumerate(zip("abc", seats, strict=True))}
+    start = {tenant: TenantShare(count, 0.0, n) for n, (tenant, count) in enumerate(zip("abc", seats, strict=True))}
 
     def place(offered: WaitingJob) -> bool:
         if given_seats.total() == places:
@@ -104,7 +104,7 @@ def test_no_tenant_is_two_seats_ahead_of_one_that_still_waits(waiting, seats, pl
 @given(crowds, st.lists(st.integers(0, 5), min_size=3, max_size=3))
 def test_the_position_that_why_shows_is_the_order_in_which_jobs_are_offered(waiting, seats):
     oldest = {t: min((j.submitted for j in waiting if j.ref.tenant_id == t), default=0) for t in "abc"}
-    start = {t: Standing(count, 0.0, oldest[t]) for t, count in zip("abc", seats, strict=True)}
+    start = {t: TenantShare(count, 0.0, oldest[t]) for t, count in zip("abc", seats, strict=True)}
     order: list[WaitingJob] = []
     take_turns(waiting, start, lambda offered: order.append(offered) or True)
     queue = Counter(j.ref.tenant_id for j in waiting)
@@ -230,8 +230,10 @@ def test_who_has_the_earlier_turn_is_not_bypassed_by_a_long_wait_of_another():
     """Otherwise a long queue would give its tenant every seat."""
     crowd = job("crowd", seat_gb=3, tenant="crowd", **LATE)
     mine = job("mine", age=9, seat_gb=3, tenant="me")
-    world = standing(
-        snapshot(crowd, mine, hosts=[busy("h", seats=2, free_gb=2)]), crowd=Standing(2, 1.0, 0), me=Standing(0, 1.0, 9)
+    world = share(
+        snapshot(crowd, mine, hosts=[busy("h", seats=2, free_gb=2)]),
+        crowd=TenantShare(2, 1.0, 0),
+        me=TenantShare(0, 1.0, 9),
     )
     assert kept(plan(world, NOW)) == {}
 

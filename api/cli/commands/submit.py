@@ -44,7 +44,7 @@ Assignments = Annotated[
     list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Any field, such as training.warmup_ratio=0.1.")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show spec, steps and memory; create nothing.")]
-Watch = Annotated[bool, typer.Option("--watch", help="Follow the job to its end; the exit code tells how.")]
+WatchOption = Annotated[bool, typer.Option("--watch", help="Follow the job to its end; the exit code tells how.")]
 Key = Annotated[str | None, typer.Option(help="Any text; the same twice is one job.")]
 
 
@@ -67,7 +67,7 @@ def submit(
     priority: Priority = None,
     assignments: Assignments = None,
     dry_run: DryRun = False,
-    watch: Watch = False,
+    watch: WatchOption = False,
     idempotency_key: Key = None,
     output: FormatOption = Format.TABLE,
 ) -> None:

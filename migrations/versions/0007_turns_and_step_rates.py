@@ -1,6 +1,6 @@
-"""Tenants take turns for seats, a device is kept free for who waits too long, and attempts measure their pace.
+"""Tenants take turns for seats, a device is kept free for who waits too long, and attempts measure their step rate.
 
-Revision: 0007, after 0006. An attempt that trains already measures its pace from its next step on.
+Revision: 0007, after 0006. An attempt that trains already measures its step rate from its next step on.
 """
 
 from collections.abc import Sequence
@@ -21,8 +21,8 @@ _KEPT = sa.text("kept_host_id IS NOT NULL")
 
 
 def upgrade() -> None:
-    op.add_column("attempt", sa.Column("paced_step", sa.Integer(), nullable=True))
-    op.add_column("attempt", sa.Column("paced_from", UtcDateTime(), nullable=True))
+    op.add_column("attempt", sa.Column("rate_from_step", sa.Integer(), nullable=True))
+    op.add_column("attempt", sa.Column("rate_from", UtcDateTime(), nullable=True))
     op.add_column("job", sa.Column("queue_constraint", sa.String(16), nullable=True))
     op.add_column("job", sa.Column("kept_host_id", sa.String(40), nullable=True))
     op.create_index(
@@ -40,5 +40,5 @@ def downgrade() -> None:
     op.drop_index("ix_job_turn", "job")
     op.drop_column("job", "kept_host_id")
     op.drop_column("job", "queue_constraint")
-    op.drop_column("attempt", "paced_from")
-    op.drop_column("attempt", "paced_step")
+    op.drop_column("attempt", "rate_from")
+    op.drop_column("attempt", "rate_from_step")

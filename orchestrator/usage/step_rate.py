@@ -16,7 +16,7 @@ WINDOW: Final = 15
 
 
 @dataclass(frozen=True)
-class Mark:
+class Progress:
     """So many steps were done, as was heard at that time."""
 
     step: int
@@ -24,7 +24,7 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class Pace:
+class StepRate:
     """The recent steps of one attempt. Pauses, waits, loading, preparing and other attempts are not in it."""
 
     seconds_per_step: float
@@ -32,15 +32,15 @@ class Pace:
     measured_at: datetime
 
     def finish(self, remaining_steps: int, now: datetime) -> datetime:
-        """When that many more steps are done, at this pace; never before `now`."""
+        """When that many more steps are done, at this rate; never before `now`."""
         return max(self.measured_at + timedelta(seconds=self.seconds_per_step * remaining_steps), now)
 
 
-def measured_pace(session: Session, job_id: str, attempt: int) -> Pace | None:
-    """The pace of an attempt; None before it has reported steps twice."""
+def measured_rate(session: Session, job_id: str, attempt: int) -> StepRate | None:
+    """The rate of an attempt; None before it has reported steps twice."""
     seat = (AttemptRow.job_id == job_id, AttemptRow.number == attempt)
-    began = session.execute(select(AttemptRow.paced_step, AttemptRow.paced_from).where(*seat)).one_or_none()
-    if began is None or began.paced_from is None:
+    began = session.execute(select(AttemptRow.rate_from_step, AttemptRow.rate_from).where(*seat)).one_or_none()
+    if began is None or began.rate_from is None:
         return None
     minutes = (
         select(UsageRow.step, UsageRow.metered_until)
@@ -48,14 +48,14 @@ def measured_pace(session: Session, job_id: str, attempt: int) -> Pace | None:
         .order_by(UsageRow.minute.desc())
         .limit(WINDOW + 1)
     )
-    ends = [Mark(step, at) for step, at in session.execute(minutes)]
-    return pace_of(Mark(began.paced_step, began.paced_from), ends)
+    ends = [Progress(step, at) for step, at in session.execute(minutes)]
+    return rate_of(Progress(began.rate_from_step, began.rate_from), ends)
 
 
-def pace_of(began: Mark, ends: Sequence[Mark]) -> Pace | None:
-    """The pace from the first steps on, or from the oldest of `ends` (of minutes, newest first) if that is later."""
+def rate_of(began: Progress, ends: Sequence[Progress]) -> StepRate | None:
+    """The rate from the first steps on, or from the oldest of `ends` (of minutes, newest first) if that is later."""
     if not ends:
         return None
-    newest, since = ends[0], max(began, ends[-1], key=lambda mark: mark.at) if len(ends) > WINDOW else began
+    newest, since = ends[0], max(began, ends[-1], key=lambda progress: progress.at) if len(ends) > WINDOW else began
     steps, seconds = newest.step - since.step, (newest.at - since.at).total_seconds()
-    return Pace(seconds / steps, newest.at) if steps > 0 and seconds > 0 else None
+    return StepRate(seconds / steps, newest.at) if steps > 0 and seconds > 0 else None

@@ -14,7 +14,7 @@ class Party(StrEnum):
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Advice:
     """Whose fault, and what the job's owner does now. `{job}` stands for the job's id."""
 
     party: Party
@@ -27,35 +27,35 @@ _OTHER_BASE: Final = (
 )
 _AGAIN: Final = "submit again; if it fails the same way, tell your operator this job's id"
 
-VERDICTS: Final = {
-    "invalid_training_file": Verdict(Party.YOU, _LINES),
-    "invalid_validation_file": Verdict(Party.YOU, _LINES),
-    "invalid_target_modules": Verdict(
+ADVICE: Final = {
+    "invalid_training_file": Advice(Party.YOU, _LINES),
+    "invalid_validation_file": Advice(Party.YOU, _LINES),
+    "invalid_target_modules": Advice(
         Party.YOU, "leave target_modules out to adapt all linears, or name some that `orchard bases -o json` lists"
     ),
-    "non_finite_loss": Verdict(
+    "non_finite_loss": Advice(
         Party.YOU, "lower the learning rate, or correct the rows that `orchard logs {job}` names, then submit again"
     ),
-    "max_runtime_exceeded": Verdict(Party.YOU, "submit again with a larger max_runtime_s or fewer epochs"),
-    "out_of_memory": Verdict(
+    "max_runtime_exceeded": Advice(Party.YOU, "submit again with a larger max_runtime_s or fewer epochs"),
+    "out_of_memory": Advice(
         Party.OPERATOR, "submit again with a smaller batch_size or max_seq_len, and tell your operator this job's id"
     ),
-    "base_unavailable": Verdict(Party.OPERATOR, _OTHER_BASE),
-    "base_unusable": Verdict(Party.OPERATOR, _OTHER_BASE),
-    "base_refused": Verdict(Party.OPERATOR, _OTHER_BASE),
-    "base_digest_mismatch": Verdict(Party.OPERATOR, _OTHER_BASE),
-    "no_gradient": Verdict(Party.OPERATOR, _OTHER_BASE),
-    "registry_refused": Verdict(Party.OPERATOR, "tell your operator this job's id; the adapter is safe in storage"),
-    "adapter_refused": Verdict(Party.SERVICE, _AGAIN),
-    "storage_unavailable": Verdict(Party.SERVICE, _AGAIN),
-    "host_full": Verdict(Party.SERVICE, _AGAIN),
-    "host_lost": Verdict(Party.SERVICE, _AGAIN),
-    "internal_error": Verdict(Party.SERVICE, _AGAIN),
+    "base_unavailable": Advice(Party.OPERATOR, _OTHER_BASE),
+    "base_unusable": Advice(Party.OPERATOR, _OTHER_BASE),
+    "base_refused": Advice(Party.OPERATOR, _OTHER_BASE),
+    "base_digest_mismatch": Advice(Party.OPERATOR, _OTHER_BASE),
+    "no_gradient": Advice(Party.OPERATOR, _OTHER_BASE),
+    "registry_refused": Advice(Party.OPERATOR, "tell your operator this job's id; the adapter is safe in storage"),
+    "adapter_refused": Advice(Party.SERVICE, _AGAIN),
+    "storage_unavailable": Advice(Party.SERVICE, _AGAIN),
+    "host_full": Advice(Party.SERVICE, _AGAIN),
+    "host_lost": Advice(Party.SERVICE, _AGAIN),
+    "internal_error": Advice(Party.SERVICE, _AGAIN),
 }
-UNKNOWN: Final = Verdict(Party.SERVICE, "see `orchard logs {job}`; if that does not explain it, tell your operator")
+UNKNOWN: Final = Advice(Party.SERVICE, "see `orchard logs {job}`; if that does not explain it, tell your operator")
 """Of a code that a newer server has and this client does not know."""
 
 
-def verdict_of(code: str | None) -> Verdict:
+def advice_for(code: str | None) -> Advice:
     """The verdict on a job that failed with `code`."""
-    return VERDICTS.get(code or "", UNKNOWN)
+    return ADVICE.get(code or "", UNKNOWN)
