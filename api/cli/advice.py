@@ -57,5 +57,5 @@ UNKNOWN: Final = Advice(Party.SERVICE, "see `orchard logs {job}`; if that does n
 
 
 def advice_for(code: str | None) -> Advice:
-    """The verdict on a job that failed with `code`."""
+    """The advice on a job that failed with `code`."""
     return ADVICE.get(code or "", UNKNOWN)

@@ -75,7 +75,7 @@ class Validate:
             return list(session.scalars(of_these)) if chosen else []
 
     def _check(self, row: JobRow, now: datetime) -> str:
-        decision = self._verdict(row, now)
+        decision = self._decision(row, now)
         if decision is None:
             return "delayed"
         self._unread_since.pop(row.id, None)
@@ -83,7 +83,7 @@ class Validate:
             job = transition(session, JobRef.of(row), decision.to, decision.event, now=now, **decision.changes)
         return "stale" if job is None else str(decision.to)
 
-    def _verdict(self, row: JobRow, now: datetime) -> RetryDecision | None:
+    def _decision(self, row: JobRow, now: datetime) -> RetryDecision | None:
         """None: undecided for now."""
         try:
             return check_files(JobSpec.model_validate(row.spec))
