@@ -1,6 +1,6 @@
 """A job's events as server-sent events, from the start or after `Last-Event-ID`, until the job is over.
 
-A stream without news ends after a while, by a frame with `retry`; its client opens it again where it stopped.
+A stream without news, or of ten minutes, ends by a frame with `retry`; its client opens it again where it stopped.
 """
 
 from collections.abc import AsyncIterator
@@ -19,6 +19,8 @@ from orchestrator.tenancy.views import Principal
 
 PING_EVERY_S: Final = 15.0  # proxies close idle connections
 RECONNECT_MS: Final = 1_000
+MAX_AGE_S: Final = 600.0
+"""A stream ends after this, with `retry`: its client's key is checked again when it returns."""
 _HEADERS: Final = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
 
@@ -43,13 +45,14 @@ class EventStreams:
 
     async def _frames(self, job_id: str, cursor: int) -> AsyncIterator[bytes]:
         """One frame per event, then `event: end` with the job's status, or `retry` where the client is to return."""
-        sent_at = news_at = monotonic()
+        opened_at = sent_at = news_at = monotonic()
         with self._feed.watch(job_id, cursor) as watcher:
             while watcher.status is None and not watcher.lags:
                 now = monotonic()
-                if now - news_at >= self._idle_s:
+                ends_at = min(news_at + self._idle_s, opened_at + MAX_AGE_S)
+                if now >= ends_at:
                     break
-                for frame in await watcher.frames(min(sent_at + PING_EVERY_S, news_at + self._idle_s) - now):
+                for frame in await watcher.frames(min(sent_at + PING_EVERY_S, ends_at) - now):
                     yield frame
                     sent_at = news_at = monotonic()
                 if monotonic() - sent_at >= PING_EVERY_S:

@@ -16,10 +16,12 @@ from api.cli import follow, reconnect
 from api.cli.client import OrchardClient
 from api.cli.follow import follow_events
 from api.cli.reconnect import Reconnect
+from api.routes import event_stream
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import JobRow
 from orchestrator.db.states import JobState
 from orchestrator.lifecycle.events import EventDraft, record
+from orchestrator.lifecycle.suspension import Suspension, suspend
 from orchestrator.lifecycle.transition import JobRef, transition
 from orchestrator.queries import event_news
 from orchestrator.queries.event_news import news_of
@@ -174,6 +176,21 @@ def test_a_paused_jobs_stream_ends_and_goes_on_after_the_last_event(serve: Serve
         say(api, job, "later")
         with stream(api, job, last=last) as again:
             assert again.message() == "later"
+
+
+def test_a_stream_ends_in_time_whatever_its_news_so_that_a_revoked_key_is_noticed(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_stream, "MAX_AGE_S", 0.1)
+    with serve() as api:
+        tenant = tenant_row(api)
+        job = make_job(api.services.db, JobState.QUEUED, tenant)
+        with stream(api, job) as one:
+            one.frame()
+            assert int(one.frame()["retry"]) > 0
+        suspend(api.services.db, tenant.slug, Suspension(reason="unpaid"), NOW)
+        with stream(api, job) as again:
+            assert again.response.status_code == 403
 
 
 def test_the_command_line_follows_a_job_across_streams_that_end(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,11 +45,14 @@ def _storm(world: World, tenants: Tenants, checks: Checks) -> None:
     for number in range(STORM_PASSES):
         if number < 12 and world.rng.random() < 0.7:
             tenants.act()
+        if number < 12 and world.rng.random() < 0.03:
+            world.stop_as_planned()
         world.advance(world.rng.choice(PAUSES_S))
         world.live()
         world.tick()
         if world.rng.random() < 0.3:
             world.tick(1)
+        world.restart_stopped()
         checks.after_pass()
         if number % 6 == 5:
             world.faults.on = False
@@ -61,6 +64,7 @@ def _storm(world: World, tenants: Tenants, checks: Checks) -> None:
 def _calm(world: World, tenants: Tenants, checks: Checks) -> None:
     """Liveness: the faults stop, so every job ends."""
     world.say("the faults stop")
+    world.restart_stopped(patience=0)
     tenants.come_to_an_end()
     for _ in range(CALM_PASSES):
         world.advance(20)

@@ -1,4 +1,4 @@
-"""Tenants: they submit, retry a submission, cancel, pause and resume."""
+"""Tenants: they submit, retry a submission, cancel, pause and resume; the operator suspends them."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -8,6 +8,7 @@ import fsspec
 
 from orchestrator.errors import ServiceError
 from orchestrator.lifecycle.desired import cancel, pause, resume
+from orchestrator.lifecycle.suspension import Suspension, resume_tenant, suspend
 from orchestrator.submission.request import JobRequest
 from orchestrator.submission.submit import SubmitDeps, submit
 from orchestrator.tenancy.views import Tenant
@@ -51,14 +52,34 @@ class Tenants:
             self._post(*self.unanswered.pop())
         elif draw < 0.85:
             self._set_desired(rng.choice((cancel, pause, resume, resume)))
+        elif draw < 0.95:
+            self._operate(rng.randrange(2), rng.random() < 0.4)
 
     def come_to_an_end(self) -> None:
-        """Retry unanswered submissions and resume every job."""
+        """End suspensions, retry unanswered submissions and resume every job."""
+        for which in (0, 1):
+            self._operate(which, suspends=False)
         while self.unanswered:
             self._post(*self.unanswered.pop())
         for job_id, which in self._owners.items():
             with suppress(ServiceError):  # it is over
                 resume(self.world.db, self._tenants[which].id, job_id)
+
+    def _operate(self, which: int, suspends: bool) -> None:
+        """The operator suspends a tenant, or lets it go on."""
+        world, tenant = self.world, self._tenants[which]
+        world.role = "API"
+        try:
+            if suspends:
+                suspend(world.db, tenant.id, Suspension(), world.now)
+            else:
+                resume_tenant(world.db, tenant.id)
+            world.say(f"{tenant.slug} is {'suspended' if suspends else 'not suspended'}")
+        except (Died, Exception) as error:
+            if not isinstance(error, Injected | ServiceError):
+                raise
+        finally:
+            world.role = "orchestrator"
 
     def _submit_new(self) -> None:
         rng = self.world.rng

@@ -29,6 +29,12 @@ def test_every_kind_of_fault_has_struck():
     assert {kind for seed in FAST for kind in played(seed).faults} == set(KINDS)
 
 
+def test_tenants_have_been_suspended_and_orchestrators_stopped_as_planned_both_in_time_and_too_early():
+    lines = [line for seed in FAST for line in played(seed).trace]
+    for what in ("is suspended", "is not suspended", "is told to stop", "has stopped", "has stopped too early"):
+        assert any(line.endswith(what) for line in lines), what
+
+
 def test_submissions_have_met_lost_connections_and_deaths():
     met = {why for seed in FAST for why in unanswered(played(seed))}
     assert met >= {LostConnection.__name__, Died.__name__}

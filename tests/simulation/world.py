@@ -5,7 +5,8 @@ import random
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from unittest.mock import patch
@@ -14,6 +15,7 @@ import structlog
 
 from orchestrator.catalogue.entries import Catalogue
 from orchestrator.leadership.elector import Elector
+from orchestrator.lifecycle.drain import Shutdown
 from orchestrator.loops.composition import HOUSEKEEPING_S, ROLE, all_loops
 from orchestrator.loops.composition import World as Outside
 from orchestrator.registry.port import Publication, Registered
@@ -67,7 +69,8 @@ class Orchestrator:
         self.name = f"process-{next(world.names)}"
         ticks = lambda: (world.now - NOW).total_seconds()  # noqa: E731, PLW0108  # reads `now` at each call
         self.role = Elector(world.db, ROLE, self.name, ttl_s=world.settings.role_ttl_s, ticks=ticks)
-        self._loops = all_loops(self.role, world.db, world.outside)
+        self.shutdown = Shutdown()
+        self._loops = all_loops(self.role, world.db, replace(world.outside, shutdown=self.shutdown))
         self._rng = world.rng
 
     @property
@@ -147,6 +150,21 @@ class World:
                 return
             except Exception as error:  # noqa: BLE001  # distinguished from faults
                 self._judge(error)
+
+    def stop_as_planned(self) -> None:
+        """The acting orchestrator is told to stop; it saves every seat first, unless that takes too long."""
+        self.say(f"{self.orchestrators[0].name} is told to stop")
+        self.orchestrators[0].shutdown.requested.set()
+
+    def restart_stopped(self, patience: float = 0.8) -> None:
+        """Replace an orchestrator that was told to stop, once it is done or is waited for no longer."""
+        stopping = self.orchestrators[0]
+        done = stopping.shutdown.done.is_set()
+        if done or (stopping.shutdown.requested.is_set() and self.rng.random() >= patience):
+            self.say(f"{stopping.name} has stopped{'' if done else ' too early'}")
+            with suppress(Died):
+                stopping.role.give_back()
+            self.orchestrators[0] = Orchestrator(self)
 
     def _mark_gone(self, which: int) -> None:
         """Replace the process with another, which may be able to tell that the old one is dead."""
