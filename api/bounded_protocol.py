@@ -5,7 +5,7 @@ from collections import Counter
 from typing import Any, ClassVar, Final
 
 import structlog
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from api.connections import MAX_HEAD_BYTES, ConnectionBounds, Overdue, Phase, Progress
 
@@ -81,6 +81,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     crowd: ClassVar[Crowd]
     progress: Progress
+    _served: RequestResponseCycle | None = None
+    """The request that is being answered: `cycle` is the newest one, which waits if others were sent before it."""
 
     @property
     def waits_for_client(self) -> bool:
@@ -110,8 +112,7 @@ class BoundedProtocol(HttpToolsProtocol):
         can_tell = not self.pipeline and not self.transport.get_write_buffer_size() and phase is not Phase.DRAIN
         if self._is_answering:
             can_tell = can_tell and phase is Phase.BODY and not cycle.response_started
-            cycle.disconnected = True
-            cycle.message_event.set()
+            self._tell_gone(cycle)
         if can_tell and (response := reason.response()):
             self.transport.write(response)
             self.transport.close()
@@ -131,6 +132,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is closed."""
         super().connection_lost(exc)
+        if self._served is not None and not self._served.response_complete:
+            self._tell_gone(self._served)
         self.crowd.leave(self)
 
     def data_received(self, data: bytes) -> None:
@@ -155,6 +158,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The head is there."""
         super().on_headers_complete()
+        if not self.pipeline:
+            self._served = self.cycle
         self.progress.enter(Phase.BODY, self._now())
 
     def on_body(self, body: bytes) -> None:
@@ -172,6 +177,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """The response is written."""
         was_last = not self.pipeline
+        if not was_last:
+            self._served = self.pipeline[-1][0]
         super().on_response_complete()
         if was_last and self.progress.phase is Phase.ANSWER:
             self.progress.enter(Phase.IDLE, self._now())
@@ -183,6 +190,11 @@ class BoundedProtocol(HttpToolsProtocol):
         """The client has read most of what was waiting for it."""
         super().resume_writing()
         self.progress.unread_since = None
+
+    @staticmethod
+    def _tell_gone(cycle: RequestResponseCycle) -> None:
+        cycle.disconnected = True
+        cycle.message_event.set()
 
     def _now(self) -> float:
         return self.crowd.bounds.clock()

@@ -117,7 +117,7 @@ class EventFeed:
         while self._watchers:
             self._wanted.clear()
             started = monotonic()
-            cursors = {job_id: min(one.cursor for one in ones) for job_id, ones in self._watchers.items()}
+            cursors = self._cursors()
             try:
                 news = await run_in_threadpool(_frames_of, self._db, cursors)
             except Exception as error:  # noqa: BLE001  # a bug ends the streams of now, and no later one
@@ -135,6 +135,14 @@ class EventFeed:
             await asyncio.sleep(max(_SHORTEST_PAUSE_S, monotonic() - started))
             if not has_more:
                 await self._pause()
+
+    def _cursors(self) -> dict[str, int]:
+        """Of each job, behind which event its watchers wait. A stream that lags gets no more: nobody waits for it."""
+        return {
+            job_id: min(wanted)
+            for job_id, ones in self._watchers.items()
+            if (wanted := [one.cursor for one in ones if not one.lags])
+        }
 
     async def _pause(self) -> None:
         try:

@@ -1,7 +1,10 @@
 """multipart/form-data bodies with a file: their OpenAPI schema, and access to the file part."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
+from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
 
 from orchestrator.errors import InvalidRequest
@@ -18,6 +21,23 @@ def form_body(properties: dict[str, Any], required: list[str]) -> dict[str, Any]
 def file_field(description: str) -> dict[str, str]:
     """The schema of a file part."""
     return {"type": "string", "format": "binary", "description": description}
+
+
+@asynccontextmanager
+async def read_form(request: Request, max_fields: int) -> AsyncIterator[FormData]:
+    """The form of a request: one file and at most `max_fields` fields. Raises: InvalidRequest, HTTPException."""
+    reading = request.form(max_files=1, max_fields=max_fields, max_part_size=MAX_FIELD_BYTES)
+    try:
+        form = await reading
+    except UnicodeError:  # of a codec that the client named; UnicodeDecodeError is not the only one they raise
+        raise InvalidRequest(
+            "The form's fields are not in the charset that Content-Type names. Send them in UTF-8.",
+            code="invalid_value",
+        ) from None
+    try:
+        yield form
+    finally:
+        await form.close()
 
 
 def file_part(form: FormData, name: str) -> UploadFile:

@@ -14,7 +14,7 @@ from starlette.datastructures import FormData, UploadFile
 from api.auth import TenantDep
 from api.errors import documented
 from api.listing import Listing, listing
-from api.multipart import MAX_FIELD_BYTES, file_field, file_part, form_body
+from api.multipart import file_field, file_part, form_body, read_form
 from api.parameters import MAX_ID_CHARS, After
 from api.services import ServicesDep
 from orchestrator.files import delete, queries
@@ -45,7 +45,7 @@ async def create_file(request: Request, tenant: TenantDep, services: ServicesDep
 
     The body is read here and not by a parameter, so that the key is checked before the upload.
     """
-    async with request.form(max_files=1, max_fields=8, max_part_size=MAX_FIELD_BYTES) as form:
+    async with read_form(request, max_fields=8) as form:
         file = file_part(form, "file")
         new = _new_file(file, form)
         work = partial(upload, services.db, tenant.id, services.upload_limits, new, file.file, services.clock())

@@ -8,7 +8,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from api.auth import TenantDep
 from api.errors import documented
-from api.multipart import MAX_FIELD_BYTES, file_field, file_part, form_body
+from api.multipart import file_field, file_part, form_body, read_form
 from api.services import ServicesDep
 from orchestrator.uploads import begin, complete, parts
 from orchestrator.uploads.begin import NewUpload
@@ -29,7 +29,7 @@ def create_upload(body: NewUpload, tenant: TenantDep, services: ServicesDep) -> 
 @router.post("/{upload_id}/parts", responses=_ERRORS, openapi_extra=_FORM)
 async def add_part(upload_id: str, request: Request, tenant: TenantDep, services: ServicesDep) -> UploadPartView:
     """Add a part. Parts may arrive in any order and in parallel; completing the upload sets their order."""
-    async with request.form(max_files=1, max_fields=1, max_part_size=MAX_FIELD_BYTES) as form:
+    async with read_form(request, max_fields=1) as form:
         data = file_part(form, "data")
         return await run_in_threadpool(
             parts.add_part, services.db, tenant.id, services.part_limits, upload_id, data.file, services.clock()

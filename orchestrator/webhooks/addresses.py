@@ -48,6 +48,8 @@ class EgressPolicy:
         if port == 0:
             raise ForbiddenUrl("its port must be 1 to 65535")
         self.check_host(host)
+        if "[" in parts.netloc and _literal(host) is None:  # RFC 3986 lets brackets hold addresses of the future
+            raise ForbiddenUrl("its host in brackets must be an IPv6 address")
 
     def check_host(self, host: str) -> None:
         """Refuse a host by its syntax: neither a plain DNS name nor an allowed address. IPv6 stands without brackets.

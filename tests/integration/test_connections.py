@@ -38,7 +38,8 @@ class Clock:
 
 
 class Application:
-    """`POST /upload` counts bytes, `POST /lazy` reads when it may, `GET /big` sends 64 MB, `GET /slow` waits."""
+    """`POST /upload` counts bytes, `POST /lazy` reads when it may, `GET /big` sends 64 MB, `GET /slow` waits,
+    `GET /stream` sends them until its client goes."""
 
     def __init__(self) -> None:
         self.received = 0
@@ -53,6 +54,9 @@ class Application:
         match scope["path"]:
             case "/big":
                 await self._send_big(send)
+                return
+            case "/stream":
+                await self._stream(receive, send)
                 return
             case "/refuse":
                 pass
@@ -72,6 +76,14 @@ class Application:
             self.received += len(message["body"])
             if not message["more_body"]:
                 return True
+
+    async def _stream(self, receive: Receive, send: Send) -> None:
+        await receive()
+        async with anyio.create_task_group() as sending:
+            sending.start_soon(self._send_big, send)
+            if (await receive())["type"] == "http.disconnect":
+                self.disconnected += 1
+            sending.cancel_scope.cancel()
 
     async def _send_big(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -270,6 +282,22 @@ def test_a_response_that_nobody_reads_is_given_up_and_a_slow_reader_gets_it_whol
         got += len(rest(reader))
         assert got > 64 * MB
         assert len(rest(idler)) < 64 * MB
+
+
+def test_a_request_with_others_sent_behind_it_is_told_that_its_client_is_gone(
+    serve: Any, clock: Clock, application: Application
+) -> None:
+    stream = b"GET /stream HTTP/1.1\r\nhost: x\r\n\r\n"
+    with serve() as address, connected(address, stream + WHOLE) as idler:
+        assert idler.recv(1).startswith(OK[:1])
+
+        def told() -> bool:
+            clock.pass_s(61)  # once too much of the response waits, the next look ends the connection
+            return application.disconnected == 1
+
+        wait_until(told, "the word that the client is gone")
+        rest(idler)
+    assert application.started == 1, "what was sent behind it is not begun"
 
 
 def test_the_rest_of_a_refused_upload_is_not_read_for_ever(serve: Any, clock: Clock) -> None:

@@ -1,5 +1,6 @@
 """Event streams on real sockets: one reader for all, a bound per key, an end without news, and going on from there."""
 
+import asyncio
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -12,10 +13,12 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
+from api import event_feed
 from api.cli import follow, reconnect
 from api.cli.client import OrchardClient
 from api.cli.follow import follow_events
 from api.cli.reconnect import Reconnect
+from api.event_feed import EventFeed
 from api.routes import event_stream
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import JobRow
@@ -123,6 +126,27 @@ def test_a_long_history_comes_whole_and_in_order(serve: Serve, monkeypatch: pyte
             assert beside.message().startswith("Created"), "nobody waits for another's history"
             assert one.message().startswith("Created")
             assert [one.message() for _ in range(300)] == [str(n) for n in range(300)]
+
+
+def test_a_client_that_reads_too_slowly_keeps_no_news_from_others_of_its_job(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_news, "EVENTS_AT_ONCE", 20)
+    monkeypatch.setattr(event_feed, "MAX_PENDING", 50)
+
+    async def read(job_id: str, frames: int) -> tuple[int, bool]:
+        feed = EventFeed(api.services.db, 0.01)
+        with feed.watch(job_id, 0) as slow, feed.watch(job_id, 0) as prompt:
+            got = 0
+            async with asyncio.timeout(60):
+                while got < frames:
+                    got += len(await prompt.frames(60))
+            return got, slow.lags
+
+    with serve() as api:
+        job = queued(api)
+        say(api, job, *(str(n) for n in range(300)))
+        assert asyncio.run(read(job.id, 301)) == (301, True)
 
 
 def test_a_key_has_a_bound_of_streams_and_the_refusal_says_so(serve: Serve) -> None:

@@ -185,6 +185,17 @@ def test_a_file_name_with_control_characters_is_refused(web: TestClient) -> None
     assert "U+0009" in answer.json()["error"]["message"]
 
 
+@pytest.mark.parametrize("charset", ["undefined", "punycode"])
+@pytest.mark.parametrize("path", ["/v1/files", "/v1/uploads/upload_x/parts"])
+def test_a_form_that_cannot_be_read_in_the_charset_it_names_is_a_400(web: TestClient, charset: str, path: str) -> None:
+    body = b'--b\r\ncontent-disposition: form-data; name="a.b"\r\n\r\nfine-tune\r\n--b--\r\n'
+    answer = web.post(
+        path, content=body, headers={"content-type": f"multipart/form-data; boundary=b; charset={charset}"}
+    )
+    assert answer.status_code == 400
+    assert "charset" in answer.json()["error"]["message"]
+
+
 @pytest.mark.parametrize(
     ("fields", "param", "words"),
     [

@@ -143,6 +143,7 @@ def test_a_setting_lets_private_addresses_through():
         ("https://[::ffff:7f00:1]/", "private"),
         ("https://[::127.0.0.1]/", "private"),
         ("https://[64:ff9b::127.0.0.1]/", "private"),
+        ("https://[v1.hooks.example]/", "IPv6"),
         ("https://168.63.129.16/metadata", "private"),
         ("https://localhost/", "must have a dot"),
         ("https://postgres:5432/", "must have a dot"),
