@@ -102,11 +102,11 @@ class Progress:
         self.body_bytes = self.unparsed_bytes = 0
 
     def restart(self, now: float) -> None:
-        """Begin the phase's time anew."""
+        """Begin the time of the phase again."""
         self.since, self.body_bytes = now, 0
 
     def overdue(self, now: float, bounds: ConnectionBounds) -> Overdue | None:
-        """Why the client has kept the server waiting for too long, if it has. A body in good progress starts anew."""
+        """Why the client has kept the server waiting for too long, if it has. A body in good progress starts again."""
         waited = now - self.since
         match self.phase:
             case Phase.IDLE if waited > bounds.keep_alive_s:

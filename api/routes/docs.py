@@ -29,7 +29,7 @@ _HEADERS: Final = {
     "content-security-policy": _POLICY,
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
-    "cache-control": "no-cache",  # asked for anew, and answered with 304 unless a release changed it
+    "cache-control": "no-cache",  # asked for again, and answered with 304 unless a release changed it
 }
 
 router = APIRouter(include_in_schema=False)

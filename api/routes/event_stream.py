@@ -13,8 +13,9 @@ from starlette.types import Receive, Scope, Send
 
 from api.event_feed import EventFeed
 from api.services import Services
-from api.stream_slots import StreamSlots
+from orchestrator.errors import TooManyStreams
 from orchestrator.queries.event_news import cursor_after
+from orchestrator.slots import Slots
 from orchestrator.tenancy.views import Principal
 
 PING_EVERY_S: Final = 15.0  # proxies close idle connections
@@ -31,11 +32,16 @@ class EventStreams:
         self._db = services.db
         self._idle_s = services.event_stream_idle_s
         self._feed = EventFeed(services.db, services.event_poll_s)
-        self._slots = StreamSlots(services.event_streams_per_key)
+        self._per_key = services.event_streams_per_key
+        self._slots = Slots()
 
     def open(self, principal: Principal, tenant_id: str, job_id: str, after: str | None) -> EventSourceResponse:
         """Start a stream. Raises before the first byte: TooManyStreams, NotFound; InvalidRequest for `after`."""
-        self._slots.take(principal.key_id)
+        if not self._slots.take(principal.key_id, self._per_key):
+            raise TooManyStreams(
+                f"This key has {self._per_key} event streams open, as many as it may have. Close one, or read the "
+                "events without `stream`."
+            )
         try:
             frames = self._frames(job_id, cursor_after(self._db, tenant_id, job_id, after))
         except BaseException:
@@ -69,7 +75,7 @@ class EventStreams:
 class _Stream(EventSourceResponse):
     """A stream that gives its slot back when it ends, however it ends."""
 
-    def __init__(self, frames: AsyncIterator[bytes], slots: StreamSlots, key_id: str) -> None:
+    def __init__(self, frames: AsyncIterator[bytes], slots: Slots, key_id: str) -> None:
         super().__init__(frames, headers=_HEADERS)
         self._slots = slots
         self._key_id = key_id

@@ -153,7 +153,7 @@ class LeaseRow(Base):
 class CheckpointPermissionRow(Base):
     """Tenant `project_id` may use a checkpoint of tenant `tenant_id` until `revoked_at`, while the checkpoint exists.
 
-    A revoked row stays, as the place in a list that was read up to it; granting access anew takes it back into use.
+    A revoked row stays, as the place in a list that was read up to it; granting access again takes it back into use.
     """
 
     __tablename__ = "checkpoint_permission"

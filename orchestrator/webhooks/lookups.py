@@ -9,12 +9,13 @@ installation's names may also come from its hosts file or its name service switc
 import asyncio
 import socket
 import threading
-from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Final
+
+from orchestrator.slots import Slots
 
 DEADLINE_S: Final = 3.0
 LOOKUPS_PER_TENANT: Final = 8  # at once, abandoned ones among them
@@ -39,20 +40,19 @@ class Lookups:
     resolve: Resolve = resolve_by_system
     deadline_s: float = DEADLINE_S
     per_tenant: int = LOOKUPS_PER_TENANT
-    _held: Counter[str] = field(default_factory=Counter, repr=False)
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _slots: Slots = field(default_factory=Slots, repr=False)
 
     async def addresses(self, tenant_id: str, host: str, port: int) -> list[str]:
         """The addresses of `host`, at least one. Raises: Unresolved, with the reason as the tenant may read it."""
         if _is_address(host):
             return [host]
-        if not self._take(tenant_id):
+        if not self._slots.take(tenant_id, self.per_tenant):
             raise Unresolved(f"Not sent: {self.per_tenant} lookups of your hosts' names have not ended yet.")
         answer: Future[list[str]] = Future()
         try:
             threading.Thread(target=self._run, args=(answer, tenant_id, host, port), daemon=True).start()
         except RuntimeError:  # the machine has no more threads
-            self._give_back(tenant_id)
+            self._slots.give_back(tenant_id)
             raise Unresolved(Unresolved.__doc__) from None
         try:
             async with asyncio.timeout(self.deadline_s):
@@ -72,20 +72,7 @@ class Lookups:
         except Exception as error:  # noqa: BLE001  # it belongs to the waiting side
             answer.set_exception(error)
         finally:
-            self._give_back(tenant_id)
-
-    def _take(self, tenant_id: str) -> bool:
-        with self._lock:
-            if self._held[tenant_id] >= self.per_tenant:
-                return False
-            self._held[tenant_id] += 1
-            return True
-
-    def _give_back(self, tenant_id: str) -> None:
-        with self._lock:
-            self._held[tenant_id] -= 1
-            if not self._held[tenant_id]:
-                del self._held[tenant_id]
+            self._slots.give_back(tenant_id)
 
 
 def _is_address(host: str) -> bool:
