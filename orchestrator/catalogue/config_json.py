@@ -45,14 +45,15 @@ def read_json(file: Path) -> dict[str, Any]:
 
 def require_trainable(config: dict[str, Any]) -> None:
     """Raises: Refused for what is no decoder with linears of its own."""
-    named = config.get("architectures") or []
     if "auto_map" in config:
         raise Refused("config.json names remote code in auto_map; Orchard never runs code of a base")
     if config.get("is_encoder_decoder"):
-        raise Refused(f"{_name(named)} is an encoder-decoder; Orchard trains decoder-only causal language models")
-    if not named:
+        raise Refused(
+            f"{_architecture(config)} is an encoder-decoder; Orchard trains decoder-only causal language models"
+        )
+    if not config.get("architectures"):
         raise Refused("config.json names no architecture, so it is not known whether the base can be trained")
-    architecture = str(named[0])
+    architecture = _architecture(config)
     if architecture.endswith(MULTIMODAL) and architecture not in DECODER_INSIDE:
         raise Refused(
             f"{architecture} is a multimodal or encoder-decoder model; add the text-only model (…ForCausalLM) instead"
@@ -74,12 +75,12 @@ def is_decoder(architecture: str, config: dict[str, Any]) -> bool:
 
 def decoder_of(config: dict[str, Any]) -> str | None:
     """Where the decoder is in a model that holds other networks too; see `BaseShape.decoder`."""
-    return DECODER_INSIDE.get(_name(config.get("architectures") or []))
+    return DECODER_INSIDE.get(_architecture(config))
 
 
 def transposed(config: dict[str, Any]) -> bool:
     """Whether weights of linears are stored as [in, out]."""
-    return _name(config.get("architectures") or []) in CONV1D
+    return _architecture(config) in CONV1D
 
 
 def shape_of(config: dict[str, Any], parameters: int) -> BaseShape:
@@ -111,13 +112,15 @@ def _size(config: dict[str, Any], keys: tuple[str, ...]) -> int:
 
 
 def _first(config: dict[str, Any], keys: tuple[str, ...]) -> int | None:
-    value = next((config[key] for key in keys if config.get(key) is not None), None)
-    if value is None:
+    key = next((key for key in keys if config.get(key) is not None), None)
+    if key is None:
         return None
+    value = config[key]
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise Refused(f"config.json: {keys[0]} is {value!r}, which is no size")
+        raise Refused(f"config.json: {key} is {value!r}, which is no size")
     return value
 
 
-def _name(architectures: list[Any]) -> str:
-    return str(architectures[0]) if architectures else "the base"
+def _architecture(config: dict[str, Any]) -> str:
+    named = config.get("architectures")
+    return str(named[0]) if named else "the base"

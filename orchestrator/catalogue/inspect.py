@@ -59,9 +59,10 @@ def facts_of(folder: Path, shapes: Shapes) -> BaseFacts:
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise Refused(f"there is no tokenizer in {folder} ({', '.join(TOKENIZER_FILES)})")
     linears = linears_of(shapes, transposed=transposed(config))
+    shape = _with_linears(shape_of(config, count_parameters(shapes)), linears)
     return BaseFacts(
-        shape=_with_linears(shape_of(config, count_parameters(shapes)), linears),
-        target_modules=tuple(dict.fromkeys(linear.name for linear in linears)),
+        shape=shape,
+        target_modules=shape.linear_names,
         experts=count_experts(shapes),
         has_chat_template=_has_chat_template(folder),
         license=license_of_card(folder / "README.md"),

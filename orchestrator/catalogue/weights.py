@@ -18,7 +18,6 @@ from workers.contract.base import DECODER_LINEARS, LinearShape
 INDEX: Final = "model.safetensors.index.json"
 LENGTH_BYTES: Final = 8
 LONGEST_HEADER: Final = 100_000_000  # the bound of the format's own library
-USUAL_TARGETS: Final = DECODER_LINEARS
 _IN_A_LAYER: Final = re.compile(r"\.\d+\.(?:.*\.)?(?P<linear>[^.]+)\.weight$")
 _EXPERT: Final = ".experts."  # experts are stacked when loaded: no linears of their own
 _ROUTER: Final = frozenset({"gate", "router"})
@@ -68,7 +67,7 @@ def linears_of(shapes: Shapes, *, transposed: bool = False) -> tuple[LinearShape
         found[match["linear"], inputs, outputs] += 1
     if not found:
         raise Refused("its layers hold no linear that an adapter could be trained on")
-    order = {name: place for place, name in enumerate(USUAL_TARGETS)}
+    order = {name: place for place, name in enumerate(DECODER_LINEARS)}
     kinds = sorted(found, key=lambda kind: (order.get(kind[0], len(order)), kind))
     return tuple(LinearShape(name=kind[0], inputs=kind[1], outputs=kind[2], count=found[kind]) for kind in kinds)
 

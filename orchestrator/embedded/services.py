@@ -48,9 +48,13 @@ def orchestrator_loop(env: dict[str, str], health_port: int) -> ChildSpec:
         "ORCHARD_HEALTH_PORT": str(health_port),
         "ORCHARD_DRAIN_S": str(DRAIN_S),
     }
-    ready = lambda: answers(LOOPBACK, health_port, "/healthz")  # noqa: E731
     return ChildSpec(
-        "orchestrator", argv, ready, {**env, **own}, awaits=_answer(health_port), stop_grace_s=DRAIN_S + 15
+        "orchestrator",
+        argv,
+        lambda: answers(LOOPBACK, health_port, "/healthz"),
+        {**env, **own},
+        awaits=_answer(health_port),
+        stop_grace_s=DRAIN_S + 15,
     )
 
 

@@ -165,12 +165,13 @@ class Ledger:
             booked["billed_steps"] += sum(book.jobs.values())
             jobs = {job.id: job for job in book.client.fine_tuning.jobs.list(limit=100)}
             found["jobs"] += len(jobs)
-            found["versions"] += sum(self.rig.versions(job_id) for job_id in jobs)
+            versions = {job_id: self.rig.versions(job_id) for job_id in jobs}
+            found["versions"] += sum(versions.values())
             found["billed_steps"] += self._billed_steps(book, a_step, wrong)
             wrong += [f"{job_id}: nobody was told of it" for job_id in jobs.keys() - book.jobs.keys()]
             wrong += [f"{job_id}: lost" for job_id in book.jobs.keys() - jobs.keys()]
             wrong += [f"{job.id}: {job.status}: {job.error}" for job in jobs.values() if job.status != "succeeded"]
-            wrong += [f"{job_id}: {count} versions" for job_id in jobs if (count := self.rig.versions(job_id)) != 1]
+            wrong += [f"{job_id}: {count} versions" for job_id, count in versions.items() if count != 1]
             found["files"] += self._files(book, wrong)
         with self.rig.live.db.read() as session:
             wrong += [f"invariant: {violation}" for violation in violations(session, datetime.now(UTC))]

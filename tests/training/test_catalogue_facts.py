@@ -20,7 +20,7 @@ from tests.training.test_fused_architectures import MAKES, make_base
 from workers.bases import load_base
 from workers.contract.base import COMPUTE_BYTES, ComputeDtype, Quantization
 from workers.contract.memory import base_bytes
-from workers.methods.linears import adaptable_linears, decoder_to_name, features_of
+from workers.methods.linears import adaptable_linears, decoder_to_name, features_of, last_names
 
 
 def test_a_folder_is_read_as_the_model_that_was_written_there(tmp_path: Path) -> None:
@@ -35,7 +35,7 @@ def test_weights_and_linears_are_those_of_the_loaded_model(tmp_path: Path, make:
     facts = inspect(make_base(tmp_path, make).source)
     model = AutoModelForCausalLM.from_pretrained(tmp_path)
     assert facts.shape.parameters == sum(weight.numel() for weight in model.parameters())
-    assert set(facts.target_modules) == {path.rpartition(".")[2] for path in adaptable_linears(model)}
+    assert set(facts.target_modules) == last_names(adaptable_linears(model))
     assert (facts.shape.hidden_size, facts.shape.num_layers, facts.shape.max_positions) == (64, 2, 256)
 
 

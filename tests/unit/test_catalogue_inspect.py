@@ -82,6 +82,7 @@ def test_experts_and_their_router_are_no_linears_to_adapt(tmp_path: Path) -> Non
         ({"quantization_config": {"quant_method": "gptq"}}, r"quantized already \(gptq\)"),
         ({"num_attention_heads": None}, "has no num_attention_heads"),
         ({"hidden_size": "8"}, "hidden_size is '8'"),
+        ({"hidden_size": None, "n_embd": "8"}, "n_embd is '8'"),
         ({"head_dim": "2"}, "head_dim is '2'"),
         ({"vocab_size": 0}, "vocab_size is 0"),
     ],

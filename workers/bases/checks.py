@@ -9,7 +9,7 @@ from torch import nn
 from workers.bases.blame import unusable
 from workers.contract.base import LEFT_OUT, Quantization
 from workers.contract.spec import HostSpec
-from workers.methods.linears import adaptable_linears, decoder_to_name
+from workers.methods.linears import adaptable_linears, decoder_to_name, last_names
 from workers.tasks import TASKS
 
 QUANTIZED: Final = (bitsandbytes.nn.Params4bit, bitsandbytes.nn.Int8Params)
@@ -51,7 +51,7 @@ def _require_quantized(spec: HostSpec, model: Any) -> None:
 
 
 def _require_linears(spec: HostSpec, model: Any) -> None:
-    names = {path.rpartition(".")[2] for path in adaptable_linears(model)}
+    names = last_names(adaptable_linears(model))
     if unknown := sorted(set(spec.target_modules) - names):
         has = ", ".join(sorted(names)[:SHOWN])
         raise unusable(spec, f"the entry's target_modules name {unknown[0]}, which it lacks; it has {has}")

@@ -46,13 +46,18 @@ def encode_chat(tokenizer: Any, template: str | None, row: ChatRow, pause: Pause
         used = template or tokenizer.get_chat_template()
         messages = [_plain(message) for message in row.messages]
     weighted = all(message.weight != 0 for message in row.messages)
-    if "{% generation" in used or "{%- generation" in used:
+    if marks_turns(used):
         if weighted:
             return _marked_by_template(tokenizer, used, messages, row.tools)
         return _marked_with_weights(tokenizer, used, row, messages, pause)
     spans = _assistant_spans(tokenizer, used, row, messages, pause)
     pause()
     return _from_spans(tokenizer, _render(tokenizer, used, messages, row.tools), spans)
+
+
+def marks_turns(template: str) -> bool:
+    """Whether the template marks the assistant's turns itself."""
+    return "{% generation" in template or "{%- generation" in template
 
 
 def _marked_by_template(tokenizer: Any, template: str, messages: list[dict[str, Any]], tools: Any) -> Tokens:

@@ -6,6 +6,7 @@ from workers.contract.base import ComputeDtype, Quantization
 from workers.contract.base_snippet import base_folder
 from workers.contract.rows import DatasetFormat
 from workers.contract.spec import JobSpec, Overlength
+from workers.data.chat import marks_turns
 
 _DTYPES: Final = {ComputeDtype.BF16: "torch.bfloat16", ComputeDtype.FP32: "torch.float32"}
 _NF4_ON_CPU: Final = """\
@@ -129,8 +130,7 @@ def _load(spec: JobSpec) -> str:
 def _tokens(format: DatasetFormat, template: str | None) -> str:
     match format:
         case DatasetFormat.CHAT:
-            marks = template is not None and ("{% generation" in template or "{%- generation" in template)
-            return _MARKED_CHAT if marks else _CHAT
+            return _MARKED_CHAT if template is not None and marks_turns(template) else _CHAT
         case DatasetFormat.PROMPT_COMPLETION:
             return _COMPLETION
         case _:

@@ -1,6 +1,6 @@
 """The linears of a base that a method may adapt, whatever its architecture and quantization."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from torch import nn
@@ -30,8 +30,13 @@ def decoder_to_name(model: nn.Module) -> str | None:
     """The decoder's path, where the last name parts of its linears alone would also match linears outside it."""
     path = decoder_path(model)
     inside = _inside(path)
-    outside = {_last(each) for each, _ in _linears(model) if not each.startswith(inside)}
-    return path if outside & {_last(each) for each in adaptable_linears(model)} else None
+    outside = last_names(each for each, _ in _linears(model) if not each.startswith(inside))
+    return path if outside & last_names(adaptable_linears(model)) else None
+
+
+def last_names(paths: Iterable[str]) -> set[str]:
+    """The last parts of the paths, by which users name linears."""
+    return {_last(path) for path in paths}
 
 
 def chosen_linears(names: Sequence[str], linears: Mapping[str, nn.Module]) -> list[str]:
@@ -39,7 +44,7 @@ def chosen_linears(names: Sequence[str], linears: Mapping[str, nn.Module]) -> li
 
     Raises: InvalidTargetModules when the base has no linear of one of the names.
     """
-    wanted, known = set(names), {_last(path) for path in linears}
+    wanted, known = set(names), last_names(linears)
     if unknown := sorted(wanted - known):
         raise InvalidTargetModules(
             f"the base has no linear named {', '.join(unknown)}; it has {', '.join(sorted(known))}"

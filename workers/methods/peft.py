@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from workers.contract.methods import MethodSpec
 from workers.contract.spec import JobSpec
+from workers.methods.linears import last_names
 from workers.methods.method import LowRankForm, Site
 from workers.rng import DropoutKey, KeyedDropout
 
@@ -65,7 +66,7 @@ class PeftMethod:
     def attach(self, spec: MethodSpec, site: Site, name: str) -> PeftAttachment:
         """See `TrainableMethod.attach`. The first one wraps the model."""
         self.shapes(spec, site.linears)  # refuses what the base does not have in our words, not in PEFT's
-        config = self.config(spec, site.decoder, sorted({path.rpartition(".")[2] for path in site.linears}))
+        config = self.config(spec, site.decoder, sorted(last_names(site.linears)))
         if site.wrapper is None:
             site.wrapper = get_peft_model(site.model, config, adapter_name=name)
         else:

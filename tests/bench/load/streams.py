@@ -31,7 +31,7 @@ class Stream:
                 return
             await self._read(reader, until)
             writer.close()
-        except OSError as error:
+        except (OSError, EOFError) as error:  # refused, or closed before the head was whole
             self.error = f"{type(error).__name__}: {error}"
 
     async def _read(self, reader: asyncio.StreamReader, until: float) -> None:

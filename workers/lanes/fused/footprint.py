@@ -17,7 +17,7 @@ from workers.data.batches import MicroBatch
 from workers.lanes.fused.peak import give_back_free_memory, measure_peak
 from workers.lanes.fused.routing import SeatBatch
 from workers.lanes.fused.stack import StackedAdapter
-from workers.methods.linears import adaptable_linears
+from workers.methods.linears import adaptable_linears, last_names
 from workers.rng import DropoutKey
 
 VISIBLE_BYTES: Final = 64_000_000  # a probe should take this much, to stand out from allocator noise
@@ -98,7 +98,7 @@ def _logits_beyond(probe: Probe, line: _Line, long: int, vocab_size: int, device
 def probe_spec(base: LoadedBase) -> JobSpec:
     """A job that adapts every linear. Its files are never read."""
     host = base.spec
-    targets = tuple(sorted({path.rpartition(".")[2] for path in adaptable_linears(base.model)}))
+    targets = tuple(sorted(last_names(adaptable_linears(base.model))))
     nothing = DatasetRef(file_id="probe", uri="memory://probe", sha256="", rows=1, format=DatasetFormat.TEXT)
     return JobSpec(
         job_id="probe",
