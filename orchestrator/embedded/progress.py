@@ -2,6 +2,7 @@
 on a busy machine; that nothing of this happens any more does.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,8 +19,8 @@ class Signs:
     """What can be seen of a child from outside."""
 
     log_bytes: int
-    processes: frozenset[int]
-    computed_s: float
+    computed_s: Mapping[int, float]
+    """Processor time of each process, by its id."""
 
     @classmethod
     def of(cls, pid: int, log: Path) -> "Signs":
@@ -33,13 +34,14 @@ class Signs:
         except psutil.Error:  # one that ended while it was looked at; the next look is whole
             pass
         size = log.stat().st_size if log.exists() else 0
-        return cls(size, frozenset(found), sum(found.values()))
+        return cls(size, found)
 
     def differ_from(self, before: "Signs") -> bool:
         """Whether the child did something in between."""
-        done_s = self.computed_s - before.computed_s
-        return self.log_bytes > before.log_bytes or bool(self.processes - before.processes) or done_s >= WORK_S
+        done_s = sum(now_s - before.computed_s.get(pid, 0.0) for pid, now_s in self.computed_s.items())
+        started = self.computed_s.keys() - before.computed_s.keys()
+        return self.log_bytes > before.log_bytes or bool(started) or done_s >= WORK_S
 
     def __str__(self) -> str:
-        count = len(self.processes)
-        return f"{count} process{'' if count == 1 else 'es'}, {self.computed_s:.0f} s of processor time"
+        count, seconds = len(self.computed_s), sum(self.computed_s.values())
+        return f"{count} process{'' if count == 1 else 'es'}, {seconds:.0f} s of processor time"

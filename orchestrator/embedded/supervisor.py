@@ -19,6 +19,8 @@ BACKOFF: Final = Backoff(first_s=1.0, longest_s=LONGEST_PAUSE_S, jitter=0.0)
 STEADY_S: Final = 60.0
 """A child that lived so long has recovered: its next death begins with the shortest pause again."""
 POLL_S: Final = 0.1
+LOOK_S: Final = 1.0
+"""Between two looks at the signs of life, which walk the process tree of a machine that may be busy."""
 TELL_S: Final = 10.0
 TRY_AGAIN: Final = "nothing is lost: on a busy machine end other programs, then start it again with the same command"
 log = structlog.get_logger(__name__)
@@ -66,13 +68,16 @@ class Supervisor:
 
     def _wait_for(self, child: Child, tell: Callable[[str], None]) -> None:
         spec, began = child.spec, self._clock()
-        signs, changed, told = Signs.of(child.pid, child.log), began, began
+        signs, looked, changed, told = Signs.of(child.pid, child.log), began, began, began
+        seen = signs
         while child.exit_code is not None or not spec.ready():
             if child.exit_code is not None:
                 raise ChildFailed(_why(child, f"ended with code {child.exit_code} while starting"))
-            now, seen = self._clock(), Signs.of(child.pid, child.log)
-            if seen.differ_from(signs):
-                signs, changed = seen, now
+            now = self._clock()
+            if now - looked >= LOOK_S:
+                seen, looked = Signs.of(child.pid, child.log), now
+                if seen.differ_from(signs):
+                    signs, changed = seen, now
             if now - began > spec.ready_timeout_s:
                 raise ChildFailed(_why(child, f"did not get ready within {spec.ready_timeout_s:g} s ({spec.awaits})"))
             if now - changed > spec.still_s:

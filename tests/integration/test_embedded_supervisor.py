@@ -132,9 +132,10 @@ def test_computing_and_new_processes_are_progress_and_idling_is_none(supervisor:
     idle, spinning = (Signs.of(supervisor.pid(name), log) for name in ("idle", "spinning"))
     wait_until(lambda: Signs.of(supervisor.pid("spinning"), log).differ_from(spinning), "it computed", 60)
     assert not Signs.of(supervisor.pid("idle"), log).differ_from(idle)
-    assert Signs(1, idle.processes, 0).differ_from(Signs(0, idle.processes, 0))
-    assert Signs(0, frozenset({1, 2}), 0).differ_from(Signs(0, frozenset({1}), 0))
-    assert not Signs(0, frozenset({1}), 0).differ_from(Signs(0, frozenset({1, 2}), 0))
+    assert Signs(1, {1: 0.0}).differ_from(Signs(0, {1: 0.0}))
+    assert Signs(0, {1: 0.0, 2: 0.0}).differ_from(Signs(0, {1: 0.0}))
+    assert not Signs(0, {1: 0.0}).differ_from(Signs(0, {1: 0.0, 2: 0.0}))
+    assert Signs(0, {1: 3.0}).differ_from(Signs(0, {1: 0.0, 2: 50.0})), "what one that ended did hides nothing"
 
 
 def test_stop_ends_a_child_that_ignores_sigterm_and_its_own_children(supervisor: Supervisor, tmp_path: Path) -> None:
