@@ -15,6 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib import import_module
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
@@ -41,6 +42,8 @@ STREAMED_JOBS: Final = 10
 KEYS: Final = 10
 """Keys of the tenant that streams: a key has a limit of streams."""
 BOUND_MS: Final = 100.0
+SENDERS: Final = 4  # processes, one for each kind of load
+CLIENTS_MODULE: Final = submit_and_poll.__module__
 HEAD_START_S: Final = 5.0
 """From the first stream to the first event, in seconds: until then all are open."""
 _numbers = count()
@@ -116,7 +119,11 @@ def load_figures(engine: str, seconds: float) -> dict[str, Any]:
 
 def _against(url: str, town: Town, seconds: float, api: psutil.Process) -> dict[str, Any]:
     keys, files = [key for key, _ in town.clients], [file for _, file in town.clients]
-    with ProcessPoolExecutor(4, mp_context=multiprocessing.get_context("spawn")) as senders:
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(
+        SENDERS, mp_context=spawn, initializer=import_module, initargs=(CLIENTS_MODULE,)
+    ) as senders:
+        list(senders.map(time.sleep, [HEAD_START_S] * SENDERS))  # all have started and loaded their libraries
         alone = senders.submit(ask, url, *town.bystander, seconds / 3).result()
         whole = seconds + 2 * HEAD_START_S
         streams = senders.submit(follow_all, url, town.keys, town.jobs, STREAMS, whole)

@@ -31,7 +31,9 @@ class Done:
 
 
 def submit_and_poll(url: str, keys: list[str], files: list[str], seconds: float) -> dict[str, Any]:
-    """One client for each key, all at once, for so long."""
+    """One client for each key, for so long. They begin one after the other within the time that one job takes them:
+    clients of different people are not in step.
+    """
     done = Done()
 
     async def client(key: str, file_id: str, delay: float) -> None:
@@ -46,7 +48,7 @@ def submit_and_poll(url: str, keys: list[str], files: list[str], seconds: float)
 
     async def crowd() -> None:
         clients = zip(keys, files, strict=True)
-        await asyncio.gather(*(client(key, file, n / len(keys)) for n, (key, file) in enumerate(clients)))
+        await asyncio.gather(*(client(key, file, POLLS * n / len(keys)) for n, (key, file) in enumerate(clients)))
 
     until = time.monotonic() + seconds
     asyncio.run(crowd())
