@@ -23,5 +23,5 @@ def raise_descriptor_limit(wanted: int) -> int:
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return wanted
     reachable = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, reachable), hard))
-    return max(soft, reachable)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (reachable, hard))
+    return reachable

@@ -52,7 +52,7 @@ class RequestContext:
             if exchange.status is None and (known := outage(error)):
                 await refusal(known)(scope, receive, exchange.send)
                 return
-            _log.exception("request failed", request_id=exchange.id, method=scope["method"], path=scope["path"])
+            _log.exception("request failed", method=scope["method"], path=scope["path"])
             if exchange.status is not None:
                 raise
             await internal_error(exchange.id)(scope, receive, exchange.send)
@@ -103,7 +103,6 @@ class _Exchange:
         """Log the request, without headers and query, which may contain secrets."""
         _log.info(
             "request",
-            request_id=self.id,
             method=self._scope["method"],
             path=self._scope["path"],
             status=self.status,

@@ -56,6 +56,6 @@ UNKNOWN: Final = Advice(Party.SERVICE, "see `orchard logs {job}`; if that does n
 """Of a code that a newer server has and this client does not know."""
 
 
-def advice_for(code: str | None) -> Advice:
+def advice_for(code: str) -> Advice:
     """The advice on a job that failed with `code`."""
-    return ADVICE.get(code or "", UNKNOWN)
+    return ADVICE.get(code, UNKNOWN)

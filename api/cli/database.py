@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from api.cli.errors import CliError
-from orchestrator.db.migrate import UnknownRevision, UnusableUrl
+from orchestrator.db.migrate import UnknownRevision, UnusableUrl, revisions
 from orchestrator.outages import outage
 
 
@@ -27,3 +27,14 @@ def at_work() -> Iterator[None]:
             code="database_down",
             hint="check that it runs and that the URL, its user and its folder are right",
         ) from error
+
+
+def require_current(url: str) -> str:
+    """The revision of the schema. Raises CliError, also when it is not the one that this code wants."""
+    with at_work():
+        schema = revisions(url)
+    if not schema.current:
+        has = f"is at {schema.found}" if schema.found else "holds no schema"
+        message = f"the database {has}, this code wants {schema.wanted}"
+        raise CliError(message, code="schema", hint="orchard db upgrade")
+    return schema.wanted

@@ -1,6 +1,6 @@
 """Calls of `/v1/files` and `/v1/uploads`."""
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import IO, TYPE_CHECKING, Final
@@ -88,10 +88,8 @@ class FileCalls:
 
     def _cancel(self, upload_id: str) -> None:
         """Free the parts' room at once; else they expire within an hour."""
-        try:
+        with suppress(CliError):  # the first failure is the one to tell
             self.client.send("POST", f"{UPLOADS}/{upload_id}/cancel")
-        except CliError:
-            return  # the first failure is the one to tell
 
 
 def _of(file_id: str) -> str:

@@ -54,11 +54,6 @@ def first_catalogue(home: Path) -> Path:
         ) from error
 
 
-def make_admin_key(stack: EmbeddedStack, name: str) -> str:
-    """A new admin key, made in the stack's own database: the one way in that needs no key."""
-    return new_admin_key(stack.database_url, name)
-
-
 def _announce(stack: EmbeddedStack, profile: str, say: Callable[[str], None]) -> None:
     say(f"API     {stack.api_url}  (documentation: {stack.api_url}/docs)")
     say(f"MLflow  {stack.mlflow_url}")
@@ -69,7 +64,7 @@ def _announce(stack: EmbeddedStack, profile: str, say: Callable[[str], None]) ->
         known = profiles.get(profile, Profile())
         save_profile(profile_path(), profile, Profile(stack.api_url, known.api_key, known.admin_key))
     else:
-        admin_key = make_admin_key(stack, "orchard up")
+        admin_key = new_admin_key(stack.database_url, "orchard up")
         say(f"Admin key, shown this once: {admin_key}")
         save_profile(profile_path(), profile, Profile(stack.api_url, _tenant_key(stack.api_url, admin_key), admin_key))
         marker.touch()

@@ -7,13 +7,11 @@ from typing import Any
 
 from api.cli.client import OrchardClient
 from api.cli.errors import CliError, ExitCode, ServerAway
-from api.cli.file_calls import FileCalls
+from api.cli.file_calls import ID_PREFIX, FileCalls
 from api.cli.job_file import JobFile, request_body
 from api.cli.models import Job
 from api.cli.output import say
-from api.cli.transfer import upload_file
-
-UPLOADED_PREFIX = "file-"
+from api.cli.transfer import require_good_lines, upload_file
 
 
 def submit(client: OrchardClient, job: JobFile, folder: Path, idempotency_key: str | None) -> Job:
@@ -67,7 +65,7 @@ class _Uploads:
 
     def _check(self, name: str) -> None:
         path = self._folder / name
-        if not path.is_file() and not name.startswith(UPLOADED_PREFIX):
+        if not path.is_file() and not name.startswith(ID_PREFIX):
             raise CliError(
                 f"{path} does not exist",
                 code="file_not_found",
@@ -84,13 +82,8 @@ class _Uploads:
         file = upload_file(self._files, path)
         self._made.append(file.id)
         say(f"Uploaded {path.name} as {file.id} ({file.bytes} bytes)")
-        if file.status == "error":
-            say(self._files.report(file.id).rstrip())
-            raise CliError(
-                f"{path.name} has bad lines: {file.status_details}",
-                code=f"invalid_{field}",
-                hint="correct the lines named above; each must be one JSON object of one format",
-            )
+        hint = "correct the lines named above; each must be one JSON object of one format"
+        require_good_lines(self._files, file, path, code=f"invalid_{field}", hint=hint)
         return file.id
 
     def _uploaded_before(self, path: Path) -> str | None:

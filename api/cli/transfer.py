@@ -11,6 +11,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from api.cli.errors import CliError, ExitCode
 from api.cli.file_calls import FileCalls
 from api.cli.models import File
+from api.cli.output import say
 
 
 def upload_file(files: FileCalls, path: Path) -> File:
@@ -18,6 +19,13 @@ def upload_file(files: FileCalls, path: Path) -> File:
     size = path.stat().st_size
     with path.open("rb") as file, _bar() as progress:
         return files.upload(progress.wrap_file(file, total=size, description=path.name), path.name, size)
+
+
+def require_good_lines(files: FileCalls, file: File, path: Path, *, code: str, hint: str) -> None:
+    """Raises CliError when the upload of `path` has bad lines, once all of them are said."""
+    if file.status == "error":
+        say(files.report(file.id).rstrip())
+        raise CliError(f"{path.name} has bad lines: {file.status_details}", code=code, hint=hint)
 
 
 def save(chunks: Iterator[bytes], size: int, target: Path) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 import openai
 from rich.console import Console
 
+from api.cli.bootstrap import new_admin_key
 from api.cli.client import OrchardClient
-from api.cli.local_stack import make_admin_key
 from api.cli.unpack import unpack
 from api.demo.answers import ask
 from api.demo.outcome import Example, json_line, print_table
@@ -50,7 +50,7 @@ def _train(options: StackOptions, adapters: Path, console: Console) -> list[Foll
     console.print("Starting Ray, MLflow, the API and the orchestrator …")
     with _running(EmbeddedStack(options, lambda text: console.print(text, soft_wrap=True, markup=False))) as stack:
         console.print(f"API {stack.api_url} · MLflow {stack.mlflow_url} · logs {stack.home / 'logs'}", soft_wrap=True)
-        with OrchardClient(stack.api_url, make_admin_key(stack, "demo")) as admin:
+        with OrchardClient(stack.api_url, new_admin_key(stack.database_url, "demo")) as admin:
             clients = [enter(admin, task, stack.api_url) for task in TASKS]
         try:
             jobs = [job for task, client in zip(TASKS, clients, strict=True) for job in submit_all(client, task)]

@@ -2,11 +2,24 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
 
 Reply = Callable[[httpx2.Request], httpx2.Response]
+
+
+def own_settings(folder: Path, monkeypatch: pytest.MonkeyPatch, key: str, admin_key: str | None = None) -> None:
+    """Run commands in `folder` with these keys, and with no other setting of whoever runs the tests."""
+    monkeypatch.chdir(folder)
+    for name in ("ORCHARD_URL", "ORCHARD_ADMIN_KEY", "ORCHARD_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ORCHARD_CONFIG", str(folder / "config.toml"))
+    monkeypatch.setenv("ORCHARD_API_KEY", key)
+    if admin_key is not None:
+        monkeypatch.setenv("ORCHARD_ADMIN_KEY", admin_key)
 
 
 def make_job(job_id: str = "ftjob-1", status: str = "succeeded", **changes: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
 from api import event_feed
-from api.cli import follow, reconnect
+from api.cli import reconnect
 from api.cli.client import OrchardClient
 from api.cli.follow import follow_events
 from api.cli.reconnect import Reconnect
@@ -105,8 +105,8 @@ def test_every_stream_gets_every_event_of_its_job_and_the_end(serve: Serve) -> N
 
 
 def test_streams_without_news_cost_one_statement_a_look_however_many_they_are(serve: Serve, db: Database) -> None:
-    statements: list[str] = []
-    event.listen(db._reader, "before_cursor_execute", lambda *args: statements.append(args[2]))
+    statements: list[tuple[str, Any]] = []
+    event.listen(db._reader, "before_cursor_execute", lambda *args: statements.append(args[2:4]))
     with serve() as api, ExitStack() as open_streams:
         jobs = [queued(api) for _ in range(10)]
         streams = [open_streams.enter_context(stream(api, job)) for job in jobs for _ in range(3)]
@@ -114,7 +114,9 @@ def test_streams_without_news_cost_one_statement_a_look_however_many_they_are(se
             one.frame()
         statements.clear()
         wait_until(lambda: len(statements) > 20, "looks at the database")
-        assert {statement for statement in statements if "max(event.seq)" not in statement} <= {"BEGIN"}
+        looks = [asked for statement, asked in statements if "max(event.seq)" in statement]
+        assert {statement for statement, _ in statements if "max(event.seq)" not in statement} <= {"BEGIN"}
+        assert {len(asked) for asked in looks} == {len(jobs)}, "a look asks about all of them at once"
 
 
 def test_a_long_history_comes_whole_and_in_order(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,13 +241,13 @@ def test_the_command_line_follows_a_job_across_streams_that_end(serve: Serve, mo
 
 def test_following_asks_only_for_what_it_has_not_seen(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str | None] = []
-    genuine = follow.OrchardClient.stream_events
+    genuine = OrchardClient.stream_events
 
     def noted(self: OrchardClient, job_id: str, after: str | None = None) -> Any:
         asked.append(after)
         return genuine(self, job_id, after)
 
-    monkeypatch.setattr(follow.OrchardClient, "stream_events", noted)
+    monkeypatch.setattr(OrchardClient, "stream_events", noted)
     with serve(event_stream_idle_s=0.05) as api, OrchardClient(api.url, api.key) as client:
         job = queued(api)
         followed = list(follow_events(client, job.id, Reconnect(client, lambda _: finish(api, job))))

@@ -16,7 +16,7 @@ from api.cli.main import app
 from api.cli.profiles import profile_path, read_profiles
 from api.cli.session import Session
 from tests.builders.archives import archive
-from tests.builders.fake_api import FakeApi, error, make_event, make_job, page
+from tests.builders.fake_api import FakeApi, error, make_event, make_job, own_settings, page
 
 JOBS = "/v1/fine_tuning/jobs"
 KEY = "sk-secret-of-acme"
@@ -24,11 +24,7 @@ KEY = "sk-secret-of-acme"
 
 @pytest.fixture(autouse=True)
 def _own_settings(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("ORCHARD_CONFIG", str(tmp_path / "config.toml"))
-    monkeypatch.setenv("ORCHARD_API_KEY", KEY)
-    for name in ("ORCHARD_URL", "ORCHARD_ADMIN_KEY", "ORCHARD_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
+    own_settings(tmp_path, monkeypatch, KEY)
     monkeypatch.setattr("api.cli.watch.INTERVAL_S", 0)
     monkeypatch.setattr("api.cli.reconnect.RECONNECT_S", 0)
 

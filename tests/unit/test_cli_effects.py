@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from api.cli.main import app
 from api.cli.session import Session
-from tests.builders.fake_api import FakeApi, page
+from tests.builders.fake_api import FakeApi, own_settings, page
 
 PATH = "/v1/webhook_endpoints"
 ENDPOINT = {"id": "we_1", "name": "ci", "url": "https://hooks.example/", "event_types": [], "x_orchard": {}}
@@ -15,11 +15,7 @@ ENDPOINT = {"id": "we_1", "name": "ci", "url": "https://hooks.example/", "event_
 
 @pytest.fixture(autouse=True)
 def _own_settings(tmp_path, monkeypatch):
-    monkeypatch.setenv("ORCHARD_CONFIG", str(tmp_path / "config.toml"))
-    monkeypatch.setenv("ORCHARD_API_KEY", "sk-tenant")
-    monkeypatch.setenv("ORCHARD_ADMIN_KEY", "sk-admin")
-    for name in ("ORCHARD_URL", "ORCHARD_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
+    own_settings(tmp_path, monkeypatch, "sk-tenant", "sk-admin")
 
 
 @pytest.fixture

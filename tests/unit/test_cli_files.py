@@ -15,16 +15,12 @@ from api.cli.file_calls import FileCalls
 from api.cli.main import app
 from api.cli.session import Session
 from api.cli.transfer import upload_file
-from tests.builders.fake_api import FakeApi, error, page
+from tests.builders.fake_api import FakeApi, error, own_settings, page
 
 
 @pytest.fixture(autouse=True)
 def _own_settings(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("ORCHARD_CONFIG", str(tmp_path / "config.toml"))
-    monkeypatch.setenv("ORCHARD_API_KEY", "sk-orchard-test")
-    for name in ("ORCHARD_URL", "ORCHARD_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
+    own_settings(tmp_path, monkeypatch, "sk-orchard-test")
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from api.cli.models import Job
 from api.cli.session import Session
 from api.cli.summary import Losses, summary
 from orchestrator.registry.errors import AdapterRefused, RegistryRefused
-from tests.builders.fake_api import FakeApi, make_event, make_job, page
+from tests.builders.fake_api import FakeApi, make_event, make_job, own_settings, page
 from workers.contract.errors import ErrorCode
 
 JOB = "/v1/fine_tuning/jobs/ftjob-1"
@@ -22,9 +22,7 @@ PAGE = "https://mlflow.example.test/#/models/triage-tiny/versions/3?workspace=ac
 
 @pytest.fixture(autouse=True)
 def _own_settings(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("ORCHARD_CONFIG", str(tmp_path / "config.toml"))
-    monkeypatch.setenv("ORCHARD_API_KEY", "sk-orchard-test")
+    own_settings(tmp_path, monkeypatch, "sk-orchard-test")
     monkeypatch.setattr("api.cli.watch.INTERVAL_S", 0)
 
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from api.cli.main import app
 from api.cli.session import Session
 from orchestrator.characters import UNREADABLE, escaped
-from tests.builders.fake_api import FakeApi, error, make_event, make_job, page
+from tests.builders.fake_api import FakeApi, error, make_event, make_job, own_settings, page
 
 NASTY = "x\x1b]0;owned\x07\x1b[2J\x9b31m\u202egpj.exe\u2066\u2028\r\nError: forged"
 ENDPOINT = {"id": "we_1", "name": NASTY, "url": NASTY, "event_types": [NASTY], "x_orchard": {"enabled": True}}
@@ -56,11 +56,7 @@ COMMANDS = (
 
 @pytest.fixture(autouse=True)
 def _own_settings(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("ORCHARD_CONFIG", str(tmp_path / "config.toml"))
-    monkeypatch.setenv("ORCHARD_API_KEY", "sk-of-acme")
-    for name in ("ORCHARD_URL", "ORCHARD_ADMIN_KEY", "ORCHARD_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
+    own_settings(tmp_path, monkeypatch, "sk-of-acme")
 
 
 def orchard(*args: str, routes: dict[str, Any] = ROUTES):

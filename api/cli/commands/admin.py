@@ -16,13 +16,21 @@ Weight = Annotated[int | None, typer.Option(help=f"{WEIGHT_HELP}; 1 by default."
 Tenant = Annotated[str, typer.Argument(metavar="TENANT", help="Slug or id of the tenant.")]
 
 
+_TENANT_COLUMNS = {
+    "SLUG": "slug",
+    "NAME": "name",
+    "ID": "id",
+    "WEIGHT": "weight",
+    "ONLY BASES": "allowed_bases",
+    "SUSPENDED": "suspended_at",
+}
+
+
 @tenants.command("list")
 def list_tenants(context: typer.Context, output: FormatOption = Format.TABLE) -> None:
     """List tenants."""
     with session_of(context).admin() as client:
-        columns = {"SLUG": "slug", "NAME": "name", "ID": "id", "WEIGHT": "weight", "ONLY BASES": "allowed_bases"}
-        columns["SUSPENDED"] = "suspended_at"
-        show_list(client.tenants(), columns, output)
+        show_list(client.tenants(), _TENANT_COLUMNS, output)
 
 
 @tenants.command("create")

@@ -2,7 +2,6 @@
 
 import typer
 
-from api.cli.errors import CliError
 from api.cli.output import say
 from api.cli.settings import DatabaseOption, database_of
 
@@ -25,18 +24,7 @@ def upgrade(database_url: DatabaseOption = None) -> None:
 @db.command("check")
 def check(database_url: DatabaseOption = None) -> None:
     """Say which revision the database has and which this code wants; fail when they differ."""
-    from api.cli.database import at_work
-    from orchestrator.db import migrate
+    from api.cli.database import require_current
 
-    url = database_of(database_url)
-    with at_work():
-        revisions = migrate.revisions(url)
-    if not revisions.current:
-        raise behind(revisions.found, revisions.wanted)
-    say(f"The database is at {revisions.found}, as this code wants it.")
-
-
-def behind(found: str | None, wanted: str) -> CliError:
-    """The schema is not the one of this code."""
-    has = f"is at {found}" if found else "holds no schema"
-    return CliError(f"the database {has}, this code wants {wanted}", code="schema", hint="orchard db upgrade")
+    revision = require_current(database_of(database_url))
+    say(f"The database is at {revision}, as this code wants it.")

@@ -1,7 +1,9 @@
 """`orchard files …`: the data sets you have uploaded."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,6 +11,9 @@ from api.cli.errors import CliError, ExitCode
 from api.cli.output import Format, FormatOption, say, show_list, show_one
 from api.cli.session import session_of
 from orchestrator.characters import escaped_lines
+
+if TYPE_CHECKING:  # loaded by the first request, to keep `orchard --help` fast
+    from api.cli.file_calls import FileCalls
 
 files = typer.Typer(no_args_is_help=True, help="Upload data sets, see what is wrong with them, fetch and delete them.")
 
@@ -36,26 +41,18 @@ def upload(
 
     Submit jobs on it by its id: orchard submit --file file-… --model BASE.
     """
-    from api.cli.file_calls import FileCalls
-    from api.cli.transfer import upload_file
+    from api.cli.transfer import require_good_lines, upload_file
 
     if not path.is_file():
         raise CliError(f"{path} is no file", code="file_not_found", hint="check the path", exit_code=ExitCode.USAGE)
-    with session_of(context).tenant() as client:
-        calls = FileCalls(client)
+    with _calls(context) as calls:
         file = upload_file(calls, path)
         if output is Format.TABLE:
             show_list([file], COLUMNS, output)
         else:
             show_one(file, output)
-        if file.status == "error":
-            say(calls.report(file.id).rstrip())
-    if file.status == "error":
-        raise CliError(
-            f"{path.name} has bad lines: {file.status_details}",
-            code="invalid_file",
-            hint=f"correct the lines named above and upload again; orchard files delete {file.id} removes this one",
-        )
+        hint = f"correct the lines named above and upload again; orchard files delete {file.id} removes this one"
+        require_good_lines(calls, file, path, code="invalid_file", hint=hint)
 
 
 @files.command("list")
@@ -65,10 +62,8 @@ def list_files(
     output: FormatOption = Format.TABLE,
 ) -> None:
     """List your files, newest first."""
-    from api.cli.file_calls import FileCalls
-
-    with session_of(context).tenant() as client:
-        show_list(FileCalls(client).list(limit), COLUMNS, output)
+    with _calls(context) as calls:
+        show_list(calls.list(limit), COLUMNS, output)
 
 
 @files.command("report")
@@ -77,10 +72,7 @@ def report(context: typer.Context, file: FileName, output: FormatOption = Format
 
     With -o json or yaml, the file with its first problems as objects.
     """
-    from api.cli.file_calls import FileCalls
-
-    with session_of(context).tenant() as client:
-        calls = FileCalls(client)
+    with _calls(context) as calls:
         file_id = calls.named(file)
         if output is Format.TABLE:
             typer.echo(escaped_lines(calls.report(file_id).rstrip()))
@@ -98,11 +90,9 @@ def download(
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Download a file as it was uploaded. Of a job, `result_files` names the metrics of every step as CSV."""
-    from api.cli.file_calls import FileCalls
     from api.cli.transfer import save
 
-    with session_of(context).tenant() as client:
-        calls = FileCalls(client)
+    with _calls(context) as calls:
         found = calls.get(calls.named(file))
         target = path or Path(Path(found.filename).name or found.id)
         with calls.content(found.id) as chunks:
@@ -115,10 +105,15 @@ def download(
 @files.command("delete")
 def delete(context: typer.Context, file: FileName) -> None:
     """Delete a file and its bytes; refused while a job uses it."""
-    from api.cli.file_calls import FileCalls
-
-    with session_of(context).tenant() as client:
-        calls = FileCalls(client)
+    with _calls(context) as calls:
         file_id = calls.named(file)
         calls.delete(file_id)
     say(f"{file_id} is deleted.")
+
+
+@contextmanager
+def _calls(context: typer.Context) -> Iterator["FileCalls"]:
+    from api.cli.file_calls import FileCalls
+
+    with session_of(context).tenant() as client:
+        yield FileCalls(client)

@@ -1,5 +1,7 @@
 """`orchard webhooks …`: where you are told that a job has ended."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -37,8 +39,8 @@ def list_endpoints(context: typer.Context, output: FormatOption = Format.TABLE) 
         "ENABLED": "x_orchard.enabled",
         "SECRET": "signing_secret_hint",
     }
-    with session_of(context).tenant() as client:
-        show_list(WebhookCalls(client).endpoints(), columns, output)
+    with _calls(context) as calls:
+        show_list(calls.endpoints(), columns, output)
 
 
 @webhooks.command("create")
@@ -50,8 +52,8 @@ def create_endpoint(
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Add an endpoint. Its signing secret is shown this once."""
-    with session_of(context).tenant() as client:
-        made = WebhookCalls(client).create(name, url, event or Event)
+    with _calls(context) as calls:
+        made = calls.create(name, url, event or Event)
     say(KEEP_NOW)
     show_one(made, output)
 
@@ -70,17 +72,15 @@ def update_endpoint(
     changes: dict[str, Any] = {"name": name, "url": url}
     changes["event_types"] = [EVENT_PREFIX + one for one in event] if event else None
     changes["x_orchard"] = None if enabled is None else {"enabled": enabled}
-    with session_of(context).tenant() as client:
-        changed = {field: value for field, value in changes.items() if value is not None}
-        calls = WebhookCalls(client)
+    changed = {field: value for field, value in changes.items() if value is not None}
+    with _calls(context) as calls:
         show_one(calls.update(calls.named(endpoint), changed), output)
 
 
 @webhooks.command("delete")
 def delete_endpoint(context: typer.Context, endpoint: EndpointName) -> None:
     """Delete an endpoint; what waits to be sent there is dropped."""
-    with session_of(context).tenant() as client:
-        calls = WebhookCalls(client)
+    with _calls(context) as calls:
         endpoint_id = calls.named(endpoint)
         calls.delete(endpoint_id)
     say(f"{endpoint_id} is deleted.")
@@ -94,8 +94,7 @@ def rotate_secret(
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Change the signing secret. The new one is shown this once."""
-    with session_of(context).tenant() as client:
-        calls = WebhookCalls(client)
+    with _calls(context) as calls:
         rotated = calls.rotate(calls.named(endpoint), keep_old=keep_old)
     say(KEEP_NOW)
     show_one(rotated, output)
@@ -109,8 +108,7 @@ def send_sample(
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Send a signed sample now and show how the endpoint answered."""
-    with session_of(context).tenant() as client:
-        calls = WebhookCalls(client)
+    with _calls(context) as calls:
         show_one(calls.test(calls.named(endpoint), event), output)
 
 
@@ -133,6 +131,11 @@ def list_deliveries(
         "LAST TRY": "last_try_at",
         "NEXT TRY": "next_try_at",
     }
-    with session_of(context).tenant() as client:
-        calls = WebhookCalls(client)
+    with _calls(context) as calls:
         show_list(calls.deliveries(calls.named(endpoint), limit), columns, output)
+
+
+@contextmanager
+def _calls(context: typer.Context) -> Iterator[WebhookCalls]:
+    with session_of(context).tenant() as client:
+        yield WebhookCalls(client)
