@@ -19,7 +19,7 @@ from orchestrator.registry.errors import RegistryUnavailable
 from orchestrator.steps.step import StepSequence
 from tests.builders.rows import make_file, make_tenant
 from tests.builders.specs import make_dataset
-from tests.builders.world_jobs import submit, want
+from tests.builders.world_jobs import running, submit, want
 from tests.faults.dying import Died, Town, dying_at
 from workers.contract.errors import ErrorCode
 from workers.contract.reports import ExitClass
@@ -41,16 +41,6 @@ ON_THE_WAY = (
 @pytest.fixture
 def town(db: Database, tmp_path: Path) -> Town:
     return Town(db, tmp_path)
-
-
-def attached(town: Town, **changes) -> str:
-    """A job that has a seat and steps to go."""
-    job_id = submit(town, **changes)
-    town.tick(4)
-    town.host_of(job_id).prepare(job_id)
-    town.tick()
-    assert town.job(job_id).state == JobState.RUNNING
-    return job_id
 
 
 def succeeded_once(town: Town, *job_ids: str) -> None:
@@ -76,7 +66,7 @@ def test_f03_an_orchestrator_that_dies_anywhere_on_a_jobs_way_is_replaced_and_no
 
 
 def test_f05_the_outcome_of_a_seat_is_not_lost_with_the_process_that_held_it(town: Town):
-    job_id = attached(town)
+    job_id = running(town)
     host = town.host_of(job_id)
     host.step(job_id, times=6)
     host.finish(job_id)
@@ -88,7 +78,7 @@ def test_f05_the_outcome_of_a_seat_is_not_lost_with_the_process_that_held_it(tow
 
 
 def test_f08_orchestrators_whose_clocks_differ_by_ten_minutes_and_step_back_end_no_healthy_attempt(town: Town):
-    job_id = attached(town)
+    job_id = running(town)
     host = town.host_of(job_id)
     right = town.now
     for skew in (600, -600, 0, 600, -1_200, 0):
@@ -119,7 +109,7 @@ def database_away(db: Database):
 
 
 def test_f10_while_the_database_is_away_hosts_train_on_and_nothing_is_restarted(town: Town):
-    job_id = attached(town)
+    job_id = running(town)
     host = town.host_of(job_id)
     with database_away(town.db) as refused:
         for _ in range(12):
@@ -172,7 +162,7 @@ def test_f09_transactions_whose_result_is_unknown_are_neither_lost_nor_doubled(t
 
 
 def test_f18_a_host_that_answers_and_gets_nowhere_is_ended_at_no_cost_to_the_owners_budget(town: Town):
-    job_id = attached(town, spec_changes={"max_runtime_s": 86_400})
+    job_id = running(town, spec_changes={"max_runtime_s": 86_400})
     first = town.host_of(job_id)
     for _ in range(int(StallLimits().training_s / 20) + 3):
         if len(town.attempts(job_id)) > 1 or town.job(job_id).state != JobState.RUNNING:
@@ -186,7 +176,7 @@ def test_f18_a_host_that_answers_and_gets_nowhere_is_ended_at_no_cost_to_the_own
 
 
 def test_f24_an_error_of_the_jobs_own_fails_it_at_once(town: Town):
-    job_id = attached(town)
+    job_id = running(town)
     town.host_of(job_id).fail(job_id, ErrorCode.NON_FINITE_LOSS, ExitClass.USER, "the loss is nan")
     town.tick()
     job = town.job(job_id)
@@ -217,7 +207,7 @@ def test_f25_a_job_cancelled_twice_at_any_moment_ends_once(town: Town, passes: i
 
 @pytest.mark.parametrize("place", ["seats.detached", "hosts.polled", "schedule.applied"])
 def test_f25_an_orchestrator_that_dies_while_it_cancels_leaves_no_seat_taken(town: Town, place: str):
-    job_id = attached(town)
+    job_id = running(town)
     other = submit(town)
     town.host_of(job_id).prompt = False
     want(town, job_id, Desired.CANCEL)
@@ -305,7 +295,7 @@ def test_f33_a_collection_that_dies_after_each_move_is_completed_by_the_next(tow
 
 @pytest.mark.parametrize("place", ["hosts.marked_stopping", "hosts.stopped"])
 def test_f33_the_end_of_a_host_is_taken_up_again_wherever_it_was_left(town: Town, place: str):
-    job_id = attached(town)
+    job_id = running(town)
     town.cluster.cut(town.attempts(job_id)[0].host_id)
     with dying_at(place) as struck:
         for _ in range(12):
