@@ -1,7 +1,7 @@
 """Tenants: they submit, retry a submission, cancel, pause and resume; the operator suspends them."""
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import fsspec
@@ -68,18 +68,12 @@ class Tenants:
     def _operate(self, which: int, suspends: bool) -> None:
         """The operator suspends a tenant, or lets it go on."""
         world, tenant = self.world, self._tenants[which]
-        world.role = "API"
-        try:
+        with self._api():
             if suspends:
                 suspend(world.db, tenant.id, Suspension(), world.now)
             else:
                 resume_tenant(world.db, tenant.id)
             world.say(f"{tenant.slug} is {'suspended' if suspends else 'not suspended'}")
-        except (Died, Exception) as error:
-            if not isinstance(error, Injected | ServiceError):
-                raise
-        finally:
-            world.role = "orchestrator"
 
     def _submit_new(self) -> None:
         rng = self.world.rng
@@ -122,12 +116,18 @@ class Tenants:
         if not known:
             return
         which, job_id = world.rng.choice(known)
-        world.role = "API"
-        try:
+        with self._api():
             action(world.db, self._tenants[which].id, job_id)
             world.say(f"{job_id}: tenant asks to {action.__name__}")
+
+    @contextmanager
+    def _api(self) -> Iterator[None]:
+        """Act as the API; what it refuses, or a fault interrupts, is over."""
+        self.world.role = "API"
+        try:
+            yield
         except (Died, Exception) as error:
             if not isinstance(error, Injected | ServiceError):
                 raise
         finally:
-            world.role = "orchestrator"
+            self.world.role = "orchestrator"
