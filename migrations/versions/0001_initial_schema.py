@@ -13,6 +13,12 @@ down_revision: str | None = None
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
+_TABLES = (
+    *("checkpoint_permission", "webhook_delivery", "usage", "upload_part", "idempotency", "event", "checkpoint"),
+    *("attempt", "upload", "job", "webhook_endpoint", "file", "api_key", "tenant", "lease", "host"),
+)
+"""Each before those that it references; its indexes go with it."""
+
 
 def upgrade() -> None:
     _create_host()
@@ -35,9 +41,8 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    _drop_part_1()
-    _drop_part_2()
-    _drop_part_3()
+    for table in _TABLES:
+        op.drop_table(table)
 
 
 def _create_host() -> None:
@@ -621,137 +626,3 @@ def _create_checkpoint_permission() -> None:
 
     with op.batch_alter_table("checkpoint_permission", schema=None) as batch_op:
         batch_op.create_index("ix_checkpoint_permission_project_id", ["project_id"], unique=False)
-
-
-def _drop_part_1() -> None:
-    with op.batch_alter_table("checkpoint_permission", schema=None) as batch_op:
-        batch_op.drop_index("ix_checkpoint_permission_project_id")
-
-    op.drop_table("checkpoint_permission")
-
-    with op.batch_alter_table("webhook_delivery", schema=None) as batch_op:
-        batch_op.drop_index("ix_webhook_delivery_endpoint_id_seq")
-        batch_op.drop_index(
-            "ix_webhook_delivery_due",
-            postgresql_where=sa.text("state = 'pending'"),
-            sqlite_where=sa.text("state = 'pending'"),
-        )
-
-    op.drop_table("webhook_delivery")
-
-    with op.batch_alter_table("usage", schema=None) as batch_op:
-        batch_op.drop_index("ix_usage_tenant_id_minute")
-        batch_op.drop_index("ix_usage_minute")
-
-    op.drop_table("usage")
-
-    with op.batch_alter_table("upload_part", schema=None) as batch_op:
-        batch_op.drop_index("ix_upload_part_upload_id")
-
-    op.drop_table("upload_part")
-
-    with op.batch_alter_table("idempotency", schema=None) as batch_op:
-        batch_op.drop_index("ix_idempotency_created_at")
-
-    op.drop_table("idempotency")
-
-    with op.batch_alter_table("event", schema=None) as batch_op:
-        batch_op.drop_index(
-            "uq_event_terminal",
-            postgresql_where=sa.text("moved_to IN ('cancelled', 'failed', 'succeeded')"),
-            sqlite_where=sa.text("moved_to IN ('cancelled', 'failed', 'succeeded')"),
-        )
-        batch_op.drop_index("ix_event_job_id_seq")
-
-    op.drop_table("event")
-
-    with op.batch_alter_table("checkpoint", schema=None) as batch_op:
-        batch_op.drop_index("ix_checkpoint_job_id_seq")
-        batch_op.drop_index(
-            "ix_checkpoint_deleting",
-            postgresql_where=sa.text("state = 'deleting'"),
-            sqlite_where=sa.text("state = 'deleting'"),
-        )
-
-
-def _drop_part_2() -> None:
-    op.drop_table("checkpoint")
-
-    with op.batch_alter_table("attempt", schema=None) as batch_op:
-        batch_op.drop_index(
-            "uq_attempt_live", postgresql_where=sa.text("ended_at IS NULL"), sqlite_where=sa.text("ended_at IS NULL")
-        )
-        batch_op.drop_index(
-            "ix_attempt_unswept", postgresql_where=sa.text("swept_at IS NULL"), sqlite_where=sa.text("swept_at IS NULL")
-        )
-        batch_op.drop_index("ix_attempt_host_id_ended_at")
-
-    op.drop_table("attempt")
-
-    with op.batch_alter_table("upload", schema=None) as batch_op:
-        batch_op.drop_index(
-            "ix_upload_unswept", postgresql_where=sa.text("swept_at IS NULL"), sqlite_where=sa.text("swept_at IS NULL")
-        )
-        batch_op.drop_index("ix_upload_tenant_id_status")
-
-    op.drop_table("upload")
-
-    with op.batch_alter_table("job", schema=None) as batch_op:
-        batch_op.drop_index(
-            "ix_job_unretracted",
-            postgresql_where=sa.text("model_deleted_at IS NOT NULL AND retracted_at IS NULL"),
-            sqlite_where=sa.text("model_deleted_at IS NOT NULL AND retracted_at IS NULL"),
-        )
-        batch_op.drop_index("ix_job_tenant_id_seq")
-        batch_op.drop_index("ix_job_post_sha256")
-        batch_op.drop_index(
-            "ix_job_live_tenant_id",
-            postgresql_where=sa.text("finished_at IS NULL"),
-            sqlite_where=sa.text("finished_at IS NULL"),
-        )
-        batch_op.drop_index(
-            "ix_job_live_desired",
-            postgresql_where=sa.text("finished_at IS NULL"),
-            sqlite_where=sa.text("finished_at IS NULL"),
-        )
-        batch_op.drop_index(
-            "ix_job_live_deadline",
-            postgresql_where=sa.text("finished_at IS NULL"),
-            sqlite_where=sa.text("finished_at IS NULL"),
-        )
-        batch_op.drop_index(
-            "ix_job_live", postgresql_where=sa.text("finished_at IS NULL"), sqlite_where=sa.text("finished_at IS NULL")
-        )
-
-
-def _drop_part_3() -> None:
-    op.drop_table("job")
-
-    with op.batch_alter_table("webhook_endpoint", schema=None) as batch_op:
-        batch_op.drop_index("ix_webhook_endpoint_tenant_id_seq")
-
-    op.drop_table("webhook_endpoint")
-
-    with op.batch_alter_table("file", schema=None) as batch_op:
-        batch_op.drop_index(
-            "ix_file_unswept",
-            postgresql_where=sa.text("deleted_at IS NOT NULL AND swept_at IS NULL"),
-            sqlite_where=sa.text("deleted_at IS NOT NULL AND swept_at IS NULL"),
-        )
-        batch_op.drop_index("ix_file_tenant_id_seq")
-
-    op.drop_table("file")
-
-    with op.batch_alter_table("api_key", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_api_key_tenant_id"))
-
-    op.drop_table("api_key")
-
-    op.drop_table("tenant")
-
-    op.drop_table("lease")
-
-    with op.batch_alter_table("host", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_host_state"))
-
-    op.drop_table("host")

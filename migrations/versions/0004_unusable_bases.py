@@ -32,8 +32,8 @@ def upgrade() -> None:
         sa.Column("code", sa.String(64), nullable=False),
         sa.Column("message", sa.Text(), nullable=False),
         sa.Column("host_id", sa.String(40), nullable=False),
-        sa.Column("host_created_at", UtcDateTime(timezone=True), nullable=False),
-        sa.Column("marked_at", UtcDateTime(timezone=True), nullable=False),
+        sa.Column("host_created_at", UtcDateTime(), nullable=False),
+        sa.Column("marked_at", UtcDateTime(), nullable=False),
         sa.ForeignKeyConstraint(["host_id"], ["host.id"], name=op.f("fk_unusable_base_host_id")),
         sa.PrimaryKeyConstraint(*_KEY, name=op.f("pk_unusable_base")),
     )

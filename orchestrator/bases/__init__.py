@@ -1,6 +1,7 @@
 """Bases that hosts found unusable: marked, kept from starting hosts, and taken up again when something has changed.
 
-May import: `orchestrator.catalogue`, `orchestrator.lifecycle`, `workers.contract`. Not the cluster.
+May import: `orchestrator.db`, `orchestrator.steps`, `orchestrator.catalogue`, `orchestrator.lifecycle`,
+`workers.contract`. Not the cluster.
 
 - `marks` writes and reads the marks; `identity` says what a mark is compared with: the catalogue's entry and the files.
 - `end_waiting` ends the jobs that wait for a marked base; `review` lifts marks.

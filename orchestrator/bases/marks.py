@@ -1,7 +1,6 @@
 """Marks of unusable bases: one for each way to hold a base, written when a host fails over it."""
 
 from datetime import datetime
-from typing import Final
 
 import structlog
 from sqlalchemy import ColumnElement, delete, exists, select
@@ -9,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from orchestrator.bases.identity import entry_sha256
 from orchestrator.catalogue.entries import Catalogue, CatalogueBase
+from orchestrator.db.columns import RESIDENT_KEY
 from orchestrator.db.host_states import HostState
 from orchestrator.db.job_tables import JobRow
 from orchestrator.db.tables import HostRow, UnusableBaseRow
@@ -18,15 +18,12 @@ from workers.contract.spec import HostSpec, JobSpec
 
 log = structlog.get_logger()
 
-KEY: Final = ("base_id", "quantization", "compute_dtype", "task", "lane")
-"""The columns that jobs, hosts and marks share."""
-
 
 def same(
     one: UnusableBaseRow | HostRow | JobRow | type[UnusableBaseRow], table: type[HostRow | JobRow | UnusableBaseRow]
 ) -> tuple[ColumnElement[bool], ...]:
     """Rows of `table` that hold, or want, the base in the same way."""
-    return tuple(getattr(table, name) == getattr(one, name) for name in KEY)
+    return tuple(getattr(table, name) == getattr(one, name) for name in RESIDENT_KEY)
 
 
 def mark(session: Session, host: HostRow, code: ErrorCode, message: str, now: datetime) -> bool:
@@ -37,7 +34,7 @@ def mark(session: Session, host: HostRow, code: ErrorCode, message: str, now: da
     spec = HostSpec.model_validate(host.spec)
     session.merge(
         UnusableBaseRow(
-            **{name: getattr(host, name) for name in KEY},
+            **{name: getattr(host, name) for name in RESIDENT_KEY},
             entry_sha256=entry_sha256(spec.base, spec.target_modules),
             files_sha256=None,
             code=code,
@@ -70,8 +67,8 @@ def is_current(row: UnusableBaseRow, base: CatalogueBase | None) -> bool:
 
 
 def mark_of(session: Session, base: CatalogueBase, key: tuple[str, ...]) -> UnusableBaseRow | None:
-    """The mark of `base` held in the way of `key`, the values of `KEY`."""
-    row = session.get(UnusableBaseRow, dict(zip(KEY, key, strict=True)), populate_existing=True)
+    """The mark of `base` held in the way of `key`, the values of `RESIDENT_KEY`."""
+    row = session.get(UnusableBaseRow, dict(zip(RESIDENT_KEY, key, strict=True)), populate_existing=True)
     return row if row is not None and is_current(row, base) else None
 
 

@@ -1,7 +1,7 @@
-"""The declarative base and the column types that behave alike on SQLite and PostgreSQL."""
+"""The declarative base, the column types that behave alike on SQLite and PostgreSQL, and a key that tables share."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Integer, MetaData, TypeDecorator
 from sqlalchemy.dialects.postgresql import JSONB
@@ -9,6 +9,9 @@ from sqlalchemy.orm import DeclarativeBase
 
 BigInt = BigInteger().with_variant(Integer, "sqlite")  # SQLite autoincrements only INTEGER PRIMARY KEY
 Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+
+RESIDENT_KEY: Final = ("base_id", "quantization", "compute_dtype", "task", "lane")
+"""The columns of jobs, hosts and marks that say which base is held, and in which way."""
 
 
 class UtcDateTime(TypeDecorator[datetime]):

@@ -14,12 +14,12 @@ from orchestrator.db.sqlite import BEGIN, sqlite_engine
 
 
 class Database:
-    """A connection pool for reads and writes: with a session, or without one where a session costs too much.
+    """A connection pool with sessions for reads and writes.
 
-    `write()` takes SQLite's write lock immediately (`BEGIN IMMEDIATE`): SQLite does not wait for a lock
-    requested mid-transaction but fails with "database is locked". Threads of this process queue on a mutex first,
-    because SQLite would make them sleep and poll. On PostgreSQL, writers use READ COMMITTED and compare-and-set. Reads
-    run in autocommit: each statement sees what is committed when it begins. READ COMMITTED would return the same and
+    `write()` takes SQLite's write lock immediately (`BEGIN IMMEDIATE`): SQLite does not wait for a lock requested
+    mid-transaction but fails with "database is locked". Threads of this process queue on a mutex first, because SQLite
+    would make them sleep and poll. On PostgreSQL, writers use READ COMMITTED and compare-and-set. Reads run in
+    autocommit there: each statement sees what is committed when it begins. READ COMMITTED would return the same and
     cost two more round trips. Errors contain no values: rows hold key digests, leases and tenant data.
     """
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 from sqlalchemy import CheckConstraint, ForeignKey, Index, PrimaryKeyConstraint, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from orchestrator.db.columns import Base, BigInt
+from orchestrator.db.columns import RESIDENT_KEY, Base, BigInt
 from orchestrator.db.states import SEATED, TERMINAL, JobState
 
 
@@ -15,18 +15,7 @@ def _one_of(states: frozenset[JobState], column: str = "state") -> str:
 
 
 _LIVE_INDEXES: Final = (
-    (
-        "ix_job_turn",
-        "state",
-        "base_id",
-        "quantization",
-        "compute_dtype",
-        "task",
-        "lane",
-        "tenant_id",
-        "priority",
-        "seq",
-    ),
+    ("ix_job_turn", "state", *RESIDENT_KEY, "tenant_id", "priority", "seq"),
     ("ix_job_live_deadline", "state_deadline"),
     ("ix_job_live_desired", "desired", "state"),
     (

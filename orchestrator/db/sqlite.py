@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_random
 
 BEGIN: Final = "orchard_begin"
-"""An execution option: how a connection begins a transaction, if at all."""
+"""An execution option: how a connection begins a transaction."""
 _PRAGMAS = (
     "busy_timeout=30000",  # first: the others wait too
     "wal_autocheckpoint=4000",  # pages, 16 MB: pages rewritten often are copied back less often
@@ -37,8 +37,7 @@ def sqlite_engine(url: str, statement_timeout_s: float | None = None) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        if begin := connection.get_execution_options().get(BEGIN, "BEGIN"):
-            connection.exec_driver_sql(begin)
+        connection.exec_driver_sql(connection.get_execution_options().get(BEGIN, "BEGIN"))
 
     if statement_timeout_s is not None:
         _interrupt_after(engine, statement_timeout_s)

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import CheckConstraint, ForeignKey, Index, PrimaryKeyConstraint, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from orchestrator.db.columns import Base, BigInt
+from orchestrator.db.columns import RESIDENT_KEY, Base, BigInt
 from workers.contract.spec import MAX_FAIR_WEIGHT
 
 
@@ -121,7 +121,7 @@ class UnusableBaseRow(Base):
     """A way to hold a base that a host found impossible. It lasts until entry or files of the base change."""
 
     __tablename__ = "unusable_base"
-    __table_args__ = (PrimaryKeyConstraint("base_id", "quantization", "compute_dtype", "task", "lane"),)
+    __table_args__ = (PrimaryKeyConstraint(*RESIDENT_KEY),)
 
     base_id: Mapped[str] = mapped_column(String(128))
     quantization: Mapped[str] = mapped_column(String(8))

@@ -6,6 +6,7 @@ from datetime import datetime
 from statistics import median
 from typing import Final
 
+from orchestrator.hosts.report_ingest import heartbeats
 from workers.contract.reports import Heartbeat, HostReport
 
 STEPS_KEPT: Final = 32
@@ -72,11 +73,7 @@ class StallDetector:
 
     def stuck(self, answer: HostReport, now: datetime) -> str | None:
         """Why to kill the host; None: it makes progress, or that is unknown."""
-        pulses = {
-            (heartbeat.report.job_id, heartbeat.report.attempt): heartbeat.report
-            for heartbeat in answer.reports
-            if isinstance(heartbeat.report, Heartbeat)
-        }
+        pulses = {(beat.job_id, beat.attempt): beat for beat in heartbeats(answer)}
         if not pulses:
             return None
         before = self._progress.get(answer.host_id, {})

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-import structlog
 from sqlalchemy import func, select, update
 
 from orchestrator.db.database import Database
@@ -19,8 +18,6 @@ from orchestrator.lifecycle.events import EventDraft
 from orchestrator.lifecycle.transition import JobRef, transition
 from orchestrator.steps.step import Counts
 from workers.contract.reports import ExitClass
-
-log = structlog.get_logger()
 
 LOOK_S: Final = 0.1
 VERIFY_FOR: Final = timedelta(seconds=30)

@@ -12,6 +12,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
+from orchestrator.db.columns import RESIDENT_KEY
 from orchestrator.db.host_states import HostState
 from orchestrator.db.job_tables import AttemptRow, CheckpointRow, EventRow, JobRow
 from orchestrator.db.states import SEATED, TERMINAL, JobState
@@ -50,7 +51,6 @@ def violations(session: Session, now: datetime) -> list[Violation]:
     ]
 
 
-_RESIDENT: Final = ("base_id", "quantization", "compute_dtype", "task", "lane")
 _LIVE_JOB: Final = JobRow.finished_at.is_(None)
 _LIVE: Final = AttemptRow.ended_at.is_(None)
 _CURRENT: Final = and_(AttemptRow.job_id == JobRow.id, AttemptRow.number == JobRow.attempt)
@@ -202,7 +202,7 @@ def _kept_for_none(_now: datetime) -> Subjects:
 
 
 def _started_in_vain(_now: datetime) -> Subjects:
-    key = (getattr(UnusableBaseRow, name) == getattr(HostRow, name) for name in _RESIDENT)
+    key = (getattr(UnusableBaseRow, name) == getattr(HostRow, name) for name in RESIDENT_KEY)
     return select(HostRow.id).where(exists().where(*key, HostRow.created_at > UnusableBaseRow.marked_at))
 
 

@@ -22,6 +22,7 @@ from orchestrator.leadership.leader_only import LeaderOnly, RenewLeadership
 from orchestrator.lifecycle.deadlines import EnforceDeadlines
 from orchestrator.lifecycle.drain import Drain, Shutdown
 from orchestrator.lifecycle.reconcile_desired import ReconcileDesired
+from orchestrator.loops.health import CONTROL
 from orchestrator.loops.runner import Loop
 from orchestrator.registry.port import Registry
 from orchestrator.registry.publish import Publish
@@ -114,7 +115,7 @@ def all_loops(role: Elector, db: Database, world: World) -> list[Loop]:
     control = lambda led: control_steps(led, world.cluster, world.catalogue, settings, world.shutdown)  # noqa: E731
     return [
         Loop("role", RenewLeadership(role), settings.role_ttl_s / ROUNDS_PER_TTL, outlasts=True),
-        Loop("control", LeaderOnly(role, db, control, heartbeat=role.heartbeat), often_s),
+        Loop(CONTROL, LeaderOnly(role, db, control, heartbeat=role.heartbeat), often_s),
         Loop("validate", LeaderOnly(role, db, lambda led: StepSequence((Validate(led),))), often_s),
         Loop("publish", LeaderOnly(role, db, lambda led: publishing(led, world)), often_s),
         Loop("bases", LeaderOnly(role, db, lambda led: ReviewBases(led, world.catalogue)), REVIEW_S),

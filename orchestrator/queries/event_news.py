@@ -1,4 +1,4 @@
-"""What happened to many jobs at once, for those who watch them: two statements, and one for each job with news."""
+"""What happened to many jobs at once, for those who watch them: one statement, and one for each job with news."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

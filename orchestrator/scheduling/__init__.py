@@ -1,7 +1,7 @@
 """Scheduling: which waiting job takes a seat on which host, which hosts start and which retire.
 
-May import: `orchestrator.db`, `orchestrator.catalogue`, `orchestrator.lifecycle`, `orchestrator.queries.blockers` (the
-kinds of reasons), `workers.contract`. No Ray.
+May import: `orchestrator.db`, `orchestrator.steps`, `orchestrator.catalogue`, `orchestrator.lifecycle`,
+`orchestrator.bases`, `orchestrator.queries.blockers` (the kinds of reasons), `workers.contract`. No Ray.
 
 Tenants take turns (`turns`); within a tenant, priority, then age. A job goes to a host that already holds its base in
 its precision, for its task and lane; else a host starts on a free device where base and seat fit; else an idle host

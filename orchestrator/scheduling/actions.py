@@ -39,7 +39,7 @@ class KeepFree:
 
     job: JobRef
     host_id: str | None
-    """None: its place was no longer one."""
+    """None: the host that was kept for it can no longer serve it."""
 
 
 @dataclass(frozen=True)

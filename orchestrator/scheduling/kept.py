@@ -29,8 +29,8 @@ class KeptHosts:
     _holders: dict[str, WaitingJob] = field(default_factory=dict)
     _hosts: dict[str, str] = field(default_factory=dict)
     """By the id of the job."""
-    _from_others: dict[ResidentKey, str] = field(default_factory=dict)
-    """By the key that waits: the host of another base that is kept for it."""
+    _from_others: set[ResidentKey] = field(default_factory=set)
+    """Keys that wait, for which a host of another base is kept."""
     _wanted_by: dict[str, set[tuple[str, int]]] = field(default_factory=lambda: defaultdict(set))
 
     def host_of(self, job: WaitingJob) -> str | None:
@@ -86,7 +86,7 @@ class KeptHosts:
         self._holders[host.id] = job
         self._hosts[job.ref.id] = host.id
         if host.key != job.key:
-            self._from_others[job.key] = host.id
+            self._from_others.add(job.key)
 
 
 def in_order(waiting: Iterable[WaitingJob]) -> list[WaitingJob]:

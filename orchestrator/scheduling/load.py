@@ -7,12 +7,13 @@ from functools import cache
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from orchestrator.bases.marks import KEY, marks
+from orchestrator.bases.marks import marks
 from orchestrator.catalogue.entries import Catalogue
+from orchestrator.db.columns import RESIDENT_KEY
 from orchestrator.db.host_states import HOLDS_DEVICE, LIVE, HostState
 from orchestrator.db.job_tables import AttemptRow, JobRow
 from orchestrator.db.states import JobState
-from orchestrator.db.tables import HostRow
+from orchestrator.db.tables import HostRow, UnusableBaseRow
 from orchestrator.ids import new_id
 from orchestrator.lifecycle.transition import JobRef
 from orchestrator.lifecycle.turns import load_shares
@@ -35,10 +36,10 @@ def load_snapshot(
     for host in hosts:
         if host.state == HostState.STOPPING:
             retiring[host.flavor] = retiring.get(host.flavor, 0) + host.devices
-    marked = {tuple(getattr(mark, name) for name in KEY) for mark in marks(session, catalogue)}
+    marked = {_columns(mark) for mark in marks(session, catalogue)}
     found = (*heads(session, now), *kept(session))
     # Jobs of a marked base are about to end: no device is given, kept or made free for them.
-    waiting = {row.id: row for row in found if resident_key(row).columns not in marked}
+    waiting = {row.id: row for row in found if _columns(row) not in marked}
     oldest: dict[str, int] = {}
     for row in waiting.values():
         oldest[row.tenant_id] = min(row.seq, oldest.get(row.tenant_id, row.seq))
@@ -60,6 +61,10 @@ def resident_key(row: Queued | HostRow) -> ResidentKey:
     return ResidentKey(
         row.base_id, Quantization(row.quantization), ComputeDtype(row.compute_dtype), row.task, Lane(row.lane)
     )
+
+
+def _columns(row: Queued | UnusableBaseRow) -> tuple[str, ...]:
+    return tuple(getattr(row, name) for name in RESIDENT_KEY)
 
 
 def waiting_jobs(rows: Sequence[Queued], catalogue: Catalogue) -> tuple[WaitingJob, ...]:

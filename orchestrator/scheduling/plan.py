@@ -19,9 +19,8 @@ def plan(snapshot: Snapshot, now: datetime) -> list[Action]:
     draft.restore(holders)
     shares = dict(snapshot.shares)
     for job in holders:
-        tenant = job.ref.tenant_id
-        if draft.place(job) and tenant in shares:
-            shares[tenant] = shares[tenant].with_seat()
+        if draft.place(job):
+            shares[job.ref.tenant_id] = shares[job.ref.tenant_id].with_seat()
     take_turns((job for job in snapshot.waiting if not job.kept_host_id), shares, draft.place)
     draft.retire_idle()
     return draft.actions

@@ -13,6 +13,7 @@ from typing import Any, Final
 from sqlalchemy import Row, Select, bindparam, literal, or_, select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
+from orchestrator.db.columns import RESIDENT_KEY
 from orchestrator.db.job_tables import JobRow
 from orchestrator.db.states import Desired, JobState
 from orchestrator.lifecycle.turns import HEADS
@@ -21,7 +22,7 @@ LEAST_HEADS: Final = 4
 PASS_HEADS: Final = 1_024
 """Where there are very many lines, a pass reads about so many jobs, but `LEAST_HEADS` of each line."""
 
-_LINE: Final = ("base_id", "quantization", "compute_dtype", "task", "lane", "tenant_id")
+_LINE: Final = (*RESIDENT_KEY, "tenant_id")
 _GROUP: Final = (*_LINE, "priority")
 _LAST: Final = 2**62
 """Greater than every `seq`."""
@@ -29,7 +30,7 @@ _WAITING: Final = (JobRow.finished_at.is_(None), JobRow.state == JobState.QUEUED
 _READ: Final[tuple[InstrumentedAttribute[Any], ...]] = (
     *(JobRow.id, JobRow.seq, JobRow.tenant_id, JobRow.state, JobRow.desired, JobRow.attempt, JobRow.lease_token),
     JobRow.priority,
-    *(JobRow.base_id, JobRow.quantization, JobRow.compute_dtype, JobRow.task, JobRow.lane),
+    *(getattr(JobRow, name) for name in RESIDENT_KEY),
     *(JobRow.memory_bytes, JobRow.pass_tokens, JobRow.state_since),
     *(JobRow.queue_reason, JobRow.queue_constraint, JobRow.kept_host_id),
 )

@@ -48,7 +48,8 @@ def behind_kept(job: WaitingJob) -> Reason:
 def kept_for_its_base(job: WaitingJob) -> Reason:
     """A device is kept for another job of the same key."""
     return (
-        f"Waiting for a device: one is kept free for a host of {job.key}, because a job for it found none too long.",
+        f"Waiting for a device: one is kept free for a host of {job.key}, because a job for it has found none for too "
+        "long.",
         Constraint.DRAIN,
     )
 

@@ -1,7 +1,7 @@
 """The planner's input: values, not rows."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from orchestrator.catalogue.entries import Flavor
@@ -133,7 +133,7 @@ class Snapshot:
     spare_ids: tuple[str, ...]
     """Ids for hosts that the plan may start; generated in advance to keep `plan` pure."""
     host_idle_s: int
-    max_bypass_s: int = 300
+    max_bypass_s: int
     """How long others may be placed while a job finds no room, until a host is kept free for it."""
-    shares: Mapping[str, TenantShare] = field(default_factory=dict)
+    shares: Mapping[str, TenantShare]
     """Of every tenant with waiting jobs, by id."""

@@ -20,7 +20,7 @@ def take_turns(
     jobs: dict[str, list[WaitingJob]] = defaultdict(list)
     for job in waiting:
         jobs[job.ref.tenant_id].append(job)
-    turns = [(shares.get(tenant) or _unknown(own), tenant, iter(_in_order(own))) for tenant, own in jobs.items()]
+    turns = [(shares[tenant], tenant, iter(_in_order(own))) for tenant, own in jobs.items()]
     heapq.heapify(turns)
     while turns:
         share, tenant, own = turns[0]
@@ -33,7 +33,3 @@ def take_turns(
 
 def _in_order(own: Iterable[WaitingJob]) -> list[WaitingJob]:
     return sorted(own, key=lambda job: (-job.priority, job.submitted))
-
-
-def _unknown(own: Iterable[WaitingJob]) -> TenantShare:
-    return TenantShare(0, 0.0, min(job.submitted for job in own))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import select
+from sqlalchemy import and_, select
 from sqlalchemy.orm import Session
 
 from orchestrator.db.effect_tables import UsageRow
@@ -17,7 +17,7 @@ WINDOW: Final = 15
 
 @dataclass(frozen=True)
 class Progress:
-    """So many steps were done, as was heard at that time."""
+    """How many steps were done when a report of them came."""
 
     step: int
     at: datetime
@@ -38,18 +38,19 @@ class StepRate:
 
 def measured_rate(session: Session, job_id: str, attempt: int) -> StepRate | None:
     """The rate of an attempt; None before it has reported steps twice."""
-    seat = (AttemptRow.job_id == job_id, AttemptRow.number == attempt)
-    began = session.execute(select(AttemptRow.rate_from_step, AttemptRow.rate_from).where(*seat)).one_or_none()
-    if began is None or began.rate_from is None:
-        return None
+    seat = and_(AttemptRow.job_id == UsageRow.job_id, AttemptRow.number == UsageRow.attempt)
     minutes = (
-        select(UsageRow.step, UsageRow.metered_until)
-        .where(UsageRow.job_id == job_id, UsageRow.attempt == attempt)
+        select(UsageRow.step, UsageRow.metered_until, AttemptRow.rate_from_step, AttemptRow.rate_from)
+        .join(AttemptRow, seat)
+        .where(UsageRow.job_id == job_id, UsageRow.attempt == attempt, AttemptRow.rate_from.is_not(None))
         .order_by(UsageRow.minute.desc())
         .limit(WINDOW + 1)
     )
-    ends = [Progress(step, at) for step, at in session.execute(minutes)]
-    return rate_of(Progress(began.rate_from_step, began.rate_from), ends)
+    found = session.execute(minutes).all()
+    if not found:
+        return None
+    began = Progress(found[0].rate_from_step, found[0].rate_from)
+    return rate_of(began, [Progress(row.step, row.metered_until) for row in found])
 
 
 def rate_of(began: Progress, ends: Sequence[Progress]) -> StepRate | None:

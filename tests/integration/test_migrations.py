@@ -45,29 +45,21 @@ def test_upgrading_twice_changes_nothing_and_readiness_knows(empty_url: str):
 def test_every_migration_can_be_taken_back(empty_url: str):
     upgrade(empty_url)
     db = Database(empty_url)
-    config = alembic_config()
-    with db.engine.connect() as connection:
-        config.attributes["connection"] = connection
-        command.downgrade(config, "base")
-        connection.commit()
-        left = set(inspect(connection).get_table_names()) - {"alembic_version"}
+    migrate(db, "base")
+    left = set(inspect(db.engine).get_table_names()) - {"alembic_version"}
     db.dispose()
     assert left == set()
 
 
 def test_a_host_asked_for_before_lanes_is_started_from_its_row(empty_url: str):
     upgrade(empty_url)
-    db, config = Database(empty_url), alembic_config()
+    db = Database(empty_url)
     spec = make_host_spec(Path("/nowhere")).model_dump(mode="json")
     before = {key: spec[key] for key in spec.keys() - {"task", "lane", "devices", "orchestrator_timeout_s"}}
     before |= {"stepper": "fused", "trust_s": 77.0}
     with db.write() as session:
         session.add(HostRow(**host_columns(before)))
-    with db.engine.connect() as connection:
-        config.attributes["connection"] = connection
-        command.downgrade(config, "0002")
-        command.upgrade(config, "head")
-        connection.commit()
+    migrate(db, "0002", "head")
     with db.read() as session:
         host = session.scalars(select(HostRow)).one()
     db.dispose()
@@ -77,16 +69,12 @@ def test_a_host_asked_for_before_lanes_is_started_from_its_row(empty_url: str):
 
 def test_live_jobs_of_an_earlier_version_are_taken_over_and_can_be_given_back(empty_url: str):
     upgrade(empty_url)
-    db, config = Database(empty_url), alembic_config()
+    db = Database(empty_url)
     ids = {state: make_job(db, state).id for state in (JobState.QUEUED, JobState.RUNNING, JobState.PAUSED)}
     waiting = ids[JobState.QUEUED]
     with db.write() as session:
         session.execute(update(JobRow).where(JobRow.id == waiting).values(queue_reason="Waiting for a device."))
-    with db.engine.connect() as connection:
-        config.attributes["connection"] = connection
-        command.downgrade(config, "0003")
-        command.upgrade(config, "head")
-        connection.commit()
+    migrate(db, "0003", "head")
     with db.read() as session:
         tenants, marks = session.scalars(select(TenantRow)).all(), session.scalars(select(UnusableBaseRow)).all()
         snapshot = load_snapshot(session, make_catalogue(), 600, 300, NOW)
@@ -99,7 +87,7 @@ def test_live_jobs_of_an_earlier_version_are_taken_over_and_can_be_given_back(em
 
 def test_what_an_earlier_version_does_not_know_becomes_a_pause(empty_url: str):
     upgrade(empty_url)
-    db, config = Database(empty_url), alembic_config()
+    db = Database(empty_url)
     leaving = {
         (Desired.SUSPEND, StopReason.SUSPEND): (Desired.PAUSE, StopReason.PAUSE),
         (Desired.RUN, StopReason.SHUTDOWN): (Desired.RUN, StopReason.PAUSE),
@@ -107,14 +95,23 @@ def test_what_an_earlier_version_does_not_know_becomes_a_pause(empty_url: str):
     }
     ids = [make_job(db, JobState.STOPPING, desired=desired, stop_reason=reason).id for desired, reason in leaving]
     resting = make_job(db, JobState.PAUSED, desired=Desired.SUSPEND).id
+    migrate(db, "0003")
     with db.engine.connect() as connection:
-        config.attributes["connection"] = connection
-        command.downgrade(config, "0003")
         rows = {row.id: row for row in connection.execute(text("SELECT id, desired, stop_reason FROM job"))}
-        connection.commit()
     db.dispose()
     assert [(rows[job_id].desired, rows[job_id].stop_reason) for job_id in ids] == list(leaving.values())
     assert rows[resting].desired == Desired.PAUSE
+
+
+def migrate(db: Database, down_to: str, up_to: str | None = None) -> None:
+    """Take migrations back, and apply them again if `up_to` is given."""
+    config = alembic_config()
+    with db.engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, down_to)
+        if up_to is not None:
+            command.upgrade(config, up_to)
+        connection.commit()
 
 
 def host_columns(spec: dict[str, Any]) -> dict[str, Any]:

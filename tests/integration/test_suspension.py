@@ -17,6 +17,7 @@ from orchestrator.submission.submit import SubmitDeps
 from orchestrator.submission.submit import submit as post
 from orchestrator.tenancy.tenants import get_tenant
 from tests.builders.listed_registry import ListedRegistry, make_publish
+from tests.builders.live_api import make_catalogue
 from tests.builders.rows import make_file, make_job, make_tenant
 from tests.builders.specs import make_dataset, sum_rows
 from tests.builders.world import World
@@ -103,7 +104,7 @@ def test_a_late_resume_of_the_owner_does_not_undo_it(world: World):
     assert world.job(job_id).desired == Desired.SUSPEND
 
 
-def test_a_suspension_that_ends_before_the_seat_is_free_costs_a_seat_and_no_attempt(world: World):
+def test_a_suspension_that_ends_before_the_seat_is_free_costs_a_seat_and_no_retry(world: World):
     job_id = running(world)
     host = world.host_of(job_id)
     host.prompt = False
@@ -115,7 +116,7 @@ def test_a_suspension_that_ends_before_the_seat_is_free_costs_a_seat_and_no_atte
     host.prompt = True
     world.tick(6)
     job = world.job(job_id)
-    assert (job.attempt, job.infra_failures, job.host_evictions) == (2, 0, 0)
+    assert (job.attempt, job.infra_failures, job.user_failures, job.host_evictions) == (2, 0, 0, 0)
 
 
 def test_a_finished_adapter_is_published_although_its_tenant_is_suspended(world: World):
@@ -160,8 +161,6 @@ def test_why_says_that_the_operator_has_to_act(world: World):
 
 
 def test_a_submission_whose_key_was_accepted_before_the_suspension_makes_no_job(db: Database, tmp_path):
-    from tests.builders.live_api import make_catalogue
-
     row = make_tenant(db)
     file, tenant = make_file(db, row), get_tenant(db, row.id)
     deps = SubmitDeps(db, make_catalogue(), tmp_path.as_uri(), 10)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from orchestrator.catalogue.entries import Flavor
 from orchestrator.db.states import JobState
 from orchestrator.lifecycle.transition import JobRef
+from orchestrator.lifecycle.turns import TenantShare
 from orchestrator.scheduling.actions import Admit, RetireHost, StartHost, Wait
 from orchestrator.scheduling.plan import plan
 from orchestrator.scheduling.snapshot import HostView, ResidentKey, Snapshot, WaitingJob
@@ -57,7 +58,18 @@ def host(name: str, base: str = "llama", *, seats: int = 0, free_gb: float = 8, 
 def snapshot(*waiting: WaitingJob, hosts=(), devices: int = 1, memory_gb: int = 12, max_seats: int = 4, retiring=None):
     flavor = Flavor(name="cpu", memory_bytes=memory_gb * GB, count=devices, max_seats=max_seats)
     spare_ids = tuple(f"new-{n}" for n in range(devices))
-    return Snapshot(tuple(waiting), tuple(hosts), (flavor,), retiring or {}, spare_ids, host_idle_s=600)
+    tenants = {job.ref.tenant_id for job in waiting}
+    oldest = {tenant: min(job.submitted for job in waiting if job.ref.tenant_id == tenant) for tenant in tenants}
+    return Snapshot(
+        waiting=waiting,
+        hosts=tuple(hosts),
+        flavors=(flavor,),
+        retiring=retiring or {},
+        spare_ids=spare_ids,
+        host_idle_s=600,
+        max_bypass_s=300,
+        shares={tenant: TenantShare(0, 0.0, first) for tenant, first in oldest.items()},
+    )
 
 
 def admitted(actions) -> list[tuple[str, str]]:
