@@ -71,7 +71,7 @@ class ResolvedOptions(BaseModel):
             "lane_reason": spec.lane_reason,
             "quantization": spec.quantization,
             "compute_dtype": spec.compute_dtype,
-            "data": DataOptions(max_seq_len=spec.data.max_seq_len, overlength=spec.data.overlength),
+            "data": spec.data.options,
             "training": spec.training,
             "priority": priority,
             "max_runtime_s": spec.limits.max_runtime_s,

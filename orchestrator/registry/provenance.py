@@ -55,7 +55,7 @@ def hyperparameters(publication: Publication) -> dict[str, str]:
     groups = {
         "method": spec.method.model_dump(mode="json"),
         "training": spec.training.model_dump(mode="json"),
-        "data": {"max_seq_len": spec.data.max_seq_len, "overlength": spec.data.overlength},
+        "data": spec.data.options.model_dump(mode="json", exclude_defaults=True) | {"overlength": spec.data.overlength},
     }
     flat = {f"{group}.{key}": value for group, values in groups.items() for key, value in values.items()}
     return _present(flat | {"base": spec.base.id, "quantization": spec.quantization, "seed": spec.seed})

@@ -55,7 +55,7 @@ def estimate(submit_deps: SubmitDeps, tenant: Tenant, request: JobRequest, now: 
     base = offered_base(submit_deps.catalogue, tenant, request.model)
     with submit_deps.db.read() as session:
         files = named_files(session, tenant.id, request, now)
-        spec = draft_spec(files, submit_deps.storage_uri, tenant, base, request)
+        spec = draft_spec(files, submit_deps.storage_uri, tenant, base, request, now)
         require_usable(session, base, spec)
     validation, ours = spec.data.validation, request.x_orchard
     need = HostNeed.of(spec)

@@ -4,6 +4,7 @@ Errors name the field, the value and the bound.
 """
 
 from dataclasses import dataclass
+from datetime import date
 from typing import Final
 
 from pydantic import ValidationError
@@ -44,6 +45,7 @@ class Identity:
     tenant_id: str
     output_uri: str
     seed: int
+    created_on: date
     fair_weight: int = 1
 
 
@@ -85,8 +87,11 @@ def resolve(
         data=DataSpec(
             training=training,
             validation=validation,
-            max_seq_len=_max_seq_len(request, base),
-            overlength=options.data.overlength,
+            **dict(options.data)
+            | {
+                "max_seq_len": _max_seq_len(request, base),
+                "created_on": options.data.created_on or who.created_on,
+            },
         ),
         training=_training(request, training.rows),
         seed=who.seed,

@@ -97,7 +97,7 @@ def _make(submit_deps: SubmitDeps, tenant: Tenant, request: JobRequest, fingerpr
         if found.suspended:
             raise TenantSuspended
         _check_quota(submit_deps, found.live_jobs)
-        spec = draft_spec(found.files, submit_deps.storage_uri, tenant, base, request)
+        spec = draft_spec(found.files, submit_deps.storage_uri, tenant, base, request, fingerprint.arrived_at)
         if found.base_is_marked:
             require_usable(session, base, spec)
         check_fits(spec, submit_deps.catalogue)
@@ -107,7 +107,9 @@ def _make(submit_deps: SubmitDeps, tenant: Tenant, request: JobRequest, fingerpr
     return made
 
 
-def draft_spec(files: Files, storage_uri: str, tenant: Tenant, base: CatalogueBase, request: JobRequest) -> JobSpec:
+def draft_spec(
+    files: Files, storage_uri: str, tenant: Tenant, base: CatalogueBase, request: JobRequest, now: datetime
+) -> JobSpec:
     """The spec of a submission, without writing it. Raises: InvalidRequest, NotFound (files)."""
     training = dataset(files, request.training_file, "training_file")
     validation = None
@@ -119,6 +121,7 @@ def draft_spec(files: Files, storage_uri: str, tenant: Tenant, base: CatalogueBa
         tenant_id=tenant.id,
         output_uri=job_uri(storage_uri, tenant.id, job_id),
         seed=secrets.randbelow(2**31) if request.seed is None else request.seed,
+        created_on=now.date(),
         fair_weight=tenant.weight,
     )
     return resolve(request, base, training, validation, who)

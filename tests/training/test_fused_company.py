@@ -1,6 +1,5 @@
 """Seats that join, leave, idle or fail do not change another seat."""
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,8 @@ from workers.bases import load_base
 from workers.contract.base import BaseSpec
 from workers.contract.reports import CheckpointManifest, ExitClass, Report
 from workers.data.batches import BatchPlan, collate
-from workers.data.encode import encode_row, encode_training
+from workers.data.encode import encode_training
+from workers.data.text_encoder import TextEncoder
 from workers.engine.seat import Seat
 from workers.engine.stepper import StepResult
 from workers.host import TrainingHost
@@ -67,7 +67,7 @@ def make_seat(
 ) -> Seat:
     job = make_job_spec(folder, spec, job_id=job_id, **({"n_epochs": 10, "weight_decay": 0.1} | changes))
     job = job.model_copy(update={"fair_weight": fair_weight})
-    rows = encode_training(partial(encode_row, base.tokenizer, None), job.data).rows
+    rows = encode_training(TextEncoder(base.tokenizer, None), job.data).rows
     return Seat(make_order(job), stepper.open(job), BatchPlan(rows, job.training, job.seed, 0, collate), ())
 
 

@@ -1,7 +1,6 @@
 """What a row does to the host that reads it: a bad one ends its job, a long one delays nobody, and a cancel ends it."""
 
 import threading
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,13 @@ from workers.contract.reports import ExitClass, Heartbeat, Outcome, Prepared
 from workers.contract.row_check import MAX_MESSAGES
 from workers.contract.rows import ChatRow, DatasetFormat, Row
 from workers.contract.spec import DatasetRef, DataSpec
-from workers.data.chat import Tokens, encode_chat
-from workers.data.encode import encode_row, encode_training
+from workers.data.chat import encode_chat
+from workers.data.encode import encode_training
 from workers.data.pausing import Abandoned, Pause
+from workers.data.text_encoder import TextEncoder
+from workers.data.tokens import Tokens
 from workers.engine.background import in_threads
 from workers.host import TrainingHost
-from workers.tasks.causal_lm import CausalLmTask
 
 TEXT = DatasetFormat.TEXT
 
@@ -82,7 +82,7 @@ def test_a_token_without_an_embedding_ends_its_job_with_line_and_token(tmp_path:
 def test_chat_rows_over_a_tokenizer_without_offsets_are_refused_with_the_reason(tmp_path: Path) -> None:
     data = make_dataset(tmp_path / "rows.jsonl", sum_rows(2))
     with pytest.raises(DataError, match=r"ByT5Tokenizer.*use prompt/completion rows") as caught:
-        encode_training(partial(encode_row, ByT5Tokenizer(), CHATML), DataSpec(training=data))
+        encode_training(TextEncoder(ByT5Tokenizer(), CHATML), DataSpec(training=data))
     assert [(issue.line, issue.code) for issue in caught.value.issues] == [(1, "chat_template"), (2, "chat_template")]
 
 
@@ -100,7 +100,7 @@ def test_any_error_over_one_row_is_that_rows_and_the_others_are_still_looked_at(
     def encode(row: Row, pause: Pause) -> Tokens:
         if "after 1?" in str(row):
             raise error
-        return encode_row(make_tokenizer(), None, row, pause)
+        return TextEncoder(make_tokenizer(), None)(row, pause)
 
     with pytest.raises(DataError) as caught:
         encode_training(encode, DataSpec(training=make_dataset(tmp_path / "rows.jsonl", sum_rows(3))))
@@ -123,7 +123,7 @@ def test_a_row_of_too_many_messages_is_refused_before_it_is_rendered(tmp_path: P
     rows = [*sum_rows(1), {"messages": [{"role": "assistant", "content": "a"}] * (MAX_MESSAGES + 1)}]
     data = DataSpec(training=make_dataset(tmp_path / "rows.jsonl", rows))
     with pytest.raises(DataError) as caught:
-        encode_training(partial(encode_row, make_tokenizer(), None), data)
+        encode_training(TextEncoder(make_tokenizer(), None), data)
     assert [(issue.line, issue.code) for issue in caught.value.issues] == [(2, "too_many_messages")]
 
 
@@ -149,9 +149,9 @@ class Stuck:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, words: str) -> None:
         self.entered, self.let_go, self.left = threading.Event(), threading.Event(), threading.Event()
-        plain = CausalLmTask.encode
+        plain = TextEncoder.__call__
 
-        def encode(task: CausalLmTask, tokenizer: Any, template: str | None, row: Row, pause: Pause) -> Tokens:
+        def encode(encoder: TextEncoder, row: Row, pause: Pause) -> Tokens:
             if words in str(row):
                 self.entered.set()
                 try:
@@ -159,9 +159,9 @@ class Stuck:
                         pause()
                 finally:
                     self.left.set()
-            return plain(task, tokenizer, template, row, pause)
+            return plain(encoder, row, pause)
 
-        monkeypatch.setattr(CausalLmTask, "encode", encode)
+        monkeypatch.setattr(TextEncoder, "__call__", encode)
 
 
 def beats(host: TrainingHost, job_id: str) -> Heartbeat:

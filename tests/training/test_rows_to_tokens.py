@@ -1,7 +1,6 @@
 """Which tokens carry loss, per format and chat template."""
 
 import tempfile
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,10 @@ from workers.contract.errors import DataError, ValidationDataError
 from workers.contract.rows import ChatRow, DatasetFormat, PromptCompletionRow, Row, TextRow
 from workers.contract.spec import DataSpec, TrainingSpec
 from workers.data.batches import BatchPlan, collate, epoch_order
-from workers.data.chat import TemplateMismatch
-from workers.data.encode import EncodedRow, encode_row, encode_training, encode_validation
+from workers.data.encode import EncodedRow, encode_training, encode_validation
 from workers.data.pausing import Abandoned
+from workers.data.text_encoder import TextEncoder
+from workers.data.tokens import TemplateMismatch
 from workers.storage import file_sha256
 
 TWO_TURNS = [
@@ -33,7 +33,7 @@ REWRITING = (
 
 def learned(tokenizer: Any, row: Row, template: str | None = None) -> str:
     """The text that carries loss, with a gap at each interruption."""
-    ids, mask = encode_row(tokenizer, template, row)
+    ids, mask, _ = TextEncoder(tokenizer, template)(row)
     spans, open_span = [], False
     for token, counts in zip(ids, mask, strict=True):
         if counts and open_span:
@@ -68,7 +68,7 @@ def test_the_catalogues_template_overrides_the_tokenizers() -> None:
 
 def test_rendered_tokens_equal_those_of_the_stock_template_call() -> None:
     tokenizer = make_tokenizer(CHATML)
-    ids, _ = encode_row(tokenizer, None, ChatRow.model_validate({"messages": TWO_TURNS}))
+    ids, _, _ = TextEncoder(tokenizer, None)(ChatRow.model_validate({"messages": TWO_TURNS}))
     assert ids == tokenizer.apply_chat_template(TWO_TURNS, return_dict=True)["input_ids"]
 
 
@@ -87,7 +87,7 @@ def test_tools_and_calls_reach_the_template() -> None:
         }
     )
     tokenizer = make_tokenizer(template)
-    ids, _ = encode_row(tokenizer, None, row)
+    ids, _, _ = TextEncoder(tokenizer, None)(row)
     assert tokenizer.decode(ids) == "tool add;<user>go</><assistant>add(4)</>"
     assert learned(tokenizer, row) == "add(4)</>"
 
@@ -95,10 +95,10 @@ def test_tools_and_calls_reach_the_template() -> None:
 def test_a_template_that_rewrites_earlier_turns_is_refused_not_guessed(tmp_path: Path) -> None:
     tokenizer = make_tokenizer(REWRITING)
     with pytest.raises(TemplateMismatch, match="generation"):
-        encode_row(tokenizer, None, ChatRow.model_validate({"messages": TWO_TURNS}))
+        TextEncoder(tokenizer, None)(ChatRow.model_validate({"messages": TWO_TURNS}))
     data = make_dataset(tmp_path / "rows.jsonl", [{"messages": TWO_TURNS}, {"messages": TWO_TURNS}])
     with pytest.raises(DataError) as caught:
-        encode_training(partial(encode_row, tokenizer, None), DataSpec(training=data))
+        encode_training(TextEncoder(tokenizer, None), DataSpec(training=data))
     assert [(issue.line, issue.code) for issue in caught.value.issues] == [(1, "chat_template"), (2, "chat_template")]
 
 
@@ -140,7 +140,7 @@ def test_a_row_that_the_template_refuses_is_listed_with_its_line_however_it_is_r
     fine = calling("{}") if refused == calling("no JSON") else {"messages": TWO_TURNS[1:3]}
     data = make_dataset(tmp_path / "rows.jsonl", [fine, refused, fine])
     with pytest.raises(DataError) as caught:
-        encode_training(partial(encode_row, tokenizer, None), DataSpec(training=data))
+        encode_training(TextEncoder(tokenizer, None), DataSpec(training=data))
     (issue,) = caught.value.issues
     assert (issue.line, issue.field, issue.code) == (2, "messages", "chat_template")
     assert reason in issue.message
@@ -149,7 +149,7 @@ def test_a_row_that_the_template_refuses_is_listed_with_its_line_however_it_is_r
 def test_without_any_chat_template_every_chat_row_is_listed(tmp_path: Path) -> None:
     data = make_dataset(tmp_path / "rows.jsonl", [{"messages": TWO_TURNS}, {"messages": TWO_TURNS}])
     with pytest.raises(DataError, match="chat_template is not set") as caught:
-        encode_training(partial(encode_row, make_tokenizer(None), None), DataSpec(training=data))
+        encode_training(TextEncoder(make_tokenizer(None), None), DataSpec(training=data))
     assert [issue.line for issue in caught.value.issues] == [1, 2]
 
 
@@ -159,7 +159,7 @@ def test_a_line_nested_too_deeply_to_be_read_is_listed(tmp_path: Path) -> None:
     deep.write_text((tmp_path / "rows.jsonl").read_text() + "[" * 100_000 + "\n")
     data = data.model_copy(update={"uri": deep.as_uri(), "sha256": file_sha256(deep)})
     with pytest.raises(DataError) as caught:
-        encode_training(partial(encode_row, make_tokenizer(), None), DataSpec(training=data))
+        encode_training(TextEncoder(make_tokenizer(), None), DataSpec(training=data))
     assert [(issue.line, issue.code) for issue in caught.value.issues] == [(2, "invalid_json")]
 
 
@@ -172,15 +172,15 @@ def test_prompt_completion_learns_the_completion_and_text_learns_all() -> None:
 def test_every_unreadable_line_is_reported_with_its_number(tmp_path: Path) -> None:
     data = make_dataset(tmp_path / "rows.jsonl", [{"text": "fine"}, {"txt": "typo"}, {"text": ""}], DatasetFormat.TEXT)
     with pytest.raises(ValidationDataError) as caught:
-        encode_validation(partial(encode_row, make_tokenizer(), None), DataSpec(training=data, validation=data))
+        encode_validation(TextEncoder(make_tokenizer(), None), DataSpec(training=data, validation=data))
     assert {issue.line for issue in caught.value.issues} == {2, 3}
 
 
 def test_a_row_is_kept_in_five_bytes_a_token() -> None:
     row = EncodedRow.of(7, [200_000, 5, 6], [True, False, True])
-    assert (row.line, list(row.input_ids), list(row.loss_mask)) == (7, [200_000, 5, 6], [True, False, True])
+    assert (row.line, list(row.input_ids), list(row.loss_weights)) == (7, [200_000, 5, 6], [1, 0, 1])
     assert row.supervised == 1, "the first token is never predicted"
-    assert memoryview(row.input_ids).nbytes + memoryview(row.loss_mask).nbytes == 5 * 3
+    assert memoryview(row.input_ids).nbytes + memoryview(row.loss_weights).nbytes == 8 * 3
 
 
 def test_reading_gives_up_at_the_next_line_and_leaves_no_copy_behind(
@@ -198,7 +198,7 @@ def test_reading_gives_up_at_the_next_line_and_leaves_no_copy_behind(
 
     with pytest.raises(Abandoned):
         encode_training(
-            partial(encode_row, make_tokenizer(), None),
+            TextEncoder(make_tokenizer(), None),
             DataSpec(training=make_dataset(tmp_path / "rows.jsonl")),
             pause,
         )

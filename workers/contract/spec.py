@@ -1,5 +1,6 @@
 """`JobSpec`: everything a worker knows about a job, with every number resolved."""
 
+from datetime import date
 from enum import StrEnum
 from typing import Annotated, Final, Literal
 
@@ -46,7 +47,47 @@ class DatasetRef(Frozen):
     format: DatasetFormat
 
 
-class DataOptions(Frozen):
+class OnDropped(StrEnum):
+    """What happens to a row of which the chat template does not show a part."""
+
+    ERROR = "error"
+    WARN = "warn"
+
+
+class SpecialTokens(StrEnum):
+    """What a special token's text means inside a tenant's text."""
+
+    PLAIN = "plain"
+    PARSE = "parse"
+
+
+class ExtraKeys(StrEnum):
+    """What happens to keys of a row that have no meaning."""
+
+    IGNORE = "ignore"
+    ERROR = "error"
+
+
+TemplateArgument = StrictBool | StrictInt | StrictFloat | Annotated[str, Field(max_length=1_000)]
+
+
+class TextOptions(Frozen):
+    """How one row of text becomes tokens."""
+
+    on_dropped: OnDropped = Field(
+        OnDropped.ERROR, description="what happens to rows of which the base's chat template leaves a part out"
+    )
+    chat_template_kwargs: dict[Annotated[str, Field(max_length=64)], TemplateArgument] = Field(
+        {}, max_length=16, description="arguments of the base's chat template, for example enable_thinking"
+    )
+    special_tokens: SpecialTokens = Field(
+        SpecialTokens.PLAIN, description='what "<|im_start|>" and the like are inside text: plain text, or the token'
+    )
+    extra: ExtraKeys = Field(ExtraKeys.IGNORE, description="what happens to keys of rows that have no meaning")
+    created_on: date | None = Field(None, description="the day that chat templates print; null: that of the job")
+
+
+class DataOptions(TextOptions):
     """How rows become tokens: the options of a request."""
 
     max_seq_len: StrictInt | None = Field(None, ge=8, le=MAX_SEQ_LEN, description="tokens; null: the base's limit")
@@ -59,6 +100,11 @@ class DataSpec(DataOptions):
     training: DatasetRef
     validation: DatasetRef | None = None
     max_seq_len: int = Field(2048, ge=8, le=MAX_SEQ_LEN, description="tokens")
+
+    @property
+    def options(self) -> DataOptions:
+        """What of it was asked for, or resolved."""
+        return DataOptions(**{name: getattr(self, name) for name in DataOptions.model_fields})
 
 
 BatchSize = Annotated[StrictInt, Field(ge=1, le=256)]

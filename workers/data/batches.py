@@ -104,7 +104,7 @@ def collate(rows: Sequence[EncodedRow], pad_id: int) -> MicroBatch:
         length = len(row.input_ids)
         input_ids[index, :length] = torch.frombuffer(row.input_ids, dtype=torch.int32)
         attention_mask[index, :length] = 1
-        loss_mask[index, 1:length] = torch.frombuffer(row.loss_mask, dtype=torch.bool)[1:]
+        loss_mask[index, 1:length] = torch.frombuffer(row.loss_weights, dtype=torch.float32)[1:] > 0
     return MicroBatch(
         input_ids,
         attention_mask,

@@ -13,23 +13,7 @@ from typing import Any
 
 from workers.contract.rows import ChatMessage, ChatRow, Role
 from workers.data.pausing import Pause, no_pause
-
-Tokens = tuple[list[int], list[bool]]
-"""Token ids [T], and whether each carries loss [T]."""
-
-
-class UnusableRow(ValueError):
-    """The row cannot become tokens. `field` and `code` as in `RowIssue`."""
-
-    field: str | None = None
-    code = "not_encoded"
-
-
-class TemplateMismatch(UnusableRow):
-    """The chat template cannot render this conversation, or its rendering does not separate the assistant's tokens."""
-
-    field = "messages"
-    code = "chat_template"
+from workers.data.tokens import TemplateMismatch, Tokens
 
 
 def encode_chat(tokenizer: Any, template: str | None, row: ChatRow, pause: Pause = no_pause) -> Tokens:
@@ -70,22 +54,22 @@ def _marked_by_template(tokenizer: Any, template: str, messages: list[dict[str, 
             return_dict=True,
             return_assistant_tokens_mask=True,
         )
-    return list(encoded["input_ids"]), [bool(flag) for flag in encoded["assistant_masks"]]
+    return Tokens(list(encoded["input_ids"]), [float(flag) for flag in encoded["assistant_masks"]])
 
 
 def _marked_with_weights(
     tokenizer: Any, template: str, row: ChatRow, messages: list[dict[str, Any]], pause: Pause
 ) -> Tokens:
     """The template's mask without the turns of weight 0, which are masked by the position of their text."""
-    ids, mask = _marked_by_template(tokenizer, template, messages, row.tools)
+    ids, mask, _ = _marked_by_template(tokenizer, template, messages, row.tools)
     spans = _assistant_spans(tokenizer, template, row, messages, pause)
     pause()
-    weighted_ids, weighted_mask = _from_spans(tokenizer, _render(tokenizer, template, messages, row.tools), spans)
+    weighted_ids, weighted_mask, _ = _from_spans(tokenizer, _render(tokenizer, template, messages, row.tools), spans)
     if ids != weighted_ids:
         raise TemplateMismatch(
             "the chat template gives other tokens when rendered as text, so message weights cannot be applied"
         )
-    return ids, [marked and weighted for marked, weighted in zip(mask, weighted_mask, strict=True)]
+    return Tokens(ids, [min(pair) for pair in zip(mask, weighted_mask, strict=True)])
 
 
 def _assistant_spans(
@@ -124,7 +108,7 @@ def _from_spans(tokenizer: Any, text: str, spans: Sequence[tuple[int, int]]) -> 
     learned = bytearray(len(text) + 1)  # by character; a token may begin behind the last
     for start, end in spans:
         learned[start:end] = b"\1" * max(end - start, 0)
-    return list(encoded["input_ids"]), [bool(learned[first]) for first, _ in encoded["offset_mapping"]]
+    return Tokens(list(encoded["input_ids"]), [float(learned[first]) for first, _ in encoded["offset_mapping"]])
 
 
 def _render(

@@ -2,20 +2,18 @@
 
 import logging
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Final
 
 from workers.contract.errors import DataError, ValidationDataError, WorkerError
-from workers.contract.rows import ChatRow, PromptCompletionRow, Row, RowIssue
+from workers.contract.rows import Row, RowIssue
 from workers.contract.spec import DatasetRef, DataSpec, Overlength
-from workers.data.chat import Tokens, UnusableRow, encode_chat
 from workers.data.pausing import Abandoned, Pause, no_pause
 from workers.data.reading import ReadRow, read_rows, summary
+from workers.data.tokens import RowEncoder, Tokens, UnusableRow
 
-RowEncoder = Callable[[Row, Pause], Tokens]
-"""A task's encoder of one row, with tokenizer and template bound. Raises: UnusableRow, Abandoned."""
 _MACHINES: Final = (Abandoned, WorkerError, OSError, MemoryError, ImportError)
 """What may go wrong with any row. Every other error that comes of encoding a row is the row's."""
 log = logging.getLogger(__name__)
@@ -23,26 +21,26 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class EncodedRow:
-    """One row as tokens. `loss_mask[t]` is set when token t carries loss; the first token is never predicted.
+    """One row as tokens. `loss_weights[t]` is what predicting token t counts for; the first token is never predicted.
 
-    A host keeps all rows of its seats while they train: five bytes per token, where lists took ten times as much.
+    A host keeps all rows of its seats while they train: eight bytes per token, where lists took eight times as much.
     """
 
     line: int
     input_ids: "array[int]"
     """[T] int32."""
-    loss_mask: bytearray
-    """[T] bool, a byte each."""
+    loss_weights: "array[float]"
+    """[T] fp32, from 0 to 1."""
 
     @classmethod
-    def of(cls, line: int, input_ids: Sequence[int], loss_mask: Sequence[bool]) -> "EncodedRow":
+    def of(cls, line: int, input_ids: Sequence[int], loss_weights: Sequence[float]) -> "EncodedRow":
         """The row on `line`, packed."""
-        return cls(line, array("i", input_ids), bytearray(bytes(loss_mask)))
+        return cls(line, array("i", input_ids), array("f", loss_weights))
 
     @property
     def supervised(self) -> int:
         """Tokens that carry loss."""
-        return self.loss_mask.count(True, 1)
+        return sum(weight > 0 for weight in memoryview(self.loss_weights)[1:])
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ def _encode(encode: RowEncoder, data: DataSpec, ref: DatasetRef, error: type[Dat
                     issues.append(_too_long(read, len(row.input_ids), data.max_seq_len))
                     continue
                 truncated += 1
-                row = EncodedRow(row.line, row.input_ids[: data.max_seq_len], row.loss_mask[: data.max_seq_len])
+                row = EncodedRow(row.line, row.input_ids[: data.max_seq_len], row.loss_weights[: data.max_seq_len])
             if row.supervised:
                 kept.append(row)
             else:
@@ -109,7 +107,7 @@ def _encoded(encode: RowEncoder, read: ReadRow, pause: Pause) -> EncodedRow | Ro
     would meet the same row.
     """
     try:
-        return EncodedRow.of(read.line, *encode(read.row, pause))
+        return EncodedRow.of(read.line, *encode(read.row, pause)[:2])
     except UnusableRow as problem:
         return RowIssue(line=read.line, field=problem.field, code=problem.code, message=str(problem))
     except _MACHINES:
@@ -126,37 +124,15 @@ def within_vocabulary(encode: RowEncoder, tokenizer: Any, size: int) -> RowEncod
     """`encode`, refusing rows with tokens for which the base has no embedding: there are `size`."""
 
     def checked(row: Row, pause: Pause) -> Tokens:
-        ids, mask = encode(row, pause)
-        if ids and (highest := max(ids)) >= size:
+        tokens = encode(row, pause)
+        if tokens.ids and (highest := max(tokens.ids)) >= size:
             raise UnusableRow(
                 f"the token {tokenizer.convert_ids_to_tokens(highest)!r} ({highest}) of the base's tokenizer has no "
                 f"embedding in the base, which has {size}; leave it out, or use another base"
             )
-        return ids, mask
+        return tokens
 
     return checked
-
-
-def encode_row(tokenizer: Any, template: str | None, row: Row, pause: Pause = no_pause) -> Tokens:
-    """Token ids [T] and loss mask [T] of one row. Raises: TemplateMismatch, Abandoned."""
-    if isinstance(row, ChatRow):
-        return encode_chat(tokenizer, template, row, pause)
-    if isinstance(row, PromptCompletionRow):
-        prompt = _begin(tokenizer, row.prompt)
-        completion = [*tokenizer(row.completion, add_special_tokens=False)["input_ids"], *_end(tokenizer)]
-        return [*prompt, *completion], [False] * len(prompt) + [True] * len(completion)
-    ids = [*_begin(tokenizer, row.text), *_end(tokenizer)]
-    return ids, [True] * len(ids)
-
-
-def _begin(tokenizer: Any, text: str) -> list[int]:
-    """Tokens of `text` with the tokenizer's own prefix, but without the EOS token that some tokenizers append."""
-    ids = list(tokenizer(text)["input_ids"])
-    return ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id else ids
-
-
-def _end(tokenizer: Any) -> list[int]:
-    return [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
 
 
 def _too_long(read: ReadRow, tokens: int, limit: int) -> RowIssue:

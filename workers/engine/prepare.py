@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from workers.bases import LoadedBase
@@ -11,9 +10,9 @@ from workers.contract.reports import CheckpointRejected, Prepared
 from workers.contract.rows import Row
 from workers.contract.spec import SeatAssignment
 from workers.data.batches import BatchPlan
-from workers.data.chat import Tokens
 from workers.data.encode import EncodedData, encode_training, encode_validation, within_vocabulary
 from workers.data.pausing import Pause
+from workers.data.tokens import Tokens
 from workers.engine.attempt import Attempt
 from workers.engine.guards import memory_guarded
 from workers.engine.seat import Seat
@@ -43,7 +42,7 @@ def read(
     Raises: StorageUnavailable, DataError, ValidationDataError, Abandoned.
     """
     spec = assignment.spec
-    task = partial(TASKS.of(spec.task).encode, base.tokenizer, spec.base.chat_template)
+    task = TASKS.of(spec.task).encoder(base.tokenizer, spec.base.chat_template, spec.data)
     checked = within_vocabulary(task, base.tokenizer, embeddings(base.model))
 
     def encode(row: Row, pause: Pause) -> Tokens:

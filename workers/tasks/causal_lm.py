@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from workers.contract.base import BaseSpec
-from workers.contract.rows import Row
+from workers.contract.spec import TextOptions
 from workers.contract.tasks import CausalLm
 from workers.data.batches import MicroBatch, collate
-from workers.data.chat import Tokens
-from workers.data.encode import EncodedRow, encode_row
-from workers.data.pausing import Pause, no_pause
+from workers.data.encode import EncodedRow
+from workers.data.text_encoder import TextEncoder
+from workers.data.tokens import RowEncoder
 from workers.tasks.causality import is_causal
 from workers.tasks.task import TASKS, Loss
 from workers.tasks.token_loss import Scorer
@@ -31,9 +31,9 @@ class CausalLmTask:
         """See `TrainableTask.unfit`: a model that sees later tokens learns to copy them, not to predict."""
         return None if is_causal(model) else "it is bidirectional: its tokens see those after them"
 
-    def encode(self, tokenizer: Any, template: str | None, row: Row, pause: Pause = no_pause) -> Tokens:
-        """See `TrainableTask.encode`."""
-        return encode_row(tokenizer, template, row, pause)
+    def encoder(self, tokenizer: Any, template: str | None, options: TextOptions) -> RowEncoder:
+        """See `TrainableTask.encoder`."""
+        return TextEncoder(tokenizer, template, options)
 
     def collate(self, rows: Sequence[EncodedRow], pad_id: int) -> MicroBatch:
         """See `TrainableTask.collate`."""

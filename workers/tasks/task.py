@@ -8,12 +8,11 @@ from typing import Any, Final, Protocol
 from torch import Tensor
 
 from workers.contract.base import BaseSpec
-from workers.contract.rows import Row
+from workers.contract.spec import TextOptions
 from workers.contract.tasks import TaskSpec
 from workers.data.batches import MicroBatch
-from workers.data.chat import Tokens
 from workers.data.encode import EncodedRow
-from workers.data.pausing import Pause, no_pause
+from workers.data.tokens import RowEncoder
 
 
 @dataclass(frozen=True)
@@ -57,11 +56,8 @@ class TrainableTask(Protocol):
     def unfit(self, model: Any) -> str | None:
         """Why a loaded model cannot learn the task, in a few words; None: it can."""
 
-    def encode(self, tokenizer: Any, template: str | None, row: Row, pause: Pause = no_pause) -> Tokens:
-        """Token ids [T] and loss mask [T] of one row. `pause` is called between its pieces.
-
-        Raises: UnusableRow, Abandoned.
-        """
+    def encoder(self, tokenizer: Any, template: str | None, options: TextOptions) -> RowEncoder:
+        """What encodes the rows of a job's files, one after the other."""
 
     def collate(self, rows: Sequence[EncodedRow], pad_id: int) -> MicroBatch:
         """Rows of one forward pass, padded to the longest."""
