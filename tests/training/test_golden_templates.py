@@ -7,9 +7,10 @@ import pytest
 from tests.builders.families import PARTS_ONLY, families, family_tokenizer
 from tests.training.golden.cases import CASES
 from tests.training.golden.outcome import Outcome, ends_open, trained_text, word
-from tests.training.golden.right import DAY, right
-from tests.training.golden.seen import seen
+from tests.training.golden.right import DAY, DROPPED, dotted, render, rendered, right
+from tests.training.golden.seen import encoded, seen
 from tests.training.golden.table import documented, markdown
+from workers.contract.spec import OnDropped, SpecialTokens
 
 CELLS = [(family, case) for family in families() for case in CASES]
 OPEN_ENDS = {
@@ -51,6 +52,33 @@ def test_a_template_that_prints_a_date_prints_the_day_of_the_job(family: str, pr
     assert printed in _text(family, seen(family, "single turn"))
 
 
+@pytest.mark.parametrize("family", families())
+def test_on_request_a_row_is_trained_without_what_the_template_leaves_out_and_says_what(family: str) -> None:
+    for case in CASES:
+        rendering = rendered(family, case)
+        if right(family, case).code != DROPPED or rendering is None or family in PARTS_ONLY:
+            continue
+        became = encoded(family, CASES[case], on_dropped=OnDropped.WARN)
+        assert (became.code, list(became.ids)) == (None, rendering.ids), case
+        assert any(became.weights), case
+        for path in map(dotted, rendering.lost):
+            assert any(f"{path}.".startswith(f"{named}.") for named in became.noted), (case, path, became.noted)
+
+
+@pytest.mark.parametrize("family", sorted(set(families()) - PARTS_ONLY))
+def test_control_tokens_that_a_user_types_are_text_unless_asked(family: str) -> None:
+    typed = " ".join(families()[family].specials)
+    row = {"messages": [{"role": "user", "content": f"Say {typed}"}, {"role": "assistant", "content": "No."}]}
+    plain, parsed = encoded(family, row), encoded(family, row, special_tokens=SpecialTokens.PARSE)
+    stock = families()[family].stock
+    assert list(parsed.ids) == render(family, stock, row)
+    assert _text(family, plain) == render(family, stock, row, tokenize=False)
+    control = set(family_tokenizer(family).all_special_ids)
+    harmless = {"messages": [{"role": "user", "content": "Say"}, row["messages"][1]]}
+    expected = [token for token in render(family, stock, harmless) if token in control]
+    assert [token for token in plain.ids if token in control] == expected
+
+
 # What is right is found by rules; these are the rules' own checks, straight from the rows.
 
 
@@ -84,4 +112,4 @@ def _trained_cells(family: str) -> Iterator[tuple[str, Outcome]]:
 
 
 def _text(family: str, outcome: Outcome) -> str:
-    return str(family_tokenizer(family).decode(list(outcome.ids)))
+    return str(family_tokenizer(family).decode(list(outcome.ids), clean_up_tokenization_spaces=False))

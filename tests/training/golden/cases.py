@@ -49,6 +49,7 @@ def _calls(content: str | None, *calls: tuple[str, dict[str, str]]) -> Row:
 _ASKED: Final = _said("user", "Is it warm in Oslo?")
 _LOOK: Final = ("get_weather", {"city": "Oslo"})
 _RESULT: Final = _said("tool", "19 degrees", tool_call_id="call_0")
+_GREETS: Final = [_said("assistant", "Good day!"), _said("user", "Who dives?"), _said("assistant", "The gannet.")]
 
 CASES: Final[dict[str, Row]] = {
     "single turn": {"messages": [_said("user", "Which bird cannot fly?"), _said("assistant", "The kakapo.")]},
@@ -68,9 +69,7 @@ CASES: Final[dict[str, Row]] = {
     "developer": {
         "messages": [_said("developer", "Be brief."), _said("user", "Who sings?"), _said("assistant", "The lyrebird.")]
     },
-    "starts with assistant": {
-        "messages": [_said("assistant", "Good day!"), _said("user", "Who dives?"), _said("assistant", "The gannet.")]
-    },
+    "starts with assistant": {"messages": _GREETS},
     "tool call": {"messages": [_ASKED, _calls(None, _LOOK)]},
     "parallel calls": {"messages": [_ASKED, _calls(None, _LOOK, ("get_time", {"zone": "CET"}))]},
     "text beside a call": {"messages": [_ASKED, _calls("Let me look.", _LOOK)]},
@@ -83,6 +82,7 @@ CASES: Final[dict[str, Row]] = {
         "messages": [_said("user", "Who hoots?"), _said("assistant", "The owl.")],
         "tools": [WEATHER, CLOCK],
     },
+    "tools, starts with assistant": {"messages": _GREETS, "tools": [WEATHER]},
     "reasoning": {
         "messages": [
             _said("user", "Who hovers?"),

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator
 from datetime import date, datetime
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from unittest.mock import patch
 
 import transformers.utils.chat_template_utils as template_engine
@@ -32,21 +32,42 @@ Path = tuple[str | int, ...]
 @cache
 def right(family: str, case: str) -> Outcome:
     """What is right for this cell. Raises: LookupError, where a cell's spans must be written by hand and are not."""
-    of = families()[family]
-    rejected = True
+    rendering = rendered(family, case)
+    if rendering is None:
+        return Outcome(code=REJECTED)
+    noted = {path for path in rendering.lost if _is_noted(CASES[case], path)}
+    if rendering.lost != noted:
+        return Outcome(code=DROPPED)
+    weights = _weights(families()[family], case, rendering.ids)
+    if weights is None:
+        return Outcome(code=REJECTED)
+    return Outcome(ids=tuple(rendering.ids), weights=weights, noted=frozenset(map(dotted, noted)))
+
+
+class Rendering(NamedTuple):
+    """What the stock template makes of a row."""
+
+    ids: list[int]
+    lost: frozenset[Path]
+    """Parts of the row that it does not print."""
+
+
+@cache
+def rendered(family: str, case: str) -> Rendering | None:
+    """The stock template's rendering: of arguments as objects, or as text where it takes them so. None: it rejects."""
     for as_text in (False, True):
-        conversation = _conversation(CASES[case], arguments_as_text=as_text)
         try:
-            lost = set(_lost(of, CASES[case], arguments_as_text=as_text))
-            ids = render(family, of.stock, conversation)
+            ids = render(family, families()[family].stock, _conversation(CASES[case], arguments_as_text=as_text))
+            lost = frozenset(_lost(families()[family], CASES[case], arguments_as_text=as_text))
         except (TemplateError, TypeError):
             continue
-        rejected = False
-        noted = {path for path in lost if _is_noted(CASES[case], path)}
-        if lost == noted:
-            weights = _weights(of, case, ids)
-            return Outcome(ids=tuple(ids), weights=weights, noted=frozenset(".".join(map(str, p)) for p in noted))
-    return Outcome(code=REJECTED if rejected else DROPPED)
+        return Rendering(ids, lost)
+    return None
+
+
+def dotted(path: Path) -> str:
+    """A part's name in reports."""
+    return ".".join(map(str, path))
 
 
 def render(family: str, template: str, row: Row, **options: Any) -> Any:
@@ -76,11 +97,13 @@ def _conversation(row: Row, *, arguments_as_text: bool) -> Row:
     return row
 
 
-def _weights(family: Family, case: str, ids: list[int]) -> tuple[float, ...]:
-    """[T] what each token counts for."""
+def _weights(family: Family, case: str, ids: list[int]) -> tuple[float, ...] | None:
+    """[T] what each token counts for. None: an answer is not in a turn of the assistant."""
     mask = _library_mask(family, _conversation(CASES[case], arguments_as_text=False), ids)
     if mask is None:
         mask = by_hand(family.name, case, ids)
+    if mask is None:
+        return None
     messages = CASES[case]["messages"]
     return weighted(mask, [message.get("weight", 1) for message in messages if message["role"] == "assistant"])
 

@@ -36,12 +36,14 @@ def weighted(mask: Sequence[int], weights: Sequence[float]) -> tuple[float, ...]
     return tuple(by_token.get(index, 0.0) for index in range(len(mask)))
 
 
-def by_hand(family: str, case: str, ids: Sequence[int]) -> list[int]:
-    """The mask of the spans in `by_hand.yaml`, each found behind one of the family's headers.
+def by_hand(family: str, case: str, ids: Sequence[int]) -> list[int] | None:
+    """The mask of the spans in `by_hand.yaml`, each found behind one of the family's headers. None: to be refused.
 
     Raises: LookupError, where none are written or the rendering does not have them.
     """
     spans, headers = _written(family, case)
+    if spans is None:
+        return None
     tokenizer = family_tokenizer(family)
     ends = [len(tokenizer.decode(list(ids[: index + 1]))) for index in range(len(ids))]
     text, place = tokenizer.decode(list(ids)), 0
@@ -61,10 +63,11 @@ def by_hand(family: str, case: str, ids: Sequence[int]) -> list[int]:
     return mask
 
 
-def _written(family: str, case: str) -> tuple[list[str], list[str]]:
+def _written(family: str, case: str) -> tuple[list[str] | None, list[str]]:
     for entry in _file():
         if family in entry["families"] and case in entry["cases"]:
-            return entry["cases"][case], entry["behind"]
+            spans = entry["cases"][case]
+            return None if spans == "refused" else spans, entry["behind"]
     raise LookupError(f"{family} x {case}: neither trl nor by_hand.yaml say which tokens are trained")
 
 
