@@ -30,14 +30,15 @@ class TokenSpans(Protocol):
         """The characters of a token, the end not included."""
 
 
-def by_offsets(spans: TokenSpans, length: int, boundary: int) -> int:
-    """How many tokens of a text of `length` characters lie wholly before character `boundary`."""
+def by_offsets(spans: TokenSpans, text: str, boundary: int) -> int:
+    """How many tokens of `text` lie wholly before character `boundary`."""
+    length = len(text)
     if boundary == 0:
         return 0
     if boundary >= length:
         return len(spans.ids)
     if (holding := spans.char_to_token(boundary)) is not None:
-        return holding
+        return holding + _bytes_before(spans, holding, text, boundary)
     # No token holds it: it is a space that the tokenizer trimmed from the span of a token, or a character it dropped.
     token = next(
         (found for place in range(boundary + 1, length) if (found := spans.char_to_token(place)) is not None),
@@ -46,6 +47,20 @@ def by_offsets(spans: TokenSpans, length: int, boundary: int) -> int:
     while token and _end(spans, token - 1, length) > boundary:
         token -= 1
     return token
+
+
+def _bytes_before(spans: TokenSpans, token: int, text: str, boundary: int) -> int:
+    """How many tokens, from `token` on, are bytes of the characters before `boundary`. Unigram models give the bytes
+    of all unknown characters in a row the same span, that of the whole run.
+    """
+    span = spans.token_to_chars(token)
+    if span is None or span[0] >= boundary:
+        return 0
+    coded = len(text[slice(*span)].encode())
+    same = token
+    while same < len(spans.ids) and same - token <= coded and spans.token_to_chars(same) == span:
+        same += 1
+    return len(text[span[0] : boundary].encode()) if same - token == coded else 0
 
 
 def _end(spans: TokenSpans, token: int, length: int) -> int:
@@ -83,7 +98,8 @@ def by_decoding(
         pause()
         return decode(ids[:count])
 
-    if decoded(len(ids)) == prompt + completion:
+    # Bytes that are no character yet decode to U+FFFD, which a prompt might end in.
+    if not prompt.endswith("\ufffd") and decoded(len(ids)) == prompt + completion:
         low, high = 0, len(ids)  # fewer tokens than `low` do not hold the prompt, `high` do
         while low < high:
             middle = (low + high) // 2

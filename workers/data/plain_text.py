@@ -75,7 +75,7 @@ class FastText(_Text):
     def split(self, text: str, boundary: int, pause: Pause) -> tuple[list[int], int]:
         """See `PlainText`."""
         encoded = self._encoded(text)
-        return encoded.ids, by_offsets(encoded, len(text), boundary)
+        return encoded.ids, by_offsets(encoded, text, boundary)
 
     def _encoded(self, text: str) -> TokenSpans:
         backend = self._tokenizer.backend_tokenizer
