@@ -67,6 +67,10 @@ bench-load: $(READY) ## Measure what one tenant waits beside many clients, strea
 simulate: $(READY) ## Run the loops through faulty schedules in virtual time (SEEDS=1000); ends with one JSON line
 	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),1000)
 
+.PHONY: golden-table
+golden-table: $(READY) ## Print what becomes of each kind of conversation on each model family, and keep it in the docs
+	$(BIN)/python -m tests.training.golden --markdown --write
+
 format: $(READY) ## Format and mend what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .

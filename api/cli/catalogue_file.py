@@ -53,7 +53,16 @@ def _about(new: NewBase) -> str:
         if facts.has_chat_template
         else ("has no chat template: rows with `messages` will be refused, unless the entry gives a `chat_template`")
     )
+    slow = "" if facts.python_tokenizer is None else f" {slow_tokenizer(new.base.id, facts.python_tokenizer)}"
     return (
         f"{new.base.id}: {shape.parameters / 1e6:,.1f} million weights, {shape.max_positions} positions, "
-        f"license {facts.license or 'not stated'}; it {template}."
+        f"license {facts.license or 'not stated'}; it {template}.{slow}"
+    )
+
+
+def slow_tokenizer(base_id: str, class_name: str) -> str:
+    """What an operator should know of a base whose tokenizer is written in Python."""
+    return (
+        f"The tokenizer of {base_id} ({class_name}) is written in Python and does not tell which text a token comes "
+        "from: rows with `messages` will be refused, rows of text and of prompt and completion work."
     )

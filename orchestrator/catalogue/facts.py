@@ -15,6 +15,8 @@ class BaseFacts:
     has_chat_template: bool
     """Without one, rows with `messages` are refused unless the catalogue gives a template."""
     license: str | None
+    python_tokenizer: str | None = None
+    """The class of a tokenizer in Python ("slow"), over which rows with `messages` are refused."""
     experts: int = 0
     """Weights that hosts hold as stacked tensors, which are not quantized."""
     revision: str | None = None

@@ -14,6 +14,7 @@ from orchestrator.catalogue.facts import BaseFacts
 from orchestrator.catalogue.gguf_file import read_gguf
 from orchestrator.catalogue.hub import cached_folder
 from orchestrator.catalogue.refusal import Refused
+from orchestrator.catalogue.tokenizers import FILES, has_tokenizer, python_tokenizer
 from orchestrator.catalogue.weights import (
     Shapes,
     count_experts,
@@ -27,7 +28,6 @@ from workers.contract.errors import BaseRefused, BaseUnavailable, BaseUnusable
 from workers.contract.guard import weight_files
 
 TEMPLATE_FILES: Final = ("chat_template.jinja", "chat_template.json")
-TOKENIZER_FILES: Final = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model")
 
 
 def inspect(source: str, revision: str | None = None) -> BaseFacts:
@@ -56,8 +56,8 @@ def facts_of(folder: Path, shapes: Shapes) -> BaseFacts:
     """`folder` holds config and tokenizer; of the weights their names and sizes are enough. Raises: Refused."""
     config = _config(folder)
     require_trainable(config)
-    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
-        raise Refused(f"there is no tokenizer in {folder} ({', '.join(TOKENIZER_FILES)})")
+    if not has_tokenizer(folder):
+        raise Refused(f"there is no tokenizer in {folder} ({', '.join(FILES)})")
     linears = linears_of(shapes, transposed=transposed(config))
     shape = _with_linears(shape_of(config, count_parameters(shapes)), linears)
     return BaseFacts(
@@ -65,6 +65,7 @@ def facts_of(folder: Path, shapes: Shapes) -> BaseFacts:
         target_modules=shape.linear_names,
         experts=count_experts(shapes),
         has_chat_template=_has_chat_template(folder),
+        python_tokenizer=python_tokenizer(folder),
         license=license_of_card(folder / "README.md"),
     )
 

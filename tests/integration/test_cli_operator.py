@@ -118,6 +118,20 @@ def test_a_base_is_added_by_one_line_and_shown(tmp_path: Path) -> None:
     assert "Bases: 2, flavors: 1." in well.stderr
 
 
+def test_a_base_whose_tokenizer_is_written_in_python_is_added_and_what_it_refuses_is_said_at_once(
+    tmp_path: Path,
+) -> None:
+    base = make_folder(tmp_path / "bytes")
+    (base / "tokenizer.json").unlink()
+    (base / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "ByT5Tokenizer"}))
+    for command in (("add", f"file:{base}"), ("check",)):
+        done = orchard("catalogue", *command)
+        assert done.exit_code == 0, done.stderr
+        said = " ".join(done.stderr.split())
+        assert "The tokenizer of bytes (ByT5Tokenizer) is written in Python" in said
+        assert "rows with `messages` will be refused" in said
+
+
 def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
     base = make_folder(tmp_path / "tiny")
     assert orchard("catalogue", "add", f"file:{base}", "--dry-run").exit_code == 0

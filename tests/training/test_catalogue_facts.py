@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 import transformers
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, ByT5Tokenizer, PreTrainedTokenizer
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES as OF_TOKENIZERS
 
 from orchestrator.catalogue.config_json import is_decoder
 from orchestrator.catalogue.inspect import inspect
 from orchestrator.catalogue.refusal import Refused
+from orchestrator.catalogue.tokenizers import IN_PYTHON, OF_MODEL_TYPES, WITHOUT_FILES
 from tests.builders.odd_bases import make_model_folder
 from tests.builders.specs import make_base_spec, make_host_spec
 from tests.builders.tiny_base import make_tiny_base
@@ -21,6 +23,8 @@ from workers.bases import load_base
 from workers.contract.base import COMPUTE_BYTES, ComputeDtype, Quantization
 from workers.contract.memory import base_bytes
 from workers.methods.linears import adaptable_linears, decoder_to_name, features_of, last_names
+
+MADE_IN_PYTHON = ("Tokenizer", "TokenizerLegacy")
 
 
 def test_a_folder_is_read_as_the_model_that_was_written_there(tmp_path: Path) -> None:
@@ -78,6 +82,30 @@ def test_no_class_of_transformers_that_reads_in_both_directions_is_taken_for_a_d
             if "add `is_decoder=True" in source:
                 taken.append(name)
     assert taken == []
+
+
+def test_the_tokenizers_taken_for_python_are_those_of_transformers_that_have_no_offsets() -> None:
+    classes = {name: getattr(transformers, name, None) for name in dir(transformers) if name.endswith(MADE_IN_PYTHON)}
+    found = {
+        each.__name__: each
+        for each in classes.values()
+        if isinstance(each, type) and issubclass(each, PreTrainedTokenizer) and each is not PreTrainedTokenizer
+    }
+    assert set(found) == IN_PYTHON
+    assert {name for name, each in found.items() if not each.vocab_files_names} == WITHOUT_FILES
+    decoders = {name: OF_TOKENIZERS[name] for name in OF_MODEL_TYPES}
+    assert decoders == OF_MODEL_TYPES
+    unlisted = {name for name, each in OF_TOKENIZERS.items() if each in IN_PYTHON} - set(OF_MODEL_TYPES)
+    assert not [name for name in unlisted if is_decoder(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(name, ""), {})]
+
+
+def test_a_base_with_a_tokenizer_in_python_is_known_by_its_files_and_is_what_hosts_load(tmp_path: Path) -> None:
+    base = make_tiny_base(tmp_path)
+    assert inspect(base.source).python_tokenizer is None
+    (tmp_path / "tokenizer.json").unlink()
+    ByT5Tokenizer().save_pretrained(tmp_path)
+    assert inspect(base.source).python_tokenizer == "ByT5Tokenizer"
+    assert type(load_base(make_host_spec(tmp_path, base)).tokenizer).__name__ == "ByT5Tokenizer"
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ from typing import Final
 from workers.contract.base import ComputeDtype, Quantization
 from workers.contract.base_snippet import base_folder
 from workers.contract.rows import DatasetFormat
-from workers.contract.spec import JobSpec, Overlength
+from workers.contract.spec import JobSpec, Overlength, SpecialTokens
 from workers.data.chat import marks_turns
 
 _DTYPES: Final = {ComputeDtype.BF16: "torch.bfloat16", ComputeDtype.FP32: "torch.float32"}
@@ -44,21 +44,55 @@ def tokens(row):
     coded = tokenizer(text(messages), add_special_tokens=False, return_offsets_mapping=True)
     return coded["input_ids"], [any(a <= first < b for a, b in turns) for first, _ in coded["offset_mapping"]]
 '''
-_BEGIN: Final = """
-    {name} = tokenizer(row["{name}"])["input_ids"]
-    if {name} and {name}[-1] == tokenizer.eos_token_id:
-        {name} = {name}[:-1]
-    end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]"""
+_AROUND: Final = '''\
+letter, whole = tokenizer("a", add_special_tokens=False)["input_ids"], tokenizer("a")["input_ids"]
+at = next(n for n in range(len(whole)) if whole[n : n + len(letter)] == letter)
+begin, end = whole[:at], whole[at + len(letter) :]  # what the tokenizer puts around a text
+bos, eos = tokenizer.bos_token, tokenizer.eos_token
+if eos and tokenizer.eos_token_id not in end:
+    end = end + [tokenizer.eos_token_id]
+
+
+def opened(text):
+    """The text without the BOS that it begins with, and what the row begins with: BOS is there once."""
+    if bos and text.startswith(bos):
+        return text.removeprefix(bos), begin or [tokenizer.bos_token_id]
+    return text, begin
+
+
+def closed(text):
+    """The text without the EOS that it ends in: EOS is there once."""
+    ended = text.rstrip("\\r\\n")
+    return ended.removesuffix(eos) if eos and ended.endswith(eos) else text
+
+
+def coded(text, **options):
+    return tokenizer(text, add_special_tokens=False, split_special_tokens={plain}, **options)
+'''
 _COMPLETION: Final = f'''\
+{_AROUND}
+
 def tokens(row):
-    """Token ids, and which of them carry loss: those of the completion."""{_BEGIN.format(name="prompt")}
-    completion = tokenizer(row["completion"], add_special_tokens=False)["input_ids"] + end
-    return prompt + completion, [False] * len(prompt) + [True] * len(completion)
+    """Token ids, and which of them carry loss: those of the completion, and the one that holds its first character."""
+    (prompt, start), completion = opened(row["prompt"]), closed(row["completion"])
+    ids = coded(prompt + completion)["input_ids"]
+    if tokenizer.is_fast:
+        spans = coded(prompt + completion, return_offsets_mapping=True)["offset_mapping"]
+        before = sum(last <= len(prompt) for _, last in spans)
+    else:
+        own = coded(prompt)["input_ids"]
+        before = next((n for n, pair in enumerate(zip(ids, own)) if pair[0] != pair[1]), min(len(ids), len(own)))
+    learned = [False] * (len(start) + before) + [True] * (len(ids) - before + len(end))
+    return start + ids + end, learned
 '''
 _TEXT: Final = f'''\
+{_AROUND}
+
 def tokens(row):
-    """Token ids, which all carry loss."""{_BEGIN.format(name="text")}
-    return text + end, [True] * len(text + end)
+    """Token ids, which all carry loss."""
+    text, start = opened(row["text"])
+    ids = coded(closed(text))["input_ids"] + end
+    return start + ids, [False] * len(start) + [True] * len(ids)
 '''
 
 
@@ -93,7 +127,7 @@ ROWS = "validation.jsonl"  # the job's validation file, or any rows of its forma
 {_load(spec)}tokenizer = AutoTokenizer.from_pretrained("components/tokenizer")
 
 
-{_tokens(spec.data.training.format, template)}
+{_tokens(spec, template)}
 
 def loss(model):
     \"\"\"The mean over all tokens that carry loss, in nats.\"\"\"
@@ -127,14 +161,15 @@ def _load(spec: JobSpec) -> str:
             return f"{load})\n"
 
 
-def _tokens(format: DatasetFormat, template: str | None) -> str:
-    match format:
+def _tokens(spec: JobSpec, template: str | None) -> str:
+    plain = str(spec.data.special_tokens is SpecialTokens.PLAIN)
+    match spec.data.training.format:
         case DatasetFormat.CHAT:
             return _MARKED_CHAT if template is not None and marks_turns(template) else _CHAT
         case DatasetFormat.PROMPT_COMPLETION:
-            return _COMPLETION
+            return _COMPLETION.replace("{plain}", plain)
         case _:
-            return _TEXT
+            return _TEXT.replace("{plain}", plain)
 
 
 def _cut(spec: JobSpec) -> str:

@@ -33,12 +33,17 @@ def add(
 def check(file: CatalogueOption = None) -> None:
     """List every error of the catalogue, and of the bases on this machine, with its line; fail when there is one."""
     from api.cli.catalogue_errors import told
+    from api.cli.catalogue_file import slow_tokenizer
     from orchestrator.catalogue.document import CatalogueError
     from orchestrator.catalogue.file import check_catalogue
+    from orchestrator.catalogue.tokenizers import python_tokenizer_of
 
     path = catalogue_of(file)
     try:
         found = check_catalogue(path)
     except CatalogueError as error:
         raise told(error) from error
+    for base in found.bases:
+        if (class_name := python_tokenizer_of(base.spec)) is not None:
+            say(slow_tokenizer(base.id, class_name))
     say(f"{path} is well. Bases: {len(found.bases)}, flavors: {len(found.flavors)}.")

@@ -1,0 +1,120 @@
+"""A tenant's text to token ids, without anything around it, and without the control tokens that it spells.
+
+With `SpecialTokens.PLAIN` the text `<|im_start|>` is the characters it consists of. A tokenizer's other added tokens,
+those that it does not call special, are its vocabulary: they are found in text as any word is.
+"""
+
+from functools import cached_property
+from typing import Any, Protocol
+
+from workers.contract.spec import SpecialTokens
+from workers.data.boundary import TokenSpans, by_decoding, by_offsets
+from workers.data.pausing import Pause
+from workers.data.tokens import UnusableRow
+
+
+class SpecialTokenText(UnusableRow):
+    """The text spells a special token, and the tokenizer cannot tell the text from the token."""
+
+    code = "special_token_text"
+
+
+class PlainText(Protocol):
+    """Text to tokens, by one tokenizer."""
+
+    def encode(self, text: str) -> list[int]:
+        """The tokens of `text` alone. Raises: SpecialTokenText."""
+
+    def split(self, text: str, boundary: int, pause: Pause) -> tuple[list[int], int]:
+        """The tokens of `text`, and how many of them lie wholly before character `boundary`.
+
+        Raises: SpecialTokenText, UnprovenBoundary, Abandoned.
+        """
+
+
+def plain_text(tokenizer: Any, special_tokens: SpecialTokens) -> PlainText:
+    """The encoder that fits the tokenizer."""
+    return (FastText if tokenizer.is_fast else SlowText)(tokenizer, special_tokens)
+
+
+class _Text:
+    def __init__(self, tokenizer: Any, special_tokens: SpecialTokens) -> None:
+        self._tokenizer = tokenizer
+        self._plain = special_tokens is SpecialTokens.PLAIN
+
+    @cached_property
+    def _specials(self) -> dict[int, str]:
+        """By id. It costs a pass over all added tokens, so not once a row."""
+        named = zip(self._tokenizer.all_special_ids, self._tokenizer.all_special_tokens, strict=True)
+        added = self._tokenizer.added_tokens_decoder.items()
+        return dict(named) | {token_id: token.content for token_id, token in added if token.special}
+
+    def _spelled(self, ids: list[int], text: str) -> str | None:
+        """The special token among `ids`, if there is one. An unknown character is not one: no text spells it."""
+        found = self._specials.keys() & ids
+        unknown = self._tokenizer.unk_token_id
+        if unknown in found and self._specials[unknown] not in text:
+            found.discard(unknown)
+        return self._specials[min(found)] if found else None
+
+    def _refusal(self, token: str) -> SpecialTokenText:
+        return SpecialTokenText(
+            f"the text spells {token!r}, and the base's tokenizer makes the special token of it in any text; "
+            'leave it out, or set special_tokens to "parse" if the token is meant'
+        )
+
+
+class FastText(_Text):
+    """By a tokenizer in Rust, which knows where each token stands in the text."""
+
+    def encode(self, text: str) -> list[int]:
+        """See `PlainText`."""
+        ids: list[int] = self._encoded(text).ids
+        return ids
+
+    def split(self, text: str, boundary: int, pause: Pause) -> tuple[list[int], int]:
+        """See `PlainText`."""
+        encoded = self._encoded(text)
+        return encoded.ids, by_offsets(encoded, text, boundary)
+
+    def _encoded(self, text: str) -> TokenSpans:
+        backend = self._tokenizer.backend_tokenizer
+        # State of a tokenizer that is shared: whoever calls it says what he needs, as transformers does.
+        if backend.encode_special_tokens != self._plain:
+            backend.encode_special_tokens = self._plain
+        if backend.truncation is not None:
+            backend.no_truncation()
+        if backend.padding is not None:
+            backend.no_padding()
+        encoded: TokenSpans = backend.encode(text, add_special_tokens=False)
+        if self._plain and (token := self._spelled(encoded.ids, text)) is not None:
+            raise self._refusal(token)
+        return encoded
+
+
+class SlowText(_Text):
+    """By a tokenizer in Python, which gives ids alone."""
+
+    def encode(self, text: str) -> list[int]:
+        """See `PlainText`."""
+        ids = self._ids(text)
+        if not self._plain or (token := self._spelled(ids, text)) is None:
+            return ids
+        try:  # not at once: it leaves out all added tokens, the vocabulary's own too
+            ids = self._ids(text, split_special_tokens=True)
+        except (ValueError, NotImplementedError) as error:
+            raise self._refusal(token) from error
+        if (token := self._spelled(ids, text)) is not None:
+            raise self._refusal(token)
+        return ids
+
+    def split(self, text: str, boundary: int, pause: Pause) -> tuple[list[int], int]:
+        """See `PlainText`."""
+        ids = self.encode(text)
+        return ids, by_decoding(self._decoded, self.encode, ids, text[:boundary], text[boundary:], pause)
+
+    def _ids(self, text: str, **options: bool) -> list[int]:
+        return [int(token) for token in self._tokenizer(text, add_special_tokens=False, **options)["input_ids"]]
+
+    def _decoded(self, ids: list[int]) -> str:
+        return str(self._tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
