@@ -17,7 +17,7 @@ from workers.contract.reports import ExitClass, Heartbeat, Outcome, Prepared
 from workers.contract.row_check import MAX_MESSAGES
 from workers.contract.rows import ChatRow, DatasetFormat, Row
 from workers.contract.spec import DatasetRef, DataSpec
-from workers.data.chat import encode_chat
+from workers.data.text_encoder import TextEncoder
 from workers.data.encode import encode_training
 from workers.data.pausing import Abandoned, Pause
 from workers.data.text_encoder import TextEncoder

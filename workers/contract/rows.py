@@ -50,12 +50,13 @@ class ToolCall(Frozen):
 
 
 class ChatMessage(Frozen):
-    """One turn. Assistant turns carry loss unless `weight` is 0."""
+    """One turn. Tokens of assistant turns count for `weight` in the loss, 1 unless given."""
 
     role: Role
     content: str | None = None
     name: str | None = None
-    weight: Literal[0, 1] | None = None
+    weight: float | None = Field(None, ge=0, le=1, description="of its tokens in the loss; of other roles ignored")
+    reasoning_content: str | None = None
     tool_calls: tuple[ToolCall, ...] | None = Field(None, fail_fast=True)
     tool_call_id: str | None = None
 
@@ -63,8 +64,6 @@ class ChatMessage(Frozen):
     def _has_something_to_say(self) -> "ChatMessage":
         if self.content is None and not (self.role is Role.ASSISTANT and self.tool_calls):
             raise ValueError("content is missing; only an assistant message with tool_calls may leave it out")
-        if self.weight is not None and self.role is not Role.ASSISTANT:
-            raise ValueError("weight is allowed on assistant messages only")
         return self
 
 

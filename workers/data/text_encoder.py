@@ -4,7 +4,7 @@ from typing import Any
 
 from workers.contract.rows import ChatRow, PromptCompletionRow, Row
 from workers.contract.spec import TextOptions
-from workers.data.chat import encode_chat
+from workers.data.chat import ChatEncoder
 from workers.data.joined import JoinedEncoder
 from workers.data.pausing import Pause, no_pause
 from workers.data.tokens import Tokens
@@ -15,15 +15,14 @@ class TextEncoder:
 
     def __init__(self, tokenizer: Any, template: str | None, options: TextOptions | None = None) -> None:
         """`template`: the catalogue's chat template, in place of the tokenizer's."""
-        self._tokenizer = tokenizer
-        self._template = template
-        self._options = options or TextOptions()
-        self._joined = JoinedEncoder(tokenizer, self._options.special_tokens)
+        options = options or TextOptions()
+        self._chat = ChatEncoder(tokenizer, template, options)
+        self._joined = JoinedEncoder(tokenizer, options.special_tokens)
 
     def __call__(self, row: Row, pause: Pause = no_pause) -> Tokens:
         """The row as tokens. `pause` is called between its pieces. Raises: UnusableRow, Abandoned."""
         if isinstance(row, ChatRow):
-            return encode_chat(self._tokenizer, self._template, row, pause)
+            return self._chat.encode(row, pause)
         if isinstance(row, PromptCompletionRow):
             return self._joined.completion(row.prompt, row.completion, pause)
         return self._joined.text(row.text)
