@@ -116,5 +116,8 @@ def _trained() -> str:
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    tokenizer.train_from_iterator((family.stock for family in families().values()), trainer)
+    prose = (
+        _ADDED.sub(" ", _SPECIAL.sub(" ", family.stock)) for family in families().values()
+    )  # no control token is a word
+    tokenizer.train_from_iterator(prose, trainer)
     return tokenizer.to_str()

@@ -17,7 +17,6 @@ from workers.contract.reports import ExitClass, Heartbeat, Outcome, Prepared
 from workers.contract.row_check import MAX_MESSAGES
 from workers.contract.rows import ChatRow, DatasetFormat, Row
 from workers.contract.spec import DatasetRef, DataSpec
-from workers.data.text_encoder import TextEncoder
 from workers.data.encode import encode_training
 from workers.data.pausing import Abandoned, Pause
 from workers.data.text_encoder import TextEncoder
@@ -127,21 +126,20 @@ def test_a_row_of_too_many_messages_is_refused_before_it_is_rendered(tmp_path: P
     assert [(issue.line, issue.code) for issue in caught.value.issues] == [(2, "too_many_messages")]
 
 
-def test_a_long_conversation_can_be_stopped_between_its_messages() -> None:
+def test_a_long_conversation_can_be_stopped_between_its_renderings() -> None:
     row = ChatRow.model_validate({"messages": [m for n in range(20) for m in chat_row(f"{n}?", "a")["messages"]]})
     pauses: list[None] = []
 
     def pause() -> None:
         pauses.append(None)
-        if len(pauses) == 7:
+        if len(pauses) == 2:
             raise Abandoned
 
+    encode = TextEncoder(make_tokenizer(), None)
     with pytest.raises(Abandoned):
-        encode_chat(make_tokenizer(), None, row, pause)
-    pauses.clear()
-    pauses += [None] * 7
-    encode_chat(make_tokenizer(), None, row, pause)
-    assert len(pauses) - 7 > 2 * 20, "before each rendering"
+        encode(row, pause)
+    encode(row, pause)
+    assert len(pauses) - 2 > 2
 
 
 class Stuck:

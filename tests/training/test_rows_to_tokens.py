@@ -103,7 +103,10 @@ def test_a_template_that_rewrites_earlier_turns_is_refused_not_guessed(tmp_path:
 
 
 REFUSING = "{% if messages|length > 2 %}{{ raise_exception('two messages at most') }}{% endif %}"
-ITERATING = "{% for c in m['tool_calls'] or [] %}{% for k, v in c['function']['arguments']|items %}{{ k }}{% endfor %}"
+ITERATING = (
+    "{% for c in m['tool_calls'] or [] %}{{ c['function']['name'] }}"
+    "{% for k, v in c['function']['arguments']|items %}{{ k }}{% endfor %}"
+)
 WRITING = "{% for c in m['tool_calls'] or [] %}{{ c['function']['arguments']|tojson }}"
 COUNTING = "{% for c in m['tool_calls'] or [] %}{{ range(c['function']['arguments']) }}"
 
@@ -148,7 +151,7 @@ def test_a_row_that_the_template_refuses_is_listed_with_its_line_however_it_is_r
 
 def test_without_any_chat_template_every_chat_row_is_listed(tmp_path: Path) -> None:
     data = make_dataset(tmp_path / "rows.jsonl", [{"messages": TWO_TURNS}, {"messages": TWO_TURNS}])
-    with pytest.raises(DataError, match="chat_template is not set") as caught:
+    with pytest.raises(DataError, match="the base has no chat template") as caught:
         encode_training(TextEncoder(make_tokenizer(None), None), DataSpec(training=data))
     assert [issue.line for issue in caught.value.issues] == [1, 2]
 

@@ -19,8 +19,8 @@ class Conversation:
     @classmethod
     def of(cls, row: ChatRow) -> "Conversation":
         """The row without weights and unset fields, call arguments as objects where they are JSON."""
-        messages = [_plain(message.model_dump(mode="json", exclude_none=True)) for message in row.messages]
-        return cls(messages, list(row.tools) if row.tools else None)
+        plain = row.model_dump(mode="json", exclude_none=True)
+        return cls([_plain(message) for message in plain["messages"]], plain.get("tools") or None)
 
     @property
     def has_calls(self) -> bool:

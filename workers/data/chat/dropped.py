@@ -1,9 +1,9 @@
 """What a chat template leaves out of a row, and whether the row may be trained without it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection
 
 from workers.contract.spec import OnDropped
-from workers.data.chat.skeleton import Leaf
+from workers.data.chat.skeleton import Leaf, Skeleton
 from workers.data.tokens import UnusableRow
 
 
@@ -20,23 +20,24 @@ class DroppedByTemplate(UnusableRow):
         self.field = field
 
 
-def accepted(
-    leaves: Sequence[Leaf], shown: Iterable[int], last_assistant: int, on_dropped: OnDropped
-) -> tuple[str, ...]:
-    """The fields that are left out, where the row may be trained without them.
+def accepted(skeleton: Skeleton, missing: Collection[int], on_dropped: OnDropped) -> tuple[str, ...]:
+    """The fields of which leaves are `missing`, where the row may be trained without them.
 
     A `name` may always be missing. So may the reasoning of turns before the last of the assistant: templates leave it
     out as they do when the model answers. Raises: DroppedByTemplate.
     """
-    seen = set(shown)
-    whole = {leaf.path for number, leaf in enumerate(leaves) if leaf.part and number in seen}
+    if not missing:
+        return ()
+    partly_shown = {leaf.path for number, leaf in enumerate(skeleton.leaves) if leaf.part and number not in missing}
+    last = max(skeleton.conversation.assistants(), default=-1)
     fields: dict[str, None] = {}
-    for number, leaf in enumerate(leaves):
-        if number in seen or leaf.value == "" or (isinstance(leaf.value, str) and not leaf.value.strip()):
-            continue
-        fields[leaf.path] = None
-        if on_dropped is OnDropped.ERROR and not _by_design(leaf, last_assistant, whole):
+    for number in sorted(missing):
+        leaf = skeleton.leaves[number]
+        if isinstance(leaf.value, str) and not leaf.value.strip():
+            continue  # it says nothing
+        if on_dropped is OnDropped.ERROR and not _by_design(leaf, last, partly_shown):
             raise DroppedByTemplate(leaf.path)
+        fields[leaf.path] = None
     return tuple(fields)
 
 

@@ -2,37 +2,22 @@
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from typing import Any, Final
 
-from workers.contract.rows import ChatRow
+from workers.contract.rows import ChatRow, Role
 from workers.contract.spec import TextOptions
 from workers.data.chat.conversation import Conversation
 from workers.data.chat.dropped import accepted
-from workers.data.chat.rendering import Rendering, Span
-from workers.data.chat.skeleton import Layout, Skeleton, Skeletons
+from workers.data.chat.rendering import Rendering, Span, refusals_named
+from workers.data.chat.skeleton import Skeleton, Skeletons
+from workers.data.chat.structure import Structure, position
 from workers.data.chat.tokenizing import Tokenizing, Weighted, weights_of
 from workers.data.chat.turns import Turns
 from workers.data.pausing import Pause, no_pause
 from workers.data.tokens import TemplateMismatch, Tokens
 
-_KEPT_LAYOUTS: Final = 512
-"""Conversations of equal structure share a layout; most files have few structures."""
-
-
-@dataclass(frozen=True)
-class _Rendered:
-    """A row as text, and what is known of it."""
-
-    text: str
-    conversation: Conversation
-    """With arguments as objects, as templates that mark turns take them."""
-    skeleton: Skeleton
-    layout: Layout
-
-    def places(self) -> list[Span] | None:
-        """Where the leaves lie. None: the rendering is not that of the skeleton."""
-        return self.layout.places(self.text, self.skeleton.leaves)
+_KEPT_STRUCTURES: Final = 512
 
 
 class ChatEncoder:
@@ -42,31 +27,32 @@ class ChatEncoder:
         self._options = options
         self._tokenizer = tokenizer
         self._template = template
-        self._layouts: OrderedDict[str, Layout] = OrderedDict()
+        self._structures: OrderedDict[str, Structure] = OrderedDict()
 
     def encode(self, row: ChatRow, pause: Pause = no_pause) -> Tokens:
         """Ids and weights of a conversation. `pause` is called between renderings.
 
         Raises: TemplateMismatch, DroppedByTemplate, SpecialTokenText, Abandoned.
         """
-        self._prepare()
         pause()
-        rendered = self._rendered(row)
+        with refusals_named():
+            self._prepare()
+            text, skeleton = self._rendered(Conversation.of(row))
+            pause()
+            structure = self._structure(skeleton)
         pause()
-        leaves, assistants = rendered.skeleton.leaves, rendered.conversation.assistants()
-        last = assistants[-1] if assistants else -1
-        dropped = accepted(leaves, rendered.layout.order, last, self._options.on_dropped)
-        spans = self._spans(row, rendered)
-        pause()
-        plain: Sequence[Span] = ()
-        if self._tokenizing.spells_special_tokens([leaf.value for leaf in leaves if isinstance(leaf.value, str)]):
-            plain = self._proven(rendered)
-        ids, places = self._tokenizing.tokens(rendered.text, plain)
-        return Tokens(ids, weights_of(places, spans), dropped)
+        dropped = accepted(skeleton, structure.missing, self._options.on_dropped)
+        places = structure.layout.places(text, skeleton.leaves)
+        spans = self._marked(row, skeleton, text) if places is None else _learned(row, structure, places)
+        typed: Sequence[Span] = ()
+        if self._tokenizing.spells_special_tokens([leaf.value for leaf in skeleton.leaves]):
+            typed = _proven(places)
+        ids, of_tokens = self._tokenizing.tokens(text, typed)
+        return Tokens(ids, weights_of(of_tokens, spans), dropped)
 
     def _prepare(self) -> None:
         """At the first row: what needs a template is no error of a file without chat rows."""
-        if hasattr(self, "_rendering"):
+        if hasattr(self, "_turns"):
             return
         if not self._tokenizer.is_fast:
             raise TemplateMismatch(
@@ -74,64 +60,62 @@ class ChatEncoder:
                 "so the assistant's tokens cannot be found; use prompt/completion rows, or a base with a fast tokenizer"
             )
         template = self._template or _own_template(self._tokenizer)
-        self._skeletons = Skeletons(template)
         self._tokenizing = Tokenizing(self._tokenizer, self._options.special_tokens)
-        rendering = Rendering(self._tokenizer, template, self._options)
-        self._turns = Turns(rendering, self._tokenizing.special_tokens)
-        self._rendering = rendering
+        self._skeletons = Skeletons(template, self._tokenizing.plain)
+        self._rendering = Rendering(self._tokenizer, template, self._options)
+        self._turns = Turns(self._rendering, self._tokenizing.special_tokens)
 
-    def _rendered(self, row: ChatRow) -> _Rendered:
-        conversation = shown = Conversation.of(row)
+    def _rendered(self, conversation: Conversation) -> tuple[str, Skeleton]:
         try:
-            text = self._rendering.text(conversation)
-        except TemplateMismatch:
-            if not conversation.has_calls:
-                raise
-            as_text = conversation.with_arguments_as_text()
-            try:
-                text, shown = self._rendering.text(as_text), as_text
-            except TemplateMismatch:
-                text = self._rendering.text(conversation)  # raises what the documented form gives
-        skeleton = self._skeletons.of(shown)
-        return _Rendered(text, conversation, skeleton, self._layout(skeleton))
+            return self._rendering.text(conversation), self._skeletons.of(conversation)
+        except TemplateMismatch as refused:
+            if conversation.has_calls:
+                with suppress(TemplateMismatch):
+                    text = self._rendering.text(conversation.with_arguments_as_text())
+                    return text, self._skeletons.of(conversation).with_arguments_as_text()
+            raise refused
 
-    def _layout(self, skeleton: Skeleton) -> Layout:
+    def _structure(self, skeleton: Skeleton) -> Structure:
         key = skeleton.key
-        layout = self._layouts.pop(key, None)
-        if layout is None:
-            layout = Layout.of(self._rendering.text(skeleton.conversation), len(skeleton.leaves))
-        self._layouts[key] = layout
-        if len(self._layouts) > _KEPT_LAYOUTS:
-            self._layouts.popitem(last=False)
-        return layout
+        structure = self._structures.pop(key, None) or Structure.of(skeleton, self._rendering, self._turns)
+        self._structures[key] = structure
+        if len(self._structures) > _KEPT_STRUCTURES:
+            self._structures.popitem(last=False)
+        return structure
 
-    def _spans(self, row: ChatRow, rendered: _Rendered) -> list[Weighted]:
-        weights = [row.messages[index].weight for index in rendered.conversation.assistants()]
-        counted = [1.0 if weight is None else float(weight) for weight in weights]
-        marked = self._rendering.marked_spans(rendered.conversation, rendered.text)
-        if marked is not None and all(weight == 1 for weight in counted):
-            return [(*span, 1.0) for span in marked]
-        if marked is not None and len(marked) == len(counted):
-            return [(*span, weight) for span, weight in zip(marked, counted, strict=True)]
-        turns = self._turns.spans(rendered.skeleton, rendered.layout, self._proven(rendered), len(rendered.text))
-        whole = [(*span, weight) for span, weight in zip(turns, counted, strict=True)]
-        if marked is None:
-            return whole
-        return [
-            (max(start, first), min(end, last), weight)
-            for start, end in marked
-            for first, last, weight in whole
-            if max(start, first) < min(end, last)
-        ]
+    def _marked(self, row: ChatRow, skeleton: Skeleton, text: str) -> list[Weighted]:
+        """What the template itself marks in a text that it changes in ways of its own."""
+        marked = self._rendering.marked_spans(Conversation.of(row), text)
+        weights = [_weight(row, message) for message in skeleton.conversation.assistants()]
+        if marked is None or (len(marked) != len(weights) and set(weights) != {1.0}):
+            _proven(None)
+        if marked is not None and len(marked) != len(weights):
+            weights = [1.0] * len(marked)
+        return [(start, end, weight) for (start, end), weight in zip(marked or (), weights, strict=True)]
 
-    def _proven(self, rendered: _Rendered) -> list[Span]:
-        places = rendered.places()
-        if places is None:
-            raise TemplateMismatch(
-                "the chat template changes texts of this conversation, so the assistant's tokens cannot be told from "
-                "the others; mark them with {% generation %} in the base's chat_template"
-            )
-        return places
+
+def _learned(row: ChatRow, structure: Structure, places: Sequence[Span]) -> list[Weighted]:
+    """What carries loss in a text whose leaves lie at `places`."""
+    if all(message.weight in (None, 1) or message.role is not Role.ASSISTANT for message in row.messages):
+        return [(position(start, places), position(end, places), 1.0) for start, end in structure.learned]
+    return [
+        (position(start, places), position(end, places), _weight(row, message))
+        for (start, end), message in structure.learned_by_message
+    ]
+
+
+def _weight(row: ChatRow, message: int) -> float:
+    weight = row.messages[message].weight
+    return 1.0 if weight is None else float(weight)
+
+
+def _proven(places: Sequence[Span] | None) -> Sequence[Span]:
+    if places is None:
+        raise TemplateMismatch(
+            "the chat template changes texts of this conversation, so the assistant's tokens cannot be told from "
+            "the others; mark them with {% generation %} in the base's chat_template"
+        )
+    return places
 
 
 def _own_template(tokenizer: Any) -> str:

@@ -54,7 +54,7 @@ class Rendering:
     ) -> tuple[str, list[Span]]:
         from transformers.utils.chat_template_utils import render_jinja_template
 
-        with _refusals_named():
+        with refusals_named():
             texts, spans = render_jinja_template(
                 conversations=[conversation.messages],
                 tools=conversation.tools,
@@ -76,7 +76,7 @@ def _on_the_day(template: str, day: date | None) -> str:
 
 
 @contextmanager
-def _refusals_named() -> Iterator[None]:
+def refusals_named() -> Iterator[None]:
     """Turns the errors of a template into TemplateMismatch: its own rejection, a filter on a value of the wrong type,
     nesting that is too deep, or a missing template.
     """
@@ -84,6 +84,8 @@ def _refusals_named() -> Iterator[None]:
 
     try:
         yield
+    except TemplateMismatch:
+        raise
     except RecursionError as error:
         raise TemplateMismatch("this conversation is nested too deeply for the chat template") from error
     except (TemplateError, TypeError, ValueError) as error:

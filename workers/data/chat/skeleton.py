@@ -7,8 +7,8 @@ checked to the last character. A part whose marker is missing has not reached th
 
 import json
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from workers.contract.rows import Role
@@ -23,6 +23,10 @@ _CONDITIONS: Final = re.compile(
     r"""|\b(?:split|rsplit|partition|startswith|endswith|find|replace)\(\s*(?:"([^"\n]{2,40})"|'([^'\n]{2,40})')"""
 )
 """Texts that a template looks for in contents."""
+
+
+Place = tuple[int, int]
+"""A character of the n-th fixed text of a layout, counted from its first; behind its last is the leaf that follows."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,12 @@ class Skeleton:
 
     conversation: Conversation
     leaves: tuple[Leaf, ...]
+    documented: Conversation
+    """With arguments as objects, as templates that mark turns take them."""
+
+    def with_arguments_as_text(self) -> "Skeleton":
+        """The same for templates that take arguments so."""
+        return replace(self, conversation=self.documented.with_arguments_as_text())
 
     @property
     def key(self) -> str:
@@ -70,6 +80,15 @@ class Layout:
                 end = marker.end()
         return cls((*fixed, text[end:]), tuple(order))
 
+    def marker_spans(self, text: str) -> list[Span]:
+        """Where the markers of `order` lie in the rendered skeleton."""
+        spans, end = [], 0
+        for before in self.fixed[:-1]:
+            start = end + len(before)
+            end = next(_MARKER.finditer(text, start)).end()
+            spans.append((start, end))
+        return spans
+
     def places(self, text: str, leaves: Sequence[Leaf]) -> list[Span] | None:
         """Where each of `order` lies in `text`. None: `text` is not this layout with the values of `leaves`."""
         found: list[Span] = []
@@ -91,9 +110,10 @@ class Layout:
 class Skeletons:
     """Makes the skeletons of one template's conversations."""
 
-    def __init__(self, template: str) -> None:
+    def __init__(self, template: str, plain: Collection[str] = ()) -> None:
+        """`plain`: what is mere text where a row has it, even if the template looks for it."""
         found = {next(filter(None, match)) for match in _CONDITIONS.findall(template)}
-        texts = {text.replace("\\n", "\n") for text in found}
+        texts = {text.replace("\\n", "\n") for text in found} - set(plain)
         looked_for = sorted((text for text in texts if not text.isalnum() and text.strip()), key=len, reverse=True)
         self._looked_for = re.compile("|".join(map(re.escape, looked_for)) or "(?!)")
 
@@ -104,7 +124,8 @@ class Skeletons:
         tools = None
         if conversation.tools is not None:
             tools = [_tool(f"tools.{index}", tool, leaves) for index, tool in enumerate(conversation.tools)]
-        return Skeleton(Conversation(messages, tools), tuple(leaves))
+        skeleton = Conversation(messages, tools)
+        return Skeleton(skeleton, tuple(leaves), skeleton)
 
     def _message(self, index: int, message: Message, leaves: list[Leaf]) -> Message:
         path, known = f"messages.{index}", len(leaves)
@@ -127,7 +148,8 @@ class Skeletons:
         kept = [*self._looked_for.finditer(content)]
         if not kept:
             return _mark(Leaf(path, index, content), leaves)
-        marked, end = "", 0
+        marked: str = ""
+        end = 0
         for found in [*kept, None]:
             piece = content[end : found.start() if found else None]
             marked += _mark(Leaf(path, index, piece, part=True), leaves) if piece.strip() else piece
@@ -151,31 +173,42 @@ def _inner(path: str, index: int, value: Any, leaves: list[Leaf]) -> Any:
         return [_inner(path, index, item, leaves) for item in value]
     if isinstance(value, bool) or value is None or value == "":
         return value
-    return _mark(Leaf(path, index, value), leaves)
+    return _marked_value(Leaf(path, index, value), leaves)
 
 
 def _tool(path: str, value: Any, leaves: list[Leaf]) -> Any:
-    """A tool's definition with its name and its descriptions marked. Types and names of parameters steer templates."""
+    """A tool's definition with its name and its descriptions marked. Types and names of parameters steer templates.
+
+    What lies in `parameters` has their path.
+    """
     if isinstance(value, list):
-        return [_tool(f"{path}.{number}", item, leaves) for number, item in enumerate(value)]
+        return [_tool(path, item, leaves) for item in value]
     if not isinstance(value, dict):
         return value
     marked = {}
+    inside = path.endswith(".parameters")
     for key, item in value.items():
-        is_said = key == "description" or (key == "name" and path.count(".") <= 2)
+        place = path if inside else f"{path}.{key}"
+        is_said = key == "description" or (key == "name" and not inside)
         if is_said and isinstance(item, str) and item.strip():
-            marked[key] = _mark(Leaf(f"{path}.{key}", None, item), leaves)
+            marked[key] = _mark(Leaf(place, None, item), leaves)
         else:
-            marked[key] = _tool(f"{path}.{key}", item, leaves)
+            marked[key] = _tool(place, item, leaves)
     return marked
 
 
-def _mark(leaf: Leaf, leaves: list[Leaf]) -> Any:
-    number = len(leaves)
+def _marked_value(leaf: Leaf, leaves: list[Leaf]) -> str | int | float:
+    """A marker of the value's own type: templates ask for it."""
+    if isinstance(leaf.value, str) or len(leaves) >= _MAX_NUMBERS:
+        return _mark(leaf, leaves)
+    number = _FIRST_NUMBER + len(leaves)
     leaves.append(leaf)
-    if isinstance(leaf.value, str) or number >= _MAX_NUMBERS:
-        return f"Qx{number}z"
-    return _FIRST_NUMBER + number + (0.5 if isinstance(leaf.value, float) else 0)
+    return number + 0.5 if isinstance(leaf.value, float) else number
+
+
+def _mark(leaf: Leaf, leaves: list[Leaf]) -> str:
+    leaves.append(leaf)
+    return f"Qx{len(leaves) - 1}z"
 
 
 def _spellings(value: str | int | float) -> Iterator[str]:

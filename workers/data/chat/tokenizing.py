@@ -2,7 +2,7 @@
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from workers.contract.spec import SpecialTokens
@@ -26,9 +26,14 @@ class Tokenizing:
         self._plain = special_tokens is SpecialTokens.PLAIN
         self._typed = re.compile("|".join(map(re.escape, self.special_tokens)) or "(?!)")
 
-    def spells_special_tokens(self, values: Sequence[str]) -> bool:
+    @property
+    def plain(self) -> list[str]:
+        """Control tokens that are no more than text where a tenant writes them."""
+        return self.special_tokens if self._plain else []
+
+    def spells_special_tokens(self, values: Iterable[object]) -> bool:
         """Whether one of the tenant's texts has to be kept from becoming a control token."""
-        return self._plain and any(self._typed.search(value) for value in values)
+        return self._plain and any(isinstance(value, str) and self._typed.search(value) for value in values)
 
     def tokens(self, text: str, plain: Sequence[Span]) -> tuple[list[int], list[Span]]:
         """Ids [T] and places [T]. Within `plain`, control tokens are the characters they are spelled with.
@@ -79,7 +84,7 @@ class Tokenizing:
 def weights_of(places: Sequence[Span], spans: Sequence[Weighted]) -> list[float]:
     """[T] the weight of each token: it has that of a span if it holds one of its characters, or stands within it."""
     weights = [0.0] * len(places)
-    starts, ends = [start for start, _ in places], [end for _, end in places]
+    starts, ends = zip(*places, strict=True) if places else ((), ())
     for start, end, weight in spans:
         if start < end:
             first, behind = bisect_right(ends, start), bisect_left(starts, end)

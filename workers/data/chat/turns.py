@@ -4,12 +4,13 @@ A turn lies between its header, which the generation prompt prints too, and the 
 """
 
 from collections.abc import Sequence
-from itertools import takewhile
+from contextlib import suppress
+from os.path import commonprefix
 from typing import Final
 
 from workers.data.chat.conversation import Conversation, Message
-from workers.data.chat.rendering import Rendering, Span
-from workers.data.chat.skeleton import Layout, Skeleton
+from workers.data.chat.rendering import Rendering
+from workers.data.chat.skeleton import Layout, Place, Skeleton
 from workers.data.tokens import TemplateMismatch
 
 _QUESTION: Final[Message] = {"role": "user", "content": "Qx0z"}
@@ -25,15 +26,15 @@ class Turns:
         self._header: str | None = None
         self._endings: dict[str, str | None] = {}
 
-    def spans(self, skeleton: Skeleton, layout: Layout, places: Sequence[Span], length: int) -> list[Span]:
-        """One span for each assistant message, in order. `places` are those of `layout.order` in a text of `length`.
+    def spans(self, skeleton: Skeleton, layout: Layout) -> list[tuple[Place, Place]]:
+        """One span for each assistant message, in order. Raises: TemplateMismatch."""
+        own: dict[int | None, list[int]] = {}
+        for at, leaf in enumerate(layout.order):
+            own.setdefault(skeleton.leaves[leaf].message, []).append(at)
+        return [self._span(index, own.get(index, []), skeleton, layout) for index in skeleton.conversation.assistants()]
 
-        Raises: TemplateMismatch.
-        """
-        return [self._span(index, skeleton, layout, places, length) for index in skeleton.conversation.assistants()]
-
-    def _span(self, index: int, skeleton: Skeleton, layout: Layout, places: Sequence[Span], length: int) -> Span:
-        own = [at for at, leaf in enumerate(layout.order) if skeleton.leaves[leaf].message == index]
+    def _span(self, index: int, own: list[int], skeleton: Skeleton, layout: Layout) -> tuple[Place, Place]:
+        """`own`: where in `layout.order` the leaves of the message are."""
         if not own:
             raise _unproven(index, "the chat template prints nothing of it")
         first = last = own[0]
@@ -42,8 +43,8 @@ class Turns:
         if {layout.order[at] for at in own} != set(layout.order[first : last + 1]):  # tools may repeat their names
             raise _unproven(index, "the chat template prints other messages within it")
         before, behind = layout.fixed[first], layout.fixed[last + 1]
-        ends = places[last][1] + len(self._ending(index, skeleton, behind))
-        return places[first][0] - len(self._opening(index, before)), min(ends, length)
+        begins = len(before) - len(self._opening(index, before))
+        return (first, begins), (last + 1, len(self._ending(index, skeleton, behind)))
 
     def _opening(self, index: int, before: str) -> str:
         """What of the fixed text before a turn's first leaf is the turn's: that behind its header."""
@@ -61,34 +62,51 @@ class Turns:
         closing = self._closing(skeleton.conversation.messages[index])
         if closing is None:
             raise _unproven(index, "the chat template does not render it alone")
-        closes = _shared(closing, behind)
-        if closes and closes.rstrip() == closing.rstrip():
+        closes = self._common(closing, behind)
+        if closes:
             return closes
         if not closing:  # a turn without an end of its own is ended by the beginning of the next one
             return next((token for token in self._special_tokens if behind.startswith(token)), "")
-        stops = [closes.rindex(token) + len(token) for token in self._special_tokens if token in closes]
-        if stops:  # more closes the last turn, but both end with the same token
-            rest = closes[max(stops) :]
-            return closes[: len(closes) - len(rest.lstrip())]
         raise _unproven(index, "it is closed in another way than at the end of a conversation")
+
+    def _common(self, closing: str, behind: str) -> str:
+        """How a turn ends that is followed by `behind`, and at the end of a conversation with `closing`."""
+        shared = commonprefix([closing, behind])  # noqa: RUF071 - of texts
+        if shared.rstrip() == closing.rstrip():
+            return shared
+        stops = [shared.rindex(token) + len(token) for token in self._special_tokens if token in shared]
+        rest = shared[max(stops, default=0) :]  # more closes a conversation, but both end with the same token
+        return shared[: len(shared) - len(rest.lstrip())] if stops else ""
 
     def _learn_header(self) -> str:
         """What opens an answer, both in the generation prompt and in the rendering of an answer."""
         if self._header is None:
             asked = Conversation([_QUESTION], None)
-            alone, prompt = self._rendering.text(asked), self._rendering.text(asked, prompt=True)
-            header = prompt.removeprefix(alone)
+            alone, prompt = self._behind_question(asked), self._behind_question(asked, prompt=True)
+            start = len(self._common(alone, prompt))
+            header = prompt[start:]
             for more in ((), (_QUESTION,)):  # templates may open the last answer in another way
-                answered = self._rendering.text(Conversation([_QUESTION, _ANSWER, *more], None))
-                opened, _, _ = answered.removeprefix(alone).partition(str(_ANSWER["content"]))
-                header = _shared(header, opened)
-            if not header or not prompt.startswith(alone):
+                with suppress(TemplateMismatch):
+                    answered = self._behind_question(Conversation([_QUESTION, _ANSWER, *more], None))
+                    opened, _, _ = answered[start:].partition(str(_ANSWER["content"]))
+                    header = commonprefix([header, opened])  # noqa: RUF071 - of texts
+            if alone == prompt or not self._is_whole(header, prompt):
                 raise TemplateMismatch(
-                    "the chat template has no generation prompt, so the assistant's tokens cannot be found; mark them "
-                    "with {% generation %} in the base's chat_template"
+                    "the chat template opens answers in another way than its generation prompt, so the assistant's "
+                    "tokens cannot be found; mark them with {% generation %} in the base's chat_template"
                 )
             self._header = header
         return self._header
+
+    def _is_whole(self, header: str, prompt: str) -> bool:
+        """Whether no part of the header is missing."""
+        return bool(header) and (
+            prompt.endswith(header) or header[-1].isspace() or header.endswith(self._special_tokens)
+        )
+
+    def _behind_question(self, conversation: Conversation, *, prompt: bool = False) -> str:
+        text = self._rendering.text(conversation, prompt=prompt)
+        return text.partition(str(_QUESTION["content"]))[2]
 
     def _closing(self, message: Message) -> str | None:
         """What a conversation that ends with this message has behind its last leaf. None: it has no rendering alone."""
@@ -101,11 +119,6 @@ class Turns:
             else:
                 self._endings[key] = Layout.of(text, 10**9).fixed[-1]
         return self._endings[key]
-
-
-def _shared(one: str, other: str) -> str:
-    """What both begin with."""
-    return "".join(a for a, _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 def _unproven(index: int, reason: str) -> TemplateMismatch:
