@@ -105,7 +105,10 @@ def family_tokenizer(name: str) -> PreTrainedTokenizerFast:
 
 @cache
 def _trained() -> str:
-    """BPE merges learned from the templates' own prose, so that tokens span words, spaces and line ends."""
+    """BPE merges learned from the templates' own prose, so that tokens span words, spaces and line ends.
+
+    Without their control tokens: as in real vocabularies, no merges lead to one.
+    """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -116,8 +119,5 @@ def _trained() -> str:
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    prose = (
-        _ADDED.sub(" ", _SPECIAL.sub(" ", family.stock)) for family in families().values()
-    )  # no control token is a word
-    tokenizer.train_from_iterator(prose, trainer)
+    tokenizer.train_from_iterator((_SPECIAL.sub("\n", family.stock) for family in families().values()), trainer)
     return tokenizer.to_str()
