@@ -5,16 +5,19 @@ from typing import Any
 
 import pytest
 from tokenizers import AddedToken, normalizers, processors
-from transformers import GPT2Tokenizer, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, GPT2Tokenizer, PreTrainedTokenizerFast
 
 from tests.builders import tokenizers as kinds
-from tests.builders.specs import make_dataset
-from tests.builders.tiny_base import make_tokenizer
+from tests.builders.driving import drain, outcome_of
+from tests.builders.specs import make_dataset, make_host_spec, make_job_spec, make_order
+from tests.builders.tiny_base import make_tiny_base, make_tokenizer
 from workers.contract.errors import DataError
+from workers.contract.reports import ExitClass
 from workers.contract.rows import DatasetFormat, PromptCompletionRow, Row, TextRow
 from workers.contract.spec import DataSpec, SpecialTokens, TextOptions
 from workers.data.encode import encode_training
 from workers.data.text_encoder import TextEncoder
+from workers.host import TrainingHost
 
 PARSE = TextOptions(special_tokens=SpecialTokens.PARSE)
 
@@ -234,3 +237,20 @@ def test_a_truncation_in_the_tokenizers_file_cuts_no_row() -> None:
 def test_gpt2s_own_class_is_served_too() -> None:
     tokenizer = GPT2Tokenizer(vocab={"<|endoftext|>": 0, "a": 1, "Ġ": 2, "b": 3, "Ġb": 4}, merges=[("Ġ", "b")])
     assert split(tokenizer, pair("a", " b")) == (["a"], [" b", "<|endoftext|>"])
+
+
+def test_a_job_over_a_slow_tokenizer_trains_on_prompts_and_completions_and_its_adapter_holds_the_tokenizer(
+    tmp_path: Path,
+) -> None:
+    base = make_tiny_base(tmp_path / "base")
+    (tmp_path / "base" / "tokenizer.json").unlink()
+    kinds.slow_bytes().save_pretrained(tmp_path / "base")
+    rows = [{"prompt": f"after {n}?", "completion": f" {n + 1}</s>"} for n in range(4)]
+    data = make_dataset(tmp_path / "rows.jsonl", rows, DatasetFormat.PROMPT_COMPLETION)
+    host = TrainingHost(make_host_spec(tmp_path, base))
+    host.attach(make_order(make_job_spec(tmp_path, base, training=data)))
+    outcome = outcome_of(drain(host), "ftjob-1")
+    assert outcome.exit_class is ExitClass.OK, outcome.message
+    assert outcome.adapter is not None
+    folder = Path(outcome.adapter.uri.removeprefix("file://")) / "components" / "tokenizer"
+    assert AutoTokenizer.from_pretrained(folder)("a</s>")["input_ids"] == [ord("a") + 3, 1]
