@@ -8,7 +8,7 @@ TWO := -n 2 --dist loadgroup
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check matrix bench bench-control bench-load faults soak ledger simulate format clean
+.PHONY: help setup demo up test check matrix bench bench-control bench-load bench-encode faults soak ledger simulate format clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -63,6 +63,9 @@ ledger: $(READY) ## Kill at random moments and compare what tenants were told wi
 
 bench-load: $(READY) ## Measure what one tenant waits beside many clients, streams and large uploads; prints JSON
 	$(BIN)/python -m tests.bench.load --json
+
+bench-encode: $(READY) ## Measure how fast rows become tokens, beside transformers alone; prints JSON
+	$(BIN)/python -m tests.bench.encode --json
 
 simulate: $(READY) ## Run the loops through faulty schedules in virtual time (SEEDS=1000); ends with one JSON line
 	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),1000)

@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from tests.bench import attach, engine
+from tests.bench.encode import __main__ as encode
+from tests.bench.encode import memory as encode_memory
 from tests.bench.memory import PeakSampler
 from tests.bench.spread import spread
 from tests.bench.workloads import Scale, make_jobs, shortened
@@ -95,6 +97,26 @@ def test_w3_mixes_ranks_targets_and_batches() -> None:
 def test_a_spread_is_the_median_and_the_quartiles() -> None:
     assert spread([4.0, 1.0, 2.0, 3.0, 5.0]) == {"median": 3.0, "q1": 2.0, "q3": 4.0, "n": 5}
     assert spread([2.0]) == {"median": 2.0, "q1": 2.0, "q3": 2.0, "n": 1}
+
+
+def test_rows_become_the_same_tokens_as_by_transformers_alone_and_all_of_it_is_measured(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    report = encode.main(["--rows", "3", "--rounds", "1", "--messages", "4,8", "--file-mb", "0", "--json"])
+    assert json.loads(capsys.readouterr().out) == report
+    for figures in (*report["chat"].values(), report["prompt_completion"], report["text"]):
+        assert figures["ids_equal"]
+        assert figures["rows"] == 3
+        assert figures["times_as_fast"]["median"] > 0
+    assert set(report["growth"]) == {"chatml", "chatml_marked", "gemma3"}
+    assert all([each["messages"] for each in growth] == [4, 8] for growth in report["growth"].values())
+
+
+def test_the_memory_of_a_file_is_that_of_all_its_rows(capsys: pytest.CaptureFixture[str]) -> None:
+    encode_memory.main(["--file-mb", "0.01"])
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["rows"] == 6
+    assert figures["peak_mb"] >= figures["before_mb"]
 
 
 def test_the_sampler_sees_memory_held_while_it_watches() -> None:
