@@ -143,7 +143,7 @@ def test_four_million_wrong_items_are_one_problem_and_are_never_listed(monkeypat
         (1, "messages", "too_many_messages")
     ]
     assert findings.status_details == (
-        "Invalid file format. Line 1, messages: 4,190,001 messages, but at most 2,048 are allowed; split the row"
+        "Invalid file format. Line 1, messages: 4,190,001 messages, but at most 10,000 are allowed; split the row"
     )
 
 

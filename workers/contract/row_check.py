@@ -16,8 +16,8 @@ from workers.contract.rows import ROW_MODELS, ChatMessage, DatasetFormat, Row, R
 
 MAX_ROW_BYTES: Final = 8 * 2**20
 """Of one line. Far beyond any context length."""
-MAX_MESSAGES: Final = 2_048
-"""Of one chat row. Templates that do not mark the assistant's turns are rendered once or twice for each of them."""
+MAX_MESSAGES: Final = 10_000
+"""Of one chat row."""
 MAX_TOOLS: Final = 128
 MAX_TOOL_CALLS: Final = 128
 """Of one message."""

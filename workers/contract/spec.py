@@ -2,9 +2,9 @@
 
 from datetime import date
 from enum import StrEnum
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, StrictBool, StrictFloat, StrictInt, model_validator
+from pydantic import Field, StrictBool, StrictFloat, StrictInt, field_validator, model_validator
 
 from workers.contract import CONTRACT_VERSION
 from workers.contract.base import BaseSpec, ComputeDtype, Quantization
@@ -71,6 +71,22 @@ class ExtraKeys(StrEnum):
 TemplateArgument = StrictBool | StrictInt | StrictFloat | Annotated[str, Field(max_length=1_000)]
 
 
+_GIVEN_TO_TEMPLATES: Final = frozenset(
+    {
+        *(
+            "add_generation_prompt",
+            "bos_token",
+            "chat_template",
+            "continue_final_message",
+            "conversations",
+            "documents",
+        ),
+        *("eos_token", "messages", "return_assistant_tokens_mask", "strftime_now", "tools"),
+    }
+)
+"""What a chat template is given by the service."""
+
+
 class TextOptions(Frozen):
     """How one row of text becomes tokens."""
 
@@ -85,6 +101,14 @@ class TextOptions(Frozen):
     )
     extra: ExtraKeys = Field(ExtraKeys.IGNORE, description="what happens to keys of rows that have no meaning")
     created_on: date | None = Field(None, description="the day that chat templates print; null: that of the job")
+
+    @field_validator("chat_template_kwargs")
+    @classmethod
+    def _are_the_templates_own(cls, given: dict[str, Any]) -> dict[str, Any]:
+        for name in given:
+            if name in _GIVEN_TO_TEMPLATES or not name.isidentifier():
+                raise ValueError(f"{name!r} is no argument that may be set")
+        return given
 
 
 class DataOptions(TextOptions):

@@ -47,8 +47,8 @@ class ChatEncoder:
         typed: Sequence[Span] = ()
         if self._tokenizing.spells_special_tokens([leaf.value for leaf in skeleton.leaves]):
             typed = _proven(places)
-        ids, of_tokens = self._tokenizing.tokens(text, typed)
-        return Tokens(ids, weights_of(of_tokens, spans), dropped)
+        tokens = self._tokenizing.tokens(text, typed)
+        return Tokens(tokens.ids, weights_of(tokens, text, spans), dropped)
 
     def _prepare(self) -> None:
         """At the first row: what needs a template is no error of a file without chat rows."""

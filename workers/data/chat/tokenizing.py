@@ -1,11 +1,11 @@
 """Rendered text to tokens, with the weight of each; what tenants typed makes no control tokens."""
 
 import re
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from workers.contract.spec import SpecialTokens
+from workers.data.boundary import TokenSpans, by_offsets
 from workers.data.chat.rendering import Span
 from workers.data.plain_text import SpecialTokenText
 
@@ -35,58 +35,82 @@ class Tokenizing:
         """Whether one of the tenant's texts has to be kept from becoming a control token."""
         return self._plain and any(isinstance(value, str) and self._typed.search(value) for value in values)
 
-    def tokens(self, text: str, plain: Sequence[Span]) -> tuple[list[int], list[Span]]:
-        """Ids [T] and places [T]. Within `plain`, control tokens are the characters they are spelled with.
+    def tokens(self, text: str, plain: Sequence[Span]) -> TokenSpans:
+        """The tokens of `text` and where they stand. Within `plain`, control tokens are the characters of their names.
 
         Raises: SpecialTokenText.
         """
         typed = [found.span() for start, end in plain for found in self._typed.finditer(text, start, end)]
         if not typed:
             return self._encoded(text)
-        ids: list[int] = []
-        places: list[Span] = []
+        joined = _Joined()
         done = 0
         for start, end in [*typed, (len(text), len(text))]:
-            for piece, first, as_text in ((text[done:start], done, False), (text[start:end], start, True)):
-                own, where = self._piece(piece, as_text, at_the_start=first == 0)
-                ids += own
-                places += [(first + one, first + other) for one, other in where]
+            self._append(joined, text[done:start], done, as_text=False)
+            self._append(joined, text[start:end], start, as_text=True)
             done = end
-        return ids, places
+        return joined
 
-    def _piece(self, piece: str, as_text: bool, at_the_start: bool) -> tuple[list[int], list[Span]]:
+    def _append(self, joined: "_Joined", piece: str, at: int, *, as_text: bool) -> None:
         if not piece:
-            return [], []
-        ids, places = self._encoded(piece, as_text)
-        if not at_the_start:
-            lead, _ = self._encoded(_BEFORE)
-            behind, where = self._encoded(_BEFORE + piece, as_text)
-            if behind[: len(lead)] == lead:
-                ids, places = behind[len(lead) :], [(max(0, a - 1), max(0, b - 1)) for a, b in where[len(lead) :]]
-        if as_text and self._backend.token_to_id(piece) in ids:
+            return
+        encoded, skipped, shift = self._encoded(piece, as_text), 0, at
+        if at:
+            lead, behind = self._encoded(_BEFORE).ids, self._encoded(_BEFORE + piece, as_text)
+            if behind.ids[: len(lead)] == lead:
+                encoded, skipped, shift = behind, len(lead), at - len(_BEFORE)
+        if as_text and self._backend.token_to_id(piece) in encoded.ids:
             raise SpecialTokenText(
                 f"the text spells {piece!r}, and the base's tokenizer makes the control token of it in any text; leave "
                 'it out, or set special_tokens to "parse" if the token is meant'
             )
-        return ids, places
+        joined.append(encoded, skipped, shift)
 
-    def _encoded(self, text: str, as_text: bool = False) -> tuple[list[int], list[Span]]:
+    def _encoded(self, text: str, as_text: bool = False) -> TokenSpans:
+        # State of a tokenizer that is shared: whoever calls it says what he needs, as transformers does.
         if self._backend.encode_special_tokens != as_text:
             self._backend.encode_special_tokens = as_text
         if self._backend.truncation is not None:
             self._backend.no_truncation()
         if self._backend.padding is not None:
             self._backend.no_padding()
-        encoded = self._backend.encode(text, add_special_tokens=False)
-        return encoded.ids, encoded.offsets
+        encoded: TokenSpans = self._backend.encode(text, add_special_tokens=False)
+        return encoded
 
 
-def weights_of(places: Sequence[Span], spans: Sequence[Weighted]) -> list[float]:
-    """[T] the weight of each token: it has that of a span if it holds one of its characters, or stands within it."""
-    weights = [0.0] * len(places)
-    starts, ends = zip(*places, strict=True) if places else ((), ())
+class _Joined:
+    """Encodings of neighboring pieces, as one."""
+
+    def __init__(self) -> None:
+        self.ids: list[int] = []
+        self.tokens: list[str] = []
+        self._spans: list[Span | None] = []
+
+    def append(self, encoded: TokenSpans, skipped: int, shift: int) -> None:
+        """Add all but the first `skipped` tokens of a piece, whose characters are `shift` further on."""
+        for token in range(skipped, len(encoded.ids)):
+            span = encoded.token_to_chars(token)
+            self._spans.append(None if span is None else (span[0] + shift, span[1] + shift))
+        self.ids += encoded.ids[skipped:]
+        self.tokens += encoded.tokens[skipped:]
+
+    def char_to_token(self, char_pos: int) -> int | None:
+        """See `TokenSpans`."""
+        holding = (token for token, span in enumerate(self._spans) if span and span[0] <= char_pos < span[1])
+        return next(holding, None)
+
+    def token_to_chars(self, token_index: int) -> Span | None:
+        """See `TokenSpans`."""
+        return self._spans[token_index]
+
+
+def weights_of(tokens: TokenSpans, text: str, spans: Sequence[Weighted]) -> list[float]:
+    """[T] the weight of each token: that of the span of which it holds a character."""
+    weights = [0.0] * len(tokens.ids)
     for start, end, weight in spans:
         if start < end:
-            first, behind = bisect_right(ends, start), bisect_left(starts, end)
+            first, behind = by_offsets(tokens, text, start), by_offsets(tokens, text, end)
+            if behind < len(weights) and tokens.char_to_token(end - 1) == behind:  # it holds what follows, too
+                behind += 1
             weights[first:behind] = [weight] * max(behind - first, 0)
     return weights

@@ -1,0 +1,75 @@
+"""Options of a job that change how conversations become tokens, and weights of messages."""
+
+import pytest
+from pydantic import ValidationError
+
+from tests.builders.families import family_tokenizer
+from tests.builders.tiny_base import CHATML, CHATML_WITH_GENERATION, make_tokenizer
+from workers.contract.rows import ChatRow
+from workers.contract.spec import TextOptions
+from workers.data.chat.tokenizing import weights_of
+from workers.data.text_encoder import TextEncoder
+
+TALK = [
+    {"role": "user", "content": "one?", "weight": 0},
+    {"role": "assistant", "content": "first", "weight": 0.25},
+    {"role": "user", "content": "two?"},
+    {"role": "assistant", "content": "second", "weight": 1},
+]
+
+
+@pytest.mark.parametrize("template", [CHATML, CHATML_WITH_GENERATION])
+def test_a_message_counts_for_its_weight_and_that_of_other_roles_means_nothing(template: str) -> None:
+    tokenizer = make_tokenizer(template)
+    ids, weights, _ = TextEncoder(tokenizer, None)(ChatRow.model_validate({"messages": TALK}))
+    by_weight = {
+        weight: tokenizer.decode([token for token, own in zip(ids, weights, strict=True) if own == weight])
+        for weight in (0.25, 1.0)
+    }
+    assert by_weight == {0.25: "first<|im_end|>\n", 1.0: "second<|im_end|>\n"}
+    assert set(weights) == {0.0, 0.25, 1.0}
+
+
+@pytest.mark.parametrize("weight", [-0.1, 1.1, float("nan")])
+def test_a_weight_lies_between_nothing_and_one(weight: float) -> None:
+    with pytest.raises(ValidationError) as caught:
+        ChatRow.model_validate({"messages": [{"role": "assistant", "content": "a", "weight": weight}]})
+    assert [error["loc"] for error in caught.value.errors()] == [("messages", 0, "weight")]
+
+
+def test_arguments_reach_the_chat_template() -> None:
+    row = ChatRow.model_validate(
+        {"messages": [{"role": "user", "content": "Hm?"}, {"role": "assistant", "content": "A"}]}
+    )
+    tokenizer = family_tokenizer("llama3_2")
+    options = TextOptions(chat_template_kwargs={"date_string": "1 May 1886"})
+    ids, _, _ = TextEncoder(tokenizer, None, options)(row)
+    assert ids == tokenizer.apply_chat_template(
+        [{"role": "user", "content": "Hm?"}, {"role": "assistant", "content": "A"}],
+        date_string="1 May 1886",
+        return_dict=False,
+    )
+    assert "1 May 1886" in tokenizer.decode(ids)
+
+
+@pytest.mark.parametrize("name", ["messages", "tools", "add_generation_prompt", "strftime_now", "no name", "bos_token"])
+def test_what_the_service_gives_a_template_cannot_be_replaced(name: str) -> None:
+    with pytest.raises(ValidationError, match="is no argument that may be set"):
+        TextOptions(chat_template_kwargs={name: "x"})
+
+
+def test_a_row_of_four_thousand_messages_costs_one_rendering_and_its_turns_are_all_learned() -> None:
+    roles = ("user", "assistant")
+    messages = [{"role": roles[n % 2], "content": "a"} for n in range(4_000)]
+    tokenizer = make_tokenizer(CHATML)
+    pauses: list[None] = []
+    encode = TextEncoder(tokenizer, None)
+    ids, weights, _ = encode(ChatRow.model_validate({"messages": messages}), lambda: pauses.append(None))
+    learned = tokenizer.decode([token for token, weight in zip(ids, weights, strict=True) if weight])
+    assert learned == "a<|im_end|>\n" * 2_000
+    assert len(pauses) < 5
+
+
+def test_no_token_carries_loss_of_an_empty_span() -> None:
+    tokens = make_tokenizer(CHATML).backend_tokenizer.encode("abc")
+    assert weights_of(tokens, "abc", [(1, 1, 1.0)]) == [0, 0, 0]
