@@ -30,9 +30,9 @@ tokens: list[int] = []
 class Watched(FusedStepper):
     """Records the size of its passes."""
 
-    def _forward_backward(self, routing, batch, weights, counts):
+    def _forward_backward(self, routing, batch, scales):
         tokens.append(routing.tokens)
-        return super()._forward_backward(routing, batch, weights, counts)
+        return super()._forward_backward(routing, batch, scales)
 
 
 def heavy(job: Job) -> Job:

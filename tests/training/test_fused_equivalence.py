@@ -50,9 +50,10 @@ class Case:
     accumulation: int
     clip: float
     recompute: bool
+    weights: bool
 
 
-FACTORS = ((1, 2, 8), (False, True), (False, True), (0.0, 0.1), (1, 4), (0.0, 0.01), (False, True))
+FACTORS = ((1, 2, 8), (False, True), (False, True), (0.0, 0.1), (1, 4), (0.0, 0.01), (False, True), (False, True))
 PAIRWISE = [Case(*parts) for parts in pairwise(*FACTORS)]
 OTHERS = [case for parts in itertools.product(*FACTORS) if (case := Case(*parts)) not in PAIRWISE]
 
@@ -87,11 +88,13 @@ def spec(precision: str, tiny_base: BaseSpec, tmp_path_factory: pytest.TempPathF
     return make_job_spec(folder, tiny_base, quantization=quantization, compute_dtype=compute)
 
 
-def rows(count: int, mixed: bool, seed: int) -> list[EncodedRow]:
+def rows(count: int, mixed: bool, weighted: bool, seed: int) -> list[EncodedRow]:
+    """With `weighted`, tokens count for parts of one."""
     generator = torch.Generator().manual_seed(seed)
     lengths = [int(torch.randint(6, 40, (), generator=generator)) if mixed else 16 for _ in range(count)]
     tokens = [torch.randint(5, 250, (length,), generator=generator).tolist() for length in lengths]
-    return [EncodedRow.of(n + 1, ids, [False] * 3 + [True] * (len(ids) - 3)) for n, ids in enumerate(tokens)]
+    weights = [[0.0] * 3 + [(0.25, 1.0, 0.6)[place % 3] if weighted else 1.0 for place in ids[3:]] for ids in tokens]
+    return [EncodedRow.of(n, ids, own) for n, (ids, own) in enumerate(zip(tokens, weights, strict=True), start=1)]
 
 
 def seat(stepper: Stepper, spec: JobSpec, case: Case, number: int) -> Seat:
@@ -113,7 +116,8 @@ def seat(stepper: Stepper, spec: JobSpec, case: Case, number: int) -> Seat:
         }
     )
     own = spec.model_copy(update={"job_id": f"job-{number}", "seed": number, "method": method, "training": training})
-    plan = BatchPlan(rows(2 * case.accumulation, case.mixed_lengths, seed=number), training, own.seed, 0, collate)
+    own_rows = rows(2 * case.accumulation, case.mixed_lengths, case.weights and number % 2 == 0, seed=number)
+    plan = BatchPlan(own_rows, training, own.seed, 0, collate)
     adapter = stepper.open(own)
     start = {name: nudged(weight, name) for name, weight in adapter.weights().items()}
     adapter.load(start, {}, 0)

@@ -26,6 +26,17 @@ class MicroBatch:
     """The rows' lines in the file."""
     tokens: int
     supervised: int
+    token_weights: Tensor | None = None
+    """[N] fp32: what each token of `loss_mask` counts for in the loss, row by row. None: each counts for 1."""
+
+    @property
+    def weight(self) -> float:
+        """What its tokens count for together: the loss is divided by it."""
+        return float(self.supervised if self.token_weights is None else self.token_weights.double().sum())
+
+    def weighted(self, nll: Tensor) -> Tensor:
+        """[N] nll of the tokens of `loss_mask`, each as often as it counts."""
+        return nll if self.token_weights is None else nll * self.token_weights
 
     def inputs(self) -> dict[str, Tensor]:
         """The decoder's arguments."""
@@ -40,6 +51,7 @@ class MicroBatch:
             self.lines,
             self.tokens,
             self.supervised,
+            None if self.token_weights is None else self.token_weights.to(device),
         )
 
 
@@ -99,17 +111,20 @@ def collate(rows: Sequence[EncodedRow], pad_id: int) -> MicroBatch:
     width = max(len(row.input_ids) for row in rows)
     input_ids = torch.full((len(rows), width), pad_id, dtype=torch.long)
     attention_mask = torch.zeros((len(rows), width), dtype=torch.long)
-    loss_mask = torch.zeros((len(rows), width), dtype=torch.bool)
+    weights = torch.zeros((len(rows), width))
     for index, row in enumerate(rows):
         length = len(row.input_ids)
         input_ids[index, :length] = torch.frombuffer(row.input_ids, dtype=torch.int32)
         attention_mask[index, :length] = 1
-        loss_mask[index, 1:length] = torch.frombuffer(row.loss_weights, dtype=torch.float32)[1:] > 0
+        weights[index, 1:length] = torch.frombuffer(row.loss_weights, dtype=torch.float32)[1:]
+    loss_mask = weights > 0
+    counted = weights[loss_mask]
     return MicroBatch(
         input_ids,
         attention_mask,
         loss_mask,
         tuple(row.line for row in rows),
         int(attention_mask.sum()),
-        int(loss_mask.sum()),
+        len(counted),
+        None if bool((counted == 1).all()) else counted,
     )

@@ -12,13 +12,16 @@ class Scored:
     """Sums over the supervised tokens of one forward pass."""
 
     nll: float
+    """Each token's as often as it counts."""
     correct: int
     supervised: int
+    weight: float
+    """What the tokens count for together."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """Loss and token accuracy over a whole validation file."""
+    """Loss, by the weights of its tokens, and accuracy of all supervised tokens, over a whole validation file."""
 
     loss: float
     accuracy: float
@@ -33,6 +36,7 @@ class Evaluation:
         self._nll = 0.0
         self._correct = 0
         self._supervised = 0
+        self._weight = 0.0
 
     @property
     def done(self) -> bool:
@@ -45,9 +49,10 @@ class Evaluation:
         self._nll += scored.nll
         self._correct += scored.correct
         self._supervised += scored.supervised
+        self._weight += scored.weight
 
     def score(self, step: int) -> Score:
         """The result after `step` steps, once `done`. Raises NonFiniteLoss."""
-        loss = self._nll / self._supervised
+        loss = self._nll / self._weight
         require_finite(loss, f"the validation loss after step {step}", ())
         return Score(loss, self._correct / self._supervised)

@@ -17,7 +17,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StepResult:
-    """The result of one optimizer step of one seat. Losses are nats per supervised token."""
+    """The result of one optimizer step of one seat. The loss is in nats per supervised token, each by its
+    weight; accuracy counts every supervised token alike.
+    """
 
     loss: float
     accuracy: float

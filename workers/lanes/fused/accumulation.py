@@ -11,7 +11,9 @@ from workers.rng import DropoutKey
 
 @dataclass
 class AccumulationWindow:
-    """Sums over the finished micro-batches. `supervised` counts the whole window's tokens and normalizes each loss."""
+    """Sums over the finished micro-batches. `weight` is what the whole window's tokens count for; it
+    normalizes each loss.
+    """
 
     seat: Seat
     adapter: StackedAdapter
@@ -24,6 +26,7 @@ class AccumulationWindow:
     def __post_init__(self) -> None:
         self.batches = self.seat.plan.micro_batches(self.seat.step)
         self.supervised = sum(batch.supervised for batch in self.batches)
+        self.weight = sum(batch.weight for batch in self.batches)
         self.tokens = sum(batch.tokens for batch in self.batches)
         self.adapter.clear_gradients()
 

@@ -107,7 +107,8 @@ class FusedStepper:
             routing, fused = self._fused([SeatBatch(adapter, batch)], seat)
             with memory_guarded(), self._linears.routed(routing):
                 scores = self._scorer.score(fused)
-                scored = Scored(float(scores.nll.double().sum()), int(scores.correct.sum()), batch.supervised)
+                nll = batch.to(self._base.device).weighted(scores.nll).double().sum()
+                scored = Scored(float(nll), int(scores.correct.sum()), batch.supervised, batch.weight)
             self._queue.serve(adapter.name, batch.tokens)
             yield scored
 
@@ -117,9 +118,8 @@ class FusedStepper:
         routing, batch = self._fused([window.seat_batch() for window in windows], windows[0].seat)
         by_adapter = {window.adapter.name: window for window in windows}
         ordered = [by_adapter[seat_batch.adapter.name] for seat_batch in routing.seat_batches]
-        counts = [seat_batch.batch.supervised for seat_batch in routing.seat_batches]
         with self._recomputation.when(self._memory.budget.recomputes(routing.tokens)):
-            nll, correct = self._forward_backward(routing, batch, [1 / window.supervised for window in ordered], counts)
+            nll, correct = self._forward_backward(routing, batch, [1 / window.weight for window in ordered])
         seconds = time.perf_counter() - started
         total = sum(seat_batch.batch.tokens for seat_batch in routing.seat_batches)
         for window, seat_nll, seat_correct in zip(ordered, nll, correct, strict=True):
@@ -133,18 +133,23 @@ class FusedStepper:
         return routing, fuse(routing, of.plan.pad_id, self._base.device)
 
     def _forward_backward(
-        self, routing: Routing, batch: Scorable, weights: Sequence[float], counts: Sequence[int]
+        self, routing: Routing, batch: Scorable, scales: Sequence[float]
     ) -> tuple[list[float], list[int]]:
-        """Sums of nll and of correct tokens per seat. A token's weight is 1 / its window's supervised tokens."""
+        """Sums of weighted nll and of correct tokens per seat. `scales`: 1 / what each seat's window counts for."""
+        device, batches = self._base.device, [seat_batch.batch for seat_batch in routing.seat_batches]
+        counts = [each.supervised for each in batches]
         with self._linears.routed(routing):
             scores = self._scorer.score(batch)
-            token_weights = torch.tensor(weights, device=scores.nll.device).repeat_interleave(
-                torch.tensor(counts, device=scores.nll.device)
-            )
-            scores.nll.backward(token_weights)  # type: ignore[no-untyped-call]  # torch ships no type for it
-        nll = torch.split(scores.nll.detach(), list(counts))
-        correct = torch.split(scores.correct, list(counts))
-        return [float(part.sum()) for part in nll], [int(part.sum()) for part in correct]
+            nll = scores.nll
+            if any(each.token_weights is not None for each in batches):
+                parts = zip(batches, torch.split(nll, counts), strict=True)
+                parts = zip(batches, torch.split(nll, counts), strict=True)
+                nll = torch.cat([each.to(device).weighted(part) for each, part in parts])
+            scale = torch.tensor(scales, device=device).repeat_interleave(torch.tensor(counts, device=device))
+            nll.backward(scale)  # type: ignore[no-untyped-call]  # torch ships no type for it
+        sums = torch.split(nll.detach(), counts)
+        correct = torch.split(scores.correct, counts)
+        return [float(part.sum()) for part in sums], [int(part.sum()) for part in correct]
 
     def _update(self, window: AccumulationWindow) -> Stepped:
         """The optimizer step of one seat whose window is full. An error ends this seat only."""
@@ -160,7 +165,7 @@ class FusedStepper:
     def _stepped(self, window: AccumulationWindow) -> StepResult:
         """Raises NonFiniteLoss, NoGradient, and any error of the optimizer."""
         seat, adapter = window.seat, window.adapter
-        loss = window.nll / window.supervised
+        loss = window.nll / window.weight
         lines = [line for batch in window.batches for line in batch.lines]
         require_finite(loss, f"the training loss of step {seat.step + 1}", lines)
         self._require_gradients(adapter)
@@ -234,7 +239,7 @@ class FusedStepper:
             routing = route([seat_batch], packed=self._packs)
             with memory_guarded(), self._recomputation.when(recompute):
                 batch = fuse(routing, 0, self._base.device)
-                self._forward_backward(routing, batch, [1 / tokens], [seat_batch.batch.supervised])
+                self._forward_backward(routing, batch, [1 / tokens])
 
         try:
             measured = measure_footprint(self._base, probe, can_recompute=self._recomputation.possible)

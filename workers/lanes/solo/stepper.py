@@ -62,14 +62,14 @@ class SequentialStepper:
         started = time.perf_counter()
         adapter = self._adapters[seat.adapter.name]
         batches = [batch.to(self._base.device) for batch in seat.plan.micro_batches(seat.step)]
-        supervised = sum(batch.supervised for batch in batches)
+        supervised, weight = sum(batch.supervised for batch in batches), sum(batch.weight for batch in batches)
         loss, correct = 0.0, 0
         for index, batch in enumerate(batches):
             self._pool.activate(adapter, DropoutKey(seat.spec.seed, seat.step, index))
             scores = self._scorer.score(batch)
-            nll = scores.nll.sum()
-            (nll / supervised).backward()  # type: ignore[no-untyped-call]  # torch ships no type for it
-            loss += float(nll.detach()) / supervised
+            nll = batch.weighted(scores.nll).sum()
+            (nll / weight).backward()  # type: ignore[no-untyped-call]  # torch ships no type for it
+            loss += float(nll.detach()) / weight
             correct += int(scores.correct.sum())
         lines = [line for batch in batches for line in batch.lines]
         require_finite(loss, f"the training loss of step {seat.step + 1}", lines)
@@ -91,6 +91,8 @@ class SequentialStepper:
         for batch in seat.plan.evaluation_batches(seat.validation, size):
             self._pool.activate(adapter, None)
             with memory_guarded():
-                scores = self._scorer.score(batch.to(self._base.device))
-                scored = Scored(float(scores.nll.sum()), int(scores.correct.sum()), batch.supervised)
+                placed = batch.to(self._base.device)
+                scores = self._scorer.score(placed)
+                nll = placed.weighted(scores.nll).sum()
+                scored = Scored(float(nll), int(scores.correct.sum()), batch.supervised, batch.weight)
             yield scored
