@@ -13,11 +13,13 @@ from starlette.datastructures import FormData, UploadFile
 
 from api.auth import TenantDep
 from api.errors import documented
+from api.issue_listing import JSONL, IssueFormat, IssueLimit, IssueListing, issues_answer
 from api.listing import Listing, listing
 from api.multipart import file_field, file_part, form_body, read_form
 from api.parameters import MAX_ID_CHARS, After
 from api.services import ServicesDep
 from orchestrator.files import delete, queries
+from orchestrator.files.issues import file_report
 from orchestrator.files.upload import NewFile, upload
 from orchestrator.files.views import DeletedView, FileView, ListedFile
 from orchestrator.paging import PageWindow
@@ -94,11 +96,29 @@ def file_content(file_id: str, tenant: TenantDep, services: ServicesDep) -> Stre
 
 
 @router.get(
+    "/v1/files/{file_id}/x/issues",
+    response_model=IssueListing,
+    responses=documented(HTTPStatus.NOT_FOUND) | JSONL,
+)
+def file_issues(
+    file_id: str,
+    tenant: TenantDep,
+    services: ServicesDep,
+    limit: IssueLimit = 100,
+    after: After = None,
+    form: IssueFormat = "json",
+) -> IssueListing | Response:
+    """A file's problems, page by page; or all that are stored, to download."""
+    report = file_report(services.db, tenant.id, file_id, services.clock())
+    return issues_answer(report, PageWindow(limit, after, ascending=True), form, file_id)
+
+
+@router.get(
     "/v1/x/files/{file_id}/report",
     response_class=Response,  # PlainTextResponse would document errors as plain text too
     responses=documented(HTTPStatus.NOT_FOUND) | _TEXT,
 )
-def file_report(file_id: str, tenant: TenantDep, services: ServicesDep) -> PlainTextResponse:
+def readable_report(file_id: str, tenant: TenantDep, services: ServicesDep) -> PlainTextResponse:
     """A file's problems, one per line."""
     return PlainTextResponse(queries.report(services.db, tenant.id, file_id, services.clock()))
 

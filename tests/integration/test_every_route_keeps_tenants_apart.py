@@ -27,6 +27,7 @@ ROUTES: dict[str, dict[str, Any]] = {
     "DELETE /v1/files/{file_id}": ANYTHING,
     "GET /v1/files/{file_id}/content": ANYTHING,
     "GET /v1/x/files/{file_id}/report": ANYTHING,
+    "GET /v1/files/{file_id}/x/issues": ANYTHING,
     f"POST {UPLOAD}/parts": {"files": {"data": ("a", io.BytesIO(b"x"))}},
     f"POST {UPLOAD}/complete": {"json": {"part_ids": []}},
     f"POST {UPLOAD}/cancel": ANYTHING,

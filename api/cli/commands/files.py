@@ -70,14 +70,14 @@ def list_files(
 def report(context: typer.Context, file: FileName, output: FormatOption = Format.TABLE) -> None:
     """Say what is wrong with a file: line, field and reason, one problem a line.
 
-    With -o json or yaml, the file with its first problems as objects.
+    With -o json or yaml, each problem as an object.
     """
     with _calls(context) as calls:
         file_id = calls.named(file)
         if output is Format.TABLE:
             typer.echo(escaped_lines(calls.report(file_id).rstrip()))
         else:
-            show_one(calls.get(file_id), output)
+            show_list([*calls.issues(file_id)], {}, output)
 
 
 @files.command("download")
