@@ -121,7 +121,7 @@ def test_a_part_that_the_network_broke_is_sent_again_and_named_once(orchard, api
     assert result.exit_code == 0, result.stderr
     assert json.loads(result.stdout)["id"] == "file-1"
     assert api.sent("POST /v1/uploads") == [
-        {"filename": "train.jsonl", "bytes": 15, "mime_type": "application/jsonl", "purpose": "fine-tune"}
+        {"filename": "train.jsonl", "bytes": 15, "mime_type": "application/octet-stream", "purpose": "fine-tune"}
     ]
     assert api.sent("POST /v1/uploads/upload_1/complete") == [{"part_ids": [f"part_{n}" for n in range(1, 5)]}]
 

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from workers.contract.rows import ChatRow, PromptCompletionRow, Row
+from workers.contract.rows import ChatRow, PromptCompletionRow, Row, TextRow
 from workers.contract.spec import TextOptions
 from workers.data.chat import encode_chat
 from workers.data.pausing import Pause, no_pause
-from workers.data.tokens import Tokens
+from workers.data.tokens import Tokens, UnusableRow
 
 
 class TextEncoder:
@@ -26,6 +26,8 @@ class TextEncoder:
             prompt = self._begin(row.prompt)
             completion = [*self._tokenizer(row.completion, add_special_tokens=False)["input_ids"], *self._end()]
             return Tokens([*prompt, *completion], [0.0] * len(prompt) + [1.0] * len(completion))
+        if not isinstance(row, TextRow):
+            raise UnusableRow("rows of this format cannot be learned as text")
         ids = [*self._begin(row.text), *self._end()]
         return Tokens(ids, [1.0] * len(ids))
 
