@@ -55,7 +55,7 @@ def records_of_csv(source: ByteSource, header: Header) -> Iterator[Record]:
     """A record for each row below the header. A cell may hold line breaks. Raises: Unreadable."""
     if twice := next((name for name in header.columns if name and header.columns.count(name) > 1), None):
         raise Unreadable("invalid_csv", f"two columns of the header are named '{twice}'")
-    csv.field_size_limit(MAX_ROW_BYTES)
+    csv.field_size_limit(2 * MAX_ROW_BYTES)  # the bound of a row comes first
     lines = _Lines(source)
     rows = csv.reader(lines, delimiter=header.delimiter, strict=True)
     number = -1  # of the header; rows count from 1
@@ -92,7 +92,7 @@ class _Lines:
 
     def __next__(self) -> str:
         content = next(self._lines).content
-        self._bytes += MAX_ROW_BYTES + 1 if content is None else len(content)
+        self._bytes += MAX_ROW_BYTES + 1 if content is None else len(content) + 1
         if content is None or self._bytes > MAX_ROW_BYTES:
             message = f"the row is longer than {MAX_ROW_BYTES:,} bytes; is a quote left open?"
             raise Unreadable("line_too_long", message, self._number)

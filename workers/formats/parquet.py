@@ -41,7 +41,7 @@ def _records(file: IO[bytes], known: frozenset[str]) -> Iterator[Record]:
         for batch in table.iter_batches(_BATCH_ROWS, columns=wanted, use_threads=False) if wanted else ():
             for values in batch.to_pylist():
                 number += 1
-                row = _without_nulls(values)
+                row = {name: _without_nulls(value) for name, value in values.items()}
                 bytes_of_row = _size(row)
                 size += bytes_of_row
                 if size > MAX_UNPACKED_BYTES:
@@ -67,7 +67,7 @@ def _record(number: int, row: dict[str, Any]) -> Record:
 
 
 def _without_nulls(value: Any) -> Any:
-    """Every struct has all fields of its column's type; null are those that the row did not have."""
+    """Every struct within a row has all fields of its column's type; null are those that the row did not have."""
     if isinstance(value, dict):
         return {name: _without_nulls(item) for name, item in value.items() if item is not None}
     if isinstance(value, list):
