@@ -32,11 +32,12 @@ class FileCalls:
 
     client: "OrchardClient"
 
-    def upload(self, content: IO[bytes], name: str, size: int) -> File:
-        """Store a JSONL file of `size` bytes; the server checks every line of it."""
+    def upload(self, content: IO[bytes], name: str, size: int, format: str | None = None) -> File:
+        """Store a file of `size` bytes; the server checks every row of it. `format`: what its keys mean."""
+        asked = PURPOSE if format is None else PURPOSE | {"format": format}
         if size > WHOLE_BYTES:
-            return self._upload_in_parts(content, name, size)
-        form = {"data": PURPOSE, "files": {"file": (name, content)}}
+            return self._upload_in_parts(content, name, size, asked)
+        form = {"data": asked, "files": {"file": (name, content)}}
         return self.client.fetch(File, "POST", PATH, timeout=VALIDATION, **form)
 
     def list(self, limit: int = 10_000) -> "list[File]":
@@ -69,8 +70,8 @@ class FileCalls:
         """Remove a file and its bytes."""
         self.client.send("DELETE", _of(file_id))
 
-    def _upload_in_parts(self, content: IO[bytes], name: str, size: int) -> File:
-        announced = {"filename": name, "bytes": size, "mime_type": "application/jsonl"} | PURPOSE
+    def _upload_in_parts(self, content: IO[bytes], name: str, size: int, asked: dict[str, str]) -> File:
+        announced = {"filename": name, "bytes": size, "mime_type": "application/octet-stream"} | asked
         upload = self.client.fetch(Upload, "POST", UPLOADS, json=announced)
         try:
             parts = [self._add_part(upload.id, part) for part in iter(lambda: content.read(PART_BYTES), b"")]

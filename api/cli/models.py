@@ -42,6 +42,7 @@ class FileDetails(ApiObject):
     sha256: str | None = None
     rows: int | None = None
     issue_count: int = 0
+    notes: list[dict[str, Any]] = []
     issues: list[dict[str, Any]] = []
 
 

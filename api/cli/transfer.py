@@ -14,11 +14,14 @@ from api.cli.models import File
 from api.cli.output import say
 
 
-def upload_file(files: FileCalls, path: Path) -> File:
-    """Upload the file at `path`. Raises CliError, and OSError when it cannot be read."""
+def upload_file(files: FileCalls, path: Path, format: str | None = None) -> File:
+    """Upload the file at `path`. `format`: what its keys mean.
+
+    Raises CliError, and OSError when it cannot be read.
+    """
     size = path.stat().st_size
     with path.open("rb") as file, _bar() as progress:
-        return files.upload(progress.wrap_file(file, total=size, description=path.name), path.name, size)
+        return files.upload(progress.wrap_file(file, total=size, description=path.name), path.name, size, format)
 
 
 def require_good_lines(files: FileCalls, file: File, path: Path, *, code: str, hint: str) -> None:

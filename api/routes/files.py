@@ -23,12 +23,18 @@ from orchestrator.files.issues import file_report
 from orchestrator.files.upload import NewFile, upload
 from orchestrator.files.views import DeletedView, FileView, ListedFile
 from orchestrator.paging import PageWindow
+from workers.formats.shapes import SHAPE_NAMES
 
 router = APIRouter(tags=["files"])
 _FORM = form_body(
     {
-        "file": file_field("JSONL, one object per line"),
+        "file": file_field("JSONL, a JSON array, CSV with a header or Parquet; also compressed with gzip or zstd"),
         "purpose": {"type": "string", "enum": ["fine-tune"]},
+        "format": {
+            "type": "string",
+            "enum": list(SHAPE_NAMES),
+            "description": "what the keys of the rows mean; needed only if they fit several formats",
+        },
         "expires_after[anchor]": {"type": "string", "enum": ["created_at"]},
         "expires_after[seconds]": {"type": "integer", "minimum": 3600, "maximum": 2592000},
     },
@@ -128,8 +134,7 @@ def _new_file(file: UploadFile, form: FormData) -> NewFile:
         name: form[f"expires_after[{name}]"] for name in ("anchor", "seconds") if f"expires_after[{name}]" in form
     }
     fields: dict[str, Any] = {"filename": file.filename or "", "expires_after": expiry or None}
-    if "purpose" in form:
-        fields["purpose"] = form["purpose"]
+    fields |= {name: form[name] for name in ("purpose", "format") if name in form}
     try:
         return NewFile.model_validate(fields)
     except ValidationError as error:

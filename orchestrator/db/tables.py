@@ -68,6 +68,13 @@ class FileRow(Base):
     status: Mapped[str] = mapped_column(String(16))
     status_details: Mapped[str | None] = mapped_column(Text)
     format: Mapped[str | None] = mapped_column(String(32))
+    shape: Mapped[str | None] = mapped_column(
+        String(32), doc="of the rows as they were sent; null: as `format` has them"
+    )
+    container: Mapped[str] = mapped_column(
+        String(16), default="jsonl", server_default="jsonl", doc="how it holds its rows"
+    )
+    notes: Mapped[list[Any] | None] = mapped_column(doc="what was recognised or assumed, as Note; capped")
     rows: Mapped[int | None]
     issues: Mapped[list[Any] | None] = mapped_column(doc="bad lines, as RowIssue; capped")
     issue_count: Mapped[int] = mapped_column(default=0, doc="of all issues, stored or not")

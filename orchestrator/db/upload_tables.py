@@ -31,6 +31,7 @@ class UploadRow(Base):
     purpose: Mapped[str] = mapped_column(String(32))
     mime_type: Mapped[str] = mapped_column(String(255))
     bytes: Mapped[int] = mapped_column(BigInt, doc="total size of the parts")
+    format: Mapped[str | None] = mapped_column(String(32), doc="the shape of its rows that the owner named")
     file_expires_s: Mapped[int | None] = mapped_column(doc="lifetime of the file, from its creation")
     status: Mapped[str] = mapped_column(String(16))
     created_at: Mapped[datetime]

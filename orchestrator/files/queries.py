@@ -17,9 +17,12 @@ from orchestrator.files.validate import describe
 from orchestrator.files.views import FileView, ListedFile
 from orchestrator.paging import Page, PageWindow, page
 from orchestrator.storage.objects import open_chunks
+from workers.contract.files import Container
 from workers.contract.rows import RowIssue
 
 MAX_PAGE = 1_000  # files; clients that ask for more find `has_more` and continue
+
+_LIGHT: Final = (defer(FileRow.issues, raiseload=True), defer(FileRow.notes, raiseload=True))
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ def list_files(
     db: Database, tenant_id: str, purpose: str | None, window: PageWindow, now: datetime
 ) -> Page[ListedFile]:
     """The tenant's files, at most `MAX_PAGE` of them, without their issues. Raises: InvalidRequest (cursor)."""
-    query = select(FileRow).where(visible(tenant_id, now)).options(defer(FileRow.issues, raiseload=True))
+    query = select(FileRow).where(visible(tenant_id, now)).options(*_LIGHT)
     if purpose is not None:
         query = query.where(FileRow.purpose == purpose)
     with db.read() as session:
@@ -63,9 +66,10 @@ def report(db: Database, tenant_id: str, file_id: str, now: datetime) -> str:
         row = visible_file(session, tenant_id, file_id, now)
     issues = [RowIssue.model_validate(issue) for issue in row.issues or ()]
     head = f"{row.id} {escaped(row.filename)}: {row.rows} good rows, {row.issue_count} problem(s)"
+    container = Container(row.container)
     hidden = row.issue_count - len(issues)
     tail = [f"… and {hidden} more, not stored"] if hidden else []
-    return "\n".join([head, *(f"{describe(issue)} [{issue.code}]" for issue in issues), *tail]) + "\n"
+    return "\n".join([head, *(f"{describe(issue, container)} [{issue.code}]" for issue in issues), *tail]) + "\n"
 
 
 def visible(tenant_id: str | SQLCoreOperations[str], now: datetime | BindParameter[datetime]) -> ColumnElement[bool]:

@@ -21,6 +21,7 @@ from orchestrator.storage.layout import file_uri
 from orchestrator.storage.objects import CHUNK_BYTES, remove, write_chunks
 from orchestrator.text import SingleLine
 from workers.contract.failpoints import failpoint
+from workers.formats.shapes import SHAPE_NAMES
 
 
 def _plain_name(name: str) -> str:
@@ -46,6 +47,9 @@ class NewFile(BaseModel):
     filename: Annotated[SingleLine, AfterValidator(_plain_name), Field(min_length=1, max_length=255)]
     purpose: Literal["fine-tune"]
     expires_after: ExpiresAfter | None = None
+    format: Literal[*SHAPE_NAMES] | None = Field(  # type: ignore[valid-type] # of the registry of shapes
+        None, description="what the keys of the rows mean; null: they say so themselves, or the file is refused"
+    )
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,9 @@ class StoredFile:
             status="error" if found.issues else "processed",
             status_details=found.status_details,
             format=found.format,
+            shape=found.shape,
+            container=found.container,
+            notes=[note.model_dump() for note in found.notes] or None,
             rows=found.rows,
             issues=[issue.model_dump() for issue in found.issues] or None,
             issue_count=found.issue_count,
@@ -107,7 +114,7 @@ def upload(
     Raises: TooLarge, StorageDown, StorageFull, ValidationInterrupted, after removing what was written; ForgottenUpload.
     """
     chunks = read_chunks(stream)
-    stored = store(limits.storage_uri, tenant_id, chunks, limits.max_file_bytes, limits.validators)
+    stored = store(limits.storage_uri, tenant_id, chunks, limits.max_file_bytes, limits.validators, new.format)
     row = stored.row(new, now)
     failpoint("upload.stored")
     try:
@@ -119,9 +126,16 @@ def upload(
 
 
 def store(
-    storage_uri: str, tenant_id: str, chunks: Iterable[bytes], max_bytes: int, validators: ValidatorPool
+    storage_uri: str,
+    tenant_id: str,
+    chunks: Iterable[bytes],
+    max_bytes: int,
+    validators: ValidatorPool,
+    wanted: str | None = None,
 ) -> StoredFile:
     """Store, measure and digest the bytes in one pass, while another process validates them.
+
+    `wanted`: the shape of the rows that the owner named.
 
     Raises: TooLarge, StorageDown, StorageFull, ValidationInterrupted, and the errors of `chunks`, after removing what
     was written.
@@ -144,7 +158,7 @@ def store(
             failpoint("upload.chunk")
 
     try:
-        with validators.check() as check:
+        with validators.check(wanted) as check:
             size = write_chunks(uri, passed(check))
             return StoredFile(file_id, tenant_id, uri, size, digest.hexdigest(), check.finish())
     except BaseException:

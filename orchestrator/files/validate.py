@@ -1,16 +1,17 @@
-"""Checks every line of a streamed data set: encoding, JSON, a single format, schema.
+"""Checks every row of a streamed data set: container, encoding, a single format, schema.
 
 Messages that OpenAI has too use its wording, so that tools that match them keep working.
 """
 
-import codecs
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from orchestrator.files.lines import LineCutter, RawLine
-from workers.contract.row_check import MAX_ROW_BYTES, check_row, parse_row
-from workers.contract.rows import DatasetFormat, RowIssue, detect_format
+from workers.contract.files import Container, Note
+from workers.contract.rows import DatasetFormat, RowIssue
+from workers.formats.conversion import storable
+from workers.formats.reading import FileReading
+from workers.formats.stream import ByteSource
 
 MAX_ISSUES: Final = 10_000
 """Of one file. Checking stops there: a file that is wrong throughout costs no more than one that is half wrong."""
@@ -27,6 +28,9 @@ class Findings:
     rows: int = 0
     issue_count: int = 0
     issues: list[RowIssue] = field(default_factory=list)
+    shape: str | None = None
+    container: Container = Container.JSONL
+    notes: list[Note] = field(default_factory=list)
 
     @property
     def status_details(self) -> str | None:
@@ -34,104 +38,54 @@ class Findings:
         if not self.issues:
             return None
         more = self.issue_count - 1
-        return f"Invalid file format. {describe(self.issues[0])}" + (f" (and {more} more)" if more else "")
-
-
-class DatasetValidator:
-    """`feed` the bytes of a JSONL file in chunks of any size, then `finish`."""
-
-    def __init__(self) -> None:
-        self._cutter = LineCutter()
-        self._findings = Findings()
-        self._format_line = 0
-        self._stopped = False
-
-    def feed(self, chunk: bytes) -> None:
-        """Check the lines that `chunk` completes."""
-        for line in () if self._stopped else self._cutter.feed(chunk):
-            self._check(line)
-
-    def finish(self) -> Findings:
-        """Check the rest and return all findings."""
-        for line in () if self._stopped else self._cutter.finish():
-            self._check(line)
-        if not self._findings.rows and not self._findings.issues:
-            self._complain([RowIssue(line=1, code="empty_file", message="the file has no rows")])
-        return self._findings
-
-    def _check(self, line: RawLine) -> None:
-        if self._stopped:  # the rest of the chunk in which it stopped
-            return
-        try:
-            issues = self._issues(line)
-        except MemoryError:
-            message = "checking the line takes more memory than the server has for it; split the row, or shorten it"
-            issues = [_issue(line, "row_too_large", message)]
-        if issues is None:
-            return
-        self._complain(issues)
-        self._findings.rows += not issues
-        if self._findings.issue_count >= MAX_ISSUES:
-            self._stop(line)
-
-    def _issues(self, line: RawLine) -> Sequence[RowIssue] | None:
-        """What is wrong with the line. None: it is blank."""
-        if line.content is None:
-            return [_issue(line, "line_too_long", f"the line is longer than {MAX_ROW_BYTES:,} bytes")]
-        content = line.content.removeprefix(codecs.BOM_UTF8) if line.number == 1 else line.content
-        if not content.strip():
-            return None
-        row = parse_row(line.number, content)
-        if isinstance(row, RowIssue):
-            return [row]
-        found = detect_format(row)
-        if found is None:
-            message = "Unexpected file format, expected either prompt/completion pairs or chat messages (or text)."
-            return [_issue(line, "unknown_format", message)]
-        if self._findings.format is None:
-            self._findings.format, self._format_line = found, line.number
-        if found is not self._findings.format:
-            return [_issue(line, "mixed_formats", self._mixed(found))]
-        checked = check_row(line.number, found, row, content)
-        return checked if isinstance(checked, list) else ()
-
-    def _mixed(self, found: DatasetFormat) -> str:
-        return (
-            f"Found multiple dataset formats in the input file. Got {self._findings.format} on line "
-            f"{self._format_line} and {found} here."
+        return f"Invalid file format. {describe(self.issues[0], self.container)}" + (
+            f" (and {more} more)" if more else ""
         )
 
-    def _complain(self, issues: Sequence[RowIssue]) -> None:
-        self._findings.issue_count += len(issues)
-        room = MAX_STORED_ISSUES - len(self._findings.issues)
-        self._findings.issues += [_storable(issue) for issue in issues[:room]]
 
-    def _stop(self, line: RawLine) -> None:
-        """Check no more of the file. The last stored issue says so."""
-        self._stopped = True
-        message = f"checking stopped here, after {self._findings.issue_count:,} problems; correct these first"
-        self._findings.issues[MAX_STORED_ISSUES - 1 :] = [_issue(line, "checking_stopped", message)]
+def check_file(source: ByteSource, wanted: str | None = None) -> Findings:
+    """Check every row of a file, which is read to its end or to where checking stops.
+
+    `wanted`: the shape of its rows that the owner named.
+    """
+    reading = FileReading(source, wanted)
+    findings = Findings()
+    for checked in reading.rows():
+        findings.rows += checked.row is not None
+        _complain(findings, checked.issues)
+        if findings.issue_count >= MAX_ISSUES:
+            _stop(findings, checked.number)
+            break
+    findings.format, findings.shape = reading.format, reading.shape
+    findings.container, findings.notes = reading.container, list(reading.notes)
+    if not findings.rows and not findings.issues:
+        _complain(findings, [RowIssue(line=1, code="empty_file", message="the file has no rows")])
+    return findings
 
 
-def describe(issue: RowIssue) -> str:
-    """One issue as a sentence."""
-    where = f"Line {issue.line}" + (f", {issue.field}" if issue.field else "")
+def _complain(findings: Findings, issues: Sequence[RowIssue]) -> None:
+    findings.issue_count += len(issues)
+    room = MAX_STORED_ISSUES - len(findings.issues)
+    findings.issues += [_storable(issue) for issue in issues[:room]]
+
+
+def _stop(findings: Findings, line: int) -> None:
+    """The last stored issue says that no more of the file is checked."""
+    message = f"checking stopped here, after {findings.issue_count:,} problems; correct these first"
+    findings.issues[MAX_STORED_ISSUES - 1 :] = [RowIssue(line=line, code="checking_stopped", message=message)]
+
+
+def describe(issue: RowIssue, container: Container) -> str:
+    """One issue of a file as a sentence."""
+    where = f"{container.place.title()} {issue.line}" + (f", {issue.field}" if issue.field else "")
     return f"{where}: {issue.message}"
-
-
-def _issue(line: RawLine, code: str, message: str) -> RowIssue:
-    return RowIssue(line=line.number, code=code, message=message)
 
 
 def _storable(issue: RowIssue) -> RowIssue:
     """A copy that any database can store: field names come from tenants' rows and may contain any character."""
     return issue.model_copy(
         update={
-            "field": None if issue.field is None else _printable(issue.field)[:MAX_FIELD_CHARS],
-            "message": _printable(issue.message)[:MAX_MESSAGE_CHARS],
+            "field": None if issue.field is None else storable(issue.field, MAX_FIELD_CHARS),
+            "message": storable(issue.message, MAX_MESSAGE_CHARS),
         }
     )
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else "�" for c in text)

@@ -18,7 +18,7 @@ import structlog
 
 from orchestrator.errors import ValidationInterrupted
 from orchestrator.files.validate import Findings
-from orchestrator.files.validator import EXIT_OUT_OF_MEMORY, FINDINGS, read_frame, write_frame
+from orchestrator.files.validator import ANY_SHAPE, EXIT_OUT_OF_MEMORY, FINDINGS, read_frame, write_frame
 from workers.contract.rows import RowIssue
 
 MEMORY_BYTES: Final = 2**30
@@ -28,6 +28,10 @@ LAST_WORDS_S: Final = 10.0
 """From a broken pipe to the end of its process, at most."""
 _OUT_OF_MEMORY: Final = frozenset({EXIT_OUT_OF_MEMORY, -signal.SIGABRT})
 """How a process ends that its own memory limit stopped; native code aborts."""
+_CRASHED: Final = frozenset({-signal.SIGSEGV, -signal.SIGBUS, -signal.SIGILL, -signal.SIGFPE})
+"""How one ends in which native code met bytes that it cannot take."""
+_SYSTEM_MEMORY: Final = {"ARROW_DEFAULT_MEMORY_POOL": "system", "OMP_NUM_THREADS": "1"}
+"""pyarrow's own pools reserve more address space than they use."""
 _log = structlog.get_logger()
 
 
@@ -43,11 +47,14 @@ class ValidatorPool:
         weakref.finalize(self, _end_all, self._idle)
 
     @contextmanager
-    def check(self) -> Iterator["FileCheck"]:
-        """A check of one file: feed its bytes, then ask for the findings. Raises: ValidationInterrupted."""
+    def check(self, wanted: str | None = None) -> Iterator["FileCheck"]:
+        """A check of one file: feed its bytes, then ask for the findings. Raises: ValidationInterrupted.
+
+        `wanted`: the shape of its rows that the owner named.
+        """
         process = self._take()
         try:
-            check = FileCheck(process)
+            check = FileCheck(process, wanted)
             yield check
         except BaseException:
             process.end()
@@ -78,10 +85,11 @@ class ValidatorPool:
 class FileCheck:
     """One file that a process checks."""
 
-    def __init__(self, process: "_Process") -> None:
+    def __init__(self, process: "_Process", wanted: str | None = None) -> None:
         self._process = process
         self._lines = 1
         self._findings: Findings | None = None
+        self._send(ANY_SHAPE if wanted is None else wanted.encode())
 
     @property
     def pid(self) -> int:
@@ -116,6 +124,9 @@ class FileCheck:
         """The findings if the file ended the process. Raises: ValidationInterrupted if something else did."""
         status = self._process.status()
         _log.warning("a validator ended over a file", pid=self._process.pid, status=status, line=self._lines)
+        if status in _CRASHED:
+            message = "the file makes the library that reads it crash; write it again, or upload its rows as JSONL"
+            return Findings(issue_count=1, issues=[RowIssue(line=1, code="damaged_file", message=message)])
         if status not in _OUT_OF_MEMORY:
             raise ValidationInterrupted
         message = "checking the file up to here takes more memory than the server has for it; split its largest rows"
@@ -129,6 +140,7 @@ class _Process:
         argv = [sys.executable, "-m", "orchestrator.files.validator", str(memory_bytes), ",".join(map(str, cores))]
         # It is given where the code lies, and none of the API's secrets.
         env = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path) or ".", "LC_ALL": "C.UTF-8"}
+        env |= _SYSTEM_MEMORY | ({"TMPDIR": folder} if (folder := os.environ.get("TMPDIR")) else {})
         try:
             self._popen = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env)
         except OSError as error:

@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, Field
 
 from orchestrator.db.tables import FileRow
+from workers.contract.files import Container, Note
 from workers.contract.rows import DatasetFormat, RowIssue
 
 SHOWN_ISSUES = 100
@@ -14,6 +15,8 @@ class FileSummary(BaseModel):
     """The result of validation, in short."""
 
     format: DatasetFormat | None = Field(description="format of the rows; null if unknown")
+    shape: str | None = Field(description="what the keys of the rows mean, as they were sent; null if unknown")
+    container: Container = Field(description="how the file holds its rows")
     rows: int | None = Field(description="good rows")
     sha256: str
     issue_count: int = Field(description="number of all issues")
@@ -24,6 +27,8 @@ class FileSummary(BaseModel):
         """The summary of a row. It does not read the row's issues."""
         return cls(
             format=None if row.format is None else DatasetFormat(row.format),
+            shape=row.shape or row.format,
+            container=Container(row.container),
             rows=row.rows,
             sha256=row.sha256,
             issue_count=row.issue_count,
@@ -34,6 +39,7 @@ class FileSummary(BaseModel):
 class FileDetails(FileSummary):
     """The result of validation."""
 
+    notes: list[Note] = Field(description="what was recognised, converted, assumed or ignored")
     issues: list[RowIssue] = Field(description=f"the first {SHOWN_ISSUES} issues")
 
 
@@ -79,7 +85,8 @@ class FileView(ListedFile):
     @classmethod
     def _details(cls, row: FileRow) -> FileDetails:
         issues = [RowIssue.model_validate(issue) for issue in (row.issues or [])[:SHOWN_ISSUES]]
-        return FileDetails(**FileSummary.of(row).model_dump(), issues=issues)
+        notes = [Note.model_validate(note) for note in row.notes or []]
+        return FileDetails(**FileSummary.of(row).model_dump(), notes=notes, issues=issues)
 
 
 class DeletedView(BaseModel):

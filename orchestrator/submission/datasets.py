@@ -11,6 +11,7 @@ from orchestrator.db.tables import FileRow, TenantRow
 from orchestrator.errors import InvalidRequest
 from orchestrator.files.queries import no_such_file, visible
 from orchestrator.submission.request import JobRequest
+from workers.contract.files import Container
 from workers.contract.rows import DatasetFormat
 from workers.contract.spec import DatasetRef
 
@@ -19,7 +20,8 @@ Files = Mapping[str, Row[Any]]
 
 FILES: Final = (
     select(
-        *(FileRow.id, FileRow.uri, FileRow.sha256, FileRow.rows, FileRow.format),
+        *(FileRow.id, FileRow.uri, FileRow.sha256, FileRow.rows),
+        *(FileRow.format, FileRow.shape, FileRow.container),
         *(FileRow.purpose, FileRow.status, FileRow.status_details),
     )
     .select_from(TenantRow)
@@ -69,5 +71,11 @@ def dataset(files: Files, file_id: str, param: str) -> DatasetRef:
         message = f"File {file_id} cannot be trained on. {detail}. Correct the file and upload it again."
         raise InvalidRequest(message, param=param, code=code)
     return DatasetRef(
-        file_id=file.id, uri=file.uri, sha256=file.sha256, rows=file.rows, format=DatasetFormat(file.format)
+        file_id=file.id,
+        uri=file.uri,
+        sha256=file.sha256,
+        rows=file.rows,
+        format=DatasetFormat(file.format),
+        shape=file.shape,
+        container=Container(file.container),
     )

@@ -27,7 +27,7 @@ from workers.contract.spec import (
     TrainingOptions,
     TrainingSpec,
 )
-from workers.contract.tasks import TaskSpec
+from workers.contract.tasks import TASKS, TaskSpec
 
 AUTO_EPOCHS: Final = 3
 AUTO_BATCH_SHARE: Final = 0.002  # of the rows
@@ -80,7 +80,7 @@ def resolve(
         base=base.spec,
         quantization=quantization,
         compute_dtype=base.compute_dtype,
-        task=_task(options, base, training),
+        task=_task(options, base, training, validation),
         method=method,
         lane=lane.lane,
         lane_reason=lane.reason,
@@ -128,20 +128,30 @@ def _quantization(request: JobRequest, base: CatalogueBase) -> Quantization:
     return wanted
 
 
-def _task(options: Options, base: CatalogueBase, training: DatasetRef) -> TaskSpec:
+def _task(options: Options, base: CatalogueBase, training: DatasetRef, validation: DatasetRef | None) -> TaskSpec:
     task = options.task
     if not task.fits(base.spec.shape):
         raise InvalidRequest(
             f"Base {base.id} cannot learn task '{task.type}': its architecture is '{base.spec.shape.kind}'.",
             param="x_orchard.task",
         )
-    if training.format not in task.formats:
-        raise InvalidRequest(
-            f"Task '{task.type}' does not learn from rows of format '{training.format}'. It takes: "
-            f"{', '.join(sorted(task.formats))}.",
-            param="training_file",
-        )
+    _check_format(task, training, "training_file")
+    if validation is not None:
+        _check_format(task, validation, "validation_file")
     return task
+
+
+def _check_format(task: TaskSpec, file: DatasetRef, param: str) -> None:
+    if file.format in task.formats:
+        return
+    others = ", ".join(f"'{name}'" for name in TASKS if file.format in TASKS[name].formats)
+    raise InvalidRequest(
+        f"Task '{task.type}' does not learn from rows of format '{file.format}'. It takes: "
+        f"{', '.join(sorted(task.formats))}. "
+        + (f"Set x_orchard.task to {others}." if others else "No task of this service learns from such rows yet."),
+        param=param,
+        code="format_not_taken",
+    )
 
 
 def _method(options: Options, base: CatalogueBase, quantization: Quantization) -> MethodSpec:

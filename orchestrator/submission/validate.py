@@ -1,6 +1,5 @@
 """Validates a submitted job's files together and queues the job."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -17,9 +16,9 @@ from orchestrator.lifecycle.events import EventDraft
 from orchestrator.lifecycle.retry_policy import UNREADABLE_SPEC, RetryDecision, failed
 from orchestrator.lifecycle.transition import JobRef, transition
 from orchestrator.steps.step import Counts
-from orchestrator.storage.objects import read_lines
+from orchestrator.submission.shared_rows import shared_rows
 from workers.contract.errors import ErrorCode
-from workers.contract.spec import DatasetRef, JobSpec
+from workers.contract.spec import JobSpec
 
 log = structlog.get_logger()
 
@@ -113,30 +112,15 @@ class Validate:
 def check_files(spec: JobSpec) -> RetryDecision:
     """Read both files: they must still exist and share no row. Raises: StorageDown."""
     try:
-        shared = _shared_lines(spec.data.training, spec.data.validation)
+        shared = shared_rows(spec.data.training, spec.data.validation)
     except StorageMissing:
         return failed(ErrorCode.STORAGE_UNAVAILABLE, "The files are no longer in storage. Upload them again.")
     if shared:
-        shown = ", ".join(str(line) for line in shared[:SHOWN_LINES]) + (", …" if len(shared) > SHOWN_LINES else "")
+        place = spec.data.validation.container.place if spec.data.validation else "line"
+        shown = ", ".join(str(number) for number in shared[:SHOWN_LINES]) + (", …" if len(shared) > SHOWN_LINES else "")
         return failed(
             ErrorCode.INVALID_VALIDATION_FILE,
             f"The job failed due to an invalid validation file. {len(shared)} row(s) are also in the training file: "
-            f"lines {shown}. Remove them from one of the two, or the validation loss means nothing.",
+            f"{place}s {shown}. Remove them from one of the two, or the validation loss means nothing.",
         )
     return RetryDecision(JobState.QUEUED, EventDraft("Files validated, moving job to queued state"))
-
-
-def _shared_lines(training: DatasetRef, validation: DatasetRef | None) -> list[int]:
-    """Lines of the validation file whose rows are also in the training file."""
-    if validation is None:
-        next(_lines(training), None)
-        return []
-    seen = {hash(line) for _, line in _lines(validation)}
-    suspects = {line for _, line in _lines(training) if hash(line) in seen}
-    return [number for number, line in _lines(validation) if line in suspects]
-
-
-def _lines(dataset: DatasetRef) -> Iterator[tuple[int, bytes]]:
-    for number, line in enumerate(read_lines(dataset.uri), start=1):
-        if stripped := line.strip():
-            yield number, stripped

@@ -27,7 +27,9 @@ class NewUpload(NewFile):
     """A tenant's description of an upload before sending it."""
 
     bytes: StrictInt = Field(ge=0, le=MAX_BYTES, description="total size of the parts")
-    mime_type: Annotated[SingleLine, Field(min_length=1, max_length=255, description="a label; rows are always JSONL")]
+    mime_type: Annotated[
+        SingleLine, Field(min_length=1, max_length=255, description="a label; the bytes say what it is")
+    ]
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ def begin(db: Database, tenant_id: str, limits: PartUploadLimits, new: NewUpload
         purpose=new.purpose,
         mime_type=new.mime_type,
         bytes=new.bytes,
+        format=new.format,
         file_expires_s=None if new.expires_after is None else new.expires_after.seconds,
         status="pending",
         created_at=now,

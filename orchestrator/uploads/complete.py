@@ -55,7 +55,7 @@ def complete(
         open_upload(session, tenant_id, upload_id, now)
         parts = _ordered(session, upload, order.part_ids)
     content = _content(parts, order.md5)
-    stored = store(limits.storage_uri, tenant_id, content, limits.max_upload_bytes, limits.validators)
+    stored = store(limits.storage_uri, tenant_id, content, limits.max_upload_bytes, limits.validators, upload.format)
     if not _commit(db, upload, stored, now):
         stored.discard()
     with db.read() as session:

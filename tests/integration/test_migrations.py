@@ -14,11 +14,11 @@ from orchestrator.db.database import Database
 from orchestrator.db.job_tables import JobRow
 from orchestrator.db.migrate import alembic_config, is_current, upgrade
 from orchestrator.db.states import Desired, JobState, StopReason
-from orchestrator.db.tables import HostRow, TenantRow, UnusableBaseRow
+from orchestrator.db.tables import FileRow, HostRow, TenantRow, UnusableBaseRow
 from orchestrator.scheduling.actions import Admit
 from orchestrator.scheduling.load import load_snapshot
 from orchestrator.scheduling.plan import plan
-from tests.builders.rows import NOW, make_job
+from tests.builders.rows import NOW, make_file, make_job
 from tests.builders.specs import make_host_spec
 from tests.builders.world import make_catalogue
 from workers.contract.spec import HostSpec
@@ -101,6 +101,22 @@ def test_what_an_earlier_version_does_not_know_becomes_a_pause(empty_url: str):
     db.dispose()
     assert [(rows[job_id].desired, rows[job_id].stop_reason) for job_id in ids] == list(leaving.values())
     assert rows[resting].desired == Desired.PAUSE
+
+
+def test_files_in_forms_that_an_earlier_version_cannot_read_become_bad_ones(empty_url: str):
+    upgrade(empty_url)
+    db = Database(empty_url)
+    note = {"code": "converted", "message": "m", "line": 1, "rows": 1}
+    plain, table, noted = (make_file(db, **each).id for each in ({}, {"container": "csv"}, {"notes": [note]}))
+    migrate(db, "0008")
+    with db.engine.connect() as connection:
+        status = {row.id: row.status for row in connection.execute(text("SELECT id, status FROM file"))}
+    migrate(db, "0008", "head")
+    with db.read() as session:
+        container = session.scalars(select(FileRow.container).where(FileRow.id == table)).one()
+    db.dispose()
+    assert status == {plain: "processed", table: "error", noted: "error"}
+    assert container == "jsonl"
 
 
 def migrate(db: Database, down_to: str, up_to: str | None = None) -> None:

@@ -16,6 +16,7 @@ from api.cli.main import app
 from api.cli.session import Session
 from api.cli.transfer import upload_file
 from tests.builders.fake_api import FakeApi, error, own_settings, page
+from tests.builders.file_forms import as_array
 
 
 @pytest.fixture(autouse=True)
@@ -128,7 +129,7 @@ def test_a_part_that_the_network_broke_is_sent_again_and_named_once(orchard, api
     assert result.exit_code == 0, result.stderr
     assert json.loads(result.stdout)["id"] == "file-1"
     assert api.sent("POST /v1/uploads") == [
-        {"filename": "train.jsonl", "bytes": 15, "mime_type": "application/jsonl", "purpose": "fine-tune"}
+        {"filename": "train.jsonl", "bytes": 15, "mime_type": "application/octet-stream", "purpose": "fine-tune"}
     ]
     assert api.sent("POST /v1/uploads/upload_1/complete") == [{"part_ids": [f"part_{n}" for n in range(1, 5)]}]
 
@@ -194,3 +195,52 @@ def test_a_download_that_breaks_leaves_nothing_behind(orchard, api, tmp_path):
     }
     assert orchard("files", "download", "file-1").exit_code == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_upload_may_name_its_format_and_says_what_was_assumed(orchard, api, tmp_path):
+    (tmp_path / "train.jsonl").write_bytes(b'{"instruction": "i", "output": "o"}\n')
+    file = stored()
+    file["x_orchard"]["notes"] = [{"code": "converted", "message": "rows are read as chats", "line": 1, "rows": 1}]
+    api.routes = {"POST /v1/files": file}
+    result = orchard("files", "upload", "train.jsonl", "--format", "alpaca")
+    assert result.exit_code == 0, result.stderr
+    assert b'name="format"\r\n\r\nalpaca\r\n' in api.requests[0].content
+    assert "note: rows are read as chats" in result.stderr
+
+
+def test_a_file_is_shown_with_its_notes(orchard, api):
+    file = stored()
+    file["x_orchard"]["notes"] = [{"code": "container", "message": "the file is CSV", "line": 1, "rows": 1}]
+    api.routes = {"GET /v1/files/file-1": file}
+    result = orchard("files", "show", "file-1", "-o", "json")
+    assert json.loads(result.stdout)["x_orchard"]["notes"][0]["message"] == "the file is CSV"
+
+
+def test_a_file_is_converted_offline_as_its_upload_would_be(orchard, api, tmp_path):
+    rows = [{"instruction": f"i{n}", "input": "", "output": "ö", "source": 1} for n in range(3)]
+    (tmp_path / "alpaca.json").write_bytes(as_array(rows))
+    result = orchard("files", "convert", "alpaca.json", "-o", "out.jsonl")
+    assert result.exit_code == 0, result.stderr
+    written = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [row["messages"][0] for row in written] == [{"role": "user", "content": f"i{n}"} for n in range(3)]
+    assert written[0]["messages"][1] == {"role": "assistant", "content": "ö"}
+    assert "note: the key source means nothing here and is ignored" in result.stderr
+    assert "3 rows in out.jsonl" in result.stderr
+
+
+def test_a_conversion_names_every_bad_row_and_writes_nothing(orchard, tmp_path):
+    (tmp_path / "rows.csv").write_bytes(b"question,answer\na,b\nc,\n")
+    result = orchard("files", "convert", "rows.csv", "-o", "out.jsonl")
+    assert result.exit_code == 1
+    assert "Row 2, answer: String should have at least 1 character [string_too_short]" in result.stderr
+    assert sorted(path.name for path in tmp_path.iterdir() if "out" in path.name) == []
+
+
+def test_a_conversion_asks_for_the_format_of_what_fits_two(orchard, tmp_path):
+    (tmp_path / "rows.jsonl").write_bytes(b'{"instruction": "i", "output": "o", "text": "t"}\n')
+    result = orchard("files", "convert", "rows.jsonl", "-o", "out.jsonl")
+    assert (result.exit_code, "ambiguous_format" in result.stderr) == (1, True)
+    assert orchard("files", "convert", "rows.jsonl", "-o", "out.jsonl", "--format", "text").exit_code == 0
+    assert (tmp_path / "out.jsonl").read_bytes() == b'{"text":"t"}\n'
+    refused = orchard("files", "convert", "rows.jsonl", "-o", "new.jsonl", "--format", "xml")
+    assert (refused.exit_code, "there is no format xml" in refused.stderr) == (2, True)

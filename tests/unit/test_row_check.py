@@ -1,11 +1,12 @@
 """One line of a data set: its bounds, its characters, and how much is told of it."""
 
+import io
 import json
 from typing import Any
 
 import pytest
 
-from orchestrator.files.validate import MAX_ISSUES, MAX_STORED_ISSUES, DatasetValidator
+from orchestrator.files.validate import MAX_ISSUES, MAX_STORED_ISSUES, check_file
 from workers.contract import row_check
 from workers.contract.row_check import (
     MAX_FIELDS,
@@ -17,7 +18,8 @@ from workers.contract.row_check import (
     check_row,
     parse_row,
 )
-from workers.contract.rows import ChatRow, DatasetFormat, RowIssue, TextRow, detect_format
+from workers.contract.rows import ChatRow, DatasetFormat, RowIssue, TextRow
+from workers.formats.shapes import shape_of
 
 USER = {"role": "user", "content": "q"}
 ANSWER = {"role": "assistant", "content": "a"}
@@ -36,9 +38,7 @@ def checked(row: dict[str, Any] | bytes) -> Any:
     content = row if isinstance(row, bytes) else json.dumps(row).encode()
     parsed = parse_row(7, content)
     assert not isinstance(parsed, RowIssue)
-    format = detect_format(parsed)
-    assert format is not None
-    return check_row(7, format, parsed, content)
+    return check_row(7, shape_of(parsed).format, parsed, content)
 
 
 def told(row: dict[str, Any] | bytes) -> list[tuple[str | None, str]]:
@@ -136,9 +136,7 @@ def test_a_row_nested_as_deep_as_json_goes_is_walked_without_an_end_of_the_stack
 def test_four_million_wrong_items_are_one_problem_and_are_never_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(row_check, "ROW_MODELS", {})  # the model is not asked
     content = b'{"messages":[' + b"1," * 4_190_000 + b"1]}"
-    validator = DatasetValidator()
-    validator.feed(content)
-    findings = validator.finish()
+    findings = check_file(io.BytesIO(content))
     assert [(issue.line, issue.field, issue.code) for issue in findings.issues] == [
         (1, "messages", "too_many_messages")
     ]
@@ -148,11 +146,8 @@ def test_four_million_wrong_items_are_one_problem_and_are_never_listed(monkeypat
 
 
 def test_checking_stops_where_a_file_has_too_many_problems_and_says_where() -> None:
-    validator = DatasetValidator()
     content = b'{"text": "good"}\n' + b"x\n" * (MAX_ISSUES + 5) + b'{"text": "late"}\n'
-    validator.feed(content)
-    validator.feed(content)
-    findings = validator.finish()
+    findings = check_file(io.BytesIO(content * 2))
     assert (findings.rows, findings.issue_count, len(findings.issues)) == (1, MAX_ISSUES, MAX_STORED_ISSUES)
     assert (findings.issues[-1].line, findings.issues[-1].code) == (MAX_ISSUES + 1, "checking_stopped")
     assert findings.format is DatasetFormat.TEXT

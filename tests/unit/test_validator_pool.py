@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pyarrow
 import pytest
 from fastapi.testclient import TestClient
+from pyarrow import parquet
 
 from orchestrator.db.database import Database
 from orchestrator.errors import ValidationInterrupted
@@ -19,6 +21,7 @@ from orchestrator.files.queries import list_files
 from orchestrator.files.upload import NewFile, UploadLimits, upload
 from orchestrator.files.validator_pool import FileCheck, ValidatorPool
 from orchestrator.paging import PageWindow
+from tests.builders.file_forms import CONTAINERS
 from tests.builders.live_api import Api
 from tests.builders.rows import NOW, make_tenant
 
@@ -99,7 +102,9 @@ def test_a_validator_that_died_while_it_waited_costs_nothing(pool: ValidatorPool
 
 def test_a_validator_has_none_of_the_apis_secrets(pool: ValidatorPool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ORCHARD_DATABASE_URL", "postgresql://user:secret@host/db")
-    assert set(psutil.Process(check(pool, GOOD)[2]).environ()) == {"PYTHONPATH", "LC_ALL"}
+    assert set(psutil.Process(check(pool, GOOD)[2]).environ()) - {"TMPDIR"} == {
+        *("PYTHONPATH", "LC_ALL", "ARROW_DEFAULT_MEMORY_POOL", "OMP_NUM_THREADS"),
+    }
 
 
 def test_validators_end_with_the_pool() -> None:
@@ -123,6 +128,26 @@ def test_native_code_that_finds_no_memory_is_the_files_fault(pool: ValidatorPool
         (issue,) = file.finish().issues
     assert issue.code == "row_too_large"
     assert check(pool, GOOD)[:2] == (1, [])
+
+
+def test_native_code_that_crashes_over_a_file_is_the_files_fault(pool: ValidatorPool) -> None:
+    assert [issue.code for issue in struck(pool, signal.SIGSEGV).finish().issues] == ["damaged_file"]
+
+
+def test_a_table_that_is_small_compressed_and_large_in_memory_is_the_files_fault(pool: ValidatorPool) -> None:
+    rows = pyarrow.table({"text": pyarrow.array(["x" * 7_000_000] * 200).dictionary_encode()})
+    sink = io.BytesIO()
+    parquet.write_table(rows, sink)
+    small = ValidatorPool(memory_bytes=500_000_000)
+    assert len(sink.getvalue()) < 1_000_000
+    rows_read, codes, pid = check(small, sink.getvalue())
+    assert (rows_read, codes) == (0, ["row_too_large"])
+    assert check(small, GOOD)[2] == pid, "the process lives on"
+
+
+def test_every_container_is_read_within_the_memory_of_a_validator(pool: ValidatorPool) -> None:
+    for name, (write, _) in CONTAINERS.items():
+        assert check(pool, write([{"text": "a"}] * 3))[:2] == (3, []), name
 
 
 def test_a_row_that_takes_too_much_memory_is_refused_with_its_line_and_the_rest_is_checked() -> None:
@@ -194,11 +219,9 @@ def test_four_million_complaints_never_reach_the_api(web: TestClient) -> None:
 
 
 def test_findings_are_the_same_as_in_one_process(pool: ValidatorPool) -> None:
-    from orchestrator.files.validate import DatasetValidator
+    from orchestrator.files.validate import check_file
 
     content = json.dumps({"messages": [{"role": "robot\ud83d"}], "é\0": 1}).encode() + b"\n\xff\n" + GOOD * 3
-    here = DatasetValidator()
-    here.feed(content)
     with pool.check() as file:
         file.feed(content)
-        assert file.finish() == here.finish()
+        assert file.finish() == check_file(io.BytesIO(content))

@@ -28,6 +28,15 @@ MAX_VALUES: Final = 100_000
 MAX_ROW_ISSUES: Final = 20
 """Problems told of one row."""
 
+MESSAGE_LISTS: Final = frozenset(
+    {"messages", "conversations", "history", "functions", "prompt", "completion", "chosen", "rejected"}
+    | {f"{kind}_{name}" for kind in ("preferred", "non_preferred") for name in ("output", "completion")}
+)
+"""Keys under which a row of some shape has a list with an entry for each message or turn."""
+
+BOUNDED_LISTS: Final = dict.fromkeys(MESSAGE_LISTS, MAX_MESSAGES) | {"tools": MAX_TOOLS}
+"""Lists of a row and how long they may be."""
+
 _MIN_VALUE_BYTES: Final = 2
 """A value and what separates it from the next."""
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -38,7 +47,7 @@ def parse_row(line: int, content: bytes) -> dict[str, Any] | RowIssue:
     """The JSON object of a line, or the issue with it. The file may begin with a byte order mark."""
     content = content.removeprefix(codecs.BOM_UTF8) if line == 1 else content
     try:
-        row = json.loads(content.decode("utf-8"), parse_constant=_refuse_constant)
+        row = json.loads(content.decode("utf-8"), parse_constant=refuse_constant)
     except UnicodeDecodeError as error:
         message = f"File is not UTF-8 encoded: byte {error.start + 1} of the line is 0x{content[error.start]:02x}"
         return RowIssue(line=line, code="not_utf8", message=message)
@@ -53,12 +62,26 @@ def parse_row(line: int, content: bytes) -> dict[str, Any] | RowIssue:
     return row
 
 
-def check_row(line: int, format: DatasetFormat, row: dict[str, Any], content: bytes) -> Row | list[RowIssue]:
-    """The row of `content`, which `parse_row` has read, or what is wrong with it: at most `MAX_ROW_ISSUES`."""
+def check_bounds(line: int, row: dict[str, Any], content: bytes | None) -> RowIssue | None:
+    """What the row has too much of, or a character that none can take. `content`: its JSON, if it was any.
+
+    It may be asked of a row of any shape: lists of messages are known by their names.
+    """
     found = _excess(row, content) or _half_character(row, content)
-    if found is not None:
-        field, code, message = found
-        return [RowIssue(line=line, field=field, code=code, message=message)]
+    if found is None:
+        return None
+    field, code, message = found
+    return RowIssue(line=line, field=field, code=code, message=message)
+
+
+def check_row(line: int, format: DatasetFormat, row: dict[str, Any], content: bytes | None) -> Row | list[RowIssue]:
+    """The row of `content`, which `parse_row` has read, or what is wrong with it: at most `MAX_ROW_ISSUES`."""
+    issue = check_bounds(line, row, content)
+    return check_model(line, format, row) if issue is None else [issue]
+
+
+def check_model(line: int, format: DatasetFormat, row: dict[str, Any]) -> Row | list[RowIssue]:
+    """The row, which is within its bounds, or what is wrong with it: at most `MAX_ROW_ISSUES`."""
     try:
         return ROW_MODELS[format].model_validate(row)
     except ValidationError as error:
@@ -69,50 +92,57 @@ Found = tuple[str | None, str, str]
 """Field, code and message of an issue."""
 
 
-def _excess(row: dict[str, Any], content: bytes) -> Found | None:
+def _excess(row: dict[str, Any], content: bytes | None) -> Found | None:
     """What the row has too much of, if anything."""
-    for field, owner, name, limit in _lists(row):
-        items = owner.get(name)
-        if isinstance(items, list) and len(items) > limit:
-            words = name.replace("_", " ")
-            return (
-                field,
-                f"too_many_{name}",
-                f"{len(items):,} {words}, but at most {limit:,} are allowed; split the row",
-            )
-    for path, owner in _objects(row):
-        if len(owner) > MAX_FIELDS:
-            return path, "too_many_fields", f"{len(owner):,} fields, but at most {MAX_FIELDS} are allowed"
-    if len(content) > MAX_VALUES * _MIN_VALUE_BYTES and _is_crowded(row):
+    for name in row.keys() & BOUNDED_LISTS.keys():
+        if (found := _too_many(row, name, BOUNDED_LISTS[name], name)) is not None:
+            return found
+    if len(row) > MAX_FIELDS:
+        return _too_many_fields(None, row)
+    for path, message in _messages(row):
+        if (found := _excess_of_message(path, message)) is not None:
+            return found
+    if (content is None or len(content) > MAX_VALUES * _MIN_VALUE_BYTES) and _is_crowded(row):
         return None, "too_many_values", f"the row has more than {MAX_VALUES:,} JSON values; split it, or shorten it"
     return None
 
 
-def _lists(row: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], str, int]]:
-    """Path, owner and name of every bounded list, and its bound. Those of messages follow the one that bounds them."""
-    yield "messages", row, "messages", MAX_MESSAGES
-    yield "tools", row, "tools", MAX_TOOLS
-    for index, message in _messages(row):
-        yield f"messages.{index}.tool_calls", message, "tool_calls", MAX_TOOL_CALLS
+def _excess_of_message(path: str, message: dict[str, Any]) -> Found | None:
+    if len(message) > MAX_FIELDS:
+        return _too_many_fields(path, message)
+    if "tool_calls" not in message:
+        return None
+    if (found := _too_many(message, "tool_calls", MAX_TOOL_CALLS, f"{path}.tool_calls")) is not None:
+        return found
+    for number, call in _members(message["tool_calls"]):
+        for part, owner in (
+            (f"{path}.tool_calls.{number}", call),
+            (f"{path}.tool_calls.{number}.function", call.get("function")),
+        ):
+            if isinstance(owner, dict) and len(owner) > MAX_FIELDS:
+                return _too_many_fields(part, owner)
+    return None
 
 
-def _objects(row: dict[str, Any]) -> Iterator[tuple[str | None, dict[str, Any]]]:
-    """Every object that a model describes, with its path."""
-    yield None, row
-    for index, message in _messages(row):
-        yield f"messages.{index}", message
-        for number, call in _calls(message):
-            yield f"messages.{index}.tool_calls.{number}", call
-            if isinstance(function := call.get("function"), dict):
-                yield f"messages.{index}.tool_calls.{number}.function", function
+def _too_many(owner: dict[str, Any], name: str, limit: int, field: str) -> Found | None:
+    items = owner[name]
+    if not isinstance(items, list) or len(items) <= limit:
+        return None
+    what = "messages" if limit == MAX_MESSAGES else name
+    message = f"{len(items):,} {what.replace('_', ' ')}, but at most {limit:,} are allowed; split the row"
+    return field, f"too_many_{what}", message
 
 
-def _messages(row: dict[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
-    return _members(row.get("messages"))
+def _too_many_fields(path: str | None, owner: dict[str, Any]) -> Found:
+    return path, "too_many_fields", f"{len(owner):,} fields, but at most {MAX_FIELDS} are allowed"
 
 
-def _calls(message: dict[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
-    return _members(message.get("tool_calls"))
+def _messages(row: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every message with its path, in the order of the row."""
+    for name, items in row.items():
+        if name in MESSAGE_LISTS:
+            for index, message in _members(items):
+                yield f"{name}.{index}", message
 
 
 def _members(items: object) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -126,9 +156,9 @@ def _is_crowded(row: dict[str, Any]) -> bool:
     return any(number > MAX_VALUES for number, _ in enumerate(_values(row), start=1))
 
 
-def _half_character(row: dict[str, Any], content: bytes) -> Found | None:
+def _half_character(row: dict[str, Any], content: bytes | None) -> Found | None:
     """The first string with half a character. No tokenizer takes it, and no database either."""
-    if _SURROGATE.search(content) is None:
+    if content is not None and _SURROGATE.search(content) is None:
         return None
     for path, value in _values(row):
         if isinstance(value, str) and not _is_whole(value):
@@ -185,18 +215,20 @@ def _arguments(text: str) -> Any:
 def _listed(line: int, row: dict[str, Any], issues: list[RowIssue]) -> list[RowIssue]:
     """The models stop at a list's first bad item; list every bad message, until there are enough."""
     bad: list[RowIssue] = []
-    items = row.get("messages")
-    for index, message in enumerate(items if isinstance(items, list) else ()):
-        if len(bad) >= MAX_ROW_ISSUES:
-            break
-        try:
-            ChatMessage.model_validate(message)
-        except ValidationError as error:
-            bad += row_issues(line, error, within=("messages", index))
+    for name in (each for each in row if each in MESSAGE_LISTS):
+        items = row[name]
+        for index, message in enumerate(items if isinstance(items, list) else ()):
+            if len(bad) >= MAX_ROW_ISSUES:
+                break
+            try:
+                ChatMessage.model_validate(message)
+            except ValidationError as error:
+                bad += row_issues(line, error, within=(name, index))
     # Without its bad items pydantic calls a list too short: an echo.
-    others = [issue for issue in issues if not (bad and (issue.field or "").split(".")[0] == "messages")]
-    return [*bad, *others]
+    told = {issue.field.split(".")[0] for issue in bad if issue.field}
+    return [*bad, *(issue for issue in issues if (issue.field or "").split(".")[0] not in told)]
 
 
-def _refuse_constant(name: str) -> Any:
+def refuse_constant(name: str) -> Any:
+    """`parse_constant` of a JSON decoder. Raises ValueError: NaN and Infinity are no JSON."""
     raise ValueError(f"{name} is not JSON")

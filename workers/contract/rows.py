@@ -1,13 +1,13 @@
-"""Dataset rows: the three JSONL formats, one row model each, and the model of a row's issues.
+"""Dataset rows: their formats, one row model each, and the model of a row's issues.
 
-A file has one format. Formats follow OpenAI's fine-tuning guide (chat, prompt/completion) and the plain
-`{"text": …}` of continued pre-training.
+A file has one format. Formats follow OpenAI's fine-tuning guide (chat, prompt/completion), the plain `{"text": …}` of
+continued pre-training, and TRL (preference, KTO). `workers.formats` converts to these what people have.
 """
 
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Discriminator, Field, StrictBool, Tag, ValidationError, model_validator
 
 from workers.contract.model import Frozen
 
@@ -18,6 +18,8 @@ class DatasetFormat(StrEnum):
     CHAT = "chat"
     PROMPT_COMPLETION = "prompt_completion"
     TEXT = "text"
+    PREFERENCE = "preference"
+    KTO = "kto"
 
 
 class Role(StrEnum):
@@ -59,6 +61,7 @@ class ChatMessage(Frozen):
     reasoning_content: str | None = None
     tool_calls: tuple[ToolCall, ...] | None = Field(None, fail_fast=True)
     tool_call_id: str | None = None
+    reasoning_content: str | None = None
 
     @model_validator(mode="after")
     def _has_something_to_say(self) -> "ChatMessage":
@@ -96,33 +99,82 @@ class TextRow(Frozen):
     text: str = Field(min_length=1)
 
 
-Row = ChatRow | PromptCompletionRow | TextRow
+def _is_list(value: Any) -> str:
+    return "<messages>" if isinstance(value, list | tuple) else "<text>"
+
+
+TextOrMessages = Annotated[
+    Annotated[Annotated[str, Field(min_length=1)], Tag("<text>")]
+    | Annotated[tuple[ChatMessage, ...], Field(min_length=1, fail_fast=True), Tag("<messages>")],
+    Discriminator(_is_list),
+]
+"""A text, or a part of a conversation. `row_issues` leaves the tags out of the paths of fields."""
+
+
+class _ToolsOfRow(Frozen):
+    tools: tuple[dict[str, Any], ...] | None = Field(None, fail_fast=True)
+    parallel_tool_calls: bool | None = None
+
+
+class PreferenceRow(_ToolsOfRow):
+    """`{"prompt": ..., "chosen": ..., "rejected": ...}`: of two answers, the one that is preferred."""
+
+    prompt: TextOrMessages
+    chosen: TextOrMessages
+    rejected: TextOrMessages
+
+    @model_validator(mode="after")
+    def _is_of_one_kind(self) -> "PreferenceRow":
+        if len({isinstance(part, str) for part in (self.prompt, self.chosen, self.rejected)}) > 1:
+            raise ValueError("prompt, chosen and rejected must all be texts, or all be lists of messages")
+        for answer in (self.chosen, self.rejected):
+            _require_answer(answer)
+        if self.chosen == self.rejected:
+            raise ValueError("chosen and rejected are the same, so there is nothing to prefer")
+        return self
+
+
+class KtoRow(_ToolsOfRow):
+    """`{"prompt": ..., "completion": ..., "label": ...}`: an answer that is wanted, or one that is not."""
+
+    prompt: TextOrMessages
+    completion: TextOrMessages
+    label: StrictBool
+
+    @model_validator(mode="after")
+    def _is_of_one_kind(self) -> "KtoRow":
+        if isinstance(self.prompt, str) != isinstance(self.completion, str):
+            raise ValueError("prompt and completion must both be texts, or both be lists of messages")
+        _require_answer(self.completion)
+        return self
+
+
+def _require_answer(answer: "str | tuple[ChatMessage, ...]") -> None:
+    if not isinstance(answer, str) and not any(message.role is Role.ASSISTANT for message in answer):
+        raise ValueError("an answer has no assistant message")
+
+
+Row = ChatRow | PromptCompletionRow | TextRow | PreferenceRow | KtoRow
 
 ROW_MODELS: dict[DatasetFormat, type[Row]] = {
     DatasetFormat.CHAT: ChatRow,
     DatasetFormat.PROMPT_COMPLETION: PromptCompletionRow,
     DatasetFormat.TEXT: TextRow,
+    DatasetFormat.PREFERENCE: PreferenceRow,
+    DatasetFormat.KTO: KtoRow,
 }
+
+
+_TAGS: Final = frozenset({"<text>", "<messages>"})
 
 
 class RowIssue(Frozen):
     """One problem of a row: its place, a stable code and a message."""
 
-    line: int = Field(ge=1, description="line of the file, counted from 1")
+    line: int = Field(ge=1, description="line of a JSONL file, row of any other; counted from 1")
     field: str | None = Field(None, description="dotted path inside the row, for example messages.2.role")
     code: str
     message: str
-
-
-def detect_format(row: dict[str, Any]) -> DatasetFormat | None:
-    """The format that the keys of `row` identify, or None."""
-    if "messages" in row:
-        return DatasetFormat.CHAT
-    if "prompt" in row or "completion" in row:
-        return DatasetFormat.PROMPT_COMPLETION
-    if "text" in row:
-        return DatasetFormat.TEXT
-    return None
 
 
 def row_issues(line: int, error: ValidationError, within: tuple[str | int, ...] = ()) -> list[RowIssue]:
@@ -130,7 +182,7 @@ def row_issues(line: int, error: ValidationError, within: tuple[str | int, ...] 
     return [
         RowIssue(
             line=line,
-            field=".".join(str(part) for part in (*within, *detail["loc"])) or None,
+            field=".".join(str(part) for part in (*within, *detail["loc"]) if part not in _TAGS) or None,
             code=detail["type"],
             message=detail["msg"].removeprefix("Value error, "),
         )

@@ -8,6 +8,7 @@ from pydantic import Field, StrictBool, StrictFloat, StrictInt, field_validator,
 
 from workers.contract import CONTRACT_VERSION
 from workers.contract.base import BaseSpec, ComputeDtype, Quantization
+from workers.contract.files import Container, ShapeName
 from workers.contract.lanes import Lane
 from workers.contract.methods import Method
 from workers.contract.model import Frozen
@@ -38,13 +39,15 @@ class LrSchedule(StrEnum):
 
 
 class DatasetRef(Frozen):
-    """A validated JSONL file in storage."""
+    """A validated file in storage, as it was uploaded. Whoever reads it converts it to rows of `format` again."""
 
     file_id: str
     uri: str = Field(description="fsspec URI that the worker may read")
     sha256: str
     rows: int = Field(ge=1)
     format: DatasetFormat
+    shape: ShapeName | None = Field(None, description="of its rows as they were sent; null: as the format has them")
+    container: Container = Field(Container.JSONL, description="how it holds its rows")
 
 
 class OnDropped(StrEnum):

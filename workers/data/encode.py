@@ -76,7 +76,7 @@ def _encode(encode: RowEncoder, data: DataSpec, ref: DatasetRef, error: type[Dat
     kept: list[EncodedRow] = []
     issues: list[RowIssue] = []
     truncated = dropped = 0
-    with closing(read_rows(ref, error, pause)) as rows:
+    with closing(read_rows(ref, error, pause, data.extra)) as rows:
         for read in rows:
             row = _encoded(encode, read, pause)
             if isinstance(row, RowIssue):

@@ -1,4 +1,4 @@
-"""Reads a validated JSONL file on the host and validates it again."""
+"""Reads a validated file on the host, converts it to rows as its upload did, and validates it again."""
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
@@ -6,51 +6,53 @@ from pathlib import Path
 
 from workers.contract.errors import DataError
 from workers.contract.failpoints import failpoint
-from workers.contract.row_check import check_row, parse_row
 from workers.contract.rows import Row, RowIssue
-from workers.contract.spec import DatasetRef
+from workers.contract.spec import DatasetRef, ExtraKeys
 from workers.data.pausing import Pause, no_pause
+from workers.formats.reading import FileReading
 from workers.storage import fetch_file, file_sha256, scratch
 
 
 @dataclass(frozen=True)
 class ReadRow:
-    """A row and its line number, counted from 1."""
+    """A row and the number of its line in the file, or of the row where lines are none; counted from 1."""
 
     line: int
     row: Row
 
 
-def read_rows(ref: DatasetRef, error: type[DataError] = DataError, pause: Pause = no_pause) -> Generator[ReadRow]:
+def read_rows(
+    ref: DatasetRef,
+    error: type[DataError] = DataError,
+    pause: Pause = no_pause,
+    extra: ExtraKeys = ExtraKeys.IGNORE,
+) -> Generator[ReadRow]:
     """The rows of the file, one at a time. `pause` is called before each line.
 
     Raises: StorageUnavailable, Abandoned; after the last line, `error` listing every line that does not parse.
     """
     with scratch("rows") as folder:
-        path = folder / "rows.jsonl"
+        path = folder / "rows"
         fetch_file(ref.uri, path)
         failpoint("rows.fetched")
         if file_sha256(path) != ref.sha256:
             raise error(f"file {ref.file_id} changed after it was validated; upload it again")
-        yield from _parse(path, ref, error, pause)
+        yield from _parse(path, ref, error, pause, extra)
 
 
-def _parse(path: Path, ref: DatasetRef, error: type[DataError], pause: Pause) -> Generator[ReadRow]:
+def _parse(path: Path, ref: DatasetRef, error: type[DataError], pause: Pause, extra: ExtraKeys) -> Generator[ReadRow]:
     rows = 0
     issues: list[RowIssue] = []
     with path.open("rb") as stream:
-        for line, raw in enumerate(stream, start=1):
+        checked = FileReading.of(stream, ref, extra).rows()
+        pause()
+        for each in checked:
+            issues += each.issues
+            if each.row is not None:
+                rows += 1
+                if not issues:  # else the file is rejected, and only its other bad lines matter
+                    yield ReadRow(each.number, each.row)
             pause()
-            if not raw.strip():
-                continue
-            parsed = parse_row(line, raw)
-            row = [parsed] if isinstance(parsed, RowIssue) else check_row(line, ref.format, parsed, raw)
-            if isinstance(row, list):
-                issues += row
-                continue
-            rows += 1
-            if not issues:  # else the file is rejected, and only its other bad lines matter
-                yield ReadRow(line, row)
     if issues:
         raise error(summary(ref, issues), issues)
     if not rows:
@@ -61,4 +63,4 @@ def summary(ref: DatasetRef, issues: Sequence[RowIssue]) -> str:
     """One sentence: the lines, and the first issue."""
     lines = sorted({issue.line for issue in issues})
     shown = ", ".join(map(str, lines[:10])) + (f" and {len(lines) - 10} more" if len(lines) > 10 else "")
-    return f"file {ref.file_id}: {len(lines)} row(s) cannot be used: line {shown}; {issues[0].message}"
+    return f"file {ref.file_id}: {len(lines)} row(s) cannot be used: {ref.container.place} {shown}; {issues[0].message}"

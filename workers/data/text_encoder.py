@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from workers.contract.rows import ChatRow, PromptCompletionRow, Row
+from workers.contract.rows import ChatRow, PromptCompletionRow, Row, TextRow
 from workers.contract.spec import TextOptions
 from workers.data.chat import ChatEncoder
 from workers.data.joined import JoinedEncoder
 from workers.data.pausing import Pause, no_pause
-from workers.data.tokens import Tokens
+from workers.data.tokens import Tokens, UnusableRow
 
 
 class TextEncoder:
@@ -25,4 +25,6 @@ class TextEncoder:
             return self._chat.encode(row, pause)
         if isinstance(row, PromptCompletionRow):
             return self._joined.completion(row.prompt, row.completion, pause)
+        if not isinstance(row, TextRow):
+            raise UnusableRow("rows of this format cannot be learned as text")
         return self._joined.text(row.text)

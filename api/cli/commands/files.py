@@ -18,6 +18,10 @@ if TYPE_CHECKING:  # loaded by the first request, to keep `orchard --help` fast
 files = typer.Typer(no_args_is_help=True, help="Upload data sets, see what is wrong with them, fetch and delete them.")
 
 FileName = Annotated[str, typer.Argument(metavar="FILE", help="Id file-…, name, or the beginning of the name.")]
+FormatOfRows = Annotated[
+    str | None,
+    typer.Option("--format", metavar="FORMAT", help="What the keys of the rows mean; needed only if they fit several."),
+]
 COLUMNS = {
     "ID": "id",
     "NAME": "filename",
@@ -34,10 +38,13 @@ COLUMNS = {
 @files.command("upload")
 def upload(
     context: typer.Context,
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="JSONL, one row a line.")],
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="JSONL, a JSON array, CSV or Parquet; also gzip, zstd.")],
+    format: FormatOfRows = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Upload a data set; the server checks every line. Exit code 1: lines are bad, and each is named.
+
+    Rows of other formats (ShareGPT, Alpaca, …) are converted when they are read; orchard files show says how.
 
     Submit jobs on it by its id: orchard submit --file file-… --model BASE.
     """
@@ -46,11 +53,14 @@ def upload(
     if not path.is_file():
         raise CliError(f"{path} is no file", code="file_not_found", hint="check the path", exit_code=ExitCode.USAGE)
     with _calls(context) as calls:
-        file = upload_file(calls, path)
+        file = upload_file(calls, path, format)
         if output is Format.TABLE:
             show_list([file], COLUMNS, output)
         else:
             show_one(file, output)
+        if output is Format.TABLE:
+            for note in file.x_orchard.notes:
+                say(f"note: {note.get('message')}")
         hint = f"correct the lines named above and upload again; orchard files delete {file.id} removes this one"
         require_good_lines(calls, file, path, code="invalid_file", hint=hint)
 
@@ -64,6 +74,29 @@ def list_files(
     """List your files, newest first."""
     with _calls(context) as calls:
         show_list(calls.list(limit), COLUMNS, output)
+
+
+@files.command("show")
+def show(context: typer.Context, file: FileName, output: FormatOption = Format.TABLE) -> None:
+    """Show a file: what it was recognised as, and what was converted, assumed or ignored."""
+    with _calls(context) as calls:
+        found = calls.get(calls.named(file))
+    show_one(found, output)
+
+
+@files.command("convert")
+def convert(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="JSONL, a JSON array, CSV or Parquet; also gzip, zstd.")],
+    target: Annotated[Path, typer.Option("-o", "--output", metavar="PATH", help="New JSONL file.")],
+    format: FormatOfRows = None,
+) -> None:
+    """Write a data set as the rows that it is trained on, one JSON object a line. Offline; no server is asked.
+
+    Exit code 1: rows are bad; each is named, and nothing is written.
+    """
+    from api.cli.convert import convert_file
+
+    convert_file(path, target, format)
 
 
 @files.command("report")

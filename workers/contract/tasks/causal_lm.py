@@ -13,7 +13,9 @@ class CausalLm(TaskSpec):
 
     type: Literal["causal_lm"] = "causal_lm"
 
-    formats: ClassVar[frozenset[DatasetFormat]] = frozenset(DatasetFormat)
+    formats: ClassVar[frozenset[DatasetFormat]] = frozenset(
+        {DatasetFormat.CHAT, DatasetFormat.PROMPT_COMPLETION, DatasetFormat.TEXT}
+    )
     unit: ClassVar[str] = "token"
     metrics: ClassVar[tuple[str, ...]] = ("loss", "mean_token_accuracy")
 
