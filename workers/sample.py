@@ -53,6 +53,7 @@ def _generate(model: Any, base: LoadedBase, prompts: Sequence[str], request: Sam
             chat_template=request.host.base.chat_template,
             tokenize=False,
             add_generation_prompt=True,
+            **request.chat_template_kwargs,
         )
         for prompt in prompts
     ]

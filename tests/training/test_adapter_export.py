@@ -24,7 +24,8 @@ def finished(folder: Path, base: BaseSpec, *, rslora: bool = False) -> tuple[Job
     """A job with everything that shapes an adapter, and how it ended."""
     validation = make_dataset(folder / "validation.jsonl", sum_rows(5, start=50))
     spec = make_job_spec(folder, base, targets=("q_proj", "down_proj"), dropout=0.1, validation=validation)
-    spec = spec.model_copy(update={"method": spec.method.model_copy(update={"rslora": rslora})})
+    data = spec.data.model_copy(update={"chat_template_kwargs": {"enable_thinking": False}})
+    spec = spec.model_copy(update={"method": spec.method.model_copy(update={"rslora": rslora}), "data": data})
     host = TrainingHost(make_host_spec(folder, base))
     host.attach(make_order(spec))
     return spec, outcome_of(drain(host), spec.job_id)
@@ -62,4 +63,6 @@ def test_the_folder_is_laid_out_for_the_registry_and_every_file_is_digested(
     assert sorted(config["target_modules"]) == ["down_proj", "q_proj"]
     tokenizer = AutoTokenizer.from_pretrained(folder / "components" / "tokenizer")
     assert tokenizer.chat_template == CHATML_WITH_GENERATION
+    assert manifest.chat_template_kwargs == {"enable_thinking": False}
+    assert """**{'enable_thinking': False}""" in (folder / "peft" / "README.md").read_text()
     assert manifest.chat_template_sha256 == hashlib.sha256(CHATML_WITH_GENERATION.encode()).hexdigest()

@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from tests.builders import tiny_base as tiny
 from tests.builders.driving import drain, outcome_of
+from tests.builders.families import families
 from tests.builders.reference_loss import loss_of
 from tests.builders.specs import chat_row, make_dataset, make_host_spec, make_job_spec, make_order
 from workers.contract.base import BaseSpec, ComputeDtype, Quantization
@@ -111,8 +112,11 @@ def test_the_readmes_program_prints_the_losses_that_the_job_reported(
     assert printed[1] < printed[0]
 
 
-def test_a_template_that_marks_the_assistants_turns_is_asked_for_them(tmp_path: Path, base: BaseSpec) -> None:
-    marked = base.model_copy(update={"chat_template": tiny.CHATML_WITH_GENERATION})
+@pytest.mark.parametrize("template", [tiny.CHATML_WITH_GENERATION, families()["qwen2_5"].stock])
+def test_a_template_that_marks_the_assistants_turns_or_its_twin_is_asked_for_them(
+    tmp_path: Path, base: BaseSpec, template: str
+) -> None:
+    marked = base.model_copy(update={"chat_template": template})
     _, outcome = trained(tmp_path, marked, quantization=NF4)
     download = Path(outcome.adapter.uri.removeprefix("file://"))  # type: ignore[union-attr]
     assert "return_assistant_tokens_mask" in (download / "peft" / "README.md").read_text()

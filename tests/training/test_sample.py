@@ -5,9 +5,10 @@ import subprocess
 import sys
 
 import pytest
+from jinja2.exceptions import TemplateError
 
 from tests.builders.specs import make_host_spec
-from tests.builders.tiny_base import make_tiny_base
+from tests.builders.tiny_base import CHATML, make_tiny_base
 from workers.contract.sampling import SampleAnswers, SamplePrompt, SampleRequest
 
 torch = pytest.importorskip("torch")
@@ -42,6 +43,17 @@ def test_answers_come_in_order_and_an_adapter_changes_only_its_own(tmp_path):
 
     assert (mixed[0], mixed[2]) == plain
     assert mixed[1] != mixed[0]
+
+
+def test_prompts_get_the_template_arguments_that_the_adapters_rows_had(tmp_path):
+    from workers.sample import sample
+
+    template = "{% if mood is not defined %}{{ raise_exception('no mood') }}{% endif %}" + CHATML
+    host = make_host_spec(tmp_path, make_tiny_base(tmp_path / "base", chat_template=template))
+    ask = {"host": host, "questions": (SamplePrompt(prompt="one"),), "max_new_tokens": 2}
+    assert len(sample(SampleRequest(**ask, chat_template_kwargs={"mood": "calm"})).answers) == 1
+    with pytest.raises(TemplateError, match="no mood"):
+        sample(SampleRequest(**ask))
 
 
 @pytest.mark.slow

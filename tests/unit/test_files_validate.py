@@ -90,11 +90,15 @@ def test_each_kind_of_bad_line_has_its_code(row: object, field: str | None, code
         ([{"role": "user", "content": "x"}], None),
         ([{"role": "user"}, {"role": "assistant", "content": "a"}], "messages.0"),
         ([{"role": "assistant", "content": "a", "weight": 0}], None),
+        ([{"role": "assistant", "content": "a", "weight": 0.25}], "ok"),
+        ([{"role": "user", "content": "q", "weight": 0}, {"role": "assistant", "content": "a"}], "ok"),
         ([{"role": "assistant", "content": "a", "weight": 2}], "messages.0.weight"),
+        ([{"role": "assistant", "content": "a", "weight": -0.5}], "messages.0.weight"),
+        ([{"role": "assistant", "content": "a", "weight": "1"}], "messages.0.weight"),
     ],
 )
 def test_a_bad_chat_names_the_message_and_field(messages: object, field: str | None) -> None:
-    assert [f for _, f, _ in found(lines({"messages": messages}))] == [field]
+    assert [f for _, f, _ in found(lines({"messages": messages}))] == ([] if field == "ok" else [field])
 
 
 def test_one_file_holds_one_format() -> None:

@@ -131,6 +131,9 @@ class AdapterManifest(Frozen):
     adapter_sha256: str = Field(description="digest of the adapter's safetensors file")
     base_digest: str
     chat_template_sha256: str | None = None
+    chat_template_kwargs: dict[str, bool | int | float | str] = Field(
+        {}, description="arguments that its rows' chat template had, and that its prompts need"
+    )
 
 
 class Outcome(SeatReport):

@@ -57,8 +57,9 @@ class ChatMessage(Frozen):
     role: Role
     content: str | None = None
     name: str | None = None
-    weight: float | None = Field(None, ge=0, le=1, description="of its tokens in the loss; of other roles ignored")
-    reasoning_content: str | None = None
+    weight: float | None = Field(
+        None, strict=True, ge=0, le=1, description="of its tokens in the loss; of other roles ignored"
+    )
     tool_calls: tuple[ToolCall, ...] | None = Field(None, fail_fast=True)
     tool_call_id: str | None = None
     reasoning_content: str | None = None

@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from workers.contract.model import Frozen
-from workers.contract.spec import HostSpec
+from workers.contract.spec import HostSpec, TemplateArgument, TemplateArgumentName
 
 
 class SamplePrompt(Frozen):
@@ -19,6 +19,9 @@ class SampleRequest(Frozen):
     host: HostSpec
     questions: tuple[SamplePrompt, ...] = Field(min_length=1)
     max_new_tokens: int = Field(24, ge=1, le=4096)
+    chat_template_kwargs: dict[TemplateArgumentName, TemplateArgument] = Field(
+        {}, description="arguments of the base's chat template, as the adapters' jobs had them"
+    )
     stop: tuple[str, ...] = Field((), description="tokens that end an answer, besides the tokenizer's own end")
 
 

@@ -2,9 +2,9 @@
 
 from datetime import date
 from enum import StrEnum
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import Field, StrictBool, StrictFloat, StrictInt, field_validator, model_validator
+from pydantic import AfterValidator, Field, StrictBool, StrictFloat, StrictInt, model_validator
 
 from workers.contract import CONTRACT_VERSION
 from workers.contract.base import BaseSpec, ComputeDtype, Quantization
@@ -71,23 +71,21 @@ class ExtraKeys(StrEnum):
     ERROR = "error"
 
 
-TemplateArgument = StrictBool | StrictInt | StrictFloat | Annotated[str, Field(max_length=1_000)]
-
-
 _GIVEN_TO_TEMPLATES: Final = frozenset(
-    {
-        *(
-            "add_generation_prompt",
-            "bos_token",
-            "chat_template",
-            "continue_final_message",
-            "conversations",
-            "documents",
-        ),
-        *("eos_token", "messages", "return_assistant_tokens_mask", "strftime_now", "tools"),
-    }
+    {"add_generation_prompt", "bos_token", "chat_template", "continue_final_message", "conversations", "documents"}
+    | {"eos_token", "messages", "return_assistant_tokens_mask", "strftime_now", "tools"}
 )
 """What a chat template is given by the service."""
+
+
+def _of_the_template(name: str) -> str:
+    if name in _GIVEN_TO_TEMPLATES or not name.isidentifier():
+        raise ValueError(f"{name!r} is no argument that may be set")
+    return name
+
+
+TemplateArgumentName = Annotated[str, Field(max_length=64), AfterValidator(_of_the_template)]
+TemplateArgument = StrictBool | StrictInt | StrictFloat | Annotated[str, Field(max_length=1_000)]
 
 
 class TextOptions(Frozen):
@@ -96,7 +94,7 @@ class TextOptions(Frozen):
     on_dropped: OnDropped = Field(
         OnDropped.ERROR, description="what happens to rows of which the base's chat template leaves a part out"
     )
-    chat_template_kwargs: dict[Annotated[str, Field(max_length=64)], TemplateArgument] = Field(
+    chat_template_kwargs: dict[TemplateArgumentName, TemplateArgument] = Field(
         {}, max_length=16, description="arguments of the base's chat template, for example enable_thinking"
     )
     special_tokens: SpecialTokens = Field(
@@ -104,14 +102,6 @@ class TextOptions(Frozen):
     )
     extra: ExtraKeys = Field(ExtraKeys.IGNORE, description="what happens to keys of rows that have no meaning")
     created_on: date | None = Field(None, description="the day that chat templates print; null: that of the job")
-
-    @field_validator("chat_template_kwargs")
-    @classmethod
-    def _are_the_templates_own(cls, given: dict[str, Any]) -> dict[str, Any]:
-        for name in given:
-            if name in _GIVEN_TO_TEMPLATES or not name.isidentifier():
-                raise ValueError(f"{name!r} is no argument that may be set")
-        return given
 
 
 class DataOptions(TextOptions):

@@ -7,7 +7,8 @@ from typing import Final
 from workers.bases import LoadedBase
 from workers.contract.reports import AdapterManifest
 from workers.contract.spec import JobSpec, SeatAssignment
-from workers.engine.readme import adapter_readme
+from workers.data.chat import marked_twin
+from workers.engine.readme import TRAINING_TEMPLATE, adapter_readme
 from workers.engine.stopping import BestWeights
 from workers.methods import METHODS
 from workers.storage import child, digest_folder, publish_folder, scratch
@@ -27,6 +28,8 @@ def publish_adapter(assignment: SeatAssignment, result: BestWeights, base: Loade
     with scratch("adapter") as folder:
         template = TASKS.of(spec.task).export(base.tokenizer, spec.base, folder / "components" / "tokenizer")
         _write_adapter(spec, result, template, folder / "peft")
+        if template and (marked := marked_twin(template)) not in (None, template):
+            (folder / TRAINING_TEMPLATE).write_text(str(marked), encoding="utf-8")
         files = digest_folder(folder)
         manifest = AdapterManifest(
             uri=uri,
@@ -34,6 +37,7 @@ def publish_adapter(assignment: SeatAssignment, result: BestWeights, base: Loade
             adapter_sha256=next(file.sha256 for file in files if file.path == WEIGHTS),
             base_digest=base.digest,
             chat_template_sha256=hashlib.sha256(template.encode()).hexdigest() if template else None,
+            chat_template_kwargs=spec.data.chat_template_kwargs,
         )
         (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2))
         publish_folder(folder, uri, last=MANIFEST)

@@ -1,13 +1,16 @@
 """The README of an adapter's folder: what it is, and code that evaluates it as its job did. Pure text."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from workers.contract.base import ComputeDtype, Quantization
 from workers.contract.base_snippet import base_folder
 from workers.contract.rows import DatasetFormat
 from workers.contract.spec import JobSpec, Overlength, SpecialTokens
-from workers.data.chat import marks_turns
+from workers.data.chat import marked_twin
 
+TRAINING_TEMPLATE: Final = "peft/training_chat_template.jinja"
+"""The template that marks the turns of the rows, in the folder of an adapter whose own template does not."""
 _DTYPES: Final = {ComputeDtype.BF16: "torch.bfloat16", ComputeDtype.FP32: "torch.float32"}
 _NF4_ON_CPU: Final = """\
 On CPUs with AVX512-BF16, bitsandbytes repacks 4-bit weights at the first forward of a base that is not being trained.
@@ -165,11 +168,21 @@ def _tokens(spec: JobSpec, template: str | None) -> str:
     plain = str(spec.data.special_tokens is SpecialTokens.PLAIN)
     match spec.data.training.format:
         case DatasetFormat.CHAT:
-            return _MARKED_CHAT if template is not None and marks_turns(template) else _CHAT
+            return _chat(template, spec.data.chat_template_kwargs)
         case DatasetFormat.PROMPT_COMPLETION:
             return _COMPLETION.replace("{plain}", plain)
         case _:
             return _TEXT.replace("{plain}", plain)
+
+
+def _chat(template: str | None, arguments: Mapping[str, object]) -> str:
+    marked = template and marked_twin(template)
+    given = 'tools=row.get("tools"),'
+    if marked and marked != template:
+        given += f' chat_template=open("{TRAINING_TEMPLATE}", encoding="utf-8").read(),'
+    if arguments:
+        given += f" **{dict(arguments)!r},"
+    return (_MARKED_CHAT if marked else _CHAT).replace('tools=row.get("tools"),', given)
 
 
 def _cut(spec: JobSpec) -> str:

@@ -6,6 +6,6 @@ finds what the assistant says, `families` knows the templates that mark it thems
 """
 
 from workers.data.chat.encoder import ChatEncoder
-from workers.data.chat.families import marks_turns
+from workers.data.chat.families import marked_twin
 
-__all__ = ["ChatEncoder", "marks_turns"]
+__all__ = ["ChatEncoder", "marked_twin"]
