@@ -102,7 +102,7 @@ def test_f36_rows_that_a_killed_host_was_reading_are_gone_when_the_next_one_star
     environment = os.environ | {"TMPDIR": str(tmp_path / "tmp"), "ORCHARD_FAIL": "rows.fetched:kill9"}
     host = subprocess.run([sys.executable, "-c", READS_ROWS, ref.model_dump_json()], env=environment, check=False)
     assert host.returncode == -signal.SIGKILL
-    (left,) = (tmp_path / "tmp").rglob("rows.jsonl")
+    (left,) = (tmp_path / "tmp").rglob("rows")
     assert left.read_bytes() == (tmp_path / "train.jsonl").read_bytes()
     (tmp_path / "tmp" / "orchard-scratch-file").touch()  # no folder, so none of ours
     with owned_folder(f"{SCRATCH}rows-") as alive:

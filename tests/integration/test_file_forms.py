@@ -107,8 +107,8 @@ def test_a_job_takes_a_table_and_knows_how_to_read_it_again(client: OpenAI, api:
     assert (training.shape, training.container, training.format) == ("question_answer", "csv", "chat")
 
 
-@pytest.mark.parametrize("param", ["training_file", "validation_file"])
-@pytest.mark.parametrize("name", PREFERENCES)
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(("name", "param"), [("trl-preference", "training_file"), ("kto", "validation_file")])
 def test_rows_that_no_task_learns_from_are_refused_with_their_format(client: OpenAI, name: str, param: str) -> None:
     row, _, format = PREFERENCES[name]
     files = {"training_file": sent(client, as_jsonl(PAIRS)).id} | {param: sent(client, as_jsonl([row])).id}

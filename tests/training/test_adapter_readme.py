@@ -112,7 +112,7 @@ def test_the_readmes_program_prints_the_losses_that_the_job_reported(
     assert printed[1] < printed[0]
 
 
-@pytest.mark.parametrize("template", [tiny.CHATML_WITH_GENERATION, families()["qwen2_5"].stock])
+@pytest.mark.parametrize("template", [tiny.CHATML_WITH_GENERATION, families()["qwen3_instruct_2507"].stock])
 def test_a_template_that_marks_the_assistants_turns_or_its_twin_is_asked_for_them(
     tmp_path: Path, base: BaseSpec, template: str
 ) -> None:

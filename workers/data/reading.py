@@ -3,6 +3,7 @@
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from workers.contract.errors import DataError
 from workers.contract.failpoints import failpoint
@@ -27,7 +28,7 @@ def read_rows(
     pause: Pause = no_pause,
     extra: ExtraKeys = ExtraKeys.IGNORE,
 ) -> Generator[ReadRow]:
-    """The rows of the file, one at a time. `pause` is called before each line.
+    """The rows of the file, one at a time. `pause` is called before each row.
 
     Raises: StorageUnavailable, Abandoned; after the last line, `error` listing every line that does not parse.
     """
@@ -44,19 +45,29 @@ def _parse(path: Path, ref: DatasetRef, error: type[DataError], pause: Pause, ex
     rows = 0
     issues: list[RowIssue] = []
     with path.open("rb") as stream:
-        checked = FileReading.of(stream, ref, extra).rows()
-        pause()
-        for each in checked:
+        for each in FileReading.of(_Pausing(stream, pause), ref, extra).rows():
+            pause()
             issues += each.issues
             if each.row is not None:
                 rows += 1
                 if not issues:  # else the file is rejected, and only its other bad lines matter
                     yield ReadRow(each.number, each.row)
-            pause()
     if issues:
         raise error(summary(ref, issues), issues)
     if not rows:
         raise error(f"file {ref.file_id} has no rows")
+
+
+class _Pausing:
+    """A stream that pauses before each read: what is not a row, such as blank lines, may be long too."""
+
+    def __init__(self, stream: IO[bytes], pause: Pause) -> None:
+        self._stream = stream
+        self._pause = pause
+
+    def read(self, size: int, /) -> bytes:
+        self._pause()
+        return self._stream.read(size)
 
 
 def summary(ref: DatasetRef, issues: Sequence[RowIssue]) -> str:

@@ -125,7 +125,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer{", BitsAndBytesConfig" if quantized else ""}
 
 {base_folder(spec.base)}
-ROWS = "validation.jsonl"  # the job's validation file, or any rows of its format
+ROWS = "validation.jsonl"  # the job's validation file, as `orchard files convert` writes it, or other rows
 
 {_load(spec)}tokenizer = AutoTokenizer.from_pretrained("components/tokenizer")
 

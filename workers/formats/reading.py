@@ -76,7 +76,8 @@ class FileReading:
                     if self._is_hopeless(checked):
                         return
         except Unreadable as error:
-            yield Checked(error.number, None, (error.issue(),))
+            issue = error.issue(number + 1)
+            yield Checked(issue.line, None, (issue,))
         except MemoryError:
             yield self._too_large(number + 1)
 

@@ -18,14 +18,15 @@ class ByteSource(Protocol):
 class Unreadable(Exception):
     """Nothing behind this place of the file can be read."""
 
-    def __init__(self, code: str, message: str, number: int = 1) -> None:
+    def __init__(self, code: str, message: str, number: int | None = None) -> None:
+        """`number`: of the row; None: the one after those that were read."""
         super().__init__(message)
         self.code = code
         self.number = number
 
-    def issue(self, number: int | None = None) -> RowIssue:
-        """As an issue of the row that could not be read."""
-        return RowIssue(line=number or self.number, code=self.code, message=str(self))
+    def issue(self, number: int) -> RowIssue:
+        """As an issue of the row that could not be read: `number`, unless it has its own."""
+        return RowIssue(line=self.number or number, code=self.code, message=str(self))
 
 
 class Peeked(io.RawIOBase):
