@@ -6,8 +6,9 @@ from pydantic import ValidationError
 from tests.builders.families import family_tokenizer
 from tests.builders.tiny_base import CHATML, CHATML_WITH_GENERATION, make_tokenizer
 from workers.contract.rows import ChatRow
-from workers.contract.spec import TextOptions
+from workers.contract.spec import SpecialTokens, TextOptions
 from workers.data.chat.tokenizing import weights_of
+from workers.data.plain_text import SpecialTokenText
 from workers.data.text_encoder import TextEncoder
 
 TALK = [
@@ -73,3 +74,13 @@ def test_a_row_of_four_thousand_messages_costs_one_rendering_and_its_turns_are_a
 def test_no_token_carries_loss_of_an_empty_span() -> None:
     tokens = make_tokenizer(CHATML).backend_tokenizer.encode("abc")
     assert weights_of(tokens, "abc", [(1, 1, 1.0)]) == [0, 0, 0]
+
+
+def test_a_control_token_in_the_name_of_a_parameter_is_refused_unless_asked_for() -> None:
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"properties": {"<|im_start|>": {}}}}}
+    row = ChatRow.model_validate({"messages": TALK, "tools": [tool]})
+    tokenizer = family_tokenizer("qwen2_5")
+    with pytest.raises(SpecialTokenText, match="spells"):
+        TextEncoder(tokenizer, None)(row)
+    parsed = TextEncoder(tokenizer, None, TextOptions(special_tokens=SpecialTokens.PARSE))(row)
+    assert parsed.ids.count(tokenizer.convert_tokens_to_ids("<|im_start|>")) == 1 + 1 + len(TALK)

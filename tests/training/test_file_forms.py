@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator.files.validate import check_file
 from tests.builders.driving import drain, losses, outcome_of
+from tests.builders.families import families
 from tests.builders.file_forms import CONTAINERS, SHAPES, TOOL, as_jsonl
 from tests.builders.specs import make_host_spec, make_job_spec, make_order
 from workers.contract.base import BaseSpec
@@ -40,9 +41,12 @@ def uploaded(path: Path, content: bytes, wanted: str | None = None) -> DatasetRe
 
 
 def trained(folder: Path, base: BaseSpec, **files: DatasetRef) -> list[Report]:
+    base = base.model_copy(
+        update={"chat_template": families()["qwen3_instruct_2507"].stock}
+    )  # it shows tools and calls
     host = TrainingHost(make_host_spec(folder, base))
     for name, data in files.items():
-        spec = make_job_spec(folder, base, job_id=name, training=data, n_epochs=1, max_seq_len=512)
+        spec = make_job_spec(folder, base, job_id=name, training=data, n_epochs=1, max_seq_len=2_048)
         host.attach(make_order(spec))
     return drain(host)
 

@@ -14,7 +14,6 @@ from workers.contract.spec import OnDropped, SpecialTokens
 
 CELLS = [(family, case) for family in families() for case in CASES]
 OPEN_ENDS = {
-    "glm4moe": set(CASES),  # its stop token is the header of the next message, and there is none
     "diffusion_gemma": {"text beside a call"},  # prints the text behind the call; trl leaves out what ends the turn
 }
 ROLES_OF_OTHERS = ("system", "developer", "user", "tool")
@@ -59,7 +58,9 @@ def test_on_request_a_row_is_trained_without_what_the_template_leaves_out_and_sa
         if right(family, case).code != DROPPED or rendering is None or family in PARTS_ONLY:
             continue
         became = encoded(family, CASES[case], on_dropped=OnDropped.WARN)
-        assert (became.code, list(became.ids)) == (None, rendering.ids), case
+        assert became.code is None, case
+        assert list(became.ids)[: len(rendering.ids)] == rendering.ids, case
+        assert family == "glm4moe" or len(became.ids) == len(rendering.ids), case
         assert any(became.weights), case
         for path in map(dotted, rendering.lost):
             assert any(_within(path, named) or _within(named, path) for named in became.noted), (case, path)
@@ -71,12 +72,14 @@ def test_control_tokens_that_a_user_types_are_text_unless_asked(family: str) -> 
     row = {"messages": [{"role": "user", "content": f"Say {typed}"}, {"role": "assistant", "content": "No."}]}
     plain, parsed = encoded(family, row), encoded(family, row, special_tokens=SpecialTokens.PARSE)
     stock = families()[family].stock
-    assert list(parsed.ids) == render(family, stock, row)
-    assert _text(family, plain) == render(family, stock, row, tokenize=False)
+    stop = "<|user|>" if family == "glm4moe" else ""  # the header of the next message, which nobody renders
+    assert _text(family, parsed) == _text(family, plain) == render(family, stock, row, tokenize=False) + stop
+    assert list(parsed.ids)[: -1 if stop else None] == render(family, stock, row)
     control = set(family_tokenizer(family).all_special_ids)
     harmless = {"messages": [{"role": "user", "content": "Say"}, row["messages"][1]]}
     expected = [token for token in render(family, stock, harmless) if token in control]
-    assert [token for token in plain.ids if token in control] == expected
+    assert [token for token in plain.ids if token in control][: len(expected)] == expected
+    assert len([token for token in plain.ids if token in control]) == len(expected) + bool(stop)
 
 
 # What is right is found by rules; these are the rules' own checks, straight from the rows.

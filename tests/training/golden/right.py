@@ -38,10 +38,11 @@ def right(family: str, case: str) -> Outcome:
     noted = {path for path in rendering.lost if _is_noted(CASES[case], path)}
     if rendering.lost != noted:
         return Outcome(code=DROPPED)
-    weights = _weights(families()[family], case, rendering.ids)
-    if weights is None:
+    learned = _learned(families()[family], case, rendering.ids)
+    if learned is None:
         return Outcome(code=REJECTED)
-    return Outcome(ids=tuple(rendering.ids), weights=weights, noted=frozenset(map(dotted, noted)))
+    ids, weights = learned
+    return Outcome(ids=tuple(ids), weights=weights, noted=frozenset(map(dotted, noted)))
 
 
 class Rendering(NamedTuple):
@@ -97,28 +98,30 @@ def _conversation(row: Row, *, arguments_as_text: bool) -> Row:
     return row
 
 
-def _weights(family: Family, case: str, ids: list[int]) -> tuple[float, ...] | None:
-    """[T] what each token counts for. None: an answer is not in a turn of the assistant."""
-    mask = _library_mask(family, _conversation(CASES[case], arguments_as_text=False), ids)
-    if mask is None:
+def _learned(family: Family, case: str, ids: list[int]) -> tuple[list[int], tuple[float, ...]] | None:
+    """[T] ids and what each counts for. None: an answer is not in a turn of the assistant."""
+    found = _library_mask(family, _conversation(CASES[case], arguments_as_text=False), ids)
+    if found is None:
         mask = by_hand(family.name, case, ids)
-    if mask is None:
-        return None
+        if mask is None:
+            return None
+        found = ids, mask
     messages = CASES[case]["messages"]
-    return weighted(mask, [message.get("weight", 1) for message in messages if message["role"] == "assistant"])
+    weights = [message.get("weight", 1) for message in messages if message["role"] == "assistant"]
+    return found[0], weighted(found[1], weights)
 
 
-def _library_mask(family: Family, conversation: Row, ids: list[int]) -> list[int] | None:
-    """The mask of trl's training template; None where it prints another text or never trains the stop token.
+def _library_mask(family: Family, conversation: Row, ids: list[int]) -> tuple[list[int], list[int]] | None:
+    """Ids and mask of trl's training template; None where it prints another text or never trains the stop token.
 
-    That of GLM-4-MoE prints the stop token behind the last answer too. The stock template does not, and what follows
-    `ids` is left out.
+    GLM-4-MoE's stop token is the header of the next message. Behind the last answer trl's template alone prints it, and
+    without it nothing would teach the model to stop.
     """
     if family.training is None or not stop_is_trained(family):
         return None
     marked = render(family.name, family.training, conversation, **_MARKED)
-    same = marked["input_ids"][: len(ids)] == ids and len(marked["input_ids"]) <= len(ids) + 1
-    return list(marked["assistant_masks"])[: len(ids)] if same else None
+    same = marked["input_ids"][: len(ids)] == ids and len(marked["input_ids"]) <= len(ids) + (family.name == "glm4moe")
+    return (list(marked["input_ids"]), list(marked["assistant_masks"])) if same else None
 
 
 @cache

@@ -43,7 +43,12 @@ class ChatEncoder:
         pause()
         dropped = accepted(skeleton, structure.missing, self._options.on_dropped)
         places = structure.layout.places(text, skeleton.leaves)
-        spans = self._marked(row, skeleton, text) if places is None else _learned(row, structure, places)
+        if places is None:
+            spans, stop = self._marked(row, skeleton, text)
+        else:
+            spans, stop = _learned(row, structure, places), structure.stop
+        text += stop
+        self._tokenizing.require_plain(skeleton.key)
         typed: Sequence[Span] = ()
         if self._tokenizing.spells_special_tokens([leaf.value for leaf in skeleton.leaves]):
             typed = _proven(places)
@@ -62,7 +67,7 @@ class ChatEncoder:
         template = self._template or _own_template(self._tokenizer)
         self._tokenizing = Tokenizing(self._tokenizer, self._options.special_tokens)
         self._skeletons = Skeletons(template, self._tokenizing.plain)
-        self._rendering = Rendering(self._tokenizer, template, self._options)
+        self._rendering = Rendering(self._tokenizer, template, self._options, self._tokenizing.special_tokens)
         self._turns = Turns(self._rendering, self._tokenizing.special_tokens)
 
     def _rendered(self, conversation: Conversation) -> tuple[str, Skeleton]:
@@ -83,15 +88,15 @@ class ChatEncoder:
             self._structures.popitem(last=False)
         return structure
 
-    def _marked(self, row: ChatRow, skeleton: Skeleton, text: str) -> list[Weighted]:
-        """What the template itself marks in a text that it changes in ways of its own."""
-        marked = self._rendering.marked_spans(Conversation.of(row), text)
+    def _marked(self, row: ChatRow, skeleton: Skeleton, text: str) -> tuple[list[Weighted], str]:
+        """What the template itself marks in a text that it changes in ways of its own, and what ends the last turn."""
+        marked = self._rendering.marked(Conversation.of(row), text)
         weights = [_weight(row, message) for message in skeleton.conversation.assistants()]
-        if marked is None or (len(marked) != len(weights) and set(weights) != {1.0}):
-            _proven(None)
-        if marked is not None and len(marked) != len(weights):
-            weights = [1.0] * len(marked)
-        return [(start, end, weight) for (start, end), weight in zip(marked or (), weights, strict=True)]
+        if marked is None or (len(marked.spans) != len(weights) and set(weights) != {1.0}):
+            raise _unproven()
+        if len(marked.spans) != len(weights):
+            weights = [1.0] * len(marked.spans)
+        return [(start, end, weight) for (start, end), weight in zip(marked.spans, weights, strict=True)], marked.stop
 
 
 def _learned(row: ChatRow, structure: Structure, places: Sequence[Span]) -> list[Weighted]:
@@ -111,11 +116,15 @@ def _weight(row: ChatRow, message: int) -> float:
 
 def _proven(places: Sequence[Span] | None) -> Sequence[Span]:
     if places is None:
-        raise TemplateMismatch(
-            "the chat template changes texts of this conversation, so the assistant's tokens cannot be told from "
-            "the others; mark them with {% generation %} in the base's chat_template"
-        )
+        raise _unproven()
     return places
+
+
+def _unproven() -> TemplateMismatch:
+    return TemplateMismatch(
+        "the chat template changes texts of this conversation, so the assistant's tokens cannot be told from "
+        "the others; mark them with {% generation %} in the base's chat_template"
+    )
 
 
 def _own_template(tokenizer: Any) -> str:

@@ -1,10 +1,10 @@
 """Renders conversations by a chat template, as `apply_chat_template` does."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import date
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from workers.contract.spec import TextOptions
 from workers.data.chat.conversation import Conversation
@@ -17,10 +17,22 @@ Span = tuple[int, int]
 _NOW: Final = re.compile(r"""strftime_now\(\s*(?:"([^"]*)"|'([^']*)')""")
 
 
+class Marked(NamedTuple):
+    """What is marked as the assistant's."""
+
+    spans: list[Span]
+    """In order."""
+    stop: str
+    """What ends the last turn and is not in the template's own rendering."""
+
+
 class Rendering:
     """One template with the arguments of a job."""
 
-    def __init__(self, tokenizer: Any, template: str, options: TextOptions) -> None:
+    def __init__(
+        self, tokenizer: Any, template: str, options: TextOptions, special_tokens: Collection[str] = ()
+    ) -> None:
+        self._special_tokens = frozenset(special_tokens)
         self._arguments = {**tokenizer.special_tokens_map, **options.chat_template_kwargs}
         self._template = _on_the_day(template, options.created_on)
         twin = marked_twin(template)
@@ -33,8 +45,8 @@ class Rendering:
         """
         return self._rendered(self._template, conversation, prompt=prompt)[0]
 
-    def marked_spans(self, conversation: Conversation, text: str) -> list[Span] | None:
-        """What the template, or its twin in trl, marks as the assistant's in `text`, in order.
+    def marked(self, conversation: Conversation, text: str) -> Marked | None:
+        """What the template, or its twin in trl, marks as the assistant's in `text`.
 
         None: nobody marks it, or the twin renders another text.
         """
@@ -44,10 +56,13 @@ class Rendering:
             marked, spans = self._rendered(self._marked, conversation, marks=True)
         except TemplateMismatch:
             return None
-        # GLM's twin prints the stop token behind the last answer, too.
-        if marked != text and not (marked.startswith(text) and spans and spans[-1][0] < len(text)):
-            return None
-        return [(start, min(end, len(text))) for start, end in spans]
+        stop = marked.removeprefix(text)
+        if marked == text:
+            return Marked(spans, "")
+        # GLM's stop token is the header of the next message. Behind the last answer its twin alone prints it.
+        if marked.startswith(text) and stop in self._special_tokens and spans and spans[-1][1] == len(marked):
+            return Marked(spans, stop)
+        return None
 
     def _rendered(
         self, template: str, conversation: Conversation, *, prompt: bool = False, marks: bool = False

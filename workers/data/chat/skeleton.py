@@ -58,7 +58,7 @@ class Skeleton:
     @property
     def key(self) -> str:
         """Equal for conversations that differ in the values of their leaves only."""
-        return json.dumps([self.conversation.messages, self.conversation.tools])
+        return json.dumps([self.conversation.messages, self.conversation.tools], ensure_ascii=False)
 
 
 @dataclass(frozen=True)

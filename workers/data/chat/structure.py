@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from workers.data.chat.rendering import Rendering, Span
+from workers.data.chat.rendering import Marked, Rendering, Span
 from workers.data.chat.skeleton import Layout, Place, Skeleton
 from workers.data.chat.turns import Turns
 
@@ -66,14 +66,22 @@ class Structure:
         return tuple(zip(spans, self.skeleton.conversation.assistants(), strict=True))
 
     @cached_property
+    def stop(self) -> str:
+        """What ends the last turn and is behind the template's own rendering."""
+        return "" if self._marked is None or self._rendered_marks is None else self._rendered_marks.stop
+
+    @cached_property
+    def _rendered_marks(self) -> Marked | None:
+        return self.rendering.marked(self.skeleton.documented, self.text)
+
+    @cached_property
     def _marked(self) -> tuple[Stretch, ...] | None:
         """What the template or its twin marks. None: nobody marks this structure."""
-        spans = self.rendering.marked_spans(self.skeleton.documented, self.text)
-        if spans is None:
+        if self._rendered_marks is None:
             return None
         starts = [0, *(end for _, end in self.layout.marker_spans(self.text))]
         places = []
-        for span in spans:
+        for span in self._rendered_marks.spans:
             first, last = (self._place(at, starts) for at in span)
             if first is None or last is None:  # within a leaf: the template cuts it
                 return None
@@ -83,7 +91,8 @@ class Structure:
     def _place(self, at: int, starts: Sequence[int]) -> Place | None:
         number = bisect_right(starts, at) - 1
         offset = at - starts[number]
-        return (number, offset) if offset <= len(self.layout.fixed[number]) else None
+        is_last = number == len(self.layout.order)
+        return (number, offset) if is_last or offset <= len(self.layout.fixed[number]) else None
 
 
 def position(place: Place, leaves: Sequence[Span]) -> int:

@@ -35,6 +35,14 @@ class Tokenizing:
         """Whether one of the tenant's texts has to be kept from becoming a control token."""
         return self._plain and any(isinstance(value, str) and self._typed.search(value) for value in values)
 
+    def require_plain(self, names: str) -> None:
+        """Raises: SpecialTokenText, if names, keys or types of a row, which have no place of their own, spell one."""
+        if self._plain and (found := self._typed.search(names)):
+            raise SpecialTokenText(
+                f"a name, a key or a type in the row's tools or calls spells {found[0]!r}; leave it out, or set "
+                'special_tokens to "parse" if the token is meant'
+            )
+
     def tokens(self, text: str, plain: Sequence[Span]) -> TokenSpans:
         """The tokens of `text` and where they stand. Within `plain`, control tokens are the characters of their names.
 
