@@ -88,7 +88,7 @@ def test_a_file_goes_up_shows_what_is_wrong_comes_down_and_is_deleted(api: Api, 
             "Line 2",
             "Line 3",
         ]
-    issues = data("files", "report", "bad")["x_orchard"]["issues"]
+    issues = data("files", "report", "bad")
     assert [issue["line"] for issue in issues] == [1, 2, 3]
 
     assert [each["filename"] for each in data("files", "list")] == ["bad.jsonl", "train.jsonl"]
