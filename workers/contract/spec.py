@@ -4,7 +4,7 @@ from datetime import date
 from enum import StrEnum
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, Field, StrictBool, StrictFloat, StrictInt, model_validator
+from pydantic import AfterValidator, Field, StrictBool, StrictFloat, StrictInt, WithJsonSchema, model_validator
 
 from workers.contract import CONTRACT_VERSION
 from workers.contract.base import BaseSpec, ComputeDtype, Quantization
@@ -85,7 +85,13 @@ def _of_the_template(name: str) -> str:
 
 
 TemplateArgumentName = Annotated[str, Field(max_length=64), AfterValidator(_of_the_template)]
-TemplateArgument = StrictBool | StrictInt | StrictFloat | Annotated[str, Field(max_length=1_000)]
+TemplateArgument = (
+    StrictBool
+    | Annotated[StrictInt, Field(ge=-(2**53), le=2**53)]
+    | Annotated[StrictFloat, Field(allow_inf_nan=False)]
+    | Annotated[str, Field(max_length=1_000)]
+)
+Day = Annotated[date, WithJsonSchema({"type": "string", "format": "date", "maxLength": 10})]
 
 
 class TextOptions(Frozen):
@@ -101,7 +107,7 @@ class TextOptions(Frozen):
         SpecialTokens.PLAIN, description='what "<|im_start|>" and the like are inside text: plain text, or the token'
     )
     extra: ExtraKeys = Field(ExtraKeys.IGNORE, description="what happens to keys of rows that have no meaning")
-    created_on: date | None = Field(None, description="the day that chat templates print; null: that of the job")
+    created_on: Day | None = Field(None, description="the day that chat templates print; null: that of the job")
 
 
 class DataOptions(TextOptions):
