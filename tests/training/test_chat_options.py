@@ -55,7 +55,7 @@ def test_arguments_reach_the_chat_template() -> None:
 
 @pytest.mark.parametrize("name", ["messages", "tools", "add_generation_prompt", "strftime_now", "no name", "bos_token"])
 def test_what_the_service_gives_a_template_cannot_be_replaced(name: str) -> None:
-    with pytest.raises(ValidationError, match="is no argument that may be set"):
+    with pytest.raises(ValidationError, match="is no argument of a chat template that may be set"):
         TextOptions(chat_template_kwargs={name: "x"})
 
 

@@ -72,15 +72,17 @@ class ExtraKeys(StrEnum):
 
 
 _GIVEN_TO_TEMPLATES: Final = frozenset(
-    {"add_generation_prompt", "bos_token", "chat_template", "continue_final_message", "conversations", "documents"}
-    | {"eos_token", "messages", "return_assistant_tokens_mask", "strftime_now", "tools"}
+    {"add_generation_prompt", "bos_token", "chat_template", "continue_final_message", "conversation", "conversations"}
+    | {"documents", "eos_token", "max_length", "messages", "padding", "raise_exception", "return_assistant_tokens_mask"}
+    | {"return_dict", "return_tensors", "sanitize_control_tokens", "strftime_now", "tokenize", "tokenizer_kwargs"}
+    | {"tools", "truncation"}
 )
-"""What a chat template is given by the service."""
+"""What the service gives a chat template, or the library's call that renders it."""
 
 
 def _of_the_template(name: str) -> str:
     if name in _GIVEN_TO_TEMPLATES or not name.isidentifier():
-        raise ValueError(f"{name!r} is no argument that may be set")
+        raise ValueError(f"{name!r} is no argument of a chat template that may be set")
     return name
 
 

@@ -112,7 +112,7 @@ def _learned(family: Family, case: str, ids: list[int]) -> tuple[list[int], tupl
 
 
 def _library_mask(family: Family, conversation: Row, ids: list[int]) -> tuple[list[int], list[int]] | None:
-    """Ids and mask of trl's training template; None where it prints another text or never trains the stop token.
+    """Ids and mask of trl's training template; None where it prints another text or leaves a stop token untrained.
 
     GLM-4-MoE's stop token is the header of the next message. Behind the last answer trl's template alone prints it, and
     without it nothing would teach the model to stop.
@@ -121,7 +121,9 @@ def _library_mask(family: Family, conversation: Row, ids: list[int]) -> tuple[li
         return None
     marked = render(family.name, family.training, conversation, **_MARKED)
     same = marked["input_ids"][: len(ids)] == ids and len(marked["input_ids"]) <= len(ids) + (family.name == "glm4moe")
-    return (list(marked["input_ids"]), list(marked["assistant_masks"])) if same else None
+    runs = trained_by(family_tokenizer(family.name), marked["input_ids"], marked["assistant_masks"])
+    stops = all(run.rstrip().endswith(family.specials) for run in runs)
+    return (list(marked["input_ids"]), list(marked["assistant_masks"])) if same and stops else None
 
 
 @cache

@@ -29,16 +29,28 @@ def accepted(skeleton: Skeleton, missing: Collection[int], on_dropped: OnDropped
     if not missing:
         return ()
     partly_shown = {leaf.path for number, leaf in enumerate(skeleton.leaves) if leaf.part and number not in missing}
+    shown = {leaf.path for number, leaf in enumerate(skeleton.leaves) if number not in missing}
     last = max(skeleton.conversation.assistants(), default=-1)
     fields: dict[str, None] = {}
     for number in sorted(missing):
         leaf = skeleton.leaves[number]
         if isinstance(leaf.value, str) and not leaf.value.strip():
             continue  # it says nothing
+        field = _widest(leaf.path, shown)
         if on_dropped is OnDropped.ERROR and not _by_design(leaf, last, partly_shown):
-            raise DroppedByTemplate(leaf.path)
-        fields[leaf.path] = None
+            raise DroppedByTemplate(field)
+        fields[field] = None
     return tuple(fields)
+
+
+def _widest(path: str, shown: Collection[str]) -> str:
+    """The field of which nothing is shown, be it `tools` or one of its descriptions."""
+    parts = path.split(".")
+    for length in range(1 if parts[0] == "tools" else 3, len(parts)):  # messages.N.field
+        above = ".".join(parts[:length])
+        if not any(other == above or other.startswith(f"{above}.") for other in shown):
+            return above
+    return path
 
 
 def _by_design(leaf: Leaf, last_assistant: int, partly_shown: set[str]) -> bool:

@@ -53,7 +53,7 @@ class ChatEncoder:
         if self._tokenizing.spells_special_tokens([leaf.value for leaf in skeleton.leaves]):
             typed = _proven(places)
         tokens = self._tokenizing.tokens(text, typed)
-        return Tokens(tokens.ids, weights_of(tokens, text, spans), dropped)
+        return Tokens(tokens.ids, weights_of(tokens, text, spans, self._tokenizing.special_ids), dropped)
 
     def _prepare(self) -> None:
         """At the first row: what needs a template is no error of a file without chat rows."""

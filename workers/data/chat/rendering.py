@@ -1,7 +1,7 @@
 """Renders conversations by a chat template, as `apply_chat_template` does."""
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
 from typing import Any, Final, NamedTuple
@@ -29,10 +29,8 @@ class Marked(NamedTuple):
 class Rendering:
     """One template with the arguments of a job."""
 
-    def __init__(
-        self, tokenizer: Any, template: str, options: TextOptions, special_tokens: Collection[str] = ()
-    ) -> None:
-        self._special_tokens = frozenset(special_tokens)
+    def __init__(self, tokenizer: Any, template: str, options: TextOptions, special_tokens: Sequence[str] = ()) -> None:
+        self._special_tokens = tuple(special_tokens)
         self._arguments = {**tokenizer.special_tokens_map, **options.chat_template_kwargs}
         self._template = _on_the_day(template, options.created_on)
         twin = marked_twin(template)
@@ -58,11 +56,19 @@ class Rendering:
             return None
         stop = marked.removeprefix(text)
         if marked == text:
-            return Marked(spans, "")
+            return Marked([self._with_stop(text, span) for span in spans], "")
         # GLM's stop token is the header of the next message. Behind the last answer its twin alone prints it.
         if marked.startswith(text) and stop in self._special_tokens and spans and spans[-1][1] == len(marked):
-            return Marked(spans, stop)
+            return Marked([self._with_stop(marked, span) for span in spans], stop)
         return None
+
+    def _with_stop(self, text: str, span: Span) -> Span:
+        """The span with the special token right behind it, if it ends without one: a model has to learn to stop."""
+        start, end = span
+        if start == end or text[start:end].rstrip().endswith(self._special_tokens):
+            return span
+        stop = next((token for token in self._special_tokens if text.startswith(token, end)), "")
+        return start, end + len(stop)
 
     def _rendered(
         self, template: str, conversation: Conversation, *, prompt: bool = False, marks: bool = False

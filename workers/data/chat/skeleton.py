@@ -16,7 +16,7 @@ from workers.data.chat.conversation import Conversation, Message
 from workers.data.chat.rendering import Span
 
 _FIRST_NUMBER: Final = 917_000_000
-_MARKER: Final = re.compile(r"Qx(\d+)z|917(\d{6})(?:\.5)?(?!\d)")
+_MARKER: Final = re.compile(r"[Qq][Xx](\d+)[Zz]|917(\d{6})(?:\.5)?(?!\d)")  # a template may change its case
 _MAX_NUMBERS: Final = 1_000_000
 _CONDITIONS: Final = re.compile(
     r"""(?:"([^"\n]{2,40})"|'([^'\n]{2,40})')\s+(?:not\s+)?in\s"""

@@ -1,7 +1,7 @@
 """Rendered text to tokens, with the weight of each; what tenants typed makes no control tokens."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
 from workers.contract.spec import SpecialTokens
@@ -22,6 +22,7 @@ class Tokenizing:
         self._backend = tokenizer.backend_tokenizer
         added = tokenizer.added_tokens_decoder.values()
         texts = {token.content for token in added if token.special} | set(tokenizer.all_special_tokens)
+        self.special_ids: Final = frozenset(tokenizer.convert_tokens_to_ids(list(filter(None, texts))))
         self.special_tokens: Final = sorted(filter(None, texts), key=len, reverse=True)
         self._plain = special_tokens is SpecialTokens.PLAIN
         self._typed = re.compile("|".join(map(re.escape, self.special_tokens)) or "(?!)")
@@ -112,12 +113,18 @@ class _Joined:
         return self._spans[token_index]
 
 
-def weights_of(tokens: TokenSpans, text: str, spans: Sequence[Weighted]) -> list[float]:
-    """[T] the weight of each token: that of the span of which it holds a character."""
+def weights_of(
+    tokens: TokenSpans, text: str, spans: Sequence[Weighted], special_ids: Collection[int] = ()
+) -> list[float]:
+    """[T] the weight of each token: that of the span of which it holds a character. A special token before the span may
+    hold the spaces that it begins with; it is not what the span says.
+    """
     weights = [0.0] * len(tokens.ids)
     for start, end, weight in spans:
         if start < end:
             first, behind = by_offsets(tokens, text, start), by_offsets(tokens, text, end)
+            if first < behind and tokens.ids[first] in special_ids and tokens.char_to_token(start - 1) == first:
+                first += 1
             if behind < len(weights) and tokens.char_to_token(end - 1) == behind:  # it holds what follows, too
                 behind += 1
             weights[first:behind] = [weight] * max(behind - first, 0)

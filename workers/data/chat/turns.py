@@ -66,6 +66,8 @@ class Turns:
         if closes:
             return closes
         if not closing:  # a turn without an end of its own is ended by the beginning of the next one
+            if behind.startswith(self._learn_header()):
+                raise _unproven(index, "nothing ends it before another message of the assistant")
             return next((token for token in self._special_tokens if behind.startswith(token)), "")
         raise _unproven(index, "it is closed in another way than at the end of a conversation")
 
