@@ -8,7 +8,7 @@ MAX_ISSUE_EVENTS = 100  # per attempt; the last message gives the number of othe
 
 
 def prepared_events(report: Prepared, reached_step: int) -> list[EventDraft]:
-    """The start of training, and warnings about truncated and dropped rows.
+    """The start of training, and warnings about rows that are truncated, dropped or trained in part.
 
     `reached_step` is the job's highest checkpointed step: a restart from step 0 despite it gets its own event.
     """
@@ -24,6 +24,9 @@ def prepared_events(report: Prepared, reached_step: int) -> list[EventDraft]:
     for count, what in ((report.truncated_rows, "truncated to"), (report.dropped_rows, "dropped for exceeding")):
         if count:
             events.append(EventDraft(f"{count} row(s) were {what} max_seq_len", level="warn", data=data))
+    for name, count in report.left_out.items():
+        without = f"{count} row(s) are trained without {name}, which the base's chat template leaves out"
+        events.append(EventDraft(without, level="warn", data=data))
     return events
 
 

@@ -5,15 +5,20 @@ from typing import Any
 
 import pytest
 
+from orchestrator.hosts.event_messages import prepared_events
 from tests.builders.chat import ADD, calls, encode, result, says
+from tests.builders.driving import drain, of_job, outcome_of
 from tests.builders.families import family_tokenizer
-from tests.builders.specs import make_dataset
+from tests.builders.specs import make_dataset, make_host_spec, make_job_spec, make_order
 from tests.builders.tiny_base import CHATML_WITH_GENERATION, make_tokenizer
+from workers.contract.base import BaseSpec
 from workers.contract.errors import DataError
-from workers.contract.spec import DataSpec
+from workers.contract.reports import ExitClass, Prepared
+from workers.contract.spec import DataSpec, OnDropped
 from workers.data.chat.dropped import DroppedByTemplate
 from workers.data.encode import encode_training
 from workers.data.text_encoder import TextEncoder
+from workers.host import TrainingHost
 
 ASK, ANSWER = says("user", "add 4"), says("assistant", "8")
 CALL = [ASK, calls({"n": 4})]
@@ -109,4 +114,25 @@ def test_every_line_with_a_dropped_part_is_listed_with_its_field(tmp_path: Path)
     assert [(issue.line, issue.field, issue.code) for issue in caught.value.issues] == [
         (2, "messages.1.tool_calls", "dropped_by_template"),
         (3, "tools", "dropped_by_template"),
+    ]
+
+
+def test_a_job_that_trains_without_what_its_template_leaves_out_says_so_with_the_number_of_rows(
+    tmp_path: Path, tiny_base: BaseSpec
+) -> None:
+    named = says("user", "add 4", name="bob")
+    rows = [{"messages": [named, ANSWER]}, {"messages": [ASK, ANSWER]}, {"messages": [named, ANSWER, *CALL]}]
+    data, valid = (make_dataset(tmp_path / f"{name}.jsonl", some) for name, some in (("t", rows), ("v", rows[:1])))
+    spec = make_job_spec(tmp_path, tiny_base, training=data, validation=valid, n_epochs=1)
+    spec = spec.model_copy(update={"data": spec.data.model_copy(update={"on_dropped": OnDropped.WARN})})
+    host = TrainingHost(make_host_spec(tmp_path, tiny_base))
+    host.attach(make_order(spec))
+    reports = drain(host)
+    assert outcome_of(reports, spec.job_id).exit_class is ExitClass.OK, outcome_of(reports, spec.job_id).message
+    (prepared,) = of_job(reports, Prepared, spec.job_id)
+    assert prepared.left_out == {"messages.*.name": 3, "messages.*.tool_calls": 1}
+    told = [event.message for event in prepared_events(prepared, 0) if event.level == "warn"]
+    assert told == [
+        f"{count} row(s) are trained without {field}, which the base's chat template leaves out"
+        for field, count in prepared.left_out.items()
     ]

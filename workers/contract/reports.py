@@ -29,6 +29,7 @@ class Prepared(SeatReport):
     supervised_tokens: int = Field(description="training tokens that carry loss, one epoch")
     truncated_rows: int = 0
     dropped_rows: int = 0
+    left_out: dict[str, int] = Field({}, description="field that the chat template does not show -> rows of both files")
     trainable_parameters: int
 
 

@@ -1,10 +1,12 @@
 """Tokenizes rows once, before training, with an explicit policy for rows that are too long."""
 
 import logging
+import re
 from array import array
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from workers.contract.errors import DataError, ValidationDataError, WorkerError
@@ -16,6 +18,7 @@ from workers.data.tokens import RowEncoder, Tokens, UnusableRow
 
 _MACHINES: Final = (Abandoned, WorkerError, OSError, MemoryError, ImportError)
 """What may go wrong with any row. Every other error that comes of encoding a row is the row's."""
+_PLACE: Final = re.compile(r"(?<=\.)\d+\b")
 log = logging.getLogger(__name__)
 
 
@@ -45,11 +48,13 @@ class EncodedRow:
 
 @dataclass(frozen=True)
 class EncodedData:
-    """A tokenized file, and how many rows the overlength policy changed."""
+    """A tokenized file, how many rows the overlength policy changed, and what their rendering leaves out."""
 
     rows: tuple[EncodedRow, ...]
     truncated: int = 0
     dropped: int = 0
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """Field, with `*` for places in lists -> kept rows of which the chat template does not show it."""
 
     @property
     def supervised_tokens(self) -> int:
@@ -76,12 +81,14 @@ def _encode(encode: RowEncoder, data: DataSpec, ref: DatasetRef, error: type[Dat
     kept: list[EncodedRow] = []
     issues: list[RowIssue] = []
     truncated = dropped = 0
+    left_out: Counter[str] = Counter()
     with closing(read_rows(ref, error, pause, data.extra)) as rows:
         for read in rows:
-            row = _encoded(encode, read, pause)
-            if isinstance(row, RowIssue):
-                issues.append(row)
+            tokens = _encoded(encode, read, pause)
+            if isinstance(tokens, RowIssue):
+                issues.append(tokens)
                 continue
+            row = EncodedRow.of(read.line, tokens.ids, tokens.weights)
             if len(row.input_ids) > data.max_seq_len:
                 if data.overlength is Overlength.DROP:
                     dropped += 1
@@ -93,21 +100,22 @@ def _encode(encode: RowEncoder, data: DataSpec, ref: DatasetRef, error: type[Dat
                 row = EncodedRow(row.line, row.input_ids[: data.max_seq_len], row.loss_weights[: data.max_seq_len])
             if row.supervised:
                 kept.append(row)
+                left_out.update({_PLACE.sub("*", name) for name in tokens.dropped})
             else:
                 issues.append(_nothing_to_learn(read))
     if issues:
         raise error(summary(ref, issues), issues)
     if not kept:
         raise error(f"file {ref.file_id}: all {dropped} rows are longer than max_seq_len and were dropped")
-    return EncodedData(tuple(kept), truncated, dropped)
+    return EncodedData(tuple(kept), truncated, dropped, left_out)
 
 
-def _encoded(encode: RowEncoder, read: ReadRow, pause: Pause) -> EncodedRow | RowIssue:
+def _encoded(encode: RowEncoder, read: ReadRow, pause: Pause) -> Tokens | RowIssue:
     """The row as tokens, or why it cannot be. No error over one row is the machine's but those of `_MACHINES`: a retry
     would meet the same row.
     """
     try:
-        return EncodedRow.of(read.line, *encode(read.row, pause)[:2])
+        return encode(read.row, pause)
     except UnusableRow as problem:
         return RowIssue(line=read.line, field=problem.field, code=problem.code, message=str(problem))
     except _MACHINES:

@@ -1,5 +1,6 @@
 """From an assignment to a seat that can train: tokenize rows, find the checkpoint to resume from, open the adapter."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -97,5 +98,6 @@ def prepared(attempt: Attempt, seat: Seat, ready: Ready) -> Prepared:
         supervised_tokens=training.supervised_tokens,
         truncated_rows=training.truncated + validation.truncated,
         dropped_rows=training.dropped + validation.dropped,
+        left_out=dict(Counter(training.left_out) + Counter(validation.left_out)),
         trainable_parameters=sum(weight.numel() for weight in seat.adapter.weights().values()),
     )

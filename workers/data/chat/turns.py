@@ -15,6 +15,7 @@ from workers.data.tokens import TemplateMismatch
 
 _QUESTION: Final[Message] = {"role": "user", "content": "Qx0z"}
 _ANSWER: Final[Message] = {"role": "assistant", "content": "Qx1z"}
+_NOTHING: Final[Place] = (0, 0)
 
 
 class Turns:
@@ -27,7 +28,10 @@ class Turns:
         self._endings: dict[str, str | None] = {}
 
     def spans(self, skeleton: Skeleton, layout: Layout) -> list[tuple[Place, Place]]:
-        """One span for each assistant message, in order. Raises: TemplateMismatch."""
+        """One span for each assistant message, in order; empty for one that the template leaves out.
+
+        Raises: TemplateMismatch.
+        """
         own: dict[int | None, list[int]] = {}
         for at, leaf in enumerate(layout.order):
             own.setdefault(skeleton.leaves[leaf].message, []).append(at)
@@ -36,6 +40,8 @@ class Turns:
     def _span(self, index: int, own: list[int], skeleton: Skeleton, layout: Layout) -> tuple[Place, Place]:
         """`own`: where in `layout.order` the leaves of the message are."""
         if not own:
+            if any(leaf.message == index and leaf.value != "" for leaf in skeleton.leaves):
+                return _NOTHING, _NOTHING  # the job accepts that the template leaves it out
             raise _unproven(index, "the chat template prints nothing of it")
         first = last = own[0]
         while last + 1 in own and layout.order[last + 1] not in layout.order[first : last + 1]:
