@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from tests.builders import tiny_base as tiny
+from tests.builders.chat import ADD, calls, result, says
 from tests.builders.driving import drain, outcome_of
 from tests.builders.families import families
 from tests.builders.reference_loss import loss_of
@@ -51,25 +53,32 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> BaseSpec:
 
 
 def rows_of(format: DatasetFormat, start: int, count: int) -> list[dict[str, Any]]:
-    """Rows of growing length; chats have a turn that carries no loss."""
+    """Rows of growing length; chats have a turn that counts for less, and one that carries no loss."""
     questions = [(f"after {n}?", f"it is {n + 1}" + "." * n) for n in range(start, start + count)]
     match format:
         case DatasetFormat.CHAT:
-            first = chat_row("hello", "hi")["messages"]
-            return [{"messages": first + chat_row(*pair)["messages"]} for pair in questions]
+            ask, greet = chat_row("hello", "hi")["messages"]
+            firsts = [[ask, greet | {"weight": weight}] for weight in (0, 0.25, 1)]
+            return [{"messages": firsts[n % 3] + chat_row(*pair)["messages"]} for n, pair in enumerate(questions)]
         case DatasetFormat.PROMPT_COMPLETION:
             return [{"prompt": question, "completion": answer} for question, answer in questions]
         case _:
             return [{"text": " ".join(pair)} for pair in questions]
 
 
-def trained(folder: Path, base: BaseSpec, format: DatasetFormat = CHAT, **changes: Any) -> tuple[JobSpec, Outcome]:
-    """A job over every linear, and how it ended."""
+def trained(
+    folder: Path,
+    base: BaseSpec,
+    format: DatasetFormat = CHAT,
+    more: Sequence[dict[str, Any]] = (),
+    **changes: Any,
+) -> tuple[JobSpec, Outcome]:
+    """A job over every linear, and how it ended. `more`: other rows of both files."""
     spec = make_job_spec(
         folder,
         base,
-        training=make_dataset(folder / "train.jsonl", rows_of(format, 0, 12), format),
-        validation=make_dataset(folder / "valid.jsonl", rows_of(format, 12, 5), format),
+        training=make_dataset(folder / "train.jsonl", [*rows_of(format, 0, 12), *more], format),
+        validation=make_dataset(folder / "valid.jsonl", [*rows_of(format, 12, 5), *more], format),
         targets=(ALL_LINEAR,),
         **({"max_seq_len": 128} | changes),
     )
@@ -117,7 +126,10 @@ def test_a_template_that_marks_the_assistants_turns_or_its_twin_is_asked_for_the
     tmp_path: Path, base: BaseSpec, template: str
 ) -> None:
     marked = base.model_copy(update={"chat_template": template})
-    _, outcome = trained(tmp_path, marked, quantization=NF4)
+    row = {"messages": [says("user", "add 4"), calls({"n": 4, "why": "so"}), result("8"), says("assistant", "8")]}
+    shows_calls = template != tiny.CHATML_WITH_GENERATION
+    more = [row | {"tools": [ADD]}] if shows_calls else []
+    _, outcome = trained(tmp_path, marked, more=more, quantization=NF4, max_seq_len=1_024)
     download = Path(outcome.adapter.uri.removeprefix("file://"))  # type: ignore[union-attr]
     assert "return_assistant_tokens_mask" in (download / "peft" / "README.md").read_text()
     printed = as_the_readme_says(download, tmp_path / "valid.jsonl")

@@ -23,29 +23,50 @@ for module in base.modules():  # before its first forward; the reason is below
     if hasattr(module, "support_avx512bf16_for_cpu"):
         module.support_avx512bf16_for_cpu = False
 """
-_MARKED_CHAT: Final = '''\
-def tokens(row):
-    """Token ids, and which of them carry loss: those that the chat template marks as generated."""
-    coded = tokenizer.apply_chat_template(
-        row["messages"], tools=row.get("tools"), return_dict=True, return_assistant_tokens_mask=True
-    )
-    return coded["input_ids"], coded["assistant_masks"]
+_CONVERSATION: Final = '''\
+def conversation(row):
+    """The messages as chat templates take them, and what each of the assistant's counts for in the loss."""
+    messages = [{name: value for name, value in message.items() if value is not None} for message in row["messages"]]
+    weights = [message.pop("weight", 1) for message in messages]
+    for message in messages:
+        message.setdefault("content", "")
+        for call in message.get("tool_calls", ()):
+            call["function"]["arguments"] = json.loads(call["function"]["arguments"])
+    return messages, [own for own, message in zip(weights, messages) if message["role"] == "assistant"]
 '''
-_CHAT: Final = '''\
+_MARKED_CHAT: Final = f'''\
+{_CONVERSATION}
+
 def tokens(row):
-    """Token ids, and which of them carry loss: those of the assistant's turns."""
+    """Token ids, and what each counts for in the loss: the chat template marks the assistant's turns."""
+    messages, weights = conversation(row)
+    coded = tokenizer.apply_chat_template(
+        messages, tools=row.get("tools"), return_dict=True, return_assistant_tokens_mask=True
+    )
+    turn, marks, counted = -1, coded["assistant_masks"], []
+    for place, marked in enumerate(marks):
+        turn += bool(marked and not (place and marks[place - 1]))
+        counted.append(weights[min(turn, len(weights) - 1)] if marked else 0)
+    return coded["input_ids"], counted
+'''
+_CHAT: Final = f'''\
+{_CONVERSATION}
+
+def tokens(row):
+    """Token ids, and what each counts for in the loss: those of the assistant's turns."""
 
     def text(messages, **options):
         return tokenizer.apply_chat_template(messages, tools=row.get("tools"), tokenize=False, **options)
 
-    messages = row["messages"]
+    messages, weights = conversation(row)
+    places = [number for number, message in enumerate(messages) if message["role"] == "assistant"]
     turns = [
-        (len(text(messages[:number], add_generation_prompt=True)), len(text(messages[: number + 1])))
-        for number, message in enumerate(messages)
-        if message["role"] == "assistant" and message.get("weight") != 0
+        (len(text(messages[:number], add_generation_prompt=True)), len(text(messages[: number + 1])), weight)
+        for number, weight in zip(places, weights)
     ]
     coded = tokenizer(text(messages), add_special_tokens=False, return_offsets_mapping=True)
-    return coded["input_ids"], [any(a <= first < b for a, b in turns) for first, _ in coded["offset_mapping"]]
+    counted = [sum(weight for a, b, weight in turns if a <= first < b) for first, _ in coded["offset_mapping"]]
+    return coded["input_ids"], counted
 '''
 _AROUND: Final = '''\
 letter, whole = tokenizer("a", add_special_tokens=False)["input_ids"], tokenizer("a")["input_ids"]
@@ -133,15 +154,17 @@ ROWS = "validation.jsonl"  # the job's validation file, as `orchard files conver
 {_tokens(spec, template)}
 
 def loss(model):
-    \"\"\"The mean over all tokens that carry loss, in nats.\"\"\"
-    total, count = 0.0, 0
+    \"\"\"The mean over all tokens that carry loss, each as often as it counts, in nats.\"\"\"
+    total, count = 0.0, 0.0
     for line in filter(str.strip, open(ROWS, encoding="utf-8")):
-        ids, mask = tokens(json.loads(line))
-{_cut(spec)}        ids, mask = torch.tensor([ids], device=model.device), torch.tensor(mask[1:]).bool()
+        ids, weights = tokens(json.loads(line))
+{_cut(spec)}        ids, weights = (torch.tensor(part, device=model.device) for part in ([ids], weights[1:]))
+        mask, weights = weights > 0, weights.float()
         with torch.no_grad():
             logits = model(input_ids=ids).logits[0, :-1].float()[mask]
-        total += torch.nn.functional.cross_entropy(logits, ids[0, 1:][mask], reduction="sum").item()
-        count += len(logits)
+        nll = torch.nn.functional.cross_entropy(logits, ids[0, 1:][mask], reduction="none")
+        total += (nll @ weights[mask]).item()
+        count += weights[mask].sum().item()
     return total / count
 
 
@@ -190,7 +213,7 @@ def _cut(spec: JobSpec) -> str:
     longest = spec.data.max_seq_len
     match spec.data.overlength:
         case Overlength.TRUNCATE:
-            return f"        ids, mask = ids[:{longest}], mask[:{longest}]  # as the job cut them\n"
+            return f"        ids, weights = ids[:{longest}], weights[:{longest}]  # as the job cut them\n"
         case Overlength.DROP:
             return f"        if len(ids) > {longest}:\n            continue  # the job dropped it\n"
         case _:
