@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from workers.contract.spec import SpecialTokens
+from workers.data.backend import backend_of, special_tokens_of
 from workers.data.boundary import by_decoding, by_offsets
 from workers.data.pausing import Pause
 from workers.data.tokens import UnusableRow
@@ -17,6 +18,14 @@ class SpecialTokenText(UnusableRow):
     """The text spells a special token, and the tokenizer cannot tell the text from the token."""
 
     code = "special_token_text"
+
+    @classmethod
+    def of(cls, token: str) -> "SpecialTokenText":
+        """`token` in the text."""
+        return cls(
+            f"the text spells {token!r}, and the base's tokenizer makes the special token of it in any text; "
+            'leave it out, or set special_tokens to "parse" if the token is meant'
+        )
 
 
 class PlainText(Protocol):
@@ -44,10 +53,7 @@ class _Text:
 
     @cached_property
     def _specials(self) -> dict[int, str]:
-        """By id. It costs a pass over all added tokens, so not once a row."""
-        named = zip(self._tokenizer.all_special_ids, self._tokenizer.all_special_tokens, strict=True)
-        added = self._tokenizer.added_tokens_decoder.items()
-        return dict(named) | {token_id: token.content for token_id, token in added if token.special}
+        return special_tokens_of(self._tokenizer)
 
     def _spelled(self, ids: list[int], text: str) -> str | None:
         """The special token among `ids`, if there is one. An unknown character is not one: no text spells it."""
@@ -57,41 +63,24 @@ class _Text:
             found.discard(unknown)
         return self._specials[min(found)] if found else None
 
-    def _refusal(self, token: str) -> SpecialTokenText:
-        return SpecialTokenText(
-            f"the text spells {token!r}, and the base's tokenizer makes the special token of it in any text; "
-            'leave it out, or set special_tokens to "parse" if the token is meant'
-        )
-
 
 class FastText(_Text):
     """By a tokenizer in Rust, which knows where each token stands in the text."""
 
     def encode(self, text: str) -> list[int]:
         """See `PlainText`."""
-        (encoded,) = self._backend().encode_batch_fast([text], add_special_tokens=False)  # "fast": without spans
+        backend = backend_of(self._tokenizer, plain=self._plain)
+        (encoded,) = backend.encode_batch_fast([text], add_special_tokens=False)  # "fast": without spans
         return self._checked(encoded.ids, text)
 
     def split(self, text: str, boundary: int, pause: Pause) -> tuple[list[int], int]:
         """See `PlainText`."""
-        encoded = self._backend().encode(text, add_special_tokens=False)
+        encoded = backend_of(self._tokenizer, plain=self._plain).encode(text, add_special_tokens=False)
         return self._checked(encoded.ids, text), by_offsets(encoded, text, boundary)
-
-    def _backend(self) -> Any:
-        """A call of it takes a tenth less time than one of transformers around it."""
-        backend = self._tokenizer.backend_tokenizer
-        # State of a tokenizer that is shared: whoever calls it says what he needs, as transformers does.
-        if backend.encode_special_tokens != self._plain:
-            backend.encode_special_tokens = self._plain
-        if backend.truncation is not None:
-            backend.no_truncation()
-        if backend.padding is not None:
-            backend.no_padding()
-        return backend
 
     def _checked(self, ids: list[int], text: str) -> list[int]:
         if self._plain and (token := self._spelled(ids, text)) is not None:
-            raise self._refusal(token)
+            raise SpecialTokenText.of(token)
         return ids
 
 
@@ -106,9 +95,9 @@ class SlowText(_Text):
         try:  # not at once: it leaves out all added tokens, the vocabulary's own too
             ids = self._ids(text, split_special_tokens=True)
         except (ValueError, NotImplementedError) as error:
-            raise self._refusal(token) from error
+            raise SpecialTokenText.of(token) from error
         if (token := self._spelled(ids, text)) is not None:
-            raise self._refusal(token)
+            raise SpecialTokenText.of(token)
         return ids
 
     def split(self, text: str, boundary: int, pause: Pause) -> tuple[list[int], int]:

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
 from workers.contract.spec import SpecialTokens
+from workers.data.backend import backend_of, special_tokens_of
 from workers.data.boundary import TokenSpans, by_offsets
 from workers.data.chat.rendering import Span
 from workers.data.plain_text import SpecialTokenText
@@ -19,11 +20,10 @@ class Tokenizing:
     """By a tokenizer in Rust, which knows where each token stands in the text."""
 
     def __init__(self, tokenizer: Any, special_tokens: SpecialTokens) -> None:
-        self._backend = tokenizer.backend_tokenizer
-        added = tokenizer.added_tokens_decoder.values()
-        texts = {token.content for token in added if token.special} | set(tokenizer.all_special_tokens)
-        self.special_ids: Final = frozenset(tokenizer.convert_tokens_to_ids(list(filter(None, texts))))
-        self.special_tokens: Final = sorted(filter(None, texts), key=len, reverse=True)
+        self._tokenizer = tokenizer
+        specials = special_tokens_of(tokenizer)
+        self.special_ids: Final = frozenset(specials)
+        self.special_tokens: Final = sorted(filter(None, set(specials.values())), key=len, reverse=True)
         self._plain = special_tokens is SpecialTokens.PLAIN
         self._typed = re.compile("|".join(map(re.escape, self.special_tokens)) or "(?!)")
 
@@ -68,22 +68,12 @@ class Tokenizing:
             lead, behind = self._encoded(_BEFORE).ids, self._encoded(_BEFORE + piece, as_text)
             if behind.ids[: len(lead)] == lead:
                 encoded, skipped, shift = behind, len(lead), at - len(_BEFORE)
-        if as_text and self._backend.token_to_id(piece) in encoded.ids:
-            raise SpecialTokenText(
-                f"the text spells {piece!r}, and the base's tokenizer makes the control token of it in any text; leave "
-                'it out, or set special_tokens to "parse" if the token is meant'
-            )
+        if as_text and self._tokenizer.convert_tokens_to_ids(piece) in encoded.ids:
+            raise SpecialTokenText.of(piece)
         joined.append(encoded, skipped, shift)
 
     def _encoded(self, text: str, as_text: bool = False) -> TokenSpans:
-        # State of a tokenizer that is shared: whoever calls it says what he needs, as transformers does.
-        if self._backend.encode_special_tokens != as_text:
-            self._backend.encode_special_tokens = as_text
-        if self._backend.truncation is not None:
-            self._backend.no_truncation()
-        if self._backend.padding is not None:
-            self._backend.no_padding()
-        encoded: TokenSpans = self._backend.encode(text, add_special_tokens=False)
+        encoded: TokenSpans = backend_of(self._tokenizer, plain=as_text).encode(text, add_special_tokens=False)
         return encoded
 
 
