@@ -1,37 +1,21 @@
 """The unmodified `openai` client uploads files as people have them: recognised, asked about, given back as sent."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 from openai import OpenAI
 
-from orchestrator.db.database import Database
 from orchestrator.db.job_tables import JobRow
 from orchestrator.submission.validate import check_files
 from tests.builders.file_forms import CONTAINERS, PREFERENCES, SHAPES, as_csv, as_jsonl, as_parquet, zstd
-from tests.builders.live_api import Api, live_api
-from tests.builders.stock_client import stock_client
+from tests.builders.live_api import Api
 from workers.contract.errors import ErrorCode
 from workers.contract.spec import JobSpec
 
 pytestmark = pytest.mark.slow
 PAIRS = [{"question": f"after {n}?", "answer": f"it is {n + 1}."} for n in range(12)]
 UNSURE = as_jsonl([{"instruction": "i", "output": "o", "text": "t"}])
-
-
-@pytest.fixture
-def api(db: Database, tmp_path: Path) -> Iterator[Api]:
-    with live_api(db, tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-def client(api: Api) -> Iterator[OpenAI]:
-    with stock_client(api) as opened:
-        yield opened
 
 
 def sent(client: OpenAI, content: bytes, name: str = "rows.bin", **more: Any) -> Any:
@@ -93,17 +77,17 @@ def test_an_upload_in_parts_may_name_its_format_too(client: OpenAI) -> None:
     assert (done.file.status, seen(done.file)["shape"]) == ("processed", "text")
 
 
-def test_a_bad_row_of_a_table_is_named_by_its_number_and_field(client: OpenAI, api: Api) -> None:
+def test_a_bad_row_of_a_table_is_named_by_its_number_and_field(client: OpenAI, served: Api) -> None:
     file = sent(client, zstd(as_csv([*PAIRS, {"question": "q", "answer": ""}])))
     assert file.status_details == ("Invalid file format. Row 13, answer: String should have at least 1 character")
-    report = client.get(f"{api.url}/v1/x/files/{file.id}/report", cast_to=str)
+    report = client.get(f"{served.url}/v1/x/files/{file.id}/report", cast_to=str)
     assert "Row 13, answer: String should have at least 1 character [string_too_short]" in report
 
 
-def test_a_job_takes_a_table_and_knows_how_to_read_it_again(client: OpenAI, api: Api) -> None:
+def test_a_job_takes_a_table_and_knows_how_to_read_it_again(client: OpenAI, served: Api) -> None:
     file = sent(client, as_csv(PAIRS))
     job = client.fine_tuning.jobs.create(model="tiny", training_file=file.id)
-    training = spec_of(api, job.id).data.training
+    training = spec_of(served, job.id).data.training
     assert (training.shape, training.container, training.format) == ("question_answer", "csv", "chat")
 
 
@@ -118,10 +102,10 @@ def test_rows_that_no_task_learns_from_are_refused_with_their_format(client: Ope
     assert "No task of this service learns from such rows yet." in caught.value.message
 
 
-def test_rows_shared_by_files_of_different_forms_are_found_and_headers_are_no_rows(client: OpenAI, api: Api) -> None:
+def test_rows_shared_by_files_of_different_forms_are_found_and_headers_are_no_rows(client: OpenAI, served: Api) -> None:
     def decided(training: bytes, validation: bytes) -> Any:
         files = {"training_file": sent(client, training).id, "validation_file": sent(client, validation).id}
-        return check_files(spec_of(api, client.fine_tuning.jobs.create(model="tiny", **files).id))
+        return check_files(spec_of(served, client.fine_tuning.jobs.create(model="tiny", **files).id))
 
     assert decided(as_csv(PAIRS[:10]), as_csv(PAIRS[10:])).to == "queued"
     refused = decided(as_csv(PAIRS[:11]), as_parquet(PAIRS[10:]))
@@ -129,7 +113,7 @@ def test_rows_shared_by_files_of_different_forms_are_found_and_headers_are_no_ro
     assert "1 row(s) are also in the training file: rows 1." in refused.changes["error_message"]
 
 
-def spec_of(api: Api, job_id: str) -> JobSpec:
-    with api.services.db.read() as session:
+def spec_of(served: Api, job_id: str) -> JobSpec:
+    with served.services.db.read() as session:
         row = session.query(JobRow).filter_by(id=job_id).one()
         return JobSpec.model_validate(row.spec)

@@ -1,21 +1,16 @@
 """Lists stay small, whatever a tenant has stored and however much is asked at once."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 from fastapi.testclient import TestClient
 from openai import OpenAI
 from sqlalchemy import insert
 
-from orchestrator.db.database import Database
 from orchestrator.db.states import JobState
 from orchestrator.db.tables import FileRow
 from orchestrator.files.queries import MAX_PAGE
 from orchestrator.submission.request import MAX_METADATA_PAIRS
-from tests.builders.live_api import Api, live_api
+from tests.builders.live_api import Api
 from tests.builders.rows import NOW, make_job
-from tests.builders.stock_client import stock_client, tenant_row
+from tests.builders.stock_client import tenant_row
 from workers.contract.rows import RowIssue
 
 JOBS = "/v1/fine_tuning/jobs"
@@ -31,18 +26,6 @@ def add_files(api: Api, count: int, issues: list[dict[str, object]] | None = Non
     with api.services.db.write() as session:
         session.execute(insert(FileRow), rows)
     return [str(row["id"]) for row in rows]
-
-
-@pytest.fixture
-def served(db: Database, tmp_path: Path) -> Iterator[Api]:
-    with live_api(db, tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-def client(served: Api) -> Iterator[OpenAI]:
-    with stock_client(served) as opened:
-        yield opened
 
 
 def test_a_list_of_bad_files_is_light_and_each_file_has_its_issues(web: TestClient, api: Api) -> None:

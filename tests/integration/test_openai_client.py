@@ -1,6 +1,5 @@
 """The unmodified `openai` client against a real server: files, jobs, models and every class of error."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import openai
@@ -11,21 +10,9 @@ from orchestrator.db.database import Database
 from orchestrator.db.states import JobState
 from tests.builders.live_api import Api, add_tenant, live_api
 from tests.builders.rows import make_checkpoint, make_job
-from tests.builders.stock_client import ROWS, stock_client, tenant_row, upload
+from tests.builders.stock_client import ROWS, tenant_row, upload
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def api(db: Database, tmp_path: Path) -> Iterator[Api]:
-    with live_api(db, tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-def client(api: Api) -> Iterator[OpenAI]:
-    with stock_client(api) as opened:
-        yield opened
 
 
 def test_a_file_lives_from_upload_to_deletion(client: OpenAI) -> None:
@@ -50,7 +37,7 @@ def test_files_are_paged_in_either_order(client: OpenAI) -> None:
     assert [f.id for f in client.files.list(limit=1, order="asc")] == ids
 
 
-def test_every_bad_line_of_a_file_is_reported(client: OpenAI, api: Api) -> None:
+def test_every_bad_line_of_a_file_is_reported(client: OpenAI, served: Api) -> None:
     bad = b'{"messages": []}\n' + ROWS + b'not json\n{"messages": [{"role": "robot", "content": "x"}]}\n'
     file = client.files.create(file=("bad.jsonl", bad), purpose="fine-tune")
 
@@ -66,7 +53,7 @@ def test_every_bad_line_of_a_file_is_reported(client: OpenAI, api: Api) -> None:
     assert (caught.value.code, caught.value.param) == ("invalid_training_file", "training_file")
 
 
-def test_a_job_comes_back_with_every_number_resolved(client: OpenAI, api: Api) -> None:
+def test_a_job_comes_back_with_every_number_resolved(client: OpenAI, served: Api) -> None:
     train, valid = upload(client), upload(client, ROWS[: len(ROWS) // 2].rsplit(b"\n", 1)[0])
 
     job = client.fine_tuning.jobs.create(
@@ -81,7 +68,7 @@ def test_a_job_comes_back_with_every_number_resolved(client: OpenAI, api: Api) -
     )
 
     assert job.id.startswith("ftjob-")
-    assert (job.status, job.seed, job.organization_id) == ("validating_files", 5, api.tenant.id)
+    assert (job.status, job.seed, job.organization_id) == ("validating_files", 5, served.tenant.id)
     assert job.hyperparameters.model_dump() == {"n_epochs": 2, "batch_size": 4, "learning_rate_multiplier": 1.0}
     assert job.error is None
     ours = job.model_extra["x_orchard"]
@@ -111,16 +98,16 @@ def test_jobs_are_paged_newest_first_and_filtered_by_metadata(client: OpenAI) ->
     assert [j.id for j in client.fine_tuning.jobs.list(extra_query={"metadata": "null"})] == ids[2:]
 
 
-def test_a_finished_job_cannot_be_cancelled(client: OpenAI, api: Api, db: Database) -> None:
-    job = make_job(db, JobState.SUCCEEDED, tenant_row(api))
+def test_a_finished_job_cannot_be_cancelled(client: OpenAI, served: Api, db: Database) -> None:
+    job = make_job(db, JobState.SUCCEEDED, tenant_row(served))
 
     with pytest.raises(openai.BadRequestError) as caught:
         client.fine_tuning.jobs.cancel(job.id)
     assert caught.value.code == "job_already_finished"
 
 
-def test_checkpoints_are_listed_newest_first_with_model_names(client: OpenAI, api: Api, db: Database) -> None:
-    job = make_job(db, JobState.SUCCEEDED, tenant_row(api))
+def test_checkpoints_are_listed_newest_first_with_model_names(client: OpenAI, served: Api, db: Database) -> None:
+    job = make_job(db, JobState.SUCCEEDED, tenant_row(served))
     for step in (3, 6):
         make_checkpoint(db, job, step)
     make_checkpoint(db, job, 9, state="corrupt")
@@ -131,8 +118,8 @@ def test_checkpoints_are_listed_newest_first_with_model_names(client: OpenAI, ap
     assert found[0].metrics.full_valid_loss == 1.6
 
 
-def test_models_are_bases_and_the_tenants_own_adapters(client: OpenAI, api: Api, db: Database) -> None:
-    job = make_job(db, JobState.SUCCEEDED, tenant_row(api))
+def test_models_are_bases_and_the_tenants_own_adapters(client: OpenAI, served: Api, db: Database) -> None:
+    job = make_job(db, JobState.SUCCEEDED, tenant_row(served))
     make_job(db, JobState.SUCCEEDED)
 
     assert [m.id for m in client.models.list()] == ["tiny", "org/tiny-2", job.fine_tuned_model]
@@ -157,9 +144,12 @@ def test_an_idempotency_key_makes_one_job(client: OpenAI) -> None:
     assert len(client.fine_tuning.jobs.list().data) == 1
 
 
-def test_a_wrong_key_is_an_authentication_error_that_masks_the_key(api: Api) -> None:
+def test_a_wrong_key_is_an_authentication_error_that_masks_the_key(served: Api) -> None:
     wrong = "sk-orchard-" + "x" * 43
-    with OpenAI(api_key=wrong, base_url=f"{api.url}/v1") as client, pytest.raises(openai.AuthenticationError) as caught:
+    with (
+        OpenAI(api_key=wrong, base_url=f"{served.url}/v1") as client,
+        pytest.raises(openai.AuthenticationError) as caught,
+    ):
         client.models.list()
     assert caught.value.code == "invalid_api_key"
     assert wrong not in caught.value.message
@@ -167,11 +157,11 @@ def test_a_wrong_key_is_an_authentication_error_that_masks_the_key(api: Api) -> 
     assert caught.value.request_id is not None
 
 
-def test_another_tenants_things_do_not_exist(client: OpenAI, api: Api) -> None:
+def test_another_tenants_things_do_not_exist(client: OpenAI, served: Api) -> None:
     file = upload(client)
     job = client.fine_tuning.jobs.create(model="tiny", training_file=file)
-    _, other_key = add_tenant(api.services, "other")
-    with OpenAI(api_key=other_key, base_url=f"{api.url}/v1") as other:
+    _, other_key = add_tenant(served.services, "other")
+    with OpenAI(api_key=other_key, base_url=f"{served.url}/v1") as other:
         calls = (
             lambda: other.files.retrieve(file),
             lambda: other.files.content(file),
