@@ -8,6 +8,7 @@ from pydantic import Field, StrictBool, StrictFloat, StrictInt, model_validator
 
 from workers.contract import CONTRACT_VERSION
 from workers.contract.base import BaseSpec, ComputeDtype, Quantization
+from workers.contract.encoded import EncodedRef
 from workers.contract.lanes import Lane
 from workers.contract.methods import Method
 from workers.contract.model import Frozen
@@ -45,6 +46,7 @@ class DatasetRef(Frozen):
     sha256: str
     rows: int = Field(ge=1)
     format: DatasetFormat
+    encoded: EncodedRef | None = Field(None, description="its rows as tokens; a seat needs them")
 
 
 class OnDropped(StrEnum):
