@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from workers.engine.turns import Reader, Turns
 
 from tests.builders.driving import as_ref, drain, losses, of_job, outcome_of, work_to_step
 from tests.builders.later import Later
@@ -16,7 +17,6 @@ from workers.contract.reports import CheckpointManifest, CheckpointRejected, Exi
 from workers.contract.spec import SeatAssignment
 from workers.data.pausing import Abandoned
 from workers.engine.prepare import read
-from workers.engine.turns import Reader, Turns
 from workers.host import TrainingHost
 from workers.lanes.fused import FusedStepper
 from workers.lanes.fused.stack import StackedAdapter

@@ -66,7 +66,9 @@ class EncoderReport(Frozen):
     """The answer to `poll`. An order that it names nowhere was never taken, or is long over."""
 
     pid: int = Field(description="of the process that encodes; 0: none yet")
-    orders: tuple[tuple[str, int], ...] = Field((), description="key and attempt of what it holds; the first is at work")
+    orders: tuple[tuple[str, int], ...] = Field(
+        (), description="key and attempt of what it holds; the first is at work"
+    )
     rows_read: int = Field(0, ge=0, description="rows of the first one that are tokens")
     results: tuple[EncodeResult, ...] = Field((), description="of the newest orders that ended")
 

@@ -94,17 +94,28 @@ def map_rows(path: Path) -> "StoredRows":
     begin = _LENGTH.size + size
     described: Mapping[str, Any] = json.loads(bytes(view[_LENGTH.size : begin]))
 
-    def tensor(name: str, code: str) -> memoryview:
+    def tensor(name: str) -> memoryview:
         first, last = described[name]["data_offsets"]
-        return view[begin + first : begin + last].cast(code)
+        return view[begin + first : begin + last]
 
-    return StoredRows(tensor("offsets", "q"), tensor("lines", "i"), tensor("input_ids", "i"), tensor("loss_weights", "f"))
+    return StoredRows(
+        tensor("offsets").cast("q"),
+        tensor("lines").cast("i"),
+        tensor("input_ids").cast("i"),
+        tensor("loss_weights").cast("f"),
+    )
 
 
 class StoredRows(Sequence[EncodedRow]):
     """Rows in one piece of memory. A row is made when it is asked for, and views that memory."""
 
-    def __init__(self, offsets: memoryview, lines: memoryview, input_ids: memoryview, loss_weights: memoryview) -> None:
+    def __init__(
+        self,
+        offsets: "memoryview[int]",
+        lines: "memoryview[int]",
+        input_ids: "memoryview[int]",
+        loss_weights: "memoryview[float]",
+    ) -> None:
         self._offsets, self._lines = offsets, lines
         self._input_ids, self._loss_weights = input_ids, loss_weights
 

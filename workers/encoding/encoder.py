@@ -16,7 +16,7 @@ from typing import Final
 import psutil
 
 import workers
-from workers.contract.encoding import MAX_ORDERS, EncodeOrder, EncoderBusy, EncoderReport, EncodeResult
+from workers.contract.encoding import MAX_ORDERS, EncodeOrder, EncoderBusy, EncodeResult, EncoderReport
 from workers.contract.errors import ErrorCode
 from workers.contract.rows import RowIssue
 from workers.encoding.board import Board, Position
@@ -47,7 +47,8 @@ class WatchedEncoder:
     def encode(self, order: EncodeOrder) -> None:
         """See `Encoder.encode`."""
         with self._lock:
-            known = [(each.key, each.attempt) for each in (*self._orders, *self._results)]
+            known = [(held.key, held.attempt) for held in self._orders]
+            known += [(result.key, result.attempt) for result in self._results]
             if (order.key, order.attempt) in known:
                 return
             if len(self._orders) >= MAX_ORDERS:
@@ -232,9 +233,7 @@ def _environment() -> dict[str, str]:
     }
 
 
-def _judged(
-    order: EncodeOrder, at: Position, cpu_s: float, begun_cpu_s: float, still_s: float
-) -> EncodeResult | None:
+def _judged(order: EncodeOrder, at: Position, cpu_s: float, begun_cpu_s: float, still_s: float) -> EncodeResult | None:
     """The result if the process is over a limit, else None."""
     limits = order.limits
     if at.line and cpu_s - at.began_cpu_s > limits.row_s:

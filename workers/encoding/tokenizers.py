@@ -37,7 +37,9 @@ class Tokenizers:
         except (WorkerError, MemoryError):
             raise
         except OSError as error:
-            raise BaseUnavailable(f"the tokenizer of base {base.id} could not be read: {type(error).__name__}") from error
+            raise BaseUnavailable(
+                f"the tokenizer of base {base.id} could not be read: {type(error).__name__}"
+            ) from error
         except Exception as error:
             log.exception("the tokenizer of base %s could not be loaded", base.id)
             raise BaseUnusable(
