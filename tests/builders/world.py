@@ -59,9 +59,7 @@ class World:
         return self.encoder
 
     def __post_init__(self) -> None:
-        self.cluster = InProcessCluster(
-            lambda spec: ScriptedHost(spec, loading=False), make_encoder=lambda: self.make_encoder()
-        )
+        self.cluster = InProcessCluster(lambda spec: ScriptedHost(spec, loading=False), make_encoder=self.make_encoder)
         self.restart_orchestrator()
 
     def restart_orchestrator(self) -> None:
