@@ -45,7 +45,6 @@ def upgrade() -> None:
         sa.CheckConstraint("(state = 'done') = (encoded IS NOT NULL)", name="ck_encoding_encoded_iff_done"),
         sa.CheckConstraint("(state = 'failed') = (error_code IS NOT NULL)", name="ck_encoding_error_iff_failed"),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenant.id"], name="fk_encoding_tenant_id"),
-        sa.ForeignKeyConstraint(["file_id"], ["file.id"], name="fk_encoding_file_id"),
         sa.PrimaryKeyConstraint("key", name="pk_encoding"),
     )
     op.create_index("ix_encoding_open", "encoding", ["state", "tenant_id"], postgresql_where=OPEN, sqlite_where=OPEN)

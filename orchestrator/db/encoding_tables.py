@@ -46,7 +46,7 @@ class EncodingRow(Base):
 
     key: Mapped[str] = mapped_column(String(64), primary_key=True)
     tenant_id: Mapped[str] = mapped_column(ForeignKey("tenant.id"))
-    file_id: Mapped[str] = mapped_column(ForeignKey("file.id"), doc="the first file with this content that was encoded")
+    file_id: Mapped[str] = mapped_column(String(40), doc="the first file with this content that was encoded")
     uri: Mapped[str] = mapped_column(Text, doc="folder of its rows")
     state: Mapped[str] = mapped_column(String(16))
     attempt: Mapped[int] = mapped_column(default=0, doc="tries so far; the number of the newest")

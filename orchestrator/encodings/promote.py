@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import structlog
 from pydantic import ValidationError
-from sqlalchemy import and_, select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import aliased
 
 from orchestrator.db.database import Database
@@ -104,7 +104,7 @@ def _resolved() -> Any:
             JobRow.state == JobState.VALIDATING,
             JobRow.desired == Desired.RUN,
             training.state.in_(OVER),
-            and_((JobRow.validation_file_id.is_(None)) | validation.state.in_(OVER)),
+            or_(JobRow.validation_encoding.is_(None), validation.state.in_(OVER)),
         )
         .order_by(JobRow.seq)
         .limit(A_PASS)

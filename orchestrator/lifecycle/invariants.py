@@ -213,7 +213,7 @@ def _queued_without_rows(_now: datetime) -> Subjects:
         exists().where(EncodingRow.key == key, EncodingRow.state == EncodingState.DONE)
         for key in (JobRow.training_encoding, JobRow.validation_encoding)
     ]
-    missing = or_(~done[0], and_(JobRow.validation_file_id.is_not(None), ~done[1]))
+    missing = or_(~done[0], and_(JobRow.validation_encoding.is_not(None), ~done[1]))
     return _jobs(JobRow.state == JobState.QUEUED, JobRow.training_encoding.is_not(None), missing)
 
 

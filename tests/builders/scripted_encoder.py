@@ -30,6 +30,9 @@ class ScriptedEncoder:
         known = [(each.key, each.attempt) for each in (*self.orders, *self._results)]
         if (order.key, order.attempt) in known:
             return
+        if order.key in {each.key for each in self.orders}:
+            self.orders = [order if each.key == order.key else each for each in self.orders]
+            return
         if len(self.orders) >= MAX_ORDERS:
             raise EncoderBusy("it holds enough")
         self.orders.append(order)

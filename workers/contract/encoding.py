@@ -81,7 +81,10 @@ class Encoder(Protocol):
     """Turns files into tokens, one after the other. Calls return at once and may be repeated."""
 
     def encode(self, order: EncodeOrder) -> None:
-        """Take an order, unless it has it already. Raises: EncoderBusy."""
+        """Take an order, unless it has it already. A newer attempt takes over what an earlier one has done.
+
+        Raises: EncoderBusy.
+        """
 
     def abandon(self, key: str) -> None:
         """Stop work on the order, also in the middle of a row. It gets no result."""

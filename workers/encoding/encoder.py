@@ -51,6 +51,10 @@ class WatchedEncoder:
             known += [(result.key, result.attempt) for result in self._results]
             if (order.key, order.attempt) in known:
                 return
+            if order.key in {held.key for held in self._orders}:
+                self._orders = deque(order if held.key == order.key else held for held in self._orders)
+                self._abandoned.discard(order.key)
+                return
             if len(self._orders) >= MAX_ORDERS:
                 raise EncoderBusy(f"the encoder holds {MAX_ORDERS} orders already")
             self._orders.append(order)
@@ -92,16 +96,17 @@ class WatchedEncoder:
                 if order is None:
                     self._wake.wait()
                     continue
-                self._end(order, self._carry_out(order))
+                self._end(self._carry_out(order))
         finally:
             self._drop()
 
-    def _end(self, order: EncodeOrder, result: EncodeResult | None) -> None:
+    def _end(self, result: EncodeResult | None) -> None:
+        """The first order is over, under the number of its newest attempt."""
         with self._lock:
-            self._orders.popleft()
+            order = self._orders.popleft()
             self._abandoned.discard(order.key)
             if result is not None:
-                self._results.append(result)
+                self._results.append(result.model_copy(update={"attempt": order.attempt}))
 
     def _carry_out(self, order: EncodeOrder) -> EncodeResult | None:
         """The result; None when nobody needs it any more."""
