@@ -3,6 +3,7 @@
 from alembic import context
 
 import orchestrator.db.effect_tables
+import orchestrator.db.encoding_tables
 import orchestrator.db.job_tables
 import orchestrator.db.tables
 import orchestrator.db.upload_tables  # noqa: F401  # all of them fill Base.metadata

@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from orchestrator.queries.registry_pages import public_address
 from orchestrator.webhooks.addresses import EgressPolicy
 from orchestrator.webhooks.secrets import SecretBox
+from workers.contract.encoding import EncodeLimits
 
 
 class SettingsError(Exception):
@@ -88,6 +89,16 @@ class Settings(BaseSettings):
         description="a job that found no room for so long while others were placed has a device kept free for it",
     )
     keep_checkpoints: int = Field(3, ge=1, description="newest checkpoints kept of a job, beside those still needed")
+    encoders: int = Field(
+        1, ge=1, le=64, description="files turned into tokens at once, each by an actor with the Ray resource `encoder`"
+    )
+    encode_row_s: float = Field(
+        30.0, gt=0, description="seconds of a processor that one row may take; beyond it its file is refused"
+    )
+    encode_file_s: float = Field(7_200.0, gt=0, description="the same for a whole file")
+    encoded_unused_s: int = Field(
+        7 * 86_400, ge=3_600, description="encoded rows that no job has needed for so long are deleted"
+    )
     leftovers_after_s: int = Field(
         86_400, ge=3_600, description="what a dead attempt or upload left in storage is kept so long"
     )
@@ -138,6 +149,11 @@ class Settings(BaseSettings):
     def egress_policy(self) -> EgressPolicy:
         """Where webhooks may go."""
         return EgressPolicy(self.webhook_allow_http, self.webhook_allow_private)
+
+    @property
+    def encode_limits(self) -> EncodeLimits:
+        """How long encoding may take."""
+        return EncodeLimits(row_s=self.encode_row_s, file_s=self.encode_file_s)
 
     @model_validator(mode="after")
     def _lease_outlives_three_passes(self) -> Self:

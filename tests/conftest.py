@@ -25,6 +25,7 @@ from hypothesis import settings
 from sqlalchemy import URL, create_engine, event
 
 import orchestrator.db.effect_tables
+import orchestrator.db.encoding_tables
 import orchestrator.db.job_tables
 import orchestrator.db.tables
 import orchestrator.db.upload_tables  # noqa: F401  # all of them fill Base.metadata

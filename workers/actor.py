@@ -1,4 +1,4 @@
-"""The actor shell that a cluster runs: JSON strings in and out, so that a driver needs no torch to hold a handle.
+"""The actor shells that a cluster runs: JSON strings in and out, so that a driver needs no torch to hold a handle.
 
 May import: the standard library, `workers.contract` and `workers.node`. The training stack is imported inside the
 worker process only.
@@ -8,6 +8,7 @@ import importlib
 import os
 from typing import Any, Final
 
+from workers.contract.encoding import EncodeOrder
 from workers.contract.reports import ExitClass
 from workers.contract.spec import HostSpec, SeatAssignment
 from workers.node import Node
@@ -25,10 +26,7 @@ class HostActor:
     def __init__(self, host_spec_json: str) -> None:
         spec = Node.of(os.environ).localize(HostSpec.model_validate_json(host_spec_json))
         os.environ.setdefault("GOMP_SPINCOUNT", str(SPIN_COUNT))  # read once, when torch loads OpenMP
-        self._orphans: Any = importlib.import_module("workers.orphans")
-        self._orphans.mark_children()
-        self._orphans.end_orphans()  # or what a dead host left behind would keep the device's memory
-        self._orphans.remove_folders()
+        self._orphans = _clean_machine()  # or what a dead host left behind would keep the device's memory
         host_module = importlib.import_module("workers.host")
         self._host: Any = host_module.TrainingHost(spec, leave=self._exit)
         self._host.start()
@@ -69,3 +67,34 @@ class HostActor:
         """End this process. Only so is it certain that nothing of it trains on."""
         self._orphans.end_children()
         os._exit(EXIT_ABANDONED)
+
+
+class EncoderActor:
+    """`workers.encoding.encoder.WatchedEncoder` behind strings. Light: the process that it starts loads tokenizers."""
+
+    def __init__(self) -> None:
+        self._node = Node.of(os.environ)
+        self._orphans = _clean_machine()
+        self._encoder: Any = importlib.import_module("workers.encoding.encoder").WatchedEncoder()
+
+    def encode(self, order_json: str) -> None:
+        """`Encoder.encode` with an `EncodeOrder` as JSON. Raises: EncoderBusy, pydantic.ValidationError."""
+        self._encoder.encode(self._node.localize_order(EncodeOrder.model_validate_json(order_json)))
+
+    def abandon(self, key: str) -> None:
+        """`Encoder.abandon`."""
+        self._encoder.abandon(key)
+
+    def poll(self) -> str:
+        """`Encoder.poll`: an `EncoderReport` as JSON."""
+        report: str = self._encoder.poll().model_dump_json()
+        return report
+
+
+def _clean_machine() -> Any:
+    """Remove what dead actors left on this machine, and mark what this one starts. Returns `workers.orphans`."""
+    orphans: Any = importlib.import_module("workers.orphans")
+    orphans.mark_children()
+    orphans.end_orphans()
+    orphans.remove_folders()
+    return orphans

@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 from typing import Any, Final, Self
 
 from workers.contract.base import BaseSpec
+from workers.contract.encoding import EncodeOrder
 from workers.contract.spec import HostSpec
 
 CACHE_DIR: Final = "ORCHARD_NODE_CACHE_DIR"
@@ -33,10 +34,17 @@ class Node:
 
     def localize(self, spec: HostSpec) -> HostSpec:
         """The same host with this machine's paths. The base keeps its id, so jobs still know it."""
-        changes: dict[str, Any] = {"base": self._base(spec.base)}
+        return spec.model_copy(update=self._paths(spec.base))
+
+    def localize_order(self, order: EncodeOrder) -> EncodeOrder:
+        """The same order with this machine's paths."""
+        return order.model_copy(update=self._paths(order.base))
+
+    def _paths(self, base: BaseSpec) -> dict[str, Any]:
+        changes: dict[str, Any] = {"base": self._base(base)}
         if self.cache_dir is not None:
             changes["cache_dir"] = self.cache_dir
-        return spec.model_copy(update=changes)
+        return changes
 
     def _base(self, base: BaseSpec) -> BaseSpec:
         if base.scheme == "hf":

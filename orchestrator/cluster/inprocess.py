@@ -5,7 +5,8 @@ from typing import Generic, TypeVar
 
 from typing_extensions import override
 
-from orchestrator.cluster.port import Cluster, HostGone, HostUnreachable
+from orchestrator.cluster.port import Cluster, EncoderGone, HostGone, HostUnreachable
+from workers.contract.encoding import EncodeOrder, Encoder, EncoderReport
 from workers.contract.host import Host
 from workers.contract.reports import ExitClass, HostReport
 from workers.contract.spec import HostSpec, SeatAssignment
@@ -17,12 +18,19 @@ class InProcessCluster(Cluster, Generic[HostT]):
     """A `Cluster` without processes. `kill`, `cut` and `heal` are the faults a test may inject.
 
     `make_host` builds a host from its spec. `end_host` is called with every stopped or killed host, to join its
-    threads.
+    threads. `make_encoder` builds an encoder; None: the cluster has no room for any.
     """
 
-    def __init__(self, make_host: Callable[[HostSpec], HostT], end_host: Callable[[HostT], None] | None = None) -> None:
+    def __init__(
+        self,
+        make_host: Callable[[HostSpec], HostT],
+        end_host: Callable[[HostT], None] | None = None,
+        make_encoder: Callable[[], Encoder] | None = None,
+    ) -> None:
         self._make_host = make_host
         self._end_host = end_host
+        self._make_encoder = make_encoder
+        self._encoders: dict[int, Encoder] = {}
         self._hosts: dict[str, HostT] = {}
         self._silent: set[str] = set()
         self.answers: bool = True
@@ -63,6 +71,32 @@ class InProcessCluster(Cluster, Generic[HostT]):
         self._require_cluster()
         self.kill(host_id)
 
+    @override
+    def encode(self, encoder: int, order: EncodeOrder) -> None:
+        self._require_cluster()
+        if self._make_encoder is None:
+            raise HostUnreachable("the cluster has no room for an encoder")
+        if encoder not in self._encoders:
+            self._encoders[encoder] = self._make_encoder()
+        self._encoders[encoder].encode(order)
+
+    @override
+    def abandon(self, encoder: int, key: str) -> None:
+        self._reach_encoder(encoder).abandon(key)
+
+    @override
+    def poll_encoder(self, encoder: int) -> EncoderReport:
+        return self._reach_encoder(encoder).poll()
+
+    @override
+    def stop_encoder(self, encoder: int) -> None:
+        self._require_cluster()
+        self.kill_encoder(encoder)
+
+    def kill_encoder(self, encoder: int) -> None:
+        """Kill the encoder; what it was at work on is lost."""
+        self._encoders.pop(encoder, None)
+
     def host(self, host_id: str) -> HostT:
         """The living host itself, for a test to drive. Raises: HostGone."""
         if host_id not in self._hosts:
@@ -94,3 +128,9 @@ class InProcessCluster(Cluster, Generic[HostT]):
         if host_id in self._silent:
             raise HostUnreachable(f"host {host_id} does not respond")
         return host
+
+    def _reach_encoder(self, encoder: int) -> Encoder:
+        self._require_cluster()
+        if encoder not in self._encoders:
+            raise EncoderGone(f"there is no encoder {encoder} here")
+        return self._encoders[encoder]

@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from workers.contract.encoding import EncodeOrder, EncoderReport
 from workers.contract.reports import ExitClass, HostReport
 from workers.contract.spec import HostSpec, SeatAssignment
 
@@ -14,10 +15,14 @@ class HostUnreachable(Exception):
     """The host did not respond in time. It may still be training, so its state is unknown."""
 
 
-class Cluster(Protocol):
-    """Hosts on machines. No call waits for a base to load or a step to end.
+class EncoderGone(Exception):
+    """There is no such encoder: it died, or was never started. `encode` starts it."""
 
-    Every method but `start_host` and `host_ids` raises HostGone or HostUnreachable.
+
+class Cluster(Protocol):
+    """Hosts and encoders on machines. No call waits for a base to load, a step to end or a file to be encoded.
+
+    Every method of hosts but `start_host` and `host_ids` raises HostGone or HostUnreachable. Threads may share it.
     """
 
     def start_host(self, spec: HostSpec, resources: dict[str, float]) -> None:
@@ -44,3 +49,19 @@ class Cluster(Protocol):
 
     def stop_host(self, host_id: str) -> None:
         """Kill the host and every process it started. A host that is already gone is not an error."""
+
+    def encode(self, encoder: int, order: EncodeOrder) -> None:
+        """See `workers.contract.encoding.Encoder.encode`; the encoder of that number is started if there is none.
+
+        The order may be lost on its way; `poll_encoder` tells what the encoder has. Raises: HostUnreachable,
+        EncoderBusy.
+        """
+
+    def abandon(self, encoder: int, key: str) -> None:
+        """See `workers.contract.encoding.Encoder.abandon`. Raises: EncoderGone, HostUnreachable."""
+
+    def poll_encoder(self, encoder: int) -> EncoderReport:
+        """See `workers.contract.encoding.Encoder.poll`. Raises: EncoderGone, HostUnreachable."""
+
+    def stop_encoder(self, encoder: int) -> None:
+        """Kill the encoder. One that is already gone is not an error. Raises: HostUnreachable."""

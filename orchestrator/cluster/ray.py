@@ -1,9 +1,11 @@
 """`RayCluster`: every host is a detached, named actor `host-<id>` that outlives the orchestrator."""
 
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import wraps
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, ParamSpec, TypeVar, cast
 
 import structlog
 from typing_extensions import override
@@ -11,6 +13,8 @@ from typing_extensions import override
 import workers
 from orchestrator.cluster.port import Cluster, HostGone, HostUnreachable
 from orchestrator.cluster.ray_connection import RayConnection, is_loopback
+from orchestrator.cluster.ray_encoders import RayEncoders
+from workers.contract.encoding import EncodeOrder, EncoderReport
 from workers.contract.errors import InfraError, WorkerError
 from workers.contract.reports import ExitClass, HostReport
 from workers.contract.spec import HostSpec, SeatAssignment
@@ -19,10 +23,23 @@ PREFIX: Final = "host-"
 CONCURRENT_CALLS: Final = 8
 """Threads of an actor, so that it answers `poll` while another call is running."""
 log = structlog.get_logger(__name__)
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _alone(method: Callable[P, T]) -> Callable[P, T]:
+    """A call that no other thread's meets: a lost connection is dropped for all at once."""
+
+    @wraps(method)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        with cast(RayCluster, args[0]).lock:
+            return method(*args, **kwargs)
+
+    return call
 
 
 class RayCluster(Cluster):
-    """Hosts on a Ray cluster whose head is at `address`. Not thread-safe.
+    """Hosts and encoders on a Ray cluster whose head is at `address`. Threads take turns.
 
     `actor` is the class that wraps a host, by default `workers.actor.HostActor`. A host that answered its last call
     gets `answer_timeout_s` for the next; any other host gets only `silence_timeout_s`, because a host that hangs or
@@ -35,10 +52,13 @@ class RayCluster(Cluster):
         namespace: str = "orchard",
         *,
         actor: type | None = None,
+        encoder_actor: type | None = None,
         answer_timeout_s: float = 10.0,
         silence_timeout_s: float = 0.2,
     ) -> None:
+        self.lock = threading.RLock()
         self._connection = RayConnection(address, namespace)
+        self._encoders = RayEncoders(self._connection, encoder_actor, worker_environment(address))
         self._actor = actor
         self._answer_timeout_s = answer_timeout_s
         self._silence_timeout_s = silence_timeout_s
@@ -47,6 +67,7 @@ class RayCluster(Cluster):
         self._doomed: set[str] = set()  # killed, but not yet seen to exit
 
     @override
+    @_alone
     def start_host(self, spec: HostSpec, resources: dict[str, float]) -> None:
         ray = self._connection.ray()
         cpus, gpus, custom = split_resources(resources)
@@ -68,18 +89,22 @@ class RayCluster(Cluster):
         log.info("host_started", host=spec.id, resources=resources)
 
     @override
+    @_alone
     def host_ids(self) -> frozenset[str]:
         return frozenset(name.removeprefix(PREFIX) for name in self._connection.names() if name.startswith(PREFIX))
 
     @override
+    @_alone
     def attach(self, host_id: str, order: SeatAssignment) -> None:
         self._call(host_id, "attach", order.model_dump_json())
 
     @override
+    @_alone
     def detach(self, host_id: str, job_id: str, attempt: int, reason: ExitClass) -> None:
         self._call(host_id, "detach", job_id, attempt, reason.value)
 
     @override
+    @_alone
     def poll(self, host_id: str, cursor: int) -> HostReport:
         handle = self._handle(host_id)
         generation, asked, reference = self._polls.pop(host_id, (0, 0, None))
@@ -91,10 +116,12 @@ class RayCluster(Cluster):
         return HostReport.model_validate_json(answer)
 
     @override
+    @_alone
     def retire(self, host_id: str) -> None:
         self._call(host_id, "retire")
 
     @override
+    @_alone
     def stop_host(self, host_id: str) -> None:
         ray = self._connection.ray()
         try:
@@ -107,8 +134,29 @@ class RayCluster(Cluster):
         self._forget(host_id)
         self._wait_until_gone(host_id)
 
+    @override
+    @_alone
+    def encode(self, encoder: int, order: EncodeOrder) -> None:
+        self._encoders.encode(encoder, order)
+
+    @override
+    @_alone
+    def abandon(self, encoder: int, key: str) -> None:
+        self._encoders.abandon(encoder, key)
+
+    @override
+    @_alone
+    def poll_encoder(self, encoder: int) -> EncoderReport:
+        return self._encoders.poll(encoder)
+
+    @override
+    @_alone
+    def stop_encoder(self, encoder: int) -> None:
+        self._encoders.stop(encoder)
+
+    @_alone
     def close(self) -> None:
-        """Disconnect from the cluster; its hosts keep running."""
+        """Disconnect from the cluster; its hosts and encoders keep running."""
         self._connection.drop()
 
     def _call(self, host_id: str, method: str, *arguments: object) -> None:

@@ -80,6 +80,10 @@ class JobRow(Base):
     labels: Mapped[dict[str, Any] | None] = mapped_column("metadata", doc="the tenant's metadata pairs")
     training_file_id: Mapped[str] = mapped_column(ForeignKey("file.id"))
     validation_file_id: Mapped[str | None] = mapped_column(ForeignKey("file.id"))
+    training_encoding: Mapped[str | None] = mapped_column(
+        String(64), doc="key of its encoding, which may be gone once the job is over; NULL: its files are not checked"
+    )
+    validation_encoding: Mapped[str | None] = mapped_column(String(64))
     memory_bytes: Mapped[int] = mapped_column(BigInt, doc="what its seat reserves on a host")
     pass_tokens: Mapped[int] = mapped_column(doc="of its largest possible micro-batch")
     max_user_retries: Mapped[int] = mapped_column(default=0, doc="retries after the job's own errors")
@@ -169,7 +173,6 @@ class AttemptRow(Base):
     memory_bytes: Mapped[int] = mapped_column(BigInt)
     resumed_from_step: Mapped[int] = mapped_column(default=0)
     last_step: Mapped[int] = mapped_column(default=0)
-    rows_read: Mapped[int | None] = mapped_column(doc="rows that its host has turned into tokens; NULL: not begun")
     rate_from_step: Mapped[int | None] = mapped_column(
         doc="the last of the steps that its first report of steps brought"
     )

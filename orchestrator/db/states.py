@@ -9,13 +9,13 @@ class JobState(StrEnum):
     """The state of a job. Only the loops change it."""
 
     VALIDATING = "validating"
-    """Accepted; the loop validates its files together."""
+    """Accepted; the loop validates its files together, and an encoder turns their rows into tokens."""
     QUEUED = "queued"
     """Waits for a seat; `queue_reason` says why."""
     ADMITTED = "admitted"
     """A seat is reserved on a host, which may still be loading its base."""
     STARTING = "starting"
-    """Attached; the host tokenizes its rows."""
+    """Attached; the host fetches its rows."""
     RUNNING = "running"
     """The host reported the seat prepared; steps follow."""
     PUBLISHING = "publishing"
@@ -58,15 +58,15 @@ class StopReason(StrEnum):
 
 S = JobState
 TRANSITIONS: Final[Mapping[JobState, frozenset[JobState]]] = {
-    S.VALIDATING: frozenset({S.QUEUED, S.CANCELLED, S.FAILED}),
-    S.QUEUED: frozenset({S.ADMITTED, S.PAUSED, S.CANCELLED, S.FAILED}),
+    S.VALIDATING: frozenset({S.QUEUED, S.PAUSED, S.CANCELLED, S.FAILED}),
+    S.QUEUED: frozenset({S.ADMITTED, S.VALIDATING, S.PAUSED, S.CANCELLED, S.FAILED}),
     S.ADMITTED: frozenset({S.STARTING, S.STOPPING, S.PAUSED, S.BACKOFF, S.CANCELLED, S.FAILED}),
     S.STARTING: frozenset({S.RUNNING, S.STOPPING, S.PAUSED, S.BACKOFF, S.CANCELLED, S.FAILED}),
     S.RUNNING: frozenset({S.PUBLISHING, S.STOPPING, S.PAUSED, S.BACKOFF, S.CANCELLED, S.FAILED}),
     S.STOPPING: frozenset({S.PUBLISHING, S.PAUSED, S.BACKOFF, S.CANCELLED, S.FAILED}),
     S.PUBLISHING: frozenset({S.SUCCEEDED, S.CANCELLED, S.FAILED}),
-    S.BACKOFF: frozenset({S.QUEUED, S.PAUSED, S.CANCELLED, S.FAILED}),
-    S.PAUSED: frozenset({S.QUEUED, S.CANCELLED, S.FAILED}),
+    S.BACKOFF: frozenset({S.QUEUED, S.VALIDATING, S.PAUSED, S.CANCELLED, S.FAILED}),
+    S.PAUSED: frozenset({S.QUEUED, S.VALIDATING, S.CANCELLED, S.FAILED}),
     S.SUCCEEDED: frozenset(),
     S.CANCELLED: frozenset(),
     S.FAILED: frozenset(),

@@ -27,7 +27,10 @@ from orchestrator.embedded.ray_head import (
 )
 from orchestrator.embedded.services import DRAIN_S, api_server, mlflow_server, orchestrator_loop
 from orchestrator.embedded.supervisor import Supervisor
+from workers.contract.encoding import ENCODER_RESOURCE
 
+MAX_ENCODERS: Final = 64
+"""As many as `ORCHARD_ENCODERS` may ask for."""
 WATCH_S: Final = 0.5
 log = structlog.get_logger(__name__)
 
@@ -134,7 +137,8 @@ class EmbeddedStack:
         self.down()
 
     def _children(self, temp_dir: Path) -> tuple[ChildSpec, ...]:
-        env, resources = self.environment, load_catalogue(self._options.catalogue).resources()
+        env = self.environment
+        resources = load_catalogue(self._options.catalogue).resources() | {ENCODER_RESOURCE: MAX_ENCODERS}
         return (
             ray_head(temp_dir, write_token(self.token), self._ray_ports, resources),
             mlflow_server(self.home, self.mlflow_port),

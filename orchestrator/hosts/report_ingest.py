@@ -97,10 +97,6 @@ class ReportIngest:
             raise StaleAnswer(asked.host_id)
         held = (AttemptRow.host_id == asked.host_id, AttemptRow.ended_at.is_(None))
         session.execute(update(AttemptRow).where(*held).values(lease_until=now + timedelta(seconds=self.lease_ttl_s)))
-        for beat in heartbeats(answer):
-            if beat.rows_read is not None:
-                mine = (AttemptRow.job_id == beat.job_id, AttemptRow.number == beat.attempt)
-                session.execute(update(AttemptRow).where(*held, *mine).values(rows_read=beat.rows_read))
 
 
 def heartbeats(answer: HostReport) -> list[Heartbeat]:

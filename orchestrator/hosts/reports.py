@@ -10,9 +10,10 @@ from sqlalchemy.orm import Session
 from orchestrator.checkpoints.states import CheckpointState, mark_corrupt, mark_verified
 from orchestrator.db.job_tables import AttemptRow, CheckpointRow, JobRow
 from orchestrator.db.states import SEATED, Desired, JobState
-from orchestrator.hosts.event_messages import checkpoint_event, choice_events, issue_events, prepared_events, step_event
+from orchestrator.hosts.event_messages import checkpoint_event, choice_events, prepared_events, step_event
 from orchestrator.ids import new_id
 from orchestrator.lifecycle.attempts import Seated, close_attempt, end_attempt, occupied_s, start_clock
+from orchestrator.lifecycle.encoded import lose_rows
 from orchestrator.lifecycle.events import EventDraft, record
 from orchestrator.lifecycle.retry_policy import AttemptEnd
 from orchestrator.lifecycle.transition import JobRef, amend, transition
@@ -139,8 +140,8 @@ def _warned(session: Session, seated: Seated, report: SeatWarning, now: datetime
 def _ended(session: Session, seated: Seated, report: Outcome, now: datetime) -> bool:
     if report.exit_class is ExitClass.OK and seated.row.desired != Desired.CANCEL:
         return _trained(session, seated, report, now)
-    for event in issue_events(report):
-        record(session, seated.ref.tenant_id, report.job_id, event, now)
+    if report.error_code is ErrorCode.ENCODED_ROWS_LOST:
+        lose_rows(session, seated.row, now)
     retryable = report.error_code not in _RETRYABLE_NOT
     return end_attempt(
         session, seated, AttemptEnd(report.exit_class, report.error_code, report.message, retryable), now

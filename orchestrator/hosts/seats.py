@@ -20,7 +20,7 @@ from orchestrator.lifecycle.events import EventDraft
 from orchestrator.lifecycle.retry_policy import RUNTIME_SPENT, UNREADABLE_SPEC, AttemptEnd
 from orchestrator.lifecycle.transition import JobRef, transition
 from orchestrator.steps.step import Counts
-from workers.contract.errors import HostFull, MaxRuntimeExceeded, WorkerError
+from workers.contract.errors import EncodedRowsLost, HostFull, MaxRuntimeExceeded, WorkerError
 from workers.contract.failpoints import failpoint
 from workers.contract.reports import ExitClass
 from workers.contract.spec import CheckpointRef, JobSpec, SeatAssignment
@@ -141,10 +141,14 @@ def _past(session: Session, job: JobRow, now: datetime) -> Past:
 
 
 def _order(job: JobRow, past: Past) -> SeatAssignment:
-    """The seat assignment for the host. Raises: ValidationError for an unreadable spec; MaxRuntimeExceeded."""
+    """The seat assignment for the host. Raises: ValidationError for an unreadable spec; MaxRuntimeExceeded;
+    EncodedRowsLost for a job of a version that encoded on hosts.
+    """
     if job.lease_token is None:
         raise RuntimeError(f"{job.id} is admitted without a lease, which the schema forbids")
     spec = JobSpec.model_validate(job.spec)
+    if any(file is not None and file.encoded is None for file in (spec.data.training, spec.data.validation)):
+        raise EncodedRowsLost("The job was queued before its rows were encoded; that is done now.")
     left_s = spec.limits.max_runtime_s - past.occupied_s
     if left_s < MIN_RUNTIME_S:
         raise MaxRuntimeExceeded(RUNTIME_SPENT)

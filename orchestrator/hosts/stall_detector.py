@@ -23,33 +23,31 @@ class StallLimits:
 
     training_s: float = 600.0
     other_s: float = 3_600.0
-    """While it waits, prepares, evaluates or saves. Of this work only the rows read while preparing are counted."""
+    """While it waits, prepares, evaluates or saves."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """A seat's phase, step and rows, how long it was observed there, and the durations of its last steps."""
+    """A seat's phase and step, how long it was observed there, and the durations of its last steps."""
 
     phase: str
     step: int
     seen: datetime
     still_s: float = 0.0
     steps_s: tuple[float, ...] = ()
-    rows_read: int | None = None
 
 
 def advanced(before: Progress | None, heartbeat: Heartbeat, now: datetime) -> Progress:
     """The progress after one more heartbeat."""
     if before is None:
-        return Progress(heartbeat.phase, heartbeat.step, now, rows_read=heartbeat.rows_read)
+        return Progress(heartbeat.phase, heartbeat.step, now)
     still_s = before.still_s + min((now - before.seen).total_seconds(), UNSEEN_S)
-    reached = (heartbeat.phase, heartbeat.step, heartbeat.rows_read)
-    if reached == (before.phase, before.step, before.rows_read):
+    if (heartbeat.phase, heartbeat.step) == (before.phase, before.step):
         return replace(before, seen=now, still_s=still_s)
     steps = heartbeat.step - before.step
     taken = (still_s / steps,) if steps > 0 and before.phase == "training" else ()
     steps_s = (*before.steps_s, *taken)[-STEPS_KEPT:]
-    return Progress(heartbeat.phase, heartbeat.step, now, steps_s=steps_s, rows_read=heartbeat.rows_read)
+    return Progress(heartbeat.phase, heartbeat.step, now, steps_s=steps_s)
 
 
 def limit_s(progress: Progress, stall_limits: StallLimits) -> float:

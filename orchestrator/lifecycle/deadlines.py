@@ -25,6 +25,7 @@ from orchestrator.db.job_tables import AttemptRow, JobRow
 from orchestrator.db.states import DEADLINE_S, Desired, JobState, StopReason
 from orchestrator.db.tables import HostRow
 from orchestrator.lifecycle.attempts import Seated, end_attempt
+from orchestrator.lifecycle.encoded import waiting_place
 from orchestrator.lifecycle.events import EventDraft, record
 from orchestrator.lifecycle.retry_policy import AttemptEnd, failed
 from orchestrator.lifecycle.transition import JobRef, amend, transition
@@ -49,7 +50,7 @@ class EnforceDeadlines:
             late = session.scalars(live.where(JobRow.state != JobState.BACKOFF, JobRow.state_deadline < now)).all()
         for row in rested:
             with self.db.write() as session:
-                again = transition(session, JobRef.of(row), JobState.QUEUED, EventDraft("Back in the queue"), now=now)
+                again = _requeue(session, row, now)
             failpoint("deadlines.moved")
             counts["requeued" if again else "stale"] += 1
         for row in late:
@@ -59,12 +60,17 @@ class EnforceDeadlines:
         return counts
 
 
+def _requeue(session: Session, row: JobRow, now: datetime) -> bool:
+    to, message = waiting_place(session, row, "Its pause is over")
+    return transition(session, JobRef.of(row), to, EventDraft(message), now=now) is not None
+
+
 def _act(session: Session, row: JobRow, now: datetime) -> bool:
     return _ACTS[JobState(row.state)](session, row, now)
 
 
 def _validate_on(session: Session, row: JobRow, now: datetime) -> bool:
-    return _go_on(session, row, "Its files are still waiting for validation", now)
+    return _go_on(session, row, "Its files are still waiting to be validated and encoded", now)
 
 
 def _wait_on(session: Session, row: JobRow, now: datetime) -> bool:

@@ -13,10 +13,12 @@ from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from orchestrator.db.columns import RESIDENT_KEY
+from orchestrator.db.encoding_tables import EncodingRow, EncodingState
 from orchestrator.db.host_states import HostState
 from orchestrator.db.job_tables import AttemptRow, CheckpointRow, EventRow, JobRow
 from orchestrator.db.states import SEATED, TERMINAL, JobState
 from orchestrator.db.tables import HostRow, UnusableBaseRow
+from orchestrator.lifecycle.encoded import NEEDED
 
 Subjects = Select[*tuple[Any, ...]]
 """Keys of the rows that violate a rule."""
@@ -206,6 +208,27 @@ def _started_in_vain(_now: datetime) -> Subjects:
     return select(HostRow.id).where(exists().where(*key, HostRow.created_at > UnusableBaseRow.marked_at))
 
 
+def _queued_without_rows(_now: datetime) -> Subjects:
+    done = [
+        exists().where(EncodingRow.key == key, EncodingRow.state == EncodingState.DONE)
+        for key in (JobRow.training_encoding, JobRow.validation_encoding)
+    ]
+    missing = or_(~done[0], and_(JobRow.validation_encoding.is_not(None), ~done[1]))
+    return _jobs(JobRow.state == JobState.QUEUED, JobRow.training_encoding.is_not(None), missing)
+
+
+def _encoding_of_none(_now: datetime) -> Subjects:
+    gone = [
+        and_(key.is_not(None), ~exists().where(EncodingRow.key == key))
+        for key in (JobRow.training_encoding, JobRow.validation_encoding)
+    ]
+    return _jobs(_LIVE_JOB, or_(*gone))
+
+
+def _foreign_encoding(_now: datetime) -> Subjects:
+    return _jobs(exists().where(NEEDED, EncodingRow.tenant_id != JobRow.tenant_id))
+
+
 RULES: Final = (
     Rule("I1", "a job has one event of its end if it is over, and none before", _ended_badly),
     Rule("I1", "a job is in the state of its newest transition event", _history_differs),
@@ -228,5 +251,8 @@ RULES: Final = (
     Rule("I15", "a job has a version and a tuned model exactly when it succeeded", _version_without_success),
     Rule("I15", "a version belongs to one job", _version_of_two),
     Rule("I16", "no host is kept free for a job that is not queued", _kept_for_none),
+    Rule("I18", "a queued job's files are encoded", _queued_without_rows),
+    Rule("I18", "the encodings that a live job needs are there", _encoding_of_none),
+    Rule("I18", "a job needs encodings of its own tenant only", _foreign_encoding),
     Rule("I17", "no host is started for a base while it is marked unusable", _started_in_vain),
 )

@@ -10,6 +10,7 @@ from sqlalchemy import select
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import JobRow
 from orchestrator.db.states import Desired, JobState, StopReason
+from orchestrator.lifecycle.encoded import waiting_place
 from orchestrator.lifecycle.events import EventDraft
 from orchestrator.lifecycle.transition import JobRef, transition
 from orchestrator.steps.step import Counts
@@ -46,18 +47,18 @@ MOVES: Final[Mapping[Desired, Mapping[JobState, Move]]] = {
         **dict.fromkeys((S.ADMITTED, S.STARTING, S.RUNNING), _STOP),
     },
     Desired.PAUSE: {
-        **dict.fromkeys((S.QUEUED, S.BACKOFF), _REST),
+        **dict.fromkeys((S.VALIDATING, S.QUEUED, S.BACKOFF), _REST),
         **dict.fromkeys((S.ADMITTED, S.STARTING, S.RUNNING), _LEAVE),
     },
     Desired.SUSPEND: {
-        **dict.fromkeys((S.QUEUED, S.BACKOFF), _WAIT),
+        **dict.fromkeys((S.VALIDATING, S.QUEUED, S.BACKOFF), _WAIT),
         **dict.fromkeys((S.ADMITTED, S.STARTING, S.RUNNING), _YIELD),
     },
-    Desired.RUN: {S.PAUSED: Move(S.QUEUED, "Resumed, moving job to queued state")},
+    Desired.RUN: {S.PAUSED: Move(S.QUEUED, "Resumed")},
 }
-"""A job in any other state stays there: VALIDATING is paused once it is queued, PUBLISHING is never paused, and
-STOPPING already has a reason. `orchestrator.lifecycle.desired.cancel` writes CANCEL only before registration begins,
-so it may end PUBLISHING."""
+"""A job in any other state stays there: PUBLISHING is never paused, and STOPPING already has a reason. One that resumes
+without encoded rows is validated first (`lifecycle.encoded`). `orchestrator.lifecycle.desired.cancel` writes CANCEL
+only before registration begins, so it may end PUBLISHING."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,9 @@ class ReconcileDesired:
         for row in rows:
             move = MOVES[Desired(row.desired)][JobState(row.state)]
             with self.db.write() as session:
-                event = EventDraft(move.message)
-                moved = transition(session, JobRef.of(row), move.to, event, now=now, **move.changes)
-            counts[str(move.to) if moved else "stale"] += 1
+                to, message = move.to, move.message
+                if to is S.QUEUED:
+                    to, message = waiting_place(session, row, "Resumed")
+                moved = transition(session, JobRef.of(row), to, EventDraft(message), now=now, **move.changes)
+            counts[str(to) if moved else "stale"] += 1
         return counts

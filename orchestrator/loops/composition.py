@@ -11,6 +11,9 @@ from orchestrator.checkpoints.gc import CheckpointGc
 from orchestrator.checkpoints.retention import CheckpointRetention
 from orchestrator.cluster.port import Cluster
 from orchestrator.db.database import Database
+from orchestrator.encodings.encode import Encode
+from orchestrator.encodings.gc import EncodingGc
+from orchestrator.encodings.promote import Promote
 from orchestrator.files.gc import FileGc
 from orchestrator.files.orphans import OrphanFiles
 from orchestrator.files.retention import ExpireFiles
@@ -77,6 +80,12 @@ def control_steps(
     )
 
 
+def encoding(db: Database, cluster: Cluster, settings: Settings) -> StepSequence:
+    """Rows become tokens, then their jobs are queued."""
+    encode = Encode(db, cluster, settings.encoders, str(settings.cache_dir), settings.encode_limits)
+    return StepSequence((encode, Promote(db)))
+
+
 def publishing(db: Database, world: World) -> StepSequence:
     """What may wait for the registry."""
     settings = world.settings
@@ -103,7 +112,8 @@ def garbage_collection(db: Database, settings: Settings) -> StepSequence:
         OrphanFiles(db, settings.storage_uri, settings.leftovers_after_s),
         OrphanParts(db, settings.storage_uri, settings.leftovers_after_s),
     )
-    return StepSequence((retain, CheckpointGc(db), attempts, *orphans, FileGc(db)))
+    encodings = EncodingGc(db, settings.encoded_unused_s)
+    return StepSequence((retain, CheckpointGc(db), attempts, *orphans, encodings, FileGc(db)))
 
 
 def all_loops(role: Elector, db: Database, world: World) -> list[Loop]:
@@ -113,10 +123,14 @@ def all_loops(role: Elector, db: Database, world: World) -> list[Loop]:
     settings = world.settings
     often_s = settings.loop_interval_s
     control = lambda led: control_steps(led, world.cluster, world.catalogue, settings, world.shutdown)  # noqa: E731
+    validate = lambda led: StepSequence((Validate(led, settings.storage_uri),))  # noqa: E731
     return [
         Loop("role", RenewLeadership(role), settings.role_ttl_s / ROUNDS_PER_TTL, outlasts=True),
         Loop(CONTROL, LeaderOnly(role, db, control, heartbeat=role.heartbeat), often_s),
-        Loop("validate", LeaderOnly(role, db, lambda led: StepSequence((Validate(led),))), often_s),
+        Loop("validate", LeaderOnly(role, db, validate), often_s, wakes="encode"),
+        Loop(
+            "encode", LeaderOnly(role, db, lambda led: encoding(led, world.cluster, settings)), often_s, wakes=CONTROL
+        ),
         Loop("publish", LeaderOnly(role, db, lambda led: publishing(led, world)), often_s),
         Loop("bases", LeaderOnly(role, db, lambda led: ReviewBases(led, world.catalogue)), REVIEW_S),
         Loop("webhooks", LeaderOnly(role, db, lambda led: webhooks(led, world)), often_s),

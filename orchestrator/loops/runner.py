@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -15,7 +15,9 @@ MAX_PAUSE_S: Final = 5.0
 """Between two passes of a loop that meets an outage."""
 FAST_POLL_S: Final = 0.05
 """After a pass that moved a job closer to its first step; it doubles each time up to the usual pause."""
-PROGRESS_EVENTS: Final = frozenset({"queued", "StartHost", "started", "Admit", "attached"})
+PROGRESS_EVENTS: Final = frozenset(
+    {"validated", "encoding", "encoded", "queued", "StartHost", "started", "Admit", "attached"}
+)
 """What a pass counts when a job came closer to its first step."""
 log = structlog.get_logger()
 
@@ -29,6 +31,8 @@ class Loop:
     pause_s: float
     outlasts: bool = False
     """Whether it continues until all the others have ended."""
+    wakes: str | None = None
+    """The loop that goes on at once with what this one brought nearer to its first step."""
 
 
 def run_loops(loops: Sequence[Loop], stop: threading.Event, clock: Callable[[], datetime] | None = None) -> bool:
@@ -39,11 +43,12 @@ def run_loops(loops: Sequence[Loop], stop: threading.Event, clock: Callable[[], 
     """
     died: list[str] = []
     alone = threading.Event()
+    bells = {loop.name: threading.Event() for loop in loops}
 
     def run(loop: Loop) -> None:
         until = alone if loop.outlasts else stop
         try:
-            run_until(until, loop.step, loop.pause_s, clock)
+            run_until(until, loop.step, loop.pause_s, clock, bells[loop.name], bells.get(loop.wakes or ""))
         finally:
             if not until.is_set():
                 died.append(loop.name)
@@ -53,23 +58,40 @@ def run_loops(loops: Sequence[Loop], stop: threading.Event, clock: Callable[[], 
     threads = {loop.name: threading.Thread(target=run, args=(loop,), name=loop.name) for loop in loops}
     for thread in threads.values():
         thread.start()
-    for loop in sorted(loops, key=lambda loop: loop.outlasts):
-        if loop.outlasts:
-            alone.set()
-        threads[loop.name].join()
+    stop.wait()
+    _end([loop for loop in loops if not loop.outlasts], threads, bells)
+    alone.set()
+    _end([loop for loop in loops if loop.outlasts], threads, bells)
     return not died
 
 
+def _end(loops: Sequence[Loop], threads: Mapping[str, threading.Thread], bells: Mapping[str, threading.Event]) -> None:
+    """Wake the loops, which are told to end, and wait for their last pass."""
+    for loop in loops:
+        bells[loop.name].set()
+    for loop in loops:
+        threads[loop.name].join()
+
+
 def run_until(
-    stop: threading.Event, step: Step, interval_s: float, clock: Callable[[], datetime] | None = None
+    stop: threading.Event,
+    step: Step,
+    interval_s: float,
+    clock: Callable[[], datetime] | None = None,
+    bell: threading.Event | None = None,
+    next_bell: threading.Event | None = None,
 ) -> None:
     """Repeat `step` until `stop` is set, pausing `interval_s` between passes; longer in an outage, and at first much
-    shorter where a pass brought a job nearer to its first step: somebody waits for the next one.
+    shorter where a pass brought a job nearer to its first step: somebody waits for the next one. `bell` ends a pause,
+    and who sets `stop` rings it; a pass with progress rings `next_bell`.
     """
     now = clock or (lambda: datetime.now(UTC))
+    bell = bell or stop
     pause_s = interval_s
     while not stop.is_set():
         began = time.monotonic()
+        if bell is not stop:
+            bell.clear()
         try:
             counts = step.run_once(now())
         except Exception as error:  # noqa: BLE001  # the clock's database, most likely
@@ -77,8 +99,11 @@ def run_until(
         interesting = {name: count for name, count in counts.items() if name != "polled"}
         if interesting:
             log.debug("pass", seconds=round(time.monotonic() - began, 3), **interesting)
+        if next_bell is not None and PROGRESS_EVENTS & counts.keys():
+            next_bell.set()
         pause_s = next_pause_s(counts, pause_s, interval_s)
-        stop.wait(pause_s)
+        if not stop.is_set():
+            bell.wait(pause_s)
 
 
 def next_pause_s(counts: Counts, last_s: float, interval_s: float) -> float:

@@ -41,6 +41,17 @@ class Constraint(StrEnum):
 
 
 @dataclass(frozen=True)
+class EncodingFacts:
+    """How far a job's files are turned into tokens."""
+
+    running: bool
+    rows_read: int
+    failures: int
+    """Of machines, in a row."""
+    next_try: datetime | None
+
+
+@dataclass(frozen=True)
 class JobFacts:
     """The inputs of the answer: the job, and only counts of others."""
 
@@ -54,8 +65,8 @@ class JobFacts:
     """The job's own host has not loaded its base yet."""
     rows: int = 0
     """Of both of its files."""
-    rows_read: int | None = None
-    """Of those, the ones that its host has turned into tokens. None: it has not said so yet."""
+    encoding: EncodingFacts | None = None
+    """While it is validated, once its files are checked."""
     last_warning: str | None = None
     """The newest warning event in this state."""
     base_is_marked: bool = False
@@ -86,10 +97,20 @@ def explain_blocker(facts: JobFacts, now: datetime) -> Blocker:
     return _ANSWERS[JobState(facts.job.state)](facts, now)
 
 
-def _validating(_: JobFacts, __: datetime) -> Blocker:
-    return Blocker(
-        Constraint.VALIDATION, "Its files are being read and compared; if they are good, it joins the queue."
-    )
+def _validating(facts: JobFacts, now: datetime) -> Blocker:
+    encoding = facts.encoding
+    if encoding is None:
+        reason = "Its files are being read and compared; if they are good, their rows are turned into tokens."
+        return Blocker(Constraint.VALIDATION, reason)
+    if encoding.running:
+        read = f"{encoding.rows_read:,} of {facts.rows:,}"
+        return Blocker(
+            Constraint.VALIDATION, f"Its rows are being turned into tokens: {read}. Then it joins the queue."
+        )
+    if encoding.next_try is not None and encoding.next_try > now:
+        reason = f"Turning its rows into tokens failed {encoding.failures} times, through no fault of its files."
+        return Blocker(Constraint.VALIDATION, reason, f"The next try, {_at(encoding.next_try)}.")
+    return Blocker(Constraint.VALIDATION, "Its files are checked and wait for an encoder.", "An encoder that is free.")
 
 
 def _queued(facts: JobFacts, _: datetime) -> Blocker:
@@ -151,13 +172,8 @@ def _admitted(facts: JobFacts, _: datetime) -> Blocker:
     return Blocker(Constraint.NOTHING, "A seat is reserved for it on a warm host, which starts it next.")
 
 
-def _starting(facts: JobFacts, _: datetime) -> Blocker:
-    read, rows = facts.rows_read, facts.rows
-    if read is None:
-        return Blocker(Constraint.NOTHING, f"Its host has taken it in and reads its {rows:,} rows next.")
-    if read < rows:
-        return Blocker(Constraint.NOTHING, f"Its host is reading its rows: {read:,} of {rows:,}. Training follows.")
-    return Blocker(Constraint.NOTHING, f"Its host has read its {rows:,} rows and opens its seat. Training follows.")
+def _starting(_: JobFacts, __: datetime) -> Blocker:
+    return Blocker(Constraint.NOTHING, "Its host has taken it in and fetches its rows. Training follows.")
 
 
 def _running(facts: JobFacts, _: datetime) -> Blocker:

@@ -13,7 +13,7 @@ from orchestrator.usage.step_rate import StepRate
 from workers.contract.base import ComputeDtype, Quantization
 from workers.contract.lanes import Lane
 from workers.contract.methods import Method
-from workers.contract.spec import BASE_LEARNING_RATE, DataOptions, JobSpec, TrainingSpec
+from workers.contract.spec import BASE_LEARNING_RATE, DataOptions, DatasetRef, JobSpec, TrainingSpec
 from workers.contract.tasks import Task
 
 
@@ -79,6 +79,30 @@ class ResolvedOptions(BaseModel):
         }
 
 
+class EncodedFile(BaseModel):
+    """A file as tokens, one epoch."""
+
+    rows: int = Field(description="rows to learn from")
+    tokens: int
+    trained_tokens: int = Field(description="tokens that carry loss")
+    truncated_rows: int = Field(description="cut to max_seq_len")
+    dropped_rows: int = Field(description="left out for exceeding max_seq_len")
+
+    @classmethod
+    def of(cls, dataset: DatasetRef | None) -> "EncodedFile | None":
+        """The view of a file that is encoded."""
+        if dataset is None or dataset.encoded is None:
+            return None
+        return cls.model_validate(dataset.encoded.model_dump(include=set(cls.model_fields)))
+
+
+class EncodedFiles(BaseModel):
+    """The job's files as tokens."""
+
+    training: EncodedFile
+    validation: EncodedFile | None
+
+
 class JobDetails(ResolvedOptions):
     """The job's progress, in Orchard's terms."""
 
@@ -95,6 +119,7 @@ class JobDetails(ResolvedOptions):
     eval_loss_before: float | None = Field(description="nats per supervised token, on the validation file")
     eval_loss_after: float | None = Field(description="of the published weights")
     memory_bytes: int = Field(description="what the seat reserves on its host")
+    encoded: EncodedFiles | None = Field(description="exact counts of its files; null until they are encoded")
     registry: RegistryView | None
     host: str | None = Field(description="host of the newest attempt")
     base_digest: str | None = Field(description="sha256 over the weights the job trained on")
@@ -269,9 +294,17 @@ def _details(
         eval_loss_before=row.eval_loss_before,
         eval_loss_after=row.eval_loss_after,
         memory_bytes=row.memory_bytes,
+        encoded=_encoded(spec),
         registry=registry,
         host=host_id,
         base_digest=(row.adapter or {}).get("base_digest") or base_digest,
+    )
+
+
+def _encoded(spec: JobSpec) -> EncodedFiles | None:
+    training = EncodedFile.of(spec.data.training)
+    return (
+        None if training is None else EncodedFiles(training=training, validation=EncodedFile.of(spec.data.validation))
     )
 
 

@@ -10,13 +10,14 @@ from sqlalchemy.orm import Session
 
 from orchestrator.bases.marks import same
 from orchestrator.db.database import Database
+from orchestrator.db.encoding_tables import EncodingRow, EncodingState
 from orchestrator.db.host_states import HostState
 from orchestrator.db.job_tables import AttemptRow, EventRow, JobRow
 from orchestrator.db.states import Desired, JobState, openai_status
 from orchestrator.db.tables import HostRow, UnusableBaseRow
 from orchestrator.lifecycle.ownership import own_job
 from orchestrator.lifecycle.turns import load_shares, turns_before
-from orchestrator.queries.blockers import Constraint, JobFacts, explain_blocker
+from orchestrator.queries.blockers import Constraint, EncodingFacts, JobFacts, explain_blocker
 
 
 class WhyView(BaseModel):
@@ -67,15 +68,15 @@ def explain(facts: JobFacts, now: datetime) -> WhyView:
 def load_facts(session: Session, job: JobRow, now: datetime) -> JobFacts:
     """Read the job, the queue and its host. Of other tenants it reads only counts, and when they were served."""
     mine = (AttemptRow.job_id == job.id, AttemptRow.number == job.attempt)
-    own = select(HostRow.state, AttemptRow.rows_read).join(AttemptRow, AttemptRow.host_id == HostRow.id).where(*mine)
-    host_state, rows_read = session.execute(own).one_or_none() or (None, None)
+    own = select(HostRow.state).join(AttemptRow, AttemptRow.host_id == HostRow.id).where(*mine)
+    host_state = session.scalar(own)
     last_warning = (EventRow.job_id == job.id, EventRow.level != "info", EventRow.created_at >= job.state_since)
     newest = select(EventRow.message).where(*last_warning).order_by(EventRow.seq.desc()).limit(1)
     facts = JobFacts(
         job=job,
         loading=host_state == HostState.STARTING,
         rows=_rows(job),
-        rows_read=rows_read,
+        encoding=_encoding(session, job) if job.state == JobState.VALIDATING else None,
         last_warning=session.scalar(newest),
         base_is_marked=job.state == JobState.PAUSED and bool(session.scalar(_marked(job))),
     )
@@ -84,6 +85,20 @@ def load_facts(session: Session, job: JobRow, now: datetime) -> JobFacts:
 
 def _marked(job: JobRow) -> Select[bool]:
     return select(exists().where(*same(job, UnusableBaseRow)))
+
+
+def _encoding(session: Session, job: JobRow) -> EncodingFacts | None:
+    """How far the job's files are encoded; None: they are not checked yet."""
+    keys = [key for key in (job.training_encoding, job.validation_encoding) if key is not None]
+    rows = session.scalars(select(EncodingRow).where(EncodingRow.key.in_(keys))).all() if keys else ()
+    if not rows:
+        return None
+    return EncodingFacts(
+        running=any(row.state == EncodingState.RUNNING for row in rows),
+        rows_read=sum(row.rows_read for row in rows),
+        failures=max(row.failures for row in rows),
+        next_try=max((row.not_before for row in rows if row.not_before is not None), default=None),
+    )
 
 
 def _rows(job: JobRow) -> int:

@@ -1,4 +1,4 @@
-"""Validates a submitted job's files together and queues the job."""
+"""Validates a submitted job's files together, and asks for their rows to be encoded."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -6,13 +6,14 @@ from typing import Final
 
 import structlog
 from pydantic import ValidationError
-from sqlalchemy import select
+from sqlalchemy import exists, or_, select
 
 from orchestrator.db.database import Database
+from orchestrator.db.encoding_tables import EncodingRow
 from orchestrator.db.job_tables import JobRow
 from orchestrator.db.states import Desired, JobState
+from orchestrator.encodings.link import link
 from orchestrator.errors import StorageMissing
-from orchestrator.lifecycle.events import EventDraft
 from orchestrator.lifecycle.retry_policy import UNREADABLE_SPEC, RetryDecision, failed
 from orchestrator.lifecycle.transition import JobRef, transition
 from orchestrator.steps.step import Counts
@@ -30,15 +31,20 @@ RETRY_FOR: Final = timedelta(seconds=600)
 _WAITING: Final = (
     JobRow.finished_at.is_(None),
     JobRow.state == JobState.VALIDATING,
-    JobRow.desired != Desired.CANCEL,
+    JobRow.desired == Desired.RUN,
+    or_(JobRow.training_encoding.is_(None), ~exists().where(EncodingRow.key == JobRow.training_encoding)),
 )
 
 
 @dataclass(frozen=True)
 class Validate:
-    """VALIDATING -> QUEUED or FAILED. Tenants take turns, so that each waits for at most one job of every other."""
+    """VALIDATING: FAILED, or linked to the encodings that it needs; those move it on (`orchestrator.encodings`).
+
+    Tenants take turns, so that each waits for at most one job of every other.
+    """
 
     db: Database
+    storage_uri: str
     _turns: dict[str, int] = field(default_factory=dict)
     """Tenant -> `seq` of its last tried job."""
     _unread_since: dict[str, datetime | None] = field(default_factory=dict)
@@ -74,27 +80,32 @@ class Validate:
             return list(session.scalars(of_these)) if chosen else []
 
     def _check(self, row: JobRow, now: datetime) -> str:
-        decision = self._decision(row, now)
-        if decision is None:
-            return "delayed"
-        self._unread_since.pop(row.id, None)
+        spec, decision = self._decision(row, now)
         with self.db.write() as session:
-            job = transition(session, JobRef.of(row), decision.to, decision.event, now=now, **decision.changes)
-        return "stale" if job is None else str(decision.to)
+            if decision is not None:
+                moved = transition(session, JobRef.of(row), decision.to, decision.event, now=now, **decision.changes)
+                done = str(decision.to) if moved else "stale"
+            elif spec is not None:
+                done = "validated" if link(session, JobRef.of(row), spec, self.storage_uri, now) else "delayed"
+            else:
+                return "delayed"
+        self._unread_since.pop(row.id, None)
+        return done
 
-    def _decision(self, row: JobRow, now: datetime) -> RetryDecision | None:
-        """None: undecided for now."""
+    def _decision(self, row: JobRow, now: datetime) -> tuple[JobSpec | None, RetryDecision | None]:
+        """The spec of a job whose files are good, or how the job ends; neither: undecided for now."""
         try:
-            return check_files(JobSpec.model_validate(row.spec))
+            spec = JobSpec.model_validate(row.spec)
+            return spec, check_files(spec)
         except ValidationError:
-            return failed(ErrorCode.INTERNAL, UNREADABLE_SPEC)
+            return None, failed(ErrorCode.INTERNAL, UNREADABLE_SPEC)
         except Exception:  # an outage or a bug with one job's files must not stop the others
             log.warning("files not read", job=row.id, exc_info=True)
         if not self._is_out_of_patience(row.id, now):
-            return None
+            return None, None
         seconds = RETRY_FOR.total_seconds()
         message = f"The files could not be read from storage for {seconds:.0f} s. Submit the job again later."
-        return failed(ErrorCode.STORAGE_UNAVAILABLE, message)
+        return None, failed(ErrorCode.STORAGE_UNAVAILABLE, message)
 
     def _is_out_of_patience(self, job_id: str, now: datetime) -> bool:
         """Record that the files could not be read in the pass of `now`, and test for the limit.
@@ -109,8 +120,8 @@ class Validate:
         return now - since > RETRY_FOR
 
 
-def check_files(spec: JobSpec) -> RetryDecision:
-    """Read both files: they must still exist and share no row. Raises: StorageDown."""
+def check_files(spec: JobSpec) -> RetryDecision | None:
+    """Read both files: they must still exist and share no row. None: they are good. Raises: StorageDown."""
     try:
         shared = shared_rows(spec.data.training, spec.data.validation)
     except StorageMissing:
@@ -123,4 +134,4 @@ def check_files(spec: JobSpec) -> RetryDecision:
             f"The job failed due to an invalid validation file. {len(shared)} row(s) are also in the training file: "
             f"{place}s {shown}. Remove them from one of the two, or the validation loss means nothing.",
         )
-    return RetryDecision(JobState.QUEUED, EventDraft("Files validated, moving job to queued state"))
+    return None

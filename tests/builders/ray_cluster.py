@@ -20,8 +20,10 @@ from orchestrator.embedded.ray_head import (
 )
 from tests.builders.ports import claimed_ports
 from tests.builders.waiting import wait_until
+from workers.contract.encoding import ENCODER_RESOURCE
 
 CPUS: Final = 16
+ENCODERS: Final = 4
 
 
 class RayHead:
@@ -38,7 +40,7 @@ class RayHead:
     def start(self) -> None:
         """Start it, wait until it serves, and give this process what a driver needs."""
         os.environ.update(ray_environment(self._token))
-        spec = ray_head(make_temp_dir(self._home), self._token, self._ports, {"CPU": CPUS})
+        spec = ray_head(make_temp_dir(self._home), self._token, self._ports, {"CPU": CPUS, ENCODER_RESOURCE: ENCODERS})
         child = self._child = Child(spec, self._home / "ray.log")
         wait_until(lambda: child.exit_code is not None or spec.ready(), "the Ray head serves", timeout_s=60)
         assert child.exit_code is None, child.last_lines()

@@ -10,15 +10,18 @@ from typing import Any
 
 from orchestrator.db.columns import Base
 from orchestrator.db.database import Database
+from orchestrator.db.encoding_tables import EncodingRow, EncodingState
 from orchestrator.db.job_tables import AttemptRow, CheckpointRow, JobRow
 from orchestrator.db.states import DEADLINE_S, SEATED, TERMINAL, Desired, JobState, StopReason
 from orchestrator.db.tables import FileRow, HostRow, TenantRow
+from orchestrator.encodings.keys import encoded_uri, encoding_key, files_of
 from orchestrator.ids import new_id, new_lease_token
 from orchestrator.lifecycle.events import EventDraft, record
 from orchestrator.lifecycle.model_names import fine_tuned_model_name
+from tests.builders.scripted_encoder import encoded_ref
 from tests.builders.specs import make_base_spec, make_host_spec, make_job_spec
 from workers.contract.rows import DatasetFormat
-from workers.contract.spec import DatasetRef
+from workers.contract.spec import DatasetRef, JobSpec
 
 NOW = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
 _NEVER_SEATED = frozenset({JobState.VALIDATING, JobState.QUEUED})
@@ -103,6 +106,8 @@ def make_job(
     tenant = tenant or make_tenant(db)
     file = make_file(db, tenant)
     row = JobRow(**(_job_fields(state, tenant, file, now, changes.pop("id", None), spec_changes or {}) | changes))
+    if "spec" not in changes and "training_encoding" not in changes and state is not JobState.VALIDATING:
+        _encode(db, row, now)
     rows: list[Base] = [row]
     if state in SEATED:
         host = host or make_host(db, base_id=row.base_id)
@@ -114,6 +119,30 @@ def make_job(
         if state in TERMINAL:
             record(session, tenant.id, row.id, EventDraft("The end"), now, moved_to=state)
     return row
+
+
+def _encode(db: Database, row: JobRow, now: datetime) -> None:
+    """The job's files are encoded, as if an encoder had done it."""
+    spec = JobSpec.model_validate(row.spec)
+    changed = {}
+    for role, dataset in files_of(spec):
+        key = encoding_key(spec, dataset)
+        uri = encoded_uri("file:///nowhere", spec.tenant_id, key)
+        ref = encoded_ref(dataset, uri, key)
+        setattr(row, f"{role}_encoding", key)
+        changed[role] = dataset.model_copy(update={"encoded": ref})
+        make_encoding(db, row, key, uri, EncodingState.DONE, encoded=ref.model_dump(mode="json"), created_at=now)
+    row.spec = spec.model_copy(update={"data": spec.data.model_copy(update=changed)}).model_dump(mode="json")
+
+
+def make_encoding(
+    db: Database, job: JobRow, key: str, uri: str, state: EncodingState = EncodingState.WAITING, **changes: Any
+) -> None:
+    """An encoding of the job's training file, unless there is one of that key."""
+    with db.write() as session:
+        if session.get(EncodingRow, key) is None:
+            fields = {"created_at": NOW, "used_at": NOW, "file_id": job.training_file_id} | changes
+            session.add(EncodingRow(key=key, tenant_id=job.tenant_id, uri=uri, state=state, **fields))
 
 
 def _job_fields(

@@ -1,9 +1,11 @@
-"""`ScriptedActor`: a `ScriptedHost` as a Ray actor, with the interface of `workers.actor.HostActor`."""
+"""`ScriptedHost` and `ScriptedEncoder` as Ray actors, with the interfaces of those in `workers.actor`."""
 
 import os
 import time
 
+from tests.builders.scripted_encoder import ScriptedEncoder
 from tests.builders.scripted_host import ScriptedHost
+from workers.contract.encoding import EncodeOrder
 from workers.contract.reports import ExitClass
 from workers.contract.spec import HostSpec, SeatAssignment
 
@@ -35,3 +37,22 @@ class ScriptedActor:
 
     def environment(self) -> dict[str, str]:
         return dict(os.environ)
+
+
+class ScriptedEncoderActor:
+    """An encoder that holds its orders until the test calls `play`."""
+
+    def __init__(self) -> None:
+        self._encoder = ScriptedEncoder(prompt=False)
+
+    def encode(self, order_json: str) -> None:
+        self._encoder.encode(EncodeOrder.model_validate_json(order_json))
+
+    def abandon(self, key: str) -> None:
+        self._encoder.abandon(key)
+
+    def poll(self) -> str:
+        return self._encoder.poll().model_dump_json()
+
+    def play(self, method: str) -> None:
+        getattr(self._encoder, method)()

@@ -138,14 +138,9 @@ class ScriptedHost:
     def fail_to_load(self, code: ErrorCode = ErrorCode.BASE_UNAVAILABLE, message: str = "no such folder") -> None:
         self._phase, self._error = HostPhase.FAILED, (code, message)
 
-    def heartbeat(
-        self,
-        job_id: str,
-        phase: Literal["waiting", "preparing", "training", "saving"] = "training",
-        rows_read: int | None = None,
-    ) -> None:
+    def heartbeat(self, job_id: str, phase: Literal["waiting", "preparing", "training", "saving"] = "training") -> None:
         seat = self.seats[job_id]
-        self._report(Heartbeat(**seat.identity, step=seat.step, phase=phase, rows_read=rows_read))
+        self._report(Heartbeat(**seat.identity, step=seat.step, phase=phase))
 
     def prepare(self, job_id: str, total_steps: int = 6, resumed_from_step: int | None = None) -> None:
         """The rows are tokenized. Resumes from the assignment's newest checkpoint by default."""

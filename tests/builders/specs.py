@@ -117,6 +117,11 @@ def make_job_spec(
 def make_order(
     spec: JobSpec, attempt: int = 1, lease_token: str = LEASE, resume_from: Sequence[CheckpointRef] = ()
 ) -> SeatAssignment:
+    """The assignment; where the base is really there, the rows are encoded as they would be."""
+    if spec.data.training.encoded is None and Path(spec.base.location).exists():
+        from tests.builders.encoded import encode_to_store
+
+        spec = encode_to_store(spec)
     return SeatAssignment(spec=spec, attempt=attempt, lease_token=lease_token, resume_from=tuple(resume_from))
 
 

@@ -12,11 +12,12 @@ from orchestrator.db.database import Database
 from orchestrator.db.job_tables import AttemptRow, EventRow, JobRow
 from orchestrator.db.tables import HostRow
 from orchestrator.lifecycle.invariants import violations
-from orchestrator.loops.composition import control_steps
+from orchestrator.loops.composition import control_steps, encoding
 from orchestrator.settings import Settings
 from orchestrator.steps.step import Counts
 from orchestrator.submission.validate import Validate
 from tests.builders.rows import NOW
+from tests.builders.scripted_encoder import ScriptedEncoder
 from tests.builders.scripted_host import ScriptedHost
 from tests.builders.specs import make_base_spec
 from workers.contract.base import Quantization
@@ -50,9 +51,15 @@ class World:
     folder: Path
     catalogue: Catalogue = field(default_factory=make_catalogue)
     now: datetime = NOW
+    encodes_at_once: bool = True
+
+    def make_encoder(self) -> ScriptedEncoder:
+        """A new encoder; `encoder` is the newest."""
+        self.encoder = ScriptedEncoder(prompt=self.encodes_at_once)
+        return self.encoder
 
     def __post_init__(self) -> None:
-        self.cluster = InProcessCluster(lambda spec: ScriptedHost(spec, loading=False))
+        self.cluster = InProcessCluster(lambda spec: ScriptedHost(spec, loading=False), make_encoder=self.make_encoder)
         self.restart_orchestrator()
 
     def restart_orchestrator(self) -> None:
@@ -60,7 +67,11 @@ class World:
         settings = Settings(
             database_url="sqlite://", storage_uri=self.folder.as_uri(), catalogue=self.folder, cache_dir=self.folder
         )
-        self.steps = (Validate(self.db), *control_steps(self.db, self.cluster, self.catalogue, settings).steps)
+        self.before_queue = (
+            Validate(self.db, settings.storage_uri),
+            *encoding(self.db, self.cluster, settings).steps,
+        )
+        self.steps = (*self.before_queue, *control_steps(self.db, self.cluster, self.catalogue, settings).steps)
 
     def tick(self, times: int = 1, seconds: float = 1) -> Counts:
         """Run `times` passes, `seconds` apart, and return the last one's result. An error in a step fails the test."""

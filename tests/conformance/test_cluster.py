@@ -10,12 +10,15 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cluster.inprocess import InProcessCluster
-from orchestrator.cluster.port import Cluster, HostGone, HostUnreachable
+from orchestrator.cluster.port import Cluster, EncoderGone, HostGone, HostUnreachable
 from orchestrator.cluster.ray import RayCluster
-from tests.builders.scripted_actor import ScriptedActor
+from orchestrator.encodings.keys import encoding_key, order_of
+from tests.builders.scripted_actor import ScriptedActor, ScriptedEncoderActor
+from tests.builders.scripted_encoder import ScriptedEncoder
 from tests.builders.scripted_host import ScriptedHost
 from tests.builders.specs import make_host_spec, make_job_spec, make_order
 from tests.builders.waiting import wait_until
+from workers.contract.encoding import ENCODER_VERSION, EncodeLimits, EncodeOrder, EncoderReport
 from workers.contract.errors import HostFull
 from workers.contract.reports import ExitClass, HostPhase, HostReport, Outcome, StepReport
 
@@ -29,6 +32,8 @@ class Bench:
     cluster: Cluster
     play: Callable[..., None]
     crash: Callable[[str], None]
+    play_encoder: Callable[[int, str], None]
+    crash_encoder: Callable[[int], None]
     folder: Path
     started: list[str] = field(default_factory=list)
 
@@ -60,29 +65,42 @@ class Bench:
 
 
 def inprocess_bench(folder: Path) -> Iterator[Bench]:
-    cluster = InProcessCluster(ScriptedHost)
+    cluster = InProcessCluster(ScriptedHost, make_encoder=lambda: ScriptedEncoder(prompt=False))
 
     def play(host_id: str, method: str, *arguments: object) -> None:
         getattr(cluster.host(host_id), method)(*arguments)
 
-    yield Bench(cluster, play, cluster.kill, folder)
+    def play_encoder(encoder: int, method: str) -> None:
+        getattr(cluster._encoders[encoder], method)()
+
+    yield Bench(cluster, play, cluster.kill, play_encoder, cluster.kill_encoder, folder)
 
 
 def ray_bench(folder: Path, address: str) -> Iterator[Bench]:
     import ray
 
-    cluster = RayCluster(address, namespace=f"test-{folder.name}", actor=ScriptedActor)
+    namespace = f"test-{folder.name}"
+    cluster = RayCluster(address, namespace=namespace, actor=ScriptedActor, encoder_actor=ScriptedEncoderActor)
 
     def play(host_id: str, method: str, *arguments: object) -> None:
-        actor = ray.get_actor(f"host-{host_id}", namespace=f"test-{folder.name}")
+        actor = ray.get_actor(f"host-{host_id}", namespace=namespace)
         ray.get(actor.play.remote(method, *arguments), timeout=20)
 
     def crash(host_id: str) -> None:
         os.kill(cluster.poll(host_id, 0).pid, signal.SIGKILL)
 
-    yield Bench(cluster, play, crash, folder)
+    def play_encoder(encoder: int, method: str) -> None:
+        actor = ray.get_actor(f"encoder-{ENCODER_VERSION}-{encoder}", namespace=namespace)
+        ray.get(actor.play.remote(method), timeout=20)
+
+    def crash_encoder(encoder: int) -> None:
+        os.kill(cluster.poll_encoder(encoder).pid, signal.SIGKILL)
+
+    yield Bench(cluster, play, crash, play_encoder, crash_encoder, folder)
     for host_id in cluster.host_ids():
         cluster.stop_host(host_id)
+    for encoder in (0, 1):
+        cluster.stop_encoder(encoder)
     cluster.close()
 
 
@@ -203,3 +221,85 @@ def test_a_stopped_host_is_gone_at_once_and_others_live(bench: Bench) -> None:
         bench.cluster.poll("a", 0)
     bench.cluster.stop_host("a")
     assert bench.poll("b").host_id == "b"
+
+
+def an_order(folder: Path, job_id: str = "ftjob-1", attempt: int = 1) -> EncodeOrder:
+    spec = make_job_spec(folder, job_id=job_id)
+    key = encoding_key(spec, spec.data.training) + job_id
+    return order_of(spec, spec.data.training, key, attempt, (folder / key).as_uri(), str(folder), EncodeLimits())
+
+
+def hears(bench: Bench, encoder: int, true: Callable[[EncoderReport], object]) -> EncoderReport:
+    """A report of which this is true: orders go their own way, and a real encoder needs a moment until it is up."""
+    found: list[EncoderReport] = []
+
+    def answer() -> bool:
+        with contextlib.suppress(HostUnreachable):
+            found.append(bench.cluster.poll_encoder(encoder))
+            return bool(true(found[-1]))
+        return False
+
+    wait_until(answer, f"encoder {encoder} says so")
+    return found[-1]
+
+
+def encoder_is_gone(bench: Bench, encoder: int) -> bool:
+    try:
+        bench.cluster.poll_encoder(encoder)
+    except EncoderGone:
+        return True
+    except HostUnreachable:
+        return False
+    return False
+
+
+def test_an_encoder_is_started_by_its_first_order_and_tells_how_it_ended(bench: Bench) -> None:
+    order = an_order(bench.folder)
+    bench.cluster.encode(0, order)
+    assert hears(bench, 0, lambda report: report.orders).orders == ((order.key, 1),)
+    bench.play_encoder(0, "finish")
+    report = hears(bench, 0, lambda report: report.results)
+    assert report.orders == ()
+    assert [(result.key, result.attempt) for result in report.results] == [(order.key, 1)]
+    assert report.results[0].encoded is not None
+    assert report.results[0].encoded.rows == 12
+    assert bench.cluster.poll_encoder(0).results == report.results, "until others follow"
+
+
+def test_encoders_are_separate_from_each_other_and_from_hosts(bench: Bench) -> None:
+    bench.start("a")
+    for encoder in (0, 1):
+        bench.cluster.encode(encoder, an_order(bench.folder, f"ftjob-{encoder}"))
+    held = [hears(bench, encoder, lambda report: report.orders).orders[0][0] for encoder in (0, 1)]
+    assert [key[-7:] for key in held] == ["ftjob-0", "ftjob-1"]
+    assert bench.cluster.host_ids() == {"a"}
+
+
+def test_an_abandoned_order_gets_no_result(bench: Bench) -> None:
+    order = an_order(bench.folder)
+    bench.cluster.encode(0, order)
+    hears(bench, 0, lambda report: report.orders)
+    bench.cluster.abandon(0, order.key)
+    assert hears(bench, 0, lambda report: not report.orders).results == ()
+
+
+def test_an_encoder_nobody_started_is_gone(bench: Bench) -> None:
+    with pytest.raises(EncoderGone):
+        bench.cluster.poll_encoder(1)
+    with pytest.raises(EncoderGone):
+        bench.cluster.abandon(1, "key")
+    bench.cluster.stop_encoder(1)
+
+
+@pytest.mark.parametrize("how", ["crashes", "is stopped"])
+def test_an_encoder_that_crashes_or_is_stopped_is_gone_and_the_next_order_starts_another(
+    bench: Bench, how: str
+) -> None:
+    bench.cluster.encode(0, an_order(bench.folder))
+    hears(bench, 0, lambda report: report.orders)
+    bench.crash_encoder(0) if how == "crashes" else bench.cluster.stop_encoder(0)
+    wait_until(lambda: encoder_is_gone(bench, 0), "its end is seen")
+    wait_until(lambda: "encoder" not in str(bench.cluster.host_ids()), "its name is free")
+    again = an_order(bench.folder, attempt=2)
+    bench.cluster.encode(0, again)
+    assert hears(bench, 0, lambda report: report.orders).orders == ((again.key, 2),)

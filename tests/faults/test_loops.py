@@ -12,13 +12,14 @@ from sqlalchemy.exc import OperationalError
 from orchestrator.bases.review import UNSEEN_FOR, ReviewBases
 from orchestrator.db.database import Database
 from orchestrator.db.states import Desired, JobState
+from orchestrator.encodings.gc import EncodingGc
 from orchestrator.files.retention import ExpireFiles
 from orchestrator.hosts.stall_detector import StallLimits
 from orchestrator.lifecycle.desired import cancel
 from orchestrator.registry.errors import RegistryUnavailable
 from orchestrator.steps.step import StepSequence
 from tests.builders.rows import make_file, make_tenant
-from tests.builders.specs import make_dataset
+from tests.builders.specs import make_dataset, sum_rows
 from tests.builders.world_jobs import running, submit, want
 from tests.faults.dying import Died, Town, dying_at
 from workers.contract.errors import ErrorCode
@@ -291,6 +292,36 @@ def test_f33_a_collection_that_dies_after_each_move_is_completed_by_the_next(tow
     assert struck
     succeeded_once(town, *jobs)
     assert [len(town.attempts(job_id)) for job_id in jobs] == [2, 2, 2]
+
+
+@pytest.mark.parametrize("place", ["encodings.claimed", "encodings.sent", "encodings.polled", "encodings.promoted"])
+def test_f38_an_orchestrator_that_dies_while_files_are_encoded_is_replaced_and_each_job_is_queued_once(
+    town: Town, place: str
+):
+    tenant = make_tenant(town.db)
+    jobs = []
+    for name in ("one", "two"):
+        data = make_dataset(town.folder / f"{name}.jsonl", sum_rows(12, start=sum(map(ord, name))))
+        jobs.append(submit(town, state=JobState.VALIDATING, tenant=tenant, spec_changes={"training": data}))
+    with dying_at(place) as struck:
+        town.live_until_over(*jobs, seconds=20)
+    assert struck
+    succeeded_once(town, *jobs)
+    for job_id in jobs:
+        assert sum("moving job to queued state" in message for message in town.messages(job_id)) == 1
+        assert len(town.attempts(job_id)) == 1
+
+
+def test_f38_a_collection_of_encoded_rows_that_dies_between_bytes_and_row_is_completed(town: Town):
+    job_id = submit(town)
+    town.live_until_over(job_id)
+    gc = EncodingGc(town.db, 3_600)
+    town.now += timedelta(days=1)
+    with dying_at("encodings.erased") as struck, pytest.raises(Died):
+        gc.run_once(town.now)
+    assert struck
+    assert gc.run_once(town.now) == {"encodings_erased": 1}
+    assert gc.run_once(town.now) == {}
 
 
 @pytest.mark.parametrize("place", ["hosts.marked_stopping", "hosts.stopped"])

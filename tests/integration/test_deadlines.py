@@ -79,8 +79,8 @@ def test_a_job_that_nobody_came_to_validate_is_told_so_and_waits_on(world: World
     world.steps = tuple(others)
     for _ in range(2):
         world.tick(seconds=DEADLINE_S[JobState.VALIDATING] + 1)
-    assert world.messages(job_id).count("Its files are still waiting for validation") == 2
-    assert validate.run_once(world.now) == {"queued": 1}
+    assert world.messages(job_id).count("Its files are still waiting to be validated and encoded") == 2
+    assert validate.run_once(world.now) == {"validated": 1}
 
 
 def test_the_next_attempt_has_what_earlier_ones_left_of_the_runtime(world: World):

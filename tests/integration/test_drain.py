@@ -26,7 +26,7 @@ class Stopping(World):
             database_url="sqlite://", storage_uri=self.folder.as_uri(), catalogue=self.folder, cache_dir=self.folder
         )
         steps = control_steps(self.db, self.cluster, self.catalogue, settings, self.shutdown).steps
-        self.steps = (self.steps[0], *steps)
+        self.steps = (*self.before_queue, *steps)
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from orchestrator.db.tables import FileRow
 from orchestrator.files.retention import ExpireFiles
 from orchestrator.lifecycle.events import EventDraft
 from orchestrator.lifecycle.transition import JobRef, transition
-from orchestrator.queries.why import why
 from tests.builders.rows import make_job, make_tenant
 from tests.builders.specs import make_dataset, sum_rows
 from tests.builders.world import World, make_catalogue
@@ -35,22 +34,6 @@ def test_a_job_goes_from_the_queue_to_publishing(world: World):
     assert "Fine-tuning job started" in told
     assert "Step 6/6: training loss=0.43" in told
     assert "Checkpoint created at step 6" in told
-
-
-def test_why_counts_the_rows_that_the_host_of_a_starting_job_has_read(world: World):
-    job_id = submit(world)
-    world.tick(4)
-    assert world.job(job_id).state == JobState.STARTING
-
-    def reason() -> str:
-        job = world.job(job_id)
-        return why(world.db, job.tenant_id, job_id, world.now).reason
-
-    assert "reads its 12 rows next" in reason()
-    for rows in (5, 9):
-        world.host_of(job_id).heartbeat(job_id, phase="preparing", rows_read=rows)
-        world.tick(seconds=30)
-        assert reason() == f"Its host is reading its rows: {rows} of 12. Training follows."
 
 
 def test_six_jobs_of_three_tenants_share_one_host(world: World):

@@ -12,8 +12,7 @@ from orchestrator.db.states import JobState
 from orchestrator.hosts.reconcile import LOAD_DEADLINE_S
 from orchestrator.hosts.reports import RUNTIME_GRACE_S
 from orchestrator.lifecycle.attempts import Seated, end_attempt
-from orchestrator.lifecycle.events import EventDraft
-from orchestrator.lifecycle.retry_policy import AttemptEnd, RetryDecision
+from orchestrator.lifecycle.retry_policy import AttemptEnd
 from orchestrator.lifecycle.transition import JobRef
 from orchestrator.submission.validate import RETRY_FOR, ROUNDS, Validate
 from tests.builders.rows import make_tenant
@@ -252,11 +251,11 @@ def test_files_of_one_tenant_hold_nobody_else_up_for_more_than_one(world: World,
     busy, modest, newcomer = (make_tenant(world.db) for _ in range(3))
     checked: list[str] = []
 
-    def check(spec: JobSpec) -> RetryDecision:
+    def check(spec: JobSpec) -> None:
         if not checked:
             waiting["n1"] = submit(world, state=JobState.VALIDATING, tenant=newcomer)
         checked.append(spec.job_id)
-        return RetryDecision(JobState.QUEUED, EventDraft("Files validated"))
+        return
 
     monkeypatch.setattr("orchestrator.submission.validate.check_files", check)
     waiting = {name: submit(world, state=JobState.VALIDATING, tenant=busy) for name in ("b1", "b2", "b3")}
@@ -272,16 +271,16 @@ def test_files_that_cannot_be_read_do_not_keep_their_owners_others_from_their_tu
     unreadable = [submit(world, state=JobState.VALIDATING, tenant=tenant) for _ in range(ROUNDS + 1)]
     sound = submit(world, state=JobState.VALIDATING, tenant=tenant)
 
-    def check(spec: JobSpec) -> RetryDecision:
+    def check(spec: JobSpec) -> None:
         if spec.job_id != sound:
             raise PermissionError
-        return RetryDecision(JobState.QUEUED, EventDraft("Files validated"))
+        return
 
     monkeypatch.setattr("orchestrator.submission.validate.check_files", check)
-    validate = Validate(world.db)
+    validate = Validate(world.db, world.folder.as_uri())
     assert [validate.run_once(world.now) for _ in range(3)] == [
         {"delayed": ROUNDS},
-        {"delayed": 1, "queued": 1},
+        {"delayed": 1, "validated": 1},
         {"delayed": ROUNDS},
     ]
     assert {world.job(job_id).state for job_id in unreadable} == {JobState.VALIDATING}

@@ -3,7 +3,7 @@
 import pytest
 
 from orchestrator.db.database import Database
-from orchestrator.db.states import DEADLINE_S, TERMINAL, JobState
+from orchestrator.db.states import DEADLINE_S, TERMINAL, Desired, JobState
 from orchestrator.errors import InvalidRequest, NotFound
 from orchestrator.lifecycle.desired import cancel, pause, resume
 from orchestrator.queries.job_views import JobView
@@ -12,7 +12,7 @@ from tests.builders.listed_registry import ListedRegistry, make_publish
 from tests.builders.rows import make_job, make_tenant
 from tests.builders.specs import make_dataset
 from tests.builders.world import World
-from tests.builders.world_jobs import running, submit
+from tests.builders.world_jobs import running, submit, want
 from workers.contract.reports import ExitClass
 
 
@@ -97,12 +97,17 @@ def test_a_job_without_a_seat_is_paused_at_once(world: World, state: JobState):
     assert world.messages(job_id)[-1] == "Paused"
 
 
-def test_a_job_being_validated_is_paused_once_it_is_queued(world: World):
+def test_a_job_being_validated_is_paused_at_once_and_is_validated_when_it_resumes(world: World):
     training = make_dataset(world.folder / "train.jsonl")
     job_id = submit(world, state=JobState.VALIDATING, spec_changes={"training": training})
     assert ask_to_pause(world, job_id).status == "validating_files"
     world.tick(2)
     assert world.job(job_id).state == JobState.PAUSED
+    assert "Files validated, moving job to queued state" not in world.messages(job_id)
+    want(world, job_id, Desired.RUN)
+    world.tick()
+    assert world.job(job_id).state == JobState.VALIDATING
+    world.tick()
     assert "Files validated, moving job to queued state" in world.messages(job_id)
 
 

@@ -12,6 +12,7 @@ from functools import cache
 from sqlalchemy.orm import Session
 
 import orchestrator.db.effect_tables
+import orchestrator.db.encoding_tables
 import orchestrator.db.job_tables
 import orchestrator.db.tables  # noqa: F401  # all fill Base.metadata
 from orchestrator.db.columns import Base

@@ -8,6 +8,7 @@ import torch
 from bitsandbytes.functional import has_avx512bf16
 
 from tests.builders.driving import drain, losses, of_job, outcome_of
+from tests.builders.encoded import encode_to_store
 from tests.builders.specs import (
     chat_row,
     make_base_spec,
@@ -19,7 +20,7 @@ from tests.builders.specs import (
 )
 from workers.bases import load
 from workers.contract.base import BaseSpec, ComputeDtype, Quantization
-from workers.contract.errors import ErrorCode, NonFiniteLoss
+from workers.contract.errors import DataError, ErrorCode, NonFiniteLoss
 from workers.contract.reports import ExitClass, HostPhase, Prepared
 from workers.contract.spec import HostSpec, Overlength, TrainingSpec
 from workers.engine.guards import require_finite
@@ -169,12 +170,9 @@ def test_every_row_that_is_too_long_is_listed(tmp_path: Path, tiny_base: BaseSpe
     rows[1] = chat_row("why?", "x" * 200)
     rows[4] = chat_row("y" * 200, "no")
     data = make_dataset(tmp_path / "long.jsonl", rows)
-    host = TrainingHost(make_host_spec(tmp_path, tiny_base))
-    host.attach(make_order(make_job_spec(tmp_path, tiny_base, training=data, max_seq_len=64)))
-    outcome = outcome_of(drain(host), "ftjob-1")
-    assert (outcome.exit_class, outcome.error_code) == (ExitClass.USER, ErrorCode.INVALID_TRAINING_FILE)
-    assert [(detail["line"], detail["code"]) for detail in outcome.details] == [(2, "too_long"), (5, "too_long")]
-    assert "max_seq_len is 64" in outcome.message
+    with pytest.raises(DataError, match="max_seq_len is 64") as caught:
+        encode_to_store(make_job_spec(tmp_path, tiny_base, training=data, max_seq_len=64))
+    assert [(issue.line, issue.code) for issue in caught.value.issues] == [(2, "too_long"), (5, "too_long")]
 
 
 def test_truncating_and_dropping_are_counted_and_rows_left_without_loss_are_errors(
@@ -189,7 +187,6 @@ def test_truncating_and_dropping_are_counted_and_rows_left_without_loss_are_erro
     for job_id, policy, data in (
         ("truncate", Overlength.TRUNCATE, long_answer),
         ("drop", Overlength.DROP, long_question),
-        ("nothing-left", Overlength.TRUNCATE, long_question),
     ):
         spec = make_job_spec(tmp_path, tiny_base, job_id=job_id, training=data, overlength=policy, max_seq_len=64)
         host.attach(make_order(spec))
@@ -198,34 +195,17 @@ def test_truncating_and_dropping_are_counted_and_rows_left_without_loss_are_erro
     assert (truncated.training_rows, truncated.truncated_rows, truncated.dropped_rows) == (6, 1, 0)
     (dropped,) = of_job(reports, Prepared, "drop")
     assert (dropped.training_rows, dropped.truncated_rows, dropped.dropped_rows) == (4, 0, 2)
-    outcome = outcome_of(reports, "nothing-left")
-    assert [(detail["line"], detail["code"]) for detail in outcome.details] == [(5, "no_trainable_tokens")]
-
-
-def test_bad_validation_rows_have_their_own_code(tmp_path: Path, tiny_base: BaseSpec) -> None:
-    bad = make_dataset(tmp_path / "validation.jsonl", [chat_row("a", "b" * 300)])
-    host = TrainingHost(make_host_spec(tmp_path, tiny_base))
-    host.attach(make_order(make_job_spec(tmp_path, tiny_base, validation=bad)))
-    assert outcome_of(drain(host), "ftjob-1").error_code is ErrorCode.INVALID_VALIDATION_FILE
+    spec = make_job_spec(tmp_path, tiny_base, training=long_question, overlength=Overlength.TRUNCATE, max_seq_len=64)
+    with pytest.raises(DataError) as caught:
+        encode_to_store(spec)
+    assert [(issue.line, issue.code) for issue in caught.value.issues] == [(5, "no_trainable_tokens")]
 
 
 def test_a_file_changed_after_validation_is_not_trained_on(tmp_path: Path, tiny_base: BaseSpec) -> None:
     data = make_dataset(tmp_path / "rows.jsonl")
     (tmp_path / "rows.jsonl").write_text('{"messages": []}\n')
-    host = TrainingHost(make_host_spec(tmp_path, tiny_base))
-    host.attach(make_order(make_job_spec(tmp_path, tiny_base, training=data)))
-    outcome = outcome_of(drain(host), "ftjob-1")
-    assert outcome.error_code is ErrorCode.INVALID_TRAINING_FILE
-    assert "changed" in outcome.message
-
-
-def test_a_missing_file_is_a_storage_failure(tmp_path: Path, tiny_base: BaseSpec) -> None:
-    data = make_dataset(tmp_path / "rows.jsonl")
-    (tmp_path / "rows.jsonl").unlink()
-    host = TrainingHost(make_host_spec(tmp_path, tiny_base))
-    host.attach(make_order(make_job_spec(tmp_path, tiny_base, training=data)))
-    outcome = outcome_of(drain(host), "ftjob-1")
-    assert (outcome.exit_class, outcome.error_code) == (ExitClass.INFRA, ErrorCode.STORAGE_UNAVAILABLE)
+    with pytest.raises(DataError, match="changed after it was validated"):
+        encode_to_store(make_job_spec(tmp_path, tiny_base, training=data))
 
 
 def test_unknown_target_modules_are_named_with_those_there_are(tmp_path: Path, tiny_base: BaseSpec) -> None:

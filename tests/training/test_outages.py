@@ -140,8 +140,9 @@ def test_a_new_seat_waits_during_a_storage_outage_and_keeps_its_attempt(
 ) -> None:
     monkeypatch.setattr(ahead, "RETRY_FOR", LASTING)
     host = TrainingHost(make_host_spec(tmp_path, tiny_base), executor=in_threads)
-    outage.reading = ".jsonl"
-    host.attach(make_order(make_job_spec(tmp_path, tiny_base)))
+    order = make_order(make_job_spec(tmp_path, tiny_base))
+    outage.reading = "-encoded/"
+    host.attach(order)
     work_until(host, lambda: len(outage.failures) > 2, "the rows were asked for again and again")
     assert host.poll(0).seats == ("ftjob-1",)
     outage.reading = "nothing"

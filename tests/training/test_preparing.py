@@ -1,5 +1,6 @@
 """New seats are prepared in the background. Other seats do not wait, and a new seat may end before it is ready."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,15 +9,11 @@ import torch
 
 from tests.builders.driving import as_ref, drain, losses, of_job, outcome_of, work_to_step
 from tests.builders.later import Later
-from tests.builders.specs import make_dataset, make_host_spec, make_job_spec, make_order, sum_rows
-from workers.bases import load_base
+from tests.builders.specs import make_host_spec, make_job_spec, make_order
 from workers.contract.base import BaseSpec
+from workers.contract.encoded import ROWS_FILE
 from workers.contract.errors import ErrorCode
 from workers.contract.reports import CheckpointManifest, CheckpointRejected, ExitClass, Heartbeat, Prepared
-from workers.contract.spec import SeatAssignment
-from workers.data.pausing import Abandoned
-from workers.engine.prepare import read
-from workers.engine.turns import Reader, Turns
 from workers.host import TrainingHost
 from workers.lanes.fused import FusedStepper
 from workers.lanes.fused.stack import StackedAdapter
@@ -87,16 +84,22 @@ def test_the_time_limit_holds_while_preparing(tmp_path: Path, tiny_base: BaseSpe
     assert outcome_of(reports, "resident").exit_class is ExitClass.OK
 
 
-def test_unreadable_data_ends_only_the_new_seat(tmp_path: Path, tiny_base: BaseSpec) -> None:
+@pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-1] + b"x")])
+def test_encoded_rows_that_are_gone_or_damaged_end_only_the_new_seat_and_are_no_fault_of_the_job(
+    tmp_path: Path, tiny_base: BaseSpec, harm: Callable[[Path], object]
+) -> None:
     reader = Later()
     host = seated(tmp_path, tiny_base, reader)
-    data = make_dataset(tmp_path / "changed.jsonl")
-    (tmp_path / "changed.jsonl").write_text('{"messages": []}\n')
-    host.attach(make_order(make_job_spec(tmp_path, tiny_base, job_id="new", training=data)))
+    order = make_order(make_job_spec(tmp_path, tiny_base, job_id="new"))
+    encoded = order.spec.data.training.encoded
+    assert encoded is not None
+    harm(Path(encoded.uri.removeprefix("file://")) / ROWS_FILE)
+    host.attach(order)
     host.run_once()
     reader.run()
     reports = drain(host)
-    assert outcome_of(reports, "new").error_code is ErrorCode.INVALID_TRAINING_FILE
+    outcome = outcome_of(reports, "new")
+    assert (outcome.exit_class, outcome.error_code) == (ExitClass.INFRA, ErrorCode.ENCODED_ROWS_LOST)
     assert outcome_of(reports, "resident").exit_class is ExitClass.OK
 
 
@@ -165,18 +168,3 @@ def test_a_seat_that_does_not_fit_when_it_opens_or_resumes_leaves_nothing_behind
     assert (outcome.exit_class, outcome.error_code) == (ExitClass.INFRA, ErrorCode.OUT_OF_MEMORY)
     assert "the adapter did not fit" in outcome.message
     assert outcome_of(reports, "resident").exit_class is ExitClass.OK
-
-
-def test_reading_for_a_seat_that_is_gone_stops_at_the_next_pause(tmp_path: Path, tiny_base: BaseSpec) -> None:
-    base = load_base(make_host_spec(tmp_path, tiny_base))
-    order: SeatAssignment = make_order(
-        make_job_spec(tmp_path, tiny_base, training=make_dataset(tmp_path / "many.jsonl", sum_rows(50)))
-    )
-    rows: list[int] = []
-    turns = Turns()
-    reader = Reader(turns, lambda: rows[-1] >= 3, rows.append)
-
-    with pytest.raises(Abandoned):
-        read(order, base, {}, lambda rejected: None, reader)
-    assert rows == [0, 1, 2, 3]
-    assert not turns._taken, "its turn is free again"

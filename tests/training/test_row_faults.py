@@ -1,19 +1,16 @@
-"""What a row does to the host that reads it: a bad one ends its job, a long one delays nobody, and a cancel ends it."""
+"""What a row does to what encodes it: a bad one is refused with its line, and whatever it raises is its own fault."""
 
-import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 from transformers import AutoTokenizer, ByT5Tokenizer
 
-from tests.builders.driving import drain, of_job, outcome_of
-from tests.builders.specs import chat_row, make_dataset, make_host_spec, make_job_spec, make_order, sum_rows
+from tests.builders.encoded import encode_to_store
+from tests.builders.specs import chat_row, make_dataset, make_job_spec, sum_rows
 from tests.builders.tiny_base import CHATML, make_tiny_base, make_tokenizer
-from tests.builders.waiting import wait_until
 from workers.contract.base import BaseSpec
 from workers.contract.errors import DataError, ErrorCode, StorageUnavailable
-from workers.contract.reports import ExitClass, Heartbeat, Outcome, Prepared
 from workers.contract.row_check import MAX_MESSAGES
 from workers.contract.rows import ChatRow, DatasetFormat, Row
 from workers.contract.spec import DatasetRef, DataSpec
@@ -21,31 +18,22 @@ from workers.data.encode import encode_training
 from workers.data.pausing import Abandoned, Pause
 from workers.data.text_encoder import TextEncoder
 from workers.data.tokens import Tokens
-from workers.engine.background import in_threads
-from workers.host import TrainingHost
 
 TEXT = DatasetFormat.TEXT
 
 
-def host_with(folder: Path, base: BaseSpec, **jobs: DatasetRef) -> TrainingHost:
-    """A host with a seat for each of these training files."""
-    host = TrainingHost(make_host_spec(folder, base))
-    for name, data in jobs.items():
-        host.attach(make_order(make_job_spec(folder, base, job_id=name, training=data)))
-    return host
-
-
-def ends_by_line(reports: list[Any], job_id: str, line: int, code: str) -> str:
-    """The message of a job that ended once, for its owner's file."""
-    outcome = outcome_of(reports, job_id)
-    assert (outcome.exit_class, outcome.error_code) == (ExitClass.USER, ErrorCode.INVALID_TRAINING_FILE)
-    assert [(detail["line"], detail["code"]) for detail in outcome.details] == [(line, code)]
-    assert f"line {line}" in str(outcome.message)
-    return str(outcome.message)
+def refused(folder: Path, base: BaseSpec, data: DatasetRef, line: int, code: str) -> str:
+    """The message for the file's owner, which names this line alone."""
+    with pytest.raises(DataError) as caught:
+        encode_to_store(make_job_spec(folder, base, training=data))
+    assert caught.value.code is ErrorCode.INVALID_TRAINING_FILE
+    assert [(issue.line, issue.code) for issue in caught.value.issues] == [(line, code)]
+    assert f"line {line}" in str(caught.value)
+    return str(caught.value)
 
 
 @pytest.mark.parametrize("place", ["content", "tools", "arguments"])
-def test_half_a_character_in_a_file_of_an_older_service_ends_its_job_and_no_other(
+def test_half_a_character_in_a_file_of_an_older_service_is_refused_with_its_line(
     tmp_path: Path, tiny_base: BaseSpec, place: str
 ) -> None:
     row: dict[str, Any] = chat_row("q", "a")
@@ -58,24 +46,19 @@ def test_half_a_character_in_a_file_of_an_older_service_ends_its_job_and_no_othe
         case _:
             row["messages"][1]["tool_calls"] = [call]
     bad = make_dataset(tmp_path / "bad.jsonl", [*sum_rows(3), row])
-    reports = drain(host_with(tmp_path, tiny_base, bad=bad, good=make_dataset(tmp_path / "good.jsonl")))
-    ends_by_line(reports, "bad", 4, "string_unicode")
-    assert outcome_of(reports, "good").exit_class is ExitClass.OK
+    refused(tmp_path, tiny_base, bad, 4, "string_unicode")
 
 
-def test_a_token_without_an_embedding_ends_its_job_with_line_and_token(tmp_path: Path) -> None:
+def test_a_token_without_an_embedding_is_refused_with_line_and_token(tmp_path: Path) -> None:
     base = make_tiny_base(tmp_path / "base")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "base")
     tokenizer.add_tokens(["<|beyond|>"])
     tokenizer.save_pretrained(tmp_path / "base")
     rows = [{"text": f"row {n}"} for n in range(4)]
     rows[2]["text"] = "it is <|beyond|> all"
-    bad, good = make_dataset(tmp_path / "bad.jsonl", rows, TEXT), make_dataset(tmp_path / "good.jsonl", rows[:2], TEXT)
-    reports = drain(host_with(tmp_path, base, bad=bad, good=good))
-    message = ends_by_line(reports, "bad", 3, "not_encoded")
+    message = refused(tmp_path, base, make_dataset(tmp_path / "bad.jsonl", rows, TEXT), 3, "not_encoded")
     assert "'<|beyond|>' (261)" in message
     assert "which has 261" in message
-    assert outcome_of(reports, "good").exit_class is ExitClass.OK
 
 
 def test_chat_rows_over_a_tokenizer_without_offsets_are_refused_with_the_reason(tmp_path: Path) -> None:
@@ -140,78 +123,3 @@ def test_a_long_conversation_can_be_stopped_between_its_renderings() -> None:
         encode(row, pause)
     encode(row, pause)
     assert len(pauses) - 2 > 2
-
-
-class Stuck:
-    """A row that stays in the middle of its rendering until it is let go; it pauses all the while, as all rows do."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, words: str) -> None:
-        self.entered, self.let_go, self.left = threading.Event(), threading.Event(), threading.Event()
-        plain = TextEncoder.__call__
-
-        def encode(encoder: TextEncoder, row: Row, pause: Pause) -> Tokens:
-            if words in str(row):
-                self.entered.set()
-                try:
-                    while not self.let_go.is_set():
-                        pause()
-                finally:
-                    self.left.set()
-            return plain(encoder, row, pause)
-
-        monkeypatch.setattr(TextEncoder, "__call__", encode)
-
-
-def beats(host: TrainingHost, job_id: str) -> Heartbeat:
-    return of_job([numbered.report for numbered in host.poll(0).reports], Heartbeat, job_id)[-1]
-
-
-def has(host: TrainingHost, kind: type[Any], job_id: str) -> bool:
-    return bool(of_job([numbered.report for numbered in host.poll(0).reports], kind, job_id))
-
-
-def in_background(folder: Path, base: BaseSpec) -> TrainingHost:
-    return TrainingHost(make_host_spec(folder, base), executor=in_threads)
-
-
-def working(host: TrainingHost, until: Any, what: str) -> None:
-    wait_until(lambda: (host.run_once(), until())[1], what, 60.0, pause_s=0.001)
-
-
-def test_a_seat_whose_row_takes_for_ever_delays_no_other_and_ends_when_it_is_cancelled(
-    tmp_path: Path, tiny_base: BaseSpec, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stuck = Stuck(monkeypatch, "after 5?")
-    host = in_background(tmp_path, tiny_base)
-    host.attach(make_order(make_job_spec(tmp_path, tiny_base, job_id="slow")))
-    working(host, stuck.entered.is_set, "the slow row")
-    quick = make_dataset(tmp_path / "quick.jsonl", sum_rows(4, start=90))
-    host.attach(make_order(make_job_spec(tmp_path, tiny_base, job_id="quick", training=quick)))
-    working(host, lambda: has(host, Outcome, "quick"), "the other seat's end")
-    assert outcome_of([numbered.report for numbered in host.poll(0).reports], "quick").exit_class is ExitClass.OK
-    slow = beats(host, "slow")
-    assert (slow.phase, slow.rows_read) == ("preparing", 5)
-
-    host.detach("slow", 1, ExitClass.CANCELLED)
-    working(host, lambda: has(host, Outcome, "slow"), "the slow seat's end")
-    assert stuck.left.wait(60), "its reader stopped within the row"
-    host.stop()
-
-
-def test_a_host_says_how_many_rows_it_has_read_and_only_while_it_reads(
-    tmp_path: Path, tiny_base: BaseSpec, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stuck = Stuck(monkeypatch, "after 101?")
-    host = in_background(tmp_path, tiny_base)
-    validation = make_dataset(tmp_path / "validation.jsonl", sum_rows(3, start=100))
-    host.attach(make_order(make_job_spec(tmp_path, tiny_base, job_id="one", validation=validation)))
-    host.poll(0)
-    assert beats(host, "one").rows_read is None
-    working(host, stuck.entered.is_set, "the row")
-    assert beats(host, "one").rows_read == 12 + 1, "rows of both files"
-    stuck.let_go.set()
-    working(host, lambda: has(host, Prepared, "one"), "the seat")
-    host.run_once()
-    assert beats(host, "one").rows_read is None
-    drain(host)
-    host.stop()

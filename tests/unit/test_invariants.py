@@ -8,6 +8,7 @@ from sqlalchemy import delete, update
 
 from orchestrator.bases.marks import mark
 from orchestrator.db.database import Database
+from orchestrator.db.encoding_tables import EncodingRow
 from orchestrator.db.job_tables import AttemptRow, CheckpointRow, EventRow, JobRow
 from orchestrator.db.states import JobState
 from orchestrator.db.tables import HostRow
@@ -180,6 +181,22 @@ def host_of_a_marked_base(db: Database) -> str:
     return restarted.id
 
 
+def queued_without_rows(db: Database) -> str:
+    job = make_job(db)
+    write(db, update(EncodingRow).values(state="waiting", encoded=None))
+    return job.id
+
+
+def needs_an_encoding_that_is_gone(db: Database) -> str:
+    return make_job(db, JobState.VALIDATING, training_encoding="0" * 64).id
+
+
+def needs_a_strangers_encoding(db: Database) -> str:
+    job, stranger = make_job(db), make_tenant(db)
+    write(db, update(EncodingRow).values(tenant_id=stranger.id))
+    return job.id
+
+
 BREAKS: dict[str, list[Break]] = {
     "I1": [ended_twice, moved_past_the_door, terminal_without_its_event],
     "I2": [attempt_not_counted],
@@ -196,6 +213,7 @@ BREAKS: dict[str, list[Break]] = {
     "I15": [success_without_a_version, version_of_a_failed_job],
     "I16": [kept_for_one_that_runs],
     "I17": [host_of_a_marked_base],
+    "I18": [queued_without_rows, needs_an_encoding_that_is_gone, needs_a_strangers_encoding],
 }
 
 

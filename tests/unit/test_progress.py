@@ -59,13 +59,6 @@ def test_preparing_is_no_step():
     assert pace.steps_s == ()
 
 
-def test_rows_that_are_read_are_progress():
-    reading = [pulse(phase="preparing").model_copy(update={"rows_read": rows}) for rows in (1, 1, 2)]
-    pace = advanced(advanced(None, reading[0], NOW), reading[1], NOW + timedelta(seconds=9))
-    assert pace.still_s == 9
-    assert advanced(pace, reading[2], NOW + timedelta(seconds=20)).still_s == 0
-
-
 @pytest.mark.parametrize(
     ("pace", "limit"),
     [

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import update
 
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import AttemptRow
@@ -15,9 +14,7 @@ from orchestrator.lifecycle.turns import HEADS
 from orchestrator.queries.blockers import Constraint, JobFacts
 from orchestrator.queries.why import WhyView, explain, load_facts, why
 from tests.builders.live_api import Api, add_tenant
-from tests.builders.rows import NOW, make_host, make_job, make_tenant
-from workers.contract.rows import DatasetFormat
-from workers.contract.spec import DatasetRef
+from tests.builders.rows import NOW, make_encoding, make_host, make_job, make_tenant
 
 LATER = NOW + timedelta(minutes=5)
 NOTHING = Constraint.NOTHING
@@ -60,7 +57,7 @@ def test_every_state_has_an_answer(sqlite_db: Database, state: JobState, desired
         (JobState.QUEUED, waits("placement"), Constraint.PLACEMENT, "All busy.", "Cancel it"),
         (JobState.QUEUED, waits("seat", kept_host_id="h"), Constraint.SEAT, "All busy.", "None is placed there before"),
         (JobState.QUEUED, {"desired": "pause"}, NOTHING, "paused at the next pass", None),
-        (JobState.STARTING, {}, NOTHING, "has taken it in and reads its 12 rows next", None),
+        (JobState.STARTING, {}, NOTHING, "has taken it in and fetches its rows", None),
         (JobState.RUNNING, {"step": 2}, NOTHING, "step 2 of 6", None),
         (JobState.RUNNING, {"desired": "pause"}, Constraint.HOST, "being paused", "finishes the current step"),
         (JobState.STOPPING, {"stop_reason": StopReason.STUCK}, Constraint.HOST, "made no progress", "host is stopped"),
@@ -174,20 +171,26 @@ def test_an_admitted_job_waits_for_a_host_that_is_loading(db: Database, host: st
     assert ask(db, job).constraint is constraint
 
 
+RUNNING = {"state": "running", "encoder": 0, "lease_until": LATER, "rows_read": 7}
+
+
 @pytest.mark.parametrize(
-    ("read", "reason"),
+    ("columns", "reason"),
     [
-        (0, "Its host is reading its rows: 0 of 1,012. Training follows."),
-        (7, "Its host is reading its rows: 7 of 1,012. Training follows."),
-        (1_012, "Its host has read its 1,012 rows and opens its seat. Training follows."),
+        ({"state": "waiting"}, "Its files are checked and wait for an encoder."),
+        (RUNNING, "Its rows are being turned into tokens: 7 of 12. Then it joins the queue."),
+        (
+            {"state": "waiting", "not_before": LATER, "failures": 3},
+            "Turning its rows into tokens failed 3 times, through no fault of its files.",
+        ),
     ],
 )
-def test_a_job_that_starts_says_how_many_rows_its_host_has_read(db: Database, read: int, reason: str) -> None:
-    validation = DatasetRef(file_id="file-v", uri="file:///v", sha256="0" * 64, rows=1_000, format=DatasetFormat.CHAT)
-    job = make_job(db, JobState.STARTING, spec_changes={"validation": validation})
-    with db.write() as session:
-        session.execute(update(AttemptRow).where(AttemptRow.job_id == job.id).values(rows_read=read))
-    assert (ask(db, job).constraint, ask(db, job).reason) == (NOTHING, reason)
+def test_a_job_that_is_validated_says_how_far_its_rows_are_encoded(
+    db: Database, columns: dict[str, Any], reason: str
+) -> None:
+    job = make_job(db, JobState.VALIDATING, training_encoding="k" * 64)
+    make_encoding(db, job, "k" * 64, "file:///nowhere", **columns)
+    assert (ask(db, job).constraint, ask(db, job).reason) == (Constraint.VALIDATION, reason)
 
 
 @pytest.mark.parametrize("state", [JobState.BACKOFF, JobState.PUBLISHING])

@@ -8,8 +8,9 @@ from typing import Final
 
 from workers.bases.gguf import converted_folder
 from workers.contract.base import BaseSpec
-from workers.contract.errors import BaseDigestMismatch, BaseUnavailable, BaseUnusable
+from workers.contract.errors import BaseDigestMismatch
 from workers.contract.guard import missing, weight_files
+from workers.hub import snapshot
 from workers.storage import file_sha256
 
 HUB_FILES: Final = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.model", "*.txt", "*.jinja")
@@ -33,7 +34,7 @@ def locate(base: BaseSpec, cache_dir: Path) -> Source:
             raise missing(file, "file")
         digest = _checked(base, [file])
         return Source(converted_folder(file, digest, cache_dir), digest)
-    folder = Path(base.location) if base.scheme == "file" else _snapshot(base)
+    folder = Path(base.location) if base.scheme == "file" else snapshot(base, HUB_FILES)
     return Source(folder, _checked(base, weight_files(folder)))
 
 
@@ -52,25 +53,3 @@ def _checked(base: BaseSpec, files: Sequence[Path]) -> str:
             f"base {base.id}: the catalogue pins sha256 {base.weight_digest}, but the weights have {digest}"
         )
     return digest
-
-
-def _snapshot(base: BaseSpec) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    try:
-        return Path(snapshot_download(base.location, revision=base.revision, allow_patterns=list(HUB_FILES)))
-    except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
-        raise BaseUnusable(
-            f"base {base.id}: the hub has no {base.location} at {base.revision or 'main'} that this host may read"
-        ) from error
-    except (OSError, HfHubHTTPError, LocalEntryNotFoundError) as error:
-        raise BaseUnavailable(
-            f"base {base.id}: {base.location} at {base.revision or 'main'} could not be fetched: {type(error).__name__}"
-        ) from error

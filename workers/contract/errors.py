@@ -26,6 +26,8 @@ class ErrorCode(StrEnum):
     BASE_UNUSABLE = "base_unusable"
     BASE_DIGEST_MISMATCH = "base_digest_mismatch"
     STORAGE_UNAVAILABLE = "storage_unavailable"
+    ENCODED_ROWS_LOST = "encoded_rows_lost"
+    ENCODING_FAILED = "encoding_failed"
     HOST_FULL = "host_full"
     HOST_LOST = "host_lost"
     MAX_RUNTIME_EXCEEDED = "max_runtime_exceeded"
@@ -148,6 +150,18 @@ class StorageMissing(StorageUnavailable):
     """A file is missing from storage; a retry cannot restore it."""
 
     retryable = False
+
+
+class EncodedRowsLost(InfraError):
+    """The job's encoded rows are missing from storage or damaged; they are encoded again."""
+
+    code = ErrorCode.ENCODED_ROWS_LOST
+
+
+class EncodingFailed(InfraError):
+    """The encoder failed, not the file."""
+
+    code = ErrorCode.ENCODING_FAILED
 
 
 class HostFull(InfraError):

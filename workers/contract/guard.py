@@ -18,6 +18,15 @@ def weight_files(folder: Path) -> list[Path]:
     Raises: BaseUnusable for a missing folder or a broken config, BaseUnavailable for one whose file system is away,
     BaseRefused for pickles, code and no safetensors.
     """
+    require_plain(folder)
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise BaseRefused("base contains no *.safetensors file; convert its weights to safetensors")
+    return files
+
+
+def require_plain(folder: Path) -> None:
+    """Refuse a folder with pickles or code. Raises: as `weight_files`."""
     if not folder.is_dir():
         raise missing(folder, "folder")
     for path in sorted(folder.rglob("*")):
@@ -26,10 +35,6 @@ def weight_files(folder: Path) -> list[Path]:
             raise BaseRefused(f"base contains {name}; Orchard loads only safetensors and JSON: convert and delete it")
     for name in CONFIG_FILES:
         _refuse_remote_code(folder / name)
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise BaseRefused("base contains no *.safetensors file; convert its weights to safetensors")
-    return files
 
 
 def missing(path: Path, what: str) -> BaseUnusable | BaseUnavailable:

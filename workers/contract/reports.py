@@ -19,7 +19,7 @@ class SeatReport(Frozen):
 
 
 class Prepared(SeatReport):
-    """The rows are tokenized; the seat trains next. Sent once per attempt."""
+    """The rows are here; the seat trains next. Sent once per attempt."""
 
     kind: Literal["prepared"] = "prepared"
     total_steps: int
@@ -39,7 +39,6 @@ class Heartbeat(SeatReport):
     kind: Literal["heartbeat"] = "heartbeat"
     step: int
     phase: Literal["waiting", "preparing", "training", "evaluating", "saving"]
-    rows_read: int | None = Field(None, ge=0, description="rows of its files that are tokens, while it prepares")
 
 
 class StepReport(SeatReport):
@@ -145,7 +144,6 @@ class Outcome(SeatReport):
     step: int
     error_code: ErrorCode | None = None
     message: str | None = None
-    details: tuple[dict[str, str | int | None], ...] = Field((), description="one entry per bad row")
     adapter: AdapterManifest | None = None
     eval_loss_before: float | None = None
     eval_loss_after: float | None = Field(None, description="of the weights in the adapter")

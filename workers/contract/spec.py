@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, StrictBool, StrictFloat, StrictInt, 
 
 from workers.contract import CONTRACT_VERSION
 from workers.contract.base import BaseSpec, ComputeDtype, Quantization
+from workers.contract.encoded import EncodedRef
 from workers.contract.files import Container, ShapeName
 from workers.contract.lanes import Lane
 from workers.contract.methods import Method
@@ -48,6 +49,7 @@ class DatasetRef(Frozen):
     format: DatasetFormat
     shape: ShapeName | None = Field(None, description="of its rows as they were sent; null: as the format has them")
     container: Container = Field(Container.JSONL, description="how it holds its rows")
+    encoded: EncodedRef | None = Field(None, description="its rows as tokens; a seat needs them")
 
 
 class OnDropped(StrEnum):

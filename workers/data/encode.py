@@ -4,7 +4,7 @@ import logging
 import re
 from array import array
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -26,13 +26,13 @@ log = logging.getLogger(__name__)
 class EncodedRow:
     """One row as tokens. `loss_weights[t]` is what predicting token t counts for; the first token is never predicted.
 
-    A host keeps all rows of its seats while they train: eight bytes per token, where lists took eight times as much.
+    Eight bytes a token: its own arrays where it was encoded, views of stored rows where it is trained on.
     """
 
     line: int
-    input_ids: "array[int]"
+    input_ids: "array[int] | memoryview[int]"
     """[T] int32."""
-    loss_weights: "array[float]"
+    loss_weights: "array[float] | memoryview[float]"
     """[T] fp32, from 0 to 1."""
 
     @classmethod
@@ -50,7 +50,7 @@ class EncodedRow:
 class EncodedData:
     """A tokenized file, how many rows the overlength policy changed, and what their rendering leaves out."""
 
-    rows: tuple[EncodedRow, ...]
+    rows: Sequence[EncodedRow]
     truncated: int = 0
     dropped: int = 0
     left_out: Mapping[str, int] = field(default_factory=dict)
@@ -62,29 +62,41 @@ class EncodedData:
         return sum(row.supervised for row in self.rows)
 
 
-def encode_training(encode: RowEncoder, data: DataSpec, pause: Pause = no_pause) -> EncodedData:
+OnLine = Callable[[int | None], object]
+"""Called with a row's line before it is encoded, and with None after it."""
+
+
+def encode_training(
+    encode: RowEncoder, data: DataSpec, pause: Pause = no_pause, on_line: OnLine = lambda _: None
+) -> EncodedData:
     """Tokenize the training file. `pause` is called before each line and within long rows.
 
     Raises: StorageUnavailable, Abandoned; DataError naming every line that cannot be used.
     """
-    return _encode(encode, data, data.training, DataError, pause)
+    return _encode(encode, data, data.training, DataError, pause, on_line)
 
 
-def encode_validation(encode: RowEncoder, data: DataSpec, pause: Pause = no_pause) -> EncodedData:
+def encode_validation(
+    encode: RowEncoder, data: DataSpec, pause: Pause = no_pause, on_line: OnLine = lambda _: None
+) -> EncodedData:
     """Tokenize the validation file; empty if there is none. Raises: as above, with ValidationDataError."""
     if data.validation is None:
         return EncodedData(())
-    return _encode(encode, data, data.validation, ValidationDataError, pause)
+    return _encode(encode, data, data.validation, ValidationDataError, pause, on_line)
 
 
-def _encode(encode: RowEncoder, data: DataSpec, ref: DatasetRef, error: type[DataError], pause: Pause) -> EncodedData:
+def _encode(
+    encode: RowEncoder, data: DataSpec, ref: DatasetRef, error: type[DataError], pause: Pause, on_line: OnLine
+) -> EncodedData:
     kept: list[EncodedRow] = []
     issues: list[RowIssue] = []
     truncated = dropped = 0
     left_out: Counter[str] = Counter()
     with closing(read_rows(ref, error, pause, data.extra)) as rows:
         for read in rows:
+            on_line(read.line)
             tokens = _encoded(encode, read, pause)
+            on_line(None)
             if isinstance(tokens, RowIssue):
                 issues.append(tokens)
                 continue

@@ -4,7 +4,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
-from workers.contract.errors import DataError, UserError, WorkerError
+from workers.contract.errors import UserError, WorkerError
 from workers.contract.reports import AdapterManifest, ExitClass, Heartbeat, Outcome, SeatReport
 from workers.contract.spec import SeatAssignment
 from workers.engine.evaluation import Evaluation
@@ -16,8 +16,6 @@ Phase = Literal["waiting", "preparing", "training", "evaluating", "saving"]
 AttemptKey = tuple[str, int]
 ReportT = TypeVar("ReportT", bound=SeatReport)
 
-MAX_DETAILS = 1000
-
 
 @dataclass
 class Attempt:
@@ -26,8 +24,6 @@ class Attempt:
     order: SeatAssignment
     deadline: float
     phase: Phase = "waiting"
-    rows_read: int = 0
-    """Rows that are tokens, while it prepares. The reader's thread sets it."""
     seat: Seat | None = None
     pending_result: StepResult | None = None
     """The last step, while its report waits for the evaluation after it."""
@@ -56,14 +52,9 @@ class Attempt:
         job_id, attempt = self.key
         return report(job_id=job_id, attempt=attempt, lease_token=self.order.lease_token, **fields)
 
-    def count_rows(self, rows: int) -> None:
-        """Note how many rows are tokens now."""
-        self.rows_read = rows
-
     def heartbeat(self) -> Heartbeat:
         """The attempt's current step and phase."""
-        rows = self.rows_read if self.phase == "preparing" else None
-        return self.report(Heartbeat, step=self.step, phase=self.phase, rows_read=rows)
+        return self.report(Heartbeat, step=self.step, phase=self.phase)
 
     def ended(self, exit_class: ExitClass, **fields: Any) -> Outcome:
         """The last report."""
@@ -88,6 +79,4 @@ class Attempt:
     def failed(self, error: WorkerError) -> Outcome:
         """The last report of an attempt that `error` ended."""
         exit_class = ExitClass.USER if isinstance(error, UserError) else ExitClass.INFRA
-        issues = error.issues[:MAX_DETAILS] if isinstance(error, DataError) else ()
-        details = tuple(issue.model_dump() for issue in issues)
-        return self.ended(exit_class, error_code=error.code, message=str(error), details=details)
+        return self.ended(exit_class, error_code=error.code, message=str(error))

@@ -9,7 +9,6 @@ from workers.bases import LoadedBase
 from workers.contract.reports import CheckpointRejected
 from workers.engine.attempt import Attempt, AttemptKey
 from workers.engine.prepare import Ready, read
-from workers.engine.turns import Reader, Turns
 from workers.methods import METHODS
 from workers.methods.linears import adaptable_linears
 from workers.retry import RetryPolicy
@@ -25,7 +24,7 @@ class _Reading:
 
 
 class Prefetcher:
-    """Prepares new attempts side by side: a thread of `executor` each, and they take turns at the processor.
+    """Prepares new attempts side by side: a thread of `executor` each.
 
     Owned by the engine's thread. `wake` is called, from any thread, when an attempt is ready.
     """
@@ -35,7 +34,6 @@ class Prefetcher:
         self._executor = executor
         self._wake = wake
         self._linears = adaptable_linears(base.model)
-        self._turns = Turns()
         self._under_way: dict[AttemptKey, _Reading] = {}
 
     def begin(self, attempt: Attempt) -> None:
@@ -50,8 +48,7 @@ class Prefetcher:
 
         def read_again() -> Ready:
             rejected.clear()
-            reader = Reader(self._turns, attempt.done.is_set, attempt.count_rows)
-            return read(attempt.order, self._base, shapes, rejected.append, reader)
+            return read(attempt.order, self._base, shapes, rejected.append)
 
         future = self._executor.submit(RETRY_FOR.call, read_again, attempt.done)
         self._under_way[attempt.key] = _Reading(future, rejected)
@@ -60,7 +57,7 @@ class Prefetcher:
     def ready(self, attempt: Attempt, report: Callable[[CheckpointRejected], None]) -> Ready | None:
         """The attempt's data, returned once; None while it is read. Rejected checkpoints are reported first.
 
-        Raises: StorageUnavailable, DataError, ValidationDataError.
+        Raises: StorageUnavailable, EncodedRowsLost.
         """
         reading = self._under_way[attempt.key]
         if not reading.future.done():
@@ -71,7 +68,7 @@ class Prefetcher:
         return reading.future.result()
 
     def forget(self, attempt: Attempt) -> None:
-        """The attempt is over: cancel its read, or let it stop at its next pause."""
+        """The attempt is over: cancel its read, unless it has begun."""
         reading = self._under_way.pop(attempt.key, None)
         if reading is not None:
             reading.future.cancel()

@@ -1,24 +1,21 @@
-"""From an assignment to a seat that can train: tokenize rows, find the checkpoint to resume from, open the adapter."""
+"""From an assignment to a seat that can train: fetch its rows, find the checkpoint to resume from, open the adapter."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from workers.bases import LoadedBase
 from workers.checkpoints import Snapshot, newest_verified
+from workers.contract.errors import EncodedRowsLost
 from workers.contract.reports import CheckpointRejected, Prepared
-from workers.contract.rows import Row
-from workers.contract.spec import SeatAssignment
+from workers.contract.spec import DatasetRef, SeatAssignment
 from workers.data.batches import BatchPlan
-from workers.data.encode import EncodedData, encode_training, encode_validation, within_vocabulary
-from workers.data.pausing import Pause
-from workers.data.tokens import Tokens
+from workers.data.encode import EncodedData
+from workers.data.stored import fetch
 from workers.engine.attempt import Attempt
 from workers.engine.guards import memory_guarded
 from workers.engine.seat import Seat
 from workers.engine.stepper import Stepper
-from workers.engine.turns import Reader
 from workers.tasks import TASKS
 
 
@@ -36,34 +33,22 @@ def read(
     base: LoadedBase,
     shapes: Mapping[str, tuple[int, ...]],
     reject: Callable[[CheckpointRejected], None],
-    reader: Reader,
 ) -> Ready:
-    """Read, tokenize and verify, without the model.
+    """Fetch the encoded rows and verify the checkpoint, without the model.
 
-    Raises: StorageUnavailable, DataError, ValidationDataError, Abandoned.
+    Raises: StorageUnavailable, EncodedRowsLost.
     """
-    spec = assignment.spec
-    task = TASKS.of(spec.task).encoder(base.tokenizer, spec.base.chat_template, spec.data)
-    checked = within_vocabulary(task, base.tokenizer, embeddings(base.model))
-
-    def encode(row: Row, pause: Pause) -> Tokens:
-        tokens = checked(row, pause)
-        reader.row_done()
-        return tokens
-
-    try:
-        training = encode_training(encode, spec.data, reader.pause)
-        reader.rest()  # the other file and the checkpoint may have to be waited for
-        validation = encode_validation(encode, spec.data, reader.pause)
-        reader.pause()
-    finally:
-        reader.rest()
+    data = assignment.spec.data
+    training = encoded(data.training)
+    validation = EncodedData(()) if data.validation is None else encoded(data.validation)
     return Ready(training, validation, newest_verified(assignment, base.digest, shapes, reject))
 
 
-def embeddings(model: Any) -> int:
-    """How many tokens the base knows: ids from 0."""
-    return int(model.get_input_embeddings().weight.shape[0])
+def encoded(dataset: DatasetRef) -> EncodedData:
+    """The file's rows as tokens. Raises: StorageUnavailable, EncodedRowsLost."""
+    if dataset.encoded is None:
+        raise EncodedRowsLost("the job's rows are not encoded yet; they are encoded now")
+    return fetch(dataset.encoded)
 
 
 def seat_of(assignment: SeatAssignment, ready: Ready, base: LoadedBase, stepper: Stepper) -> Seat:
@@ -89,13 +74,14 @@ def seat_of(assignment: SeatAssignment, ready: Ready, base: LoadedBase, stepper:
 def prepared(attempt: Attempt, seat: Seat, ready: Ready) -> Prepared:
     """The report that a seat is ready to train."""
     training, validation = ready.training, ready.validation
+    stored = attempt.order.spec.data.training.encoded
     return attempt.report(
         Prepared,
         total_steps=seat.total_steps,
         resumed_from_step=seat.step,
         training_rows=len(training.rows),
         validation_rows=len(validation.rows),
-        supervised_tokens=training.supervised_tokens,
+        supervised_tokens=0 if stored is None else stored.trained_tokens,
         truncated_rows=training.truncated + validation.truncated,
         dropped_rows=training.dropped + validation.dropped,
         left_out=dict(Counter(training.left_out) + Counter(validation.left_out)),

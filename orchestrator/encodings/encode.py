@@ -1,0 +1,181 @@
+"""Gives the files of jobs to encoders and takes in what they report."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+from pydantic import ValidationError
+from sqlalchemy import exists, select
+
+from orchestrator.cluster.port import Cluster, EncoderGone, HostUnreachable
+from orchestrator.db.database import Database
+from orchestrator.db.encoding_tables import EncodingRow, EncodingState
+from orchestrator.db.job_tables import JobRow
+from orchestrator.encodings.claims import claim, load_served, load_waiting, next_jobs
+from orchestrator.encodings.keys import files_of, order_of
+from orchestrator.encodings.settle import give_back, machine_failed, renew, settle
+from orchestrator.lifecycle.encoded import WANTED
+from orchestrator.steps.step import Counts
+from workers.contract.encoding import EncodeLimits, EncodeOrder, EncoderBusy, EncoderReport
+from workers.contract.errors import ErrorCode, WorkerError
+from workers.contract.failpoints import failpoint
+from workers.contract.spec import JobSpec
+
+log = structlog.get_logger()
+TAKING: Final = timedelta(seconds=30)
+"""An order may be on its way to an encoder for so long."""
+AGAIN: Final = timedelta(seconds=2)
+"""Pause after an order that an encoder did not take."""
+
+
+@dataclass(frozen=True)
+class Encode:
+    """WAITING -> RUNNING -> DONE or FAILED, for the encodings that jobs wait for. No call waits for a file."""
+
+    db: Database
+    cluster: Cluster
+    encoders: int
+    cache_dir: str
+    limits: EncodeLimits
+
+    def run_once(self, now: datetime) -> Counts:
+        """Take in reports, stop what nobody waits for, give out what waits, and look whether it is done already."""
+        counts = self._collect(self._running(), now)
+        counts += self._stop_unwanted()
+        begun = self._dispatch(now)
+        counts["encoding"] += len(begun)
+        return +(counts + self._collect(begun, now))
+
+    def _running(self) -> list[EncodingRow]:
+        with self.db.read() as session:
+            query = select(EncodingRow).where(EncodingRow.state == EncodingState.RUNNING)
+            return list(session.scalars(query.order_by(EncodingRow.claimed_at, EncodingRow.key)))
+
+    def _collect(self, running: Sequence[EncodingRow], now: datetime) -> Counts:
+        """Take in what each encoder says of what it was given."""
+        given: dict[int, list[EncodingRow]] = defaultdict(list)
+        for row in running:
+            given[row.encoder or 0].append(row)
+        counts = Counts()
+        for encoder, rows in sorted(given.items()):
+            try:
+                report = self.cluster.poll_encoder(encoder)
+            except EncoderGone:
+                counts += self._failed(rows, "the encoder ended", now)
+            except (HostUnreachable, WorkerError):
+                counts += self._silent(encoder, rows, now)
+            else:
+                failpoint("encodings.polled")
+                counts += self._take(rows, report, now)
+        return counts
+
+    def _take(self, rows: Sequence[EncodingRow], report: EncoderReport, now: datetime) -> Counts:
+        counts = Counts()
+        results = {(result.key, result.attempt): result for result in report.results}
+        for row in rows:
+            this = (row.key, row.attempt)
+            with self.db.write() as session:
+                if this in results:
+                    counts["encoded" if settle(session, row, results[this], now) else "stale"] += 1
+                elif this in report.orders:
+                    renew(session, row, report.rows_read if report.orders[0] == this else 0, now)
+                elif row.claimed_at is None or row.claimed_at < now - TAKING:
+                    give_back(session, row)  # another process answers under the encoder's name, or it never came
+                    counts["encoding_lost"] += 1
+        return counts
+
+    def _silent(self, encoder: int, rows: Sequence[EncodingRow], now: datetime) -> Counts:
+        """Nothing is concluded before the lease is over. What an encoder given up still writes is what any would."""
+        over = [row for row in rows if row.lease_until is None or row.lease_until < now]
+        if not over:
+            return Counts(unreachable=1)
+        try:
+            self.cluster.stop_encoder(encoder)
+        except (HostUnreachable, WorkerError):
+            log.warning("encoder not stopped", encoder=encoder)
+        return self._failed(over, "the encoder did not answer", now)
+
+    def _failed(self, rows: Sequence[EncodingRow], message: str, now: datetime) -> Counts:
+        for row in rows:
+            with self.db.write() as session:
+                machine_failed(session, row, ErrorCode.ENCODING_FAILED, message, now)
+        return Counts(encoding_failed=len(rows))
+
+    def _stop_unwanted(self) -> Counts:
+        """Work that no job waits for: they were cancelled or paused."""
+        unwanted = ~exists().where(WANTED).correlate(EncodingRow)
+        with self.db.read() as session:
+            rows = list(
+                session.scalars(select(EncodingRow).where(EncodingRow.state == EncodingState.RUNNING, unwanted))
+            )
+        for row in rows:
+            try:
+                self.cluster.abandon(row.encoder or 0, row.key)
+            except (EncoderGone, HostUnreachable, WorkerError):
+                log.warning("encoding not stopped", encoder=row.encoder, key=row.key)
+            with self.db.write() as session:
+                give_back(session, row)
+        return Counts(abandoned=len(rows))
+
+    def _dispatch(self, now: datetime) -> list[EncodingRow]:
+        """Give each free encoder the files of one job. Returns what it was given."""
+        running = self._running()
+        taken = {row.encoder for row in running}
+        free = [encoder for encoder in range(self.encoders) if encoder not in taken]
+        if not free:
+            return []
+        with self.db.read() as session:
+            waiting = load_waiting(session, now)
+            served = load_served(session, {job.tenant_id for job in waiting}) if waiting else {}
+        busy: dict[str, set[int | None]] = defaultdict(set)
+        for row in running:
+            busy[row.tenant_id].add(row.encoder)
+        chosen = next_jobs(waiting, {tenant: len(held) for tenant, held in busy.items()}, served, len(free))
+        begun: list[EncodingRow] = []
+        for encoder, seq in zip(free, chosen, strict=False):
+            begun += self._begin(encoder, seq, now)
+        return begun
+
+    def _begin(self, encoder: int, seq: int, now: datetime) -> list[EncodingRow]:
+        orders = self._claim(encoder, seq, now)
+        failpoint("encodings.claimed")
+        for order in orders:
+            try:
+                self.cluster.encode(encoder, order)
+            except (EncoderBusy, EncoderGone, HostUnreachable, WorkerError) as error:
+                log.warning("encoder took no order", encoder=encoder, error=f"{type(error).__name__}: {error}"[:200])
+                self._give_back(order, now + AGAIN)
+        failpoint("encodings.sent")
+        keys = [order.key for order in orders]
+        return [row for row in self._running() if row.key in keys]
+
+    def _claim(self, encoder: int, seq: int, now: datetime) -> list[EncodeOrder]:
+        """The orders for the job's files that wait, which are marked as given to `encoder`."""
+        orders: list[EncodeOrder] = []
+        with self.db.write() as session:
+            job = session.scalars(select(JobRow).where(JobRow.seq == seq)).one()
+            try:
+                spec = JobSpec.model_validate(job.spec)
+            except ValidationError:
+                log.error("spec cannot be read", job=job.id)
+                return []
+            keys = {"training": job.training_encoding, "validation": job.validation_encoding}
+            for role, dataset in files_of(spec):
+                row = session.get(EncodingRow, keys[role] or "")
+                if row is None or not _may_begin(row, now) or not claim(session, row, encoder, now):
+                    continue
+                orders.append(order_of(spec, dataset, row.key, row.attempt + 1, row.uri, self.cache_dir, self.limits))
+        return orders
+
+    def _give_back(self, order: EncodeOrder, not_before: datetime) -> None:
+        with self.db.write() as session:
+            row = session.get(EncodingRow, order.key)
+            if row is not None and row.attempt == order.attempt:
+                give_back(session, row, not_before)
+
+
+def _may_begin(row: EncodingRow, now: datetime) -> bool:
+    return row.state == EncodingState.WAITING and (row.not_before is None or row.not_before <= now)

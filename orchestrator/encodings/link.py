@@ -1,0 +1,55 @@
+"""Links a job to the encodings it needs, which are made where there are none."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+from orchestrator.db.encoding_tables import EncodingRow, EncodingState
+from orchestrator.encodings.keys import encoded_uri, encoding_key, files_of
+from orchestrator.lifecycle.transition import JobRef, amend
+from workers.contract.spec import DatasetRef, JobSpec
+
+
+def link(session: Session, job: JobRef, spec: JobSpec, storage_uri: str, now: datetime) -> bool:
+    """Write into the job which encodings it needs. False: one of them is just being deleted, or the job has changed."""
+    keys: dict[str, Any] = {"training_encoding": None, "validation_encoding": None}
+    for role, dataset in files_of(spec):
+        key = encoding_key(spec, dataset)
+        if not _need(session, spec, dataset, key, storage_uri, now):
+            return False
+        keys[f"{role}_encoding"] = key
+    return amend(session, job, **keys)
+
+
+def _need(session: Session, spec: JobSpec, dataset: DatasetRef, key: str, storage_uri: str, now: datetime) -> bool:
+    """Note that the encoding is needed now. One that failed is tried again: file and job are as before, the encoder may
+    not be.
+    """
+    this = EncodingRow.key == key
+    used = update(EncodingRow).where(this, EncodingRow.state != EncodingState.DELETING).values(used_at=now)
+    state = session.execute(used.returning(EncodingRow.state)).scalar()
+    if state is None:
+        if session.get(EncodingRow, key) is not None:
+            return False
+        uri = encoded_uri(storage_uri, spec.tenant_id, key)
+        session.add(_row(spec.tenant_id, dataset.file_id, key, uri, now))
+        session.flush()
+    elif state == EncodingState.FAILED:
+        again = {"state": EncodingState.WAITING, "failures": 0, "not_before": None, "file_id": dataset.file_id}
+        no_error = {"error_code": None, "error_message": None, "issues": None}
+        session.execute(update(EncodingRow).where(this).values(**again, **no_error))
+    return True
+
+
+def _row(tenant_id: str, file_id: str, key: str, uri: str, now: datetime) -> EncodingRow:
+    return EncodingRow(
+        key=key,
+        tenant_id=tenant_id,
+        file_id=file_id,
+        uri=uri,
+        state=EncodingState.WAITING,
+        created_at=now,
+        used_at=now,
+    )
