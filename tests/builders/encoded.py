@@ -3,7 +3,7 @@
 from functools import cache
 from pathlib import Path
 
-from orchestrator.encodings.keys import encoding_key, files_of, order_of
+from orchestrator.encodings.keys import encoding_key, files_of, order_of, with_encoded
 from workers.contract.encoding import EncodeLimits
 from workers.contract.spec import JobSpec
 from workers.data.stored import store
@@ -25,5 +25,5 @@ def encode_to_store(spec: JobSpec) -> JobSpec:
         uri = f"{spec.output_uri}-encoded/{key}"
         cache_dir = str(Path(spec.base.location).parent / "encoder-cache")
         order = order_of(spec, dataset, key, 1, uri, cache_dir, EncodeLimits())
-        encoded[role] = dataset.model_copy(update={"encoded": store(encode(order, *_kept()), uri)})
-    return spec.model_copy(update={"data": spec.data.model_copy(update=encoded)})
+        encoded[role] = store(encode(order, *_kept()), uri)
+    return with_encoded(spec, encoded)
