@@ -48,6 +48,8 @@ ADVICE: Final = {
     "registry_refused": Advice(Party.OPERATOR, "tell your operator this job's id; the adapter is safe in storage"),
     "adapter_refused": Advice(Party.SERVICE, _AGAIN),
     "storage_unavailable": Advice(Party.SERVICE, _AGAIN),
+    "encoded_rows_lost": Advice(Party.SERVICE, _AGAIN),
+    "encoding_failed": Advice(Party.SERVICE, _AGAIN),
     "host_full": Advice(Party.SERVICE, _AGAIN),
     "host_lost": Advice(Party.SERVICE, _AGAIN),
     "internal_error": Advice(Party.SERVICE, _AGAIN),

@@ -15,8 +15,6 @@ down_revision: str | None = "0009"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
-OPEN = sa.text("state IN ('waiting', 'running')")
-
 
 def upgrade() -> None:
     op.create_table(
@@ -47,7 +45,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["tenant_id"], ["tenant.id"], name="fk_encoding_tenant_id"),
         sa.PrimaryKeyConstraint("key", name="pk_encoding"),
     )
-    op.create_index("ix_encoding_open", "encoding", ["state", "tenant_id"], postgresql_where=OPEN, sqlite_where=OPEN)
+    op.create_index("ix_encoding_state_tenant_id", "encoding", ["state", "tenant_id"])
     op.create_index("ix_encoding_tenant_id_claimed_at", "encoding", ["tenant_id", "claimed_at"])
     op.create_index("ix_encoding_used_at", "encoding", ["used_at"])
     op.create_index("ix_encoding_file_id", "encoding", ["file_id"])

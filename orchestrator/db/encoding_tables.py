@@ -4,7 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from orchestrator.db.columns import Base
@@ -25,9 +25,6 @@ class EncodingState(StrEnum):
     """Its bytes are being removed, then its row."""
 
 
-_OPEN = text("state IN ('waiting', 'running')")
-
-
 class EncodingRow(Base):
     """A file encoded for one base, task and set of options. `key` is a digest of all of these and of the tenant."""
 
@@ -38,7 +35,7 @@ class EncodingRow(Base):
         CheckConstraint("(state = 'running') = (lease_until IS NOT NULL)", name="lease_iff_running"),
         CheckConstraint("(state = 'done') = (encoded IS NOT NULL)", name="encoded_iff_done"),
         CheckConstraint("(state = 'failed') = (error_code IS NOT NULL)", name="error_iff_failed"),
-        Index("ix_encoding_open", "state", "tenant_id", postgresql_where=_OPEN, sqlite_where=_OPEN),
+        Index("ix_encoding_state_tenant_id", "state", "tenant_id"),
         Index("ix_encoding_tenant_id_claimed_at", "tenant_id", "claimed_at"),
         Index("ix_encoding_used_at", "used_at"),
         Index("ix_encoding_file_id", "file_id"),

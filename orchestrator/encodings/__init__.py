@@ -1,6 +1,7 @@
 """Encodings: files as rows of tokens, made by encoders while their jobs are VALIDATING, and stored once by content.
 
-May import: `orchestrator.lifecycle`, `orchestrator.cluster`, `orchestrator.storage`, `workers.contract`. No tokenizer.
+May import: `orchestrator.files`, `orchestrator.lifecycle`, `orchestrator.cluster`, `orchestrator.storage`,
+`workers.contract`. No tokenizer.
 
 Invariants
 - A key names content, base, task, options and tenant (`keys`): equal keys mean equal rows, of one tenant.

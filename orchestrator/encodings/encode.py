@@ -43,8 +43,10 @@ class Encode:
 
     def run_once(self, now: datetime) -> Counts:
         """Take in reports, stop what nobody waits for, give out what waits, and look whether it is done already."""
-        counts = self._collect(self._running(), now)
-        counts += self._stop_unwanted()
+        running = self._running()
+        counts = self._collect(running, now)
+        if running:
+            counts += self._stop_unwanted()
         begun = self._dispatch(now)
         counts["encoding"] += len(begun)
         return +(counts + self._collect(begun, now))

@@ -2,9 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from orchestrator.storage.layout import tenant_uri
+from workers.contract.encoded import EncodedRef
 from workers.contract.encoding import ENCODER_VERSION, EncodeLimits, EncodeOrder
 from workers.contract.spec import DatasetRef, DataSpec, JobSpec
 
@@ -17,6 +18,13 @@ def files_of(spec: JobSpec) -> Iterator[tuple[str, DatasetRef]]:
     yield "training", spec.data.training
     if spec.data.validation is not None:
         yield "validation", spec.data.validation
+
+
+def with_encoded(spec: JobSpec, encoded: Mapping[str, EncodedRef]) -> JobSpec:
+    """The spec whose files, by role, are encoded as `encoded` says."""
+    files = dict(files_of(spec))
+    changed = {role: files[role].model_copy(update={"encoded": ref}) for role, ref in encoded.items()}
+    return spec.model_copy(update={"data": spec.data.model_copy(update=changed)})
 
 
 def encoding_key(spec: JobSpec, dataset: DatasetRef) -> str:

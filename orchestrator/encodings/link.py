@@ -3,12 +3,13 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from orchestrator.db.encoding_tables import EncodingRow, EncodingState
-from orchestrator.encodings.keys import encoded_uri, encoding_key, files_of
+from orchestrator.encodings.keys import encoded_uri, encoding_key, files_of, with_encoded
 from orchestrator.lifecycle.transition import JobRef, amend
+from workers.contract.encoded import EncodedRef
 from workers.contract.spec import DatasetRef, JobSpec
 
 
@@ -21,6 +22,14 @@ def link(session: Session, job: JobRef, spec: JobSpec, storage_uri: str, now: da
             return False
         keys[f"{role}_encoding"] = key
     return amend(session, job, **keys)
+
+
+def as_far_as_encoded(session: Session, spec: JobSpec) -> JobSpec:
+    """The spec with what is known of its files from earlier jobs on the same data."""
+    keys = {encoding_key(spec, dataset): role for role, dataset in files_of(spec)}
+    done = (EncodingRow.key.in_(keys), EncodingRow.state == EncodingState.DONE)
+    rows = session.execute(select(EncodingRow.key, EncodingRow.encoded).where(*done))
+    return with_encoded(spec, {keys[row.key]: EncodedRef.model_validate(row.encoded) for row in rows})
 
 
 def _need(session: Session, spec: JobSpec, dataset: DatasetRef, key: str, storage_uri: str, now: datetime) -> bool:

@@ -14,7 +14,7 @@ from orchestrator.db.database import Database
 from orchestrator.db.encoding_tables import EncodingRow, EncodingState
 from orchestrator.db.job_tables import JobRow
 from orchestrator.db.states import Desired, JobState
-from orchestrator.encodings.keys import files_of
+from orchestrator.encodings.keys import files_of, with_encoded
 from orchestrator.lifecycle.events import EventDraft, record
 from orchestrator.lifecycle.issue_events import issue_events
 from orchestrator.lifecycle.retry_policy import UNREADABLE_SPEC, RetryDecision, failed
@@ -84,8 +84,7 @@ def judge(job: JobRow, rows: Mapping[str, EncodingRow | None]) -> Verdict:
 
 def _queued(spec: JobSpec, encoded: Mapping[str, EncodedRef]) -> RetryDecision:
     """Into the queue, with the rows that a seat fetches and the steps that these make."""
-    datasets = {role: file.model_copy(update={"encoded": encoded[role]}) for role, file in files_of(spec)}
-    ready = spec.model_copy(update={"data": spec.data.model_copy(update=datasets)})
+    ready = with_encoded(spec, encoded)
     counts = {role: ref.model_dump(mode="json", exclude={"uri", "sha256"}) for role, ref in encoded.items()}
     event = EventDraft("Files validated, moving job to queued state", data=counts)
     steps = spec.training.total_steps(encoded["training"].rows)

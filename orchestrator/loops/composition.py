@@ -13,6 +13,7 @@ from orchestrator.cluster.port import Cluster
 from orchestrator.db.database import Database
 from orchestrator.encodings.encode import Encode
 from orchestrator.encodings.gc import EncodingGc
+from orchestrator.encodings.orphans import OrphanEncodings
 from orchestrator.encodings.promote import Promote
 from orchestrator.files.gc import FileGc
 from orchestrator.files.orphans import OrphanFiles
@@ -111,6 +112,7 @@ def garbage_collection(db: Database, settings: Settings) -> StepSequence:
     orphans = (
         OrphanFiles(db, settings.storage_uri, settings.leftovers_after_s),
         OrphanParts(db, settings.storage_uri, settings.leftovers_after_s),
+        OrphanEncodings(db, settings.storage_uri, settings.leftovers_after_s),
     )
     encodings = EncodingGc(db, settings.encoded_unused_s)
     return StepSequence((retain, CheckpointGc(db), attempts, *orphans, encodings, FileGc(db)))

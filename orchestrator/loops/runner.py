@@ -102,7 +102,7 @@ def run_until(
         if next_bell is not None and PROGRESS_EVENTS & counts.keys():
             next_bell.set()
         pause_s = next_pause_s(counts, pause_s, interval_s)
-        if not stop.is_set():
+        if bell is stop or not stop.is_set():  # one told to end while it ran may have missed the bell
             bell.wait(pause_s)
 
 

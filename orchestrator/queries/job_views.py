@@ -294,14 +294,15 @@ def _details(
         eval_loss_before=row.eval_loss_before,
         eval_loss_after=row.eval_loss_after,
         memory_bytes=row.memory_bytes,
-        encoded=_encoded(spec),
+        encoded=encoded_files(spec),
         registry=registry,
         host=host_id,
         base_digest=(row.adapter or {}).get("base_digest") or base_digest,
     )
 
 
-def _encoded(spec: JobSpec) -> EncodedFiles | None:
+def encoded_files(spec: JobSpec) -> EncodedFiles | None:
+    """Counts of the job's files, once they are encoded."""
     training = EncodedFile.of(spec.data.training)
     return (
         None if training is None else EncodedFiles(training=training, validation=EncodedFile.of(spec.data.validation))

@@ -7,7 +7,14 @@ from pydantic import BaseModel, Field
 
 from orchestrator.bases.marks import require_usable
 from orchestrator.catalogue.need import HostNeed
-from orchestrator.queries.job_views import ResolvedHyperparameters, ResolvedOptions, hyperparameters_of
+from orchestrator.encodings.link import as_far_as_encoded
+from orchestrator.queries.job_views import (
+    EncodedFiles,
+    ResolvedHyperparameters,
+    ResolvedOptions,
+    encoded_files,
+    hyperparameters_of,
+)
 from orchestrator.submission.datasets import named_files
 from orchestrator.submission.request import JobRequest
 from orchestrator.submission.resolve import offered_base
@@ -42,6 +49,9 @@ class EstimateView(BaseModel):
     training_rows: int
     validation_rows: int
     total_steps: int
+    encoded: EncodedFiles | None = Field(
+        description="exact counts, where an earlier job of today had the same files, base and options; else null"
+    )
     trainable_parameters: int
     hyperparameters: ResolvedHyperparameters
     memory: MemoryEstimate
@@ -57,14 +67,17 @@ def estimate(submit_deps: SubmitDeps, tenant: Tenant, request: JobRequest, now: 
         files = named_files(session, tenant.id, request, now)
         spec = draft_spec(files, submit_deps.storage_uri, tenant, base, request, now)
         require_usable(session, base, spec)
-    validation, ours = spec.data.validation, request.x_orchard
+        spec = as_far_as_encoded(session, spec)
+    validation, ours, encoded = spec.data.validation, request.x_orchard, encoded_files(spec)
+    rows = spec.data.training.rows if encoded is None else encoded.training.rows
     need = HostNeed.of(spec)
     flavor = need.flavor_of(submit_deps.catalogue.flavors)
     return EstimateView(
         model=spec.base.id,
         training_rows=spec.data.training.rows,
         validation_rows=0 if validation is None else validation.rows,
-        total_steps=spec.training.total_steps(spec.data.training.rows),
+        total_steps=spec.training.total_steps(rows),
+        encoded=encoded,
         trainable_parameters=spec.method.trained(spec.base.shape),
         hyperparameters=hyperparameters_of(spec),
         memory=MemoryEstimate(

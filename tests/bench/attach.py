@@ -97,8 +97,9 @@ def _first_step(training: TrainingHost, host: HostSpec, folder: Path, job_id: st
         rank=8,
     )
     cursor = max((numbered.seq for numbered in training.poll(0).reports), default=0)
+    order = make_order(spec)
     started = time.perf_counter()
-    training.attach(make_order(spec))
+    training.attach(order)
     while True:
         if not training.run_once():
             raise RuntimeError(f"{job_id} ended before its first step: {training.poll(cursor).reports[-1].report}")

@@ -1,9 +1,11 @@
 """Job specs whose rows are encoded, as an encoder does it, in this process."""
 
+import atexit
+import shutil
+import tempfile
 from functools import cache
-from pathlib import Path
 
-from orchestrator.encodings.keys import encoding_key, files_of, order_of
+from orchestrator.encodings.keys import encoding_key, files_of, order_of, with_encoded
 from workers.contract.encoding import EncodeLimits
 from workers.contract.spec import JobSpec
 from workers.data.stored import store
@@ -17,13 +19,20 @@ def _kept() -> tuple[Tokenizers, Board]:
     return Tokenizers(), Board.create()
 
 
+@cache
+def _cache_dir() -> str:
+    """For tokenizers that take long to unpack; of this test run."""
+    folder = tempfile.mkdtemp(prefix="orchard-test-tokenizers-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 def encode_to_store(spec: JobSpec) -> JobSpec:
     """The spec with its files encoded beside its outputs. Raises: DataError."""
     encoded = {}
     for role, dataset in files_of(spec):
         key = encoding_key(spec, dataset)
         uri = f"{spec.output_uri}-encoded/{key}"
-        cache_dir = str(Path(spec.base.location).parent / "encoder-cache")
-        order = order_of(spec, dataset, key, 1, uri, cache_dir, EncodeLimits())
-        encoded[role] = dataset.model_copy(update={"encoded": store(encode(order, *_kept()), uri)})
-    return spec.model_copy(update={"data": spec.data.model_copy(update=encoded)})
+        order = order_of(spec, dataset, key, 1, uri, _cache_dir(), EncodeLimits())
+        encoded[role] = store(encode(order, *_kept()), uri)
+    return with_encoded(spec, encoded)

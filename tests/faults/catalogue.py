@@ -36,5 +36,6 @@ CATALOGUE: Final = {
     "f35": "a sender of webhooks dies after claiming, after sending: the receiver hears it under one id",
     "f36": "the API dies amid an upload, a host amid a tenant's rows: the bytes go later, nothing alive does",
     "f37": "a base cannot be loaded: each job for it ends once, no host restarts, wherever the orchestrator dies",
+    "f38": "an encoder, or who gives it files, dies anywhere: nothing partial is offered, each job is queued once",
 }
 """F20, F21 and F34 need a cluster of several nodes; F27 is the planner's."""

@@ -119,6 +119,35 @@ def test_loops_that_are_told_to_stop_end_well():
     assert run_loops([Loop("sound", sound, 0.01)], stop) is True
 
 
+def test_a_pass_with_progress_wakes_the_loop_that_goes_on_with_it_and_none_other():
+    rested, stop = threading.Event(), threading.Event()
+
+    class Passes:
+        def __init__(self) -> None:
+            self.count = 0
+
+        def run_once(self, now: datetime) -> Counts:
+            self.count += 1
+            rested.set()
+            return Counts()
+
+    class Validated:
+        def run_once(self, now: datetime) -> Counts:
+            rested.wait(60)
+            return Counts(validated=1)
+
+    woken, other = Passes(), Passes()
+    steps = {"first": Validated(), "next": woken, "other": other}
+    loops = [Loop(name, step, 3_600, wakes="next" if name == "first" else None) for name, step in steps.items()]
+    process = threading.Thread(target=run_loops, args=(loops, stop))
+    process.start()
+    wait_until(lambda: woken.count > 1, "the next loop's second pass", 60)
+    stop.set()
+    process.join(60)
+    assert not process.is_alive(), "nobody sleeps on for an hour"
+    assert other.count == 1
+
+
 def test_hosts_must_outlast_a_change_of_orchestrators(tmp_path: Path):
     with pytest.raises(ValidationError, match="orchestrator_timeout_s 60 must be at least"):
         make_settings(tmp_path, orchestrator_timeout_s=60)

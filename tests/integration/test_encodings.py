@@ -3,7 +3,7 @@ nobody's fault, and tenants take turns.
 """
 
 import shutil
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from orchestrator.encodings.claims import LEASE, Waiting, next_jobs
 from orchestrator.encodings.encode import TAKING
 from orchestrator.encodings.gc import EncodingGc
 from orchestrator.encodings.keys import encoding_key
+from orchestrator.encodings.orphans import OrphanEncodings
 from orchestrator.encodings.settle import MAX_FAILURES
 from orchestrator.queries.jobs import get_job
 from tests.builders.rows import NOW, make_tenant
@@ -348,6 +349,19 @@ def test_encoded_rows_go_with_their_file(world: World) -> None:
         session.execute(update(EncodingRow).values(file_id=select(FileRow.id).scalar_subquery()))
     assert collect(world, days=0) == {"encodings_erased": 1}
     assert not folder.exists()
+
+
+def test_what_a_dead_encoder_left_is_removed_a_day_later_and_nothing_else(world: World) -> None:
+    kept = finished(world)
+    left = [kept.with_name(f".{kept.name}.tmp-1"), kept.with_name("0" * 64)]
+    for folder in left:
+        folder.mkdir()
+        (folder / "rows.safetensors").write_bytes(b"half of the ro")
+    now = datetime.now(UTC)  # storage has a clock of its own
+    collect = OrphanEncodings(world.db, world.folder.as_uri(), 86_400)
+    assert collect.run_once(now) == {}
+    assert collect.run_once(now + timedelta(days=2)) == {"orphans": 2}
+    assert [path.name for path in kept.parent.iterdir()] == [kept.name]
 
 
 def test_a_job_that_needs_what_is_being_deleted_waits_and_has_it_encoded_anew(world: World) -> None:

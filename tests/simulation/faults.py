@@ -33,6 +33,11 @@ KINDS: Final = (
     "API dies",
     "another orchestrator acts",
     "base cannot be loaded",
+    "encoder dies",
+    "encoder fails",
+    "encoder restarts under its name",
+    "file refused",
+    "encoded rows lost",
 )
 
 

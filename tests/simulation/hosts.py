@@ -10,10 +10,12 @@ from typing import Any
 import fsspec
 
 from orchestrator.cluster.inprocess import InProcessCluster
+from tests.builders.scripted_encoder import ScriptedEncoder
 from tests.builders.scripted_host import ScriptedHost, ScriptedSeat
 from tests.simulation.faults import Faults, LostCall, Nonsense
 from workers.contract.errors import ErrorCode
 from workers.contract.reports import CheckpointRejected, ExitClass, HostReport, Report, StepReport
+from workers.contract.rows import RowIssue
 from workers.contract.spec import CheckpointRef, HostSpec
 
 TOTAL_STEPS = 4
@@ -78,6 +80,8 @@ class SimHost(ScriptedHost):
             self.fail(job_id, ErrorCode.NON_FINITE_LOSS, ExitClass.USER, "the loss is not finite")
         elif self._faults.strike("seat fails"):
             self.fail(job_id, ErrorCode.INTERNAL, ExitClass.INFRA, "unexpected")
+        elif not seat.total_steps and self._faults.strike("encoded rows lost", 2):
+            self.fail(job_id, ErrorCode.ENCODED_ROWS_LOST, ExitClass.INFRA, "its encoded rows are gone")
         elif not seat.total_steps:
             self._resume(job_id)
         elif seat.step >= seat.total_steps:
@@ -127,11 +131,30 @@ def _read(uri: str) -> bytes:
         return file.read()
 
 
+class SimEncoder(ScriptedEncoder):
+    """An encoder that takes its time: `work` is one unit."""
+
+    def __init__(self, faults: Faults) -> None:
+        super().__init__(prompt=False)
+        self._faults = faults
+
+    def work(self) -> None:
+        """Go on with the first order, or end it."""
+        if not self.orders or self._faults.rng.random() < 0.3:
+            self.rows_read += bool(self.orders)
+        elif self._faults.strike("encoder fails"):
+            self.fail()
+        elif self._faults.strike("file refused", 0.3):
+            self.refuse(RowIssue(line=1, code="too_long", message="it is too long"))
+        else:
+            self.finish()
+
+
 class SimCluster(InProcessCluster[SimHost]):
     """Calls and answers are lost, doubled and garbled. An unreachable host keeps running and cannot be killed."""
 
     def __init__(self, faults: Faults, clock: Callable[[], datetime]) -> None:
-        super().__init__(lambda spec: SimHost(spec, faults, clock))
+        super().__init__(lambda spec: SimHost(spec, faults, clock), make_encoder=lambda: SimEncoder(faults))
         self._faults = faults
         self.causal_mask: list[SimHost] = []
         self.told: Counter[str] = Counter()
@@ -160,6 +183,18 @@ class SimCluster(InProcessCluster[SimHost]):
     def stop_host(self, host_id) -> None:
         self._call(lambda: super(SimCluster, self).stop_host(host_id))
 
+    def encode(self, encoder, order) -> None:
+        self._call(lambda: super(SimCluster, self).encode(encoder, order))
+
+    def abandon(self, encoder, key) -> None:
+        self._call(lambda: super(SimCluster, self).abandon(encoder, key))
+
+    def poll_encoder(self, encoder):
+        return self._call(lambda: super(SimCluster, self).poll_encoder(encoder))
+
+    def stop_encoder(self, encoder) -> None:
+        self._call(lambda: super(SimCluster, self).stop_encoder(encoder))
+
     def living(self) -> list[SimHost]:
         """The hosts that the cluster knows."""
         return [self._hosts[host_id] for host_id in sorted(self._hosts)]
@@ -181,6 +216,8 @@ class SimCluster(InProcessCluster[SimHost]):
         self.answers = self.answers or self._faults.rng.random() < 0.5 or not self._faults.on
         if self._faults.strike("cluster away"):
             self.answers = False
+        for encoder in sorted(self._encoders):
+            self._work_of(encoder)
         for host in [*self.living(), *self.causal_mask]:
             host.work()
             host.work()
@@ -188,6 +225,14 @@ class SimCluster(InProcessCluster[SimHost]):
             self.told += host.told
             host.resumed.clear()
             host.told.clear()
+
+    def _work_of(self, encoder: int) -> None:
+        if self._faults.strike("encoder dies"):
+            self.kill_encoder(encoder)
+        elif self._faults.strike("encoder restarts under its name", 0.5):
+            self._encoders[encoder] = SimEncoder(self._faults)
+        else:
+            self._encoders[encoder].work()
 
     def _call(self, call) -> Any:
         if self._faults.strike("call lost"):

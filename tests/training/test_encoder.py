@@ -44,9 +44,7 @@ def slow_base(tmp_path_factory: pytest.TempPathFactory) -> BaseSpec:
     return make_tiny_base(tmp_path_factory.mktemp("slow"), chat_template=SLOW + CHATML)
 
 
-def order(
-    folder: Path, base: BaseSpec, data: DatasetRef, key: str = "k", attempt: int = 1, **limits: Any
-) -> EncodeOrder:
+def order(folder: Path, base: BaseSpec, data: DatasetRef, key: str, attempt: int = 1, **limits: Any) -> EncodeOrder:
     return EncodeOrder(
         key=key,
         attempt=attempt,
@@ -59,7 +57,7 @@ def order(
     )
 
 
-def ended(encoder: WatchedEncoder, key: str = "k", attempt: int = 1) -> EncodeResult:
+def ended(encoder: WatchedEncoder, key: str, attempt: int = 1) -> EncodeResult:
     def found() -> EncodeResult | None:
         results = encoder.poll().results
         return next((result for result in results if (result.key, result.attempt) == (key, attempt)), None)
@@ -144,18 +142,16 @@ def test_bad_rows_are_told_with_their_lines_and_the_next_order_goes_on(
 
 
 def test_a_row_that_takes_too_long_is_blamed_with_its_line_and_the_next_file_is_encoded(
-    tmp_path: Path, slow_base: BaseSpec
+    tmp_path: Path, slow_base: BaseSpec, shared: WatchedEncoder
 ) -> None:
-    encoder = WatchedEncoder()
     rows = [*sum_rows(2), chat_row("slow", "a"), *sum_rows(2)]
-    encoder.encode(order(tmp_path, slow_base, make_dataset(tmp_path / "slow.jsonl", rows), row_s=0.3))
-    encoder.encode(order(tmp_path, slow_base, make_dataset(tmp_path / "quick.jsonl"), "quick"))
-    slow = ended(encoder)
+    shared.encode(order(tmp_path, slow_base, make_dataset(tmp_path / "slow.jsonl", rows), "slow", row_s=0.3))
+    shared.encode(order(tmp_path, slow_base, make_dataset(tmp_path / "quick.jsonl"), "quick"))
+    slow = ended(shared, "slow")
     assert (slow.error_code, slow.retryable) == (ErrorCode.INVALID_TRAINING_FILE, False)
     assert [(issue.line, issue.code) for issue in slow.issues] == [(3, "row_too_slow")]
     assert "takes longer than 0.3 s" in str(slow.message)
-    assert ended(encoder, "quick").encoded is not None
-    encoder.close()
+    assert ended(shared, "quick").encoded is not None
 
 
 def test_a_file_that_takes_too_long_in_all_is_refused(
@@ -166,43 +162,45 @@ def test_a_file_that_takes_too_long_in_all_is_refused(
     assert [issue.code for issue in ended(shared, "many").issues] == ["file_too_slow"]
 
 
-def test_an_encoder_says_how_far_it_is_and_stops_in_the_middle_of_a_row(tmp_path: Path, slow_base: BaseSpec) -> None:
-    encoder = WatchedEncoder()
+def test_an_encoder_says_how_far_it_is_and_stops_in_the_middle_of_a_row(
+    tmp_path: Path, slow_base: BaseSpec, shared: WatchedEncoder
+) -> None:
     rows = [*sum_rows(5), chat_row("slow", "a")]
-    encoder.encode(order(tmp_path, slow_base, make_dataset(tmp_path / "slow.jsonl", rows)))
-    at_work(encoder, 5)
-    pid = encoder.poll().pid
-    encoder.abandon("k")
-    wait_until(lambda: not encoder.poll().orders, "the order is dropped", 60, pause_s=0.005)
-    assert encoder.poll().results == ()
+    shared.encode(order(tmp_path, slow_base, make_dataset(tmp_path / "slow.jsonl", rows), "stopped"))
+    at_work(shared, 5)
+    pid = shared.poll().pid
+    shared.abandon("stopped")
+    wait_until(lambda: not shared.poll().orders, "the order is dropped", 60, pause_s=0.005)
+    assert "stopped" not in {result.key for result in shared.poll().results}
     assert not Path(f"/proc/{pid}").exists()
-    encoder.encode(order(tmp_path, slow_base, make_dataset(tmp_path / "quick.jsonl"), attempt=2))
-    assert ended(encoder, attempt=2).encoded is not None
-    encoder.close()
+    shared.encode(order(tmp_path, slow_base, make_dataset(tmp_path / "quick.jsonl"), "stopped", attempt=2))
+    assert ended(shared, "stopped", attempt=2).encoded is not None
 
 
-def test_a_process_that_dies_is_the_machines_failure_and_is_started_anew(tmp_path: Path, slow_base: BaseSpec) -> None:
-    encoder = WatchedEncoder()
+def test_a_process_that_dies_is_the_machines_failure_and_is_started_anew(
+    tmp_path: Path, slow_base: BaseSpec, shared: WatchedEncoder
+) -> None:
     rows = [*sum_rows(5), chat_row("slow", "a")]
-    encoder.encode(order(tmp_path, slow_base, make_dataset(tmp_path / "slow.jsonl", rows)))
-    at_work(encoder, 5)
-    os.kill(encoder.poll().pid, signal.SIGKILL)
-    died = ended(encoder)
+    shared.encode(order(tmp_path, slow_base, make_dataset(tmp_path / "slow.jsonl", rows), "died"))
+    at_work(shared, 5)
+    os.kill(shared.poll().pid, signal.SIGKILL)
+    died = ended(shared, "died")
     assert (died.error_code, died.retryable, died.issues) == (ErrorCode.ENCODING_FAILED, True, ())
     assert "code -9 at line 6" in str(died.message)
-    assert encoded(encoder, order(tmp_path, slow_base, make_dataset(tmp_path / "quick.jsonl"), "quick")).rows == 12
-    encoder.close()
+    assert encoded(shared, order(tmp_path, slow_base, make_dataset(tmp_path / "quick.jsonl"), "quick")).rows == 12
 
 
 def test_a_process_that_stands_still_is_the_machines_failure(tmp_path: Path, slow_base: BaseSpec) -> None:
-    encoder = WatchedEncoder()
+    now = [0.0]
+    encoder = WatchedEncoder(clock=lambda: now[0])
     rows = [*sum_rows(5), chat_row("slow", "a")]
-    encoder.encode(order(tmp_path, slow_base, make_dataset(tmp_path / "slow.jsonl", rows), row_s=1e6, still_s=5))
+    encoder.encode(order(tmp_path, slow_base, make_dataset(tmp_path / "slow.jsonl", rows), "still", row_s=1e6))
     at_work(encoder, 5)
     os.kill(encoder.poll().pid, signal.SIGSTOP)
-    still = ended(encoder)
+    now[0] += EncodeLimits().still_s + 1
+    still = ended(encoder, "still")
     assert (still.error_code, still.retryable) == (ErrorCode.ENCODING_FAILED, True)
-    assert "no progress for 5 s at line 6" in str(still.message)
+    assert "no progress for 600 s at line 6" in str(still.message)
     encoder.close()
 
 
@@ -230,18 +228,18 @@ def test_what_is_no_fault_of_the_rows_has_its_own_code(
     assert (result.error_code, result.retryable, result.issues) == (code, retryable, ())
 
 
-def test_an_order_may_be_repeated_and_a_newer_attempt_takes_it_over(tmp_path: Path, slow_base: BaseSpec) -> None:
-    encoder = WatchedEncoder()
+def test_an_order_may_be_repeated_and_a_newer_attempt_takes_it_over(
+    tmp_path: Path, slow_base: BaseSpec, shared: WatchedEncoder
+) -> None:
     data = make_dataset(tmp_path / "slow.jsonl", [chat_row("slow", "a")])
-    encoder.encode(order(tmp_path, slow_base, data, row_s=1.0))
-    encoder.encode(order(tmp_path, slow_base, data, row_s=1.0))
-    encoder.encode(order(tmp_path, slow_base, data, attempt=2, row_s=1.0))
-    encoder.encode(order(tmp_path, slow_base, data, "other", row_s=1.0))
-    assert encoder.poll().orders == (("k", 2), ("other", 1))
+    shared.encode(order(tmp_path, slow_base, data, "repeated", row_s=1.0))
+    shared.encode(order(tmp_path, slow_base, data, "repeated", row_s=1.0))
+    shared.encode(order(tmp_path, slow_base, data, "repeated", attempt=2, row_s=1.0))
+    shared.encode(order(tmp_path, slow_base, data, "other", row_s=1.0))
+    assert shared.poll().orders == (("repeated", 2), ("other", 1))
     with pytest.raises(EncoderBusy, match=str(MAX_ORDERS)):
-        encoder.encode(order(tmp_path, slow_base, data, "third"))
-    assert [issue.code for issue in ended(encoder, attempt=2).issues] == ["row_too_slow"]
-    encoder.close()
+        shared.encode(order(tmp_path, slow_base, data, "third"))
+    assert [issue.code for issue in ended(shared, "repeated", attempt=2).issues] == ["row_too_slow"]
 
 
 def test_a_tokenizer_whose_files_change_is_loaded_again(tmp_path: Path, shared: WatchedEncoder) -> None:

@@ -5,10 +5,17 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import select
 
 from api.app import create_app
+from orchestrator.db.encoding_tables import EncodingState
+from orchestrator.db.job_tables import JobRow
+from orchestrator.encodings.keys import encoding_key
 from tests.builders.live_api import Api, make_catalogue
+from tests.builders.rows import make_encoding
+from tests.builders.scripted_encoder import encoded_ref
 from workers.contract.lanes import Lane
+from workers.contract.spec import JobSpec
 
 ROWS = b'{"prompt": "q", "completion": "a"}\n' * 12
 
@@ -71,3 +78,18 @@ def test_an_absolute_learning_rate_is_shown_as_a_multiplier(web: TestClient, bod
         6e-4,
         3.0,
     )
+
+
+def test_an_estimate_counts_tokens_once_the_same_data_was_encoded(
+    web: TestClient, api: Api, body: dict[str, Any]
+) -> None:
+    assert web.post("/v1/x/estimate", json=body).json()["encoded"] is None
+    job_id = web.post("/v1/fine_tuning/jobs", json=body).json()["id"]
+    with api.services.db.read() as session:
+        row = session.scalars(select(JobRow).where(JobRow.id == job_id)).one()
+    spec = JobSpec.model_validate(row.spec)
+    key = encoding_key(spec, spec.data.training)
+    ref = encoded_ref(spec.data.training, "file:///nowhere", key)
+    make_encoding(api.services.db, row, key, ref.uri, EncodingState.DONE, encoded=ref.model_dump(mode="json"))
+    encoded = web.post("/v1/x/estimate", json=body).json()["encoded"]
+    assert (encoded["training"]["rows"], encoded["training"]["tokens"], encoded["validation"]) == (12, 96, None)

@@ -50,6 +50,7 @@ FAILPOINTS: Final[Mapping[str, str]] = {
     "attempts.leftover": "orchestrator: one leftover of a dead attempt is deleted, others and the mark remain",
     "orphans.adopted": "orchestrator: a file without a row has the row of a deleted one, its bytes still exist",
     "rows.fetched": "encoder: a tenant's rows are on the machine's disk, none is read",
+    "encoded.fetched": "worker: a tenant's encoded rows are on the host's disk, none is mapped",
     "encoding.written": "encoder: the rows are encoded, nothing of them is in storage",
     "encoding.stored": "encoder: the encoded rows are in storage, not yet reported",
     "encodings.claimed": "orchestrator: rows say that an encoder is at work on a job's files, it was not told",

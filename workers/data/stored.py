@@ -65,6 +65,7 @@ def fetch(ref: EncodedRef) -> EncodedData:
             fetch_file(child(ref.uri, ROWS_FILE), path)
         except StorageMissing as error:
             raise EncodedRowsLost("the job's encoded rows are missing from storage; they are encoded again") from error
+        failpoint("encoded.fetched")
         if file_sha256(path) != ref.sha256:
             raise EncodedRowsLost("the job's encoded rows are damaged in storage; they are encoded again")
         rows = map_rows(path)
