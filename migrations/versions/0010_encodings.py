@@ -1,6 +1,6 @@
 """Adds encodings: files as rows of tokens, which jobs have before they are queued.
 
-Revision: 0010, after 0008. Jobs that wait already are encoded when they get their turn.
+Revision: 0010, after 0009. Jobs that wait already are encoded when they get their turn.
 """
 
 from collections.abc import Sequence

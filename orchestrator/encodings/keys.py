@@ -36,9 +36,14 @@ def encoding_key(spec: JobSpec, dataset: DatasetRef) -> str:
         "file": dataset.model_dump(mode="json", exclude=OF_FILE),
         "base": [base.source, base.revision, base.weight_digest, base.chat_template, base.shape.vocab_size],
         "task": spec.task.model_dump(mode="json"),
-        "options": spec.data.options.model_dump(mode="json"),
+        "options": spec.data.options.model_dump(mode="json", exclude=_unread_options(base.chat_template)),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _unread_options(chat_template: str | None) -> set[str]:
+    """The day of a job counts only where the template prints it; else tomorrow's job has the same rows."""
+    return set() if chat_template is not None and "strftime_now" in chat_template else {"created_on"}
 
 
 def encoded_uri(storage_uri: str, tenant_id: str, key: str) -> str:

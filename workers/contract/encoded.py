@@ -20,3 +20,4 @@ class EncodedRef(Frozen):
     trained_tokens: int = Field(ge=1, description="tokens that carry loss")
     truncated_rows: int = Field(0, ge=0)
     dropped_rows: int = Field(0, ge=0, description="left out for exceeding max_seq_len")
+    left_out: dict[str, int] = Field({}, description="field that the chat template does not show -> rows")

@@ -47,6 +47,7 @@ def store(data: EncodedData, uri: str) -> EncodedRef:
             trained_tokens=data.supervised_tokens,
             truncated_rows=data.truncated,
             dropped_rows=data.dropped,
+            left_out=dict(data.left_out),
         )
         (folder / MANIFEST_FILE).write_text(ref.model_dump_json())
         failpoint("encoding.written")
@@ -69,7 +70,7 @@ def fetch(ref: EncodedRef) -> EncodedData:
         if file_sha256(path) != ref.sha256:
             raise EncodedRowsLost("the job's encoded rows are damaged in storage; they are encoded again")
         rows = map_rows(path)
-    return EncodedData(rows, ref.truncated_rows, ref.dropped_rows)
+    return EncodedData(rows, ref.truncated_rows, ref.dropped_rows, ref.left_out)
 
 
 def write_rows(rows: Sequence[EncodedRow], path: Path) -> None:
