@@ -50,9 +50,10 @@ class Case:
     accumulation: int
     clip: float
     recompute: bool
+    weighted: bool
 
 
-FACTORS = ((1, 2, 8), (False, True), (False, True), (0.0, 0.1), (1, 4), (0.0, 0.01), (False, True))
+FACTORS = ((1, 2, 8), (False, True), (False, True), (0.0, 0.1), (1, 4), (0.0, 0.01), (False, True), (False, True))
 PAIRWISE = [Case(*parts) for parts in pairwise(*FACTORS)]
 OTHERS = [case for parts in itertools.product(*FACTORS) if (case := Case(*parts)) not in PAIRWISE]
 
@@ -87,11 +88,18 @@ def spec(precision: str, tiny_base: BaseSpec, tmp_path_factory: pytest.TempPathF
     return make_job_spec(folder, tiny_base, quantization=quantization, compute_dtype=compute)
 
 
-def rows(count: int, mixed: bool, seed: int) -> list[EncodedRow]:
+def rows(count: int, mixed: bool, weighted: bool, seed: int) -> list[EncodedRow]:
+    """The first three tokens carry no loss. `weighted`: the others count for anything from 0 to 1, else all for 1."""
     generator = torch.Generator().manual_seed(seed)
     lengths = [int(torch.randint(6, 40, (), generator=generator)) if mixed else 16 for _ in range(count)]
     tokens = [torch.randint(5, 250, (length,), generator=generator).tolist() for length in lengths]
-    return [EncodedRow.of(n + 1, ids, [False] * 3 + [True] * (len(ids) - 3)) for n, ids in enumerate(tokens)]
+    weights = [
+        (torch.randint(0, 5, (len(ids),), generator=generator) / 4 if weighted else torch.ones(len(ids))).tolist()
+        for ids in tokens
+    ]
+    return [
+        EncodedRow.of(n, ids, [0.0] * 3 + own[3:]) for n, (ids, own) in enumerate(zip(tokens, weights, strict=True), 1)
+    ]
 
 
 def seat(stepper: Stepper, spec: JobSpec, case: Case, number: int) -> Seat:
@@ -113,7 +121,8 @@ def seat(stepper: Stepper, spec: JobSpec, case: Case, number: int) -> Seat:
         }
     )
     own = spec.model_copy(update={"job_id": f"job-{number}", "seed": number, "method": method, "training": training})
-    plan = BatchPlan(rows(2 * case.accumulation, case.mixed_lengths, seed=number), training, own.seed, 0, collate)
+    own_rows = rows(2 * case.accumulation, case.mixed_lengths, case.weighted, seed=number)
+    plan = BatchPlan(own_rows, training, own.seed, 0, collate)
     adapter = stepper.open(own)
     start = {name: nudged(weight, name) for name, weight in adapter.weights().items()}
     adapter.load(start, {}, 0)
@@ -181,6 +190,7 @@ def test_a_seat_among_others_equals_the_seat_alone(
     bench.solo.close(alone.adapter)
 
     assert got.loss == pytest.approx(wanted.loss, rel=loss_tolerance)
+    assert got.accuracy == pytest.approx(wanted.accuracy, abs=1e-6 if precision in ("fp32", "nf4") else 0.05)
     assert got.grad_norm == pytest.approx(wanted.grad_norm, rel=gradient_tolerance)
     assert (got.tokens, got.supervised_tokens) == (wanted.tokens, wanted.supervised_tokens)
     assert got_gradients.keys() == wanted_gradients.keys()

@@ -5,6 +5,7 @@ from array import array
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 from workers.contract.errors import DataError, ValidationDataError, WorkerError
@@ -24,22 +25,24 @@ class EncodedRow:
     """One row as tokens. `loss_weights[t]` is what predicting token t counts for; the first token is never predicted.
 
     A host keeps all rows of its seats while they train: eight bytes per token, where lists took eight times as much.
+    Each field may be any typed buffer of T items, read-only ones too: an array, or a slice of a memory-mapped file as
+    `memoryview(...).cast("i")` and `.cast("f")`. Nothing copies it before its row is batched.
     """
 
     line: int
-    input_ids: "array[int]"
+    input_ids: "array[int] | memoryview[int]"
     """[T] int32."""
-    loss_weights: "array[float]"
-    """[T] fp32, from 0 to 1."""
+    loss_weights: "array[float] | memoryview[float]"
+    """[T] fp32, from 0 to 1; 0: the token carries no loss."""
 
     @classmethod
     def of(cls, line: int, input_ids: Sequence[int], loss_weights: Sequence[float]) -> "EncodedRow":
         """The row on `line`, packed."""
         return cls(line, array("i", input_ids), array("f", loss_weights))
 
-    @property
+    @cached_property
     def supervised(self) -> int:
-        """Tokens that carry loss."""
+        """Tokens that carry loss, whatever their weight."""
         return sum(weight > 0 for weight in memoryview(self.loss_weights)[1:])
 
 

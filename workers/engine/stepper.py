@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StepResult:
-    """The result of one optimizer step of one seat. Losses are nats per supervised token."""
+    """The result of one optimizer step of one seat. Loss (nats) and accuracy are means by the tokens' weights."""
 
     loss: float
     accuracy: float
