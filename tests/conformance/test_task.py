@@ -53,6 +53,19 @@ def test_its_loss_is_finite_and_reaches_what_is_trained(tmp_path: Path, tiny_bas
 
 
 @every_task
+def test_each_scored_unit_has_the_weight_that_its_row_gives_it(tiny_base: BaseSpec, name: str):
+    spec = SPECS[name].model_validate({})
+    task = TASKS.of(spec)
+    model = task.auto_class().from_pretrained(tiny_base.location)
+    rows = [EncodedRow.of(1, [5, 6, 7, 8], [1, 0.5, 0, 0.25]), EncodedRow.of(2, [9, 10], [0, 1])]
+    batch = task.collate(rows, 0)
+    scores = task.loss(model).score(batch)
+    assert scores.weights.tolist() == [0.5, 0.25, 1]
+    assert scores.nll.shape == scores.correct.shape == (3,)
+    assert (batch.supervised, batch.total_weight) == (3, 1.75)
+
+
+@every_task
 def test_it_names_its_loss_first_and_fits_some_base(tiny_base: BaseSpec, name: str):
     spec = SPECS[name].model_validate({})
     assert spec.metrics[0] == "loss"

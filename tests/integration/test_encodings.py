@@ -3,7 +3,7 @@ nobody's fault, and tenants take turns.
 """
 
 import shutil
-from datetime import UTC, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +111,19 @@ def test_whatever_changes_the_tokens_changes_the_key(tmp_path: Path, path: tuple
     within[path[-1]] = value
     other = JobSpec.model_validate(changed)
     assert encoding_key(spec, spec.data.training) != encoding_key(other, other.data.training)
+
+
+@pytest.mark.parametrize(("template", "same"), [("{{ strftime_now('%d') }}", False), ("{{ messages }}", True)])
+def test_a_job_of_another_day_has_other_rows_only_where_the_template_prints_the_day(
+    tmp_path: Path, template: str, same: bool
+) -> None:
+    spec = make_job_spec(tmp_path)
+    spec = spec.model_copy(update={"base": spec.base.model_copy(update={"chat_template": template})})
+    keys = set()
+    for day in (date(2026, 1, 31), date(2026, 2, 1)):
+        of_day = spec.model_copy(update={"data": spec.data.model_copy(update={"created_on": day})})
+        keys.add(encoding_key(of_day, of_day.data.training))
+    assert (len(keys) == 1) is same
 
 
 def test_name_and_place_of_a_file_do_not_change_the_key(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ class Case:
     accumulation: int
     clip: float
     recompute: bool
-    weights: bool
+    weighted: bool
 
 
 FACTORS = ((1, 2, 8), (False, True), (False, True), (0.0, 0.1), (1, 4), (0.0, 0.01), (False, True), (False, True))
@@ -89,12 +89,17 @@ def spec(precision: str, tiny_base: BaseSpec, tmp_path_factory: pytest.TempPathF
 
 
 def rows(count: int, mixed: bool, weighted: bool, seed: int) -> list[EncodedRow]:
-    """With `weighted`, tokens count for parts of one."""
+    """The first three tokens carry no loss. `weighted`: the others count for anything from 0 to 1, else all for 1."""
     generator = torch.Generator().manual_seed(seed)
     lengths = [int(torch.randint(6, 40, (), generator=generator)) if mixed else 16 for _ in range(count)]
     tokens = [torch.randint(5, 250, (length,), generator=generator).tolist() for length in lengths]
-    weights = [[0.0] * 3 + [(0.25, 1.0, 0.6)[place % 3] if weighted else 1.0 for place in ids[3:]] for ids in tokens]
-    return [EncodedRow.of(n, ids, own) for n, (ids, own) in enumerate(zip(tokens, weights, strict=True), start=1)]
+    weights = [
+        (torch.randint(0, 5, (len(ids),), generator=generator) / 4 if weighted else torch.ones(len(ids))).tolist()
+        for ids in tokens
+    ]
+    return [
+        EncodedRow.of(n, ids, [0.0] * 3 + own[3:]) for n, (ids, own) in enumerate(zip(tokens, weights, strict=True), 1)
+    ]
 
 
 def seat(stepper: Stepper, spec: JobSpec, case: Case, number: int) -> Seat:
@@ -116,7 +121,7 @@ def seat(stepper: Stepper, spec: JobSpec, case: Case, number: int) -> Seat:
         }
     )
     own = spec.model_copy(update={"job_id": f"job-{number}", "seed": number, "method": method, "training": training})
-    own_rows = rows(2 * case.accumulation, case.mixed_lengths, case.weights and number % 2 == 0, seed=number)
+    own_rows = rows(2 * case.accumulation, case.mixed_lengths, case.weighted, seed=number)
     plan = BatchPlan(own_rows, training, own.seed, 0, collate)
     adapter = stepper.open(own)
     start = {name: nudged(weight, name) for name, weight in adapter.weights().items()}
@@ -185,6 +190,7 @@ def test_a_seat_among_others_equals_the_seat_alone(
     bench.solo.close(alone.adapter)
 
     assert got.loss == pytest.approx(wanted.loss, rel=loss_tolerance)
+    assert got.accuracy == pytest.approx(wanted.accuracy, abs=1e-6 if precision in ("fp32", "nf4") else 0.05)
     assert got.grad_norm == pytest.approx(wanted.grad_norm, rel=gradient_tolerance)
     assert (got.tokens, got.supervised_tokens) == (wanted.tokens, wanted.supervised_tokens)
     assert got_gradients.keys() == wanted_gradients.keys()

@@ -214,8 +214,8 @@ def test_batches_pad_on_the_right_and_never_supervise_pads_or_the_first_token() 
     batch = collate(rows, pad_id=0)
     assert batch.input_ids.tolist() == [[5, 6, 7], [8, 0, 0]]
     assert batch.attention_mask.tolist() == [[1, 1, 1], [1, 0, 0]]
-    assert batch.loss_mask.tolist() == [[False, True, True], [False, False, False]]
-    assert (batch.tokens, batch.supervised, batch.lines) == (4, 2, (1, 2))
+    assert batch.loss_weights.tolist() == [[0, 1, 1], [0, 0, 0]]
+    assert (batch.tokens, batch.supervised, batch.total_weight, batch.lines) == (4, 2, 2, (1, 2))
 
 
 def test_the_order_of_rows_depends_on_seed_and_epoch_alone() -> None:

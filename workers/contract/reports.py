@@ -42,7 +42,10 @@ class Heartbeat(SeatReport):
 
 
 class StepReport(SeatReport):
-    """One optimizer step, or an evaluation after it. Losses are nats per supervised token."""
+    """One optimizer step, or an evaluation after it.
+
+    Losses are nats per supervised token. They and the accuracies are means by the tokens' weights.
+    """
 
     kind: Literal["step"] = "step"
     step: int = Field(ge=0, description="0: the evaluation before training")
@@ -55,7 +58,7 @@ class StepReport(SeatReport):
     learning_rate: float | None = None
     grad_norm: float | None = Field(None, description="before clipping")
     tokens: int = Field(0, description="real tokens of this step, padding not counted")
-    supervised_tokens: int = 0
+    supervised_tokens: int = Field(0, description="those that carry loss, whatever their weight")
     step_seconds: float = Field(0.0, description="wall time of this seat's own work")
 
 

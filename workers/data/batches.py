@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
@@ -20,23 +20,25 @@ class MicroBatch:
     """[B, T] int64."""
     attention_mask: Tensor
     """[B, T] int64: 1 for real tokens."""
-    loss_mask: Tensor
-    """[B, T] bool: this token carries loss. Never set on the first token or on pads."""
+    loss_weights: Tensor
+    """[B, T] fp32, from 0 to 1: what predicting this token counts for. 0 on the first token and on pads."""
     lines: tuple[int, ...]
     """The rows' lines in the file."""
     tokens: int
+    """Tokens without pads."""
     supervised: int
-    token_weights: Tensor | None = None
-    """[N] fp32: what each token of `loss_mask` counts for in the loss, row by row. None: each counts for 1."""
+    """Tokens that carry loss: their weight is not 0."""
+    total_weight: float
+    """Sum of `loss_weights`. If all are 0 or 1, it equals `supervised`."""
 
-    @property
-    def weight(self) -> float:
-        """What its tokens count for together: the loss is divided by it."""
-        return float(self.supervised if self.token_weights is None else self.token_weights.double().sum())
-
-    def weighted(self, nll: Tensor) -> Tensor:
-        """[N] nll of the tokens of `loss_mask`, each as often as it counts."""
-        return nll if self.token_weights is None else nll * self.token_weights
+    @classmethod
+    def of(
+        cls, input_ids: Tensor, attention_mask: Tensor, loss_weights: Tensor, lines: tuple[int, ...]
+    ) -> "MicroBatch":
+        """The batch of these tensors, with its sums."""
+        tokens, supervised = int(attention_mask.sum()), int(loss_weights.count_nonzero())
+        total_weight = float(loss_weights.sum(dtype=torch.float64))
+        return cls(input_ids, attention_mask, loss_weights, lines, tokens, supervised, total_weight)
 
     def inputs(self) -> dict[str, Tensor]:
         """The decoder's arguments."""
@@ -44,14 +46,11 @@ class MicroBatch:
 
     def to(self, device: torch.device) -> "MicroBatch":
         """The same batch on `device`."""
-        return MicroBatch(
-            self.input_ids.to(device),
-            self.attention_mask.to(device),
-            self.loss_mask.to(device),
-            self.lines,
-            self.tokens,
-            self.supervised,
-            None if self.token_weights is None else self.token_weights.to(device),
+        return replace(
+            self,
+            input_ids=self.input_ids.to(device),
+            attention_mask=self.attention_mask.to(device),
+            loss_weights=self.loss_weights.to(device),
         )
 
 
@@ -107,24 +106,14 @@ def epoch_order(rows: int, seed: int, epoch: int) -> tuple[int, ...]:
 
 
 def collate(rows: Sequence[EncodedRow], pad_id: int) -> MicroBatch:
-    """Pad `rows` on the right."""
+    """Pad `rows` on the right. Their buffers are copied first: torch warns of those it may not write to."""
     width = max(len(row.input_ids) for row in rows)
     input_ids = torch.full((len(rows), width), pad_id, dtype=torch.long)
     attention_mask = torch.zeros((len(rows), width), dtype=torch.long)
-    weights = torch.zeros((len(rows), width))
+    loss_weights = torch.zeros((len(rows), width))
     for index, row in enumerate(rows):
         length = len(row.input_ids)
-        input_ids[index, :length] = torch.frombuffer(row.input_ids, dtype=torch.int32)
+        input_ids[index, :length] = torch.frombuffer(bytearray(row.input_ids), dtype=torch.int32)
         attention_mask[index, :length] = 1
-        weights[index, 1:length] = torch.frombuffer(row.loss_weights, dtype=torch.float32)[1:]
-    loss_mask = weights > 0
-    counted = weights[loss_mask]
-    return MicroBatch(
-        input_ids,
-        attention_mask,
-        loss_mask,
-        tuple(row.line for row in rows),
-        int(attention_mask.sum()),
-        len(counted),
-        None if bool((counted == 1).all()) else counted,
-    )
+        loss_weights[index, 1:length] = torch.frombuffer(bytearray(row.loss_weights), dtype=torch.float32)[1:]
+    return MicroBatch.of(input_ids, attention_mask, loss_weights, tuple(row.line for row in rows))

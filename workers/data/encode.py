@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final
 
 from workers.contract.errors import DataError, ValidationDataError, WorkerError
@@ -26,23 +27,24 @@ log = logging.getLogger(__name__)
 class EncodedRow:
     """One row as tokens. `loss_weights[t]` is what predicting token t counts for; the first token is never predicted.
 
-    Eight bytes a token: its own arrays where it was encoded, views of stored rows where it is trained on.
+    Eight bytes a token: its own arrays where it was encoded, views of stored rows where it is trained on. They
+    are copied only where their row is batched.
     """
 
     line: int
     input_ids: "array[int] | memoryview[int]"
     """[T] int32."""
     loss_weights: "array[float] | memoryview[float]"
-    """[T] fp32, from 0 to 1."""
+    """[T] fp32, from 0 to 1; 0: the token carries no loss."""
 
     @classmethod
     def of(cls, line: int, input_ids: Sequence[int], loss_weights: Sequence[float]) -> "EncodedRow":
         """The row on `line`, packed."""
         return cls(line, array("i", input_ids), array("f", loss_weights))
 
-    @property
+    @cached_property
     def supervised(self) -> int:
-        """Tokens that carry loss."""
+        """Tokens that carry loss, whatever their weight."""
         return sum(weight > 0 for weight in memoryview(self.loss_weights)[1:])
 
 

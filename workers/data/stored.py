@@ -91,7 +91,7 @@ def write_rows(rows: Sequence[EncodedRow], path: Path) -> None:
 def map_rows(path: Path) -> "StoredRows":
     """The rows of a file that `write_rows` wrote."""
     with path.open("rb") as file:
-        view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))  # torch warns of read-only memory
+        view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     (size,) = _LENGTH.unpack_from(view)
     begin = _LENGTH.size + size
     described: Mapping[str, Any] = json.loads(bytes(view[_LENGTH.size : begin]))

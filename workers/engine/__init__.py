@@ -10,8 +10,9 @@ May import: `workers.*` except `workers.lanes` and `workers.host`; torch, safete
 
 Invariants
 - What a seat computes depends on its own spec and step alone: neighbors, order and slot do not matter.
-- Loss is the negative log-likelihood of the seat's supervised tokens, summed over its whole accumulation window and
-  divided by their number; clipping, AdamW, schedule, dropout and evaluation are the seat's own.
+- Loss is the mean negative log-likelihood of the tokens of the seat's whole accumulation window, each by its weight:
+  sum of weight x nll over sum of weights. Accuracy is the same mean; counts of tokens know no weights.
+- Clipping, AdamW, schedule, dropout and evaluation are the seat's own.
 - A seat that fails ends alone. So does one whose loss or gradient is not finite: no batch is skipped in silence.
 - Only a single forward or backward pass of one seat delays another.
 """

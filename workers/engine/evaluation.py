@@ -12,16 +12,18 @@ class Scored:
     """Sums over the supervised tokens of one forward pass."""
 
     nll: float
-    """Each token's as often as it counts."""
-    correct: int
+    """Each token's nll times its weight."""
+    correct: float
+    """The weights of the tokens that were predicted."""
+    total_weight: float
+    """The weights of all."""
     supervised: int
-    weight: float
-    """What the tokens count for together."""
+    """How many there are."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """Loss, by the weights of its tokens, and accuracy of all supervised tokens, over a whole validation file."""
+    """Loss and token accuracy over a whole validation file, each a mean by the tokens' weights."""
 
     loss: float
     accuracy: float
@@ -34,9 +36,9 @@ class Evaluation:
         self._passes = passes
         self._to_score = sum(row.supervised for row in rows)
         self._nll = 0.0
-        self._correct = 0
+        self._correct = 0.0
+        self._total_weight = 0.0
         self._supervised = 0
-        self._weight = 0.0
 
     @property
     def done(self) -> bool:
@@ -48,11 +50,11 @@ class Evaluation:
         scored = next(self._passes)
         self._nll += scored.nll
         self._correct += scored.correct
+        self._total_weight += scored.total_weight
         self._supervised += scored.supervised
-        self._weight += scored.weight
 
     def score(self, step: int) -> Score:
         """The result after `step` steps, once `done`. Raises NonFiniteLoss."""
-        loss = self._nll / self._weight
+        loss = self._nll / self._total_weight
         require_finite(loss, f"the validation loss after step {step}", ())
-        return Score(loss, self._correct / self._supervised)
+        return Score(loss, self._correct / self._total_weight)

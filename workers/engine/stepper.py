@@ -17,9 +17,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StepResult:
-    """The result of one optimizer step of one seat. The loss is in nats per supervised token, each by its
-    weight; accuracy counts every supervised token alike.
-    """
+    """The result of one optimizer step of one seat. Loss (nats) and accuracy are means by the tokens' weights."""
 
     loss: float
     accuracy: float

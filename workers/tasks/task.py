@@ -23,6 +23,15 @@ class Scores:
     """[N] fp32, nats; carries the gradient."""
     correct: Tensor
     """[N] bool: whether nothing was thought likelier."""
+    weights: Tensor
+    """[N] fp32, above 0: what each counts for in loss and accuracy."""
+
+    def shares(self, total_weight: float | Tensor) -> Tensor:
+        """[N] fp32: what each adds to a mean over units that weigh `total_weight` (or [N] fp64) together.
+
+        Divided in fp64, so that weights too small for 1 / `total_weight` in fp32 have shares too.
+        """
+        return (self.weights.double() / total_weight).float()
 
 
 class Scorable(Protocol):
@@ -33,8 +42,8 @@ class Scorable(Protocol):
         """[B, T] int64."""
 
     @property
-    def loss_mask(self) -> Tensor:
-        """[B, T] bool: predicting this token, from the position before it, counts."""
+    def loss_weights(self) -> Tensor:
+        """[B, T] fp32: what predicting this token, from the position before it, counts for; 0: it is not scored."""
 
     def inputs(self) -> Mapping[str, Any]:
         """What the model's decoder is called with."""

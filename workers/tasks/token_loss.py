@@ -84,16 +84,17 @@ class Scorer:
         self._head_is_plain = self._probe()
 
     def score(self, batch: Scorable) -> Scores:
-        """Score token t from the hidden state at t - 1, where `loss_mask[:, t]` is set."""
-        wanted = batch.loss_mask[:, 1:]
-        targets = batch.input_ids[:, 1:][wanted]
+        """Score token t from the hidden state at t - 1, where `loss_weights[:, t]` is not 0."""
+        weights = batch.loss_weights[:, 1:]
+        wanted = weights.nonzero(as_tuple=True)
+        weights, targets = weights[wanted], batch.input_ids[:, 1:][wanted]
         if self._head_is_plain:
             hidden = self._hidden(**batch.inputs())[:, :-1][wanted]
             nll, correct = FrozenHeadNll.apply(hidden, self._head.weight, targets)  # type: ignore[no-untyped-call]
-            return Scores(nll, correct)
+            return Scores(nll, correct, weights)
         output = self._model(**batch.inputs(), use_cache=False)
         logits = output.logits[:, :-1][wanted].float()
-        return Scores(cross_entropy(logits, targets, reduction="none"), logits.argmax(-1) == targets)
+        return Scores(cross_entropy(logits, targets, reduction="none"), logits.argmax(-1) == targets, weights)
 
     def _hidden(self, **inputs: Any) -> Tensor:
         hidden: Tensor = self._model.get_decoder()(**inputs, use_cache=False).last_hidden_state

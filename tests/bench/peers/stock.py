@@ -45,5 +45,10 @@ def seed_adapter(weights: Mapping[str, nn.Parameter], seed: int) -> None:
 
 
 def labels_of(batch: MicroBatch) -> Tensor:
-    """[B, T]: the tokens that carry loss, -100 elsewhere, as HF's loss wants them."""
-    return batch.input_ids.masked_fill(~batch.loss_mask, -100)
+    """[B, T]: the tokens that carry loss, -100 elsewhere, as HF's loss wants them. It knows no weights but 0 and 1.
+
+    Raises ValueError for others.
+    """
+    if batch.total_weight != batch.supervised:
+        raise ValueError("HF's loss takes no fractional weights; compare the peers on rows whose weights are 0 or 1")
+    return batch.input_ids.masked_fill(batch.loss_weights == 0, -100)

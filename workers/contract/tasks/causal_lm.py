@@ -9,7 +9,7 @@ from workers.contract.tasks.task import TASKS, TaskSpec
 
 @TASKS.register
 class CausalLm(TaskSpec):
-    """Loss is the negative log-likelihood of the supervised tokens, in nats a token."""
+    """Loss is the negative log-likelihood of the supervised tokens, in nats a token, a mean by their weights."""
 
     type: Literal["causal_lm"] = "causal_lm"
 

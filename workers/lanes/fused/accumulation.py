@@ -11,8 +11,9 @@ from workers.rng import DropoutKey
 
 @dataclass
 class AccumulationWindow:
-    """Sums over the finished micro-batches. `weight` is what the whole window's tokens count for; it
-    normalizes each loss.
+    """Sums over the finished micro-batches: `nll` and `correct` by the tokens' weights.
+
+    `total_weight` is the sum of the whole window's weights and normalizes the loss of each micro-batch.
     """
 
     seat: Seat
@@ -20,13 +21,13 @@ class AccumulationWindow:
     batches: list[MicroBatch] = field(default_factory=list)
     done: int = 0
     nll: float = 0.0
-    correct: int = 0
+    correct: float = 0.0
     seconds: float = 0.0
 
     def __post_init__(self) -> None:
         self.batches = self.seat.plan.micro_batches(self.seat.step)
+        self.total_weight = sum(batch.total_weight for batch in self.batches)
         self.supervised = sum(batch.supervised for batch in self.batches)
-        self.weight = sum(batch.weight for batch in self.batches)
         self.tokens = sum(batch.tokens for batch in self.batches)
         self.adapter.clear_gradients()
 
@@ -46,7 +47,7 @@ class AccumulationWindow:
         key = DropoutKey(self.seat.spec.seed, self.seat.step, self.done) if dropout else None
         return SeatBatch(self.adapter, self.next_batch, key)
 
-    def add(self, nll: float, correct: int, seconds: float) -> None:
+    def add(self, nll: float, correct: float, seconds: float) -> None:
         """Add the sums of the micro-batch that just finished."""
         self.nll += nll
         self.correct += correct

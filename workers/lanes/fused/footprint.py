@@ -117,8 +117,7 @@ def probe_spec(base: LoadedBase) -> JobSpec:
 def probe_batch(adapter: StackedAdapter, tokens: int, all_supervised: bool) -> SeatBatch:
     """Rows of `ROW` tokens with dropout, the case that takes the most memory."""
     ids = torch.ones(tokens // ROW, ROW, dtype=torch.long)
-    loss_mask = torch.zeros_like(ids, dtype=torch.bool)
-    loss_mask[:, 1 if all_supervised else -1 :] = True
-    supervised = int(loss_mask.sum())
-    batch = MicroBatch(ids, torch.ones_like(ids), loss_mask, tuple(range(len(ids))), tokens, supervised)
+    loss_weights = torch.zeros(ids.shape)
+    loss_weights[:, 1 if all_supervised else -1 :] = 1
+    batch = MicroBatch.of(ids, torch.ones_like(ids), loss_weights, tuple(range(len(ids))))
     return SeatBatch(adapter, batch, DropoutKey(seed=0, step=0, micro_batch=0))

@@ -20,8 +20,8 @@ class PackedBatch:
     """[1, N] int64."""
     position_ids: Tensor
     """[1, N] int64; restarts at 0 for every row."""
-    loss_mask: Tensor
-    """[1, N] bool. Never set on a row's first token, so no token is predicted from the previous row."""
+    loss_weights: Tensor
+    """[1, N] fp32. 0 on a row's first token, so no token is predicted from the previous row."""
     seq_lens: SeqLens
 
     def inputs(self) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def _pack(routing: Routing, device: torch.device) -> PackedBatch:
     return PackedBatch(
         joined([seat_batch.batch.input_ids for seat_batch in routing.seat_batches]),
         torch.cat([torch.arange(length) for length in lengths])[None].to(device),
-        joined([seat_batch.batch.loss_mask for seat_batch in routing.seat_batches]),
+        joined([seat_batch.batch.loss_weights for seat_batch in routing.seat_batches]),
         tuple((len(list(run)), length) for length, run in groupby(lengths)),
     )
 
@@ -54,19 +54,13 @@ def _pad(routing: Routing, width: int, pad_id: int) -> MicroBatch:
     rows = sum(seat_batch.rows for seat_batch in routing.seat_batches)
     input_ids = torch.full((rows, width), pad_id, dtype=torch.long)
     attention_mask = torch.zeros((rows, width), dtype=torch.long)
-    loss_mask = torch.zeros((rows, width), dtype=torch.bool)
+    loss_weights = torch.zeros((rows, width))
     row = 0
     for seat_batch in routing.seat_batches:
         own = slice(row, row + seat_batch.rows)
         input_ids[own, : seat_batch.width] = seat_batch.batch.input_ids
         attention_mask[own, : seat_batch.width] = seat_batch.batch.attention_mask
-        loss_mask[own, : seat_batch.width] = seat_batch.batch.loss_mask
+        loss_weights[own, : seat_batch.width] = seat_batch.batch.loss_weights
         row += seat_batch.rows
-    return MicroBatch(
-        input_ids,
-        attention_mask,
-        loss_mask,
-        tuple(line for seat_batch in routing.seat_batches for line in seat_batch.batch.lines),
-        sum(seat_batch.batch.tokens for seat_batch in routing.seat_batches),
-        sum(seat_batch.batch.supervised for seat_batch in routing.seat_batches),
-    )
+    lines = tuple(line for seat_batch in routing.seat_batches for line in seat_batch.batch.lines)
+    return MicroBatch.of(input_ids, attention_mask, loss_weights, lines)

@@ -107,8 +107,8 @@ class FusedStepper:
             routing, fused = self._fused([SeatBatch(adapter, batch)], seat)
             with memory_guarded(), self._linears.routed(routing):
                 scores = self._scorer.score(fused)
-                nll = batch.to(self._base.device).weighted(scores.nll).double().sum()
-                scored = Scored(float(nll), int(scores.correct.sum()), batch.supervised, batch.weight)
+                nll, correct = scores.nll.double() * scores.weights, scores.correct * scores.weights
+                scored = Scored(float(nll.sum()), float(correct.sum()), batch.total_weight, batch.supervised)
             self._queue.serve(adapter.name, batch.tokens)
             yield scored
 
@@ -118,8 +118,10 @@ class FusedStepper:
         routing, batch = self._fused([window.seat_batch() for window in windows], windows[0].seat)
         by_adapter = {window.adapter.name: window for window in windows}
         ordered = [by_adapter[seat_batch.adapter.name] for seat_batch in routing.seat_batches]
+        counts = [seat_batch.batch.supervised for seat_batch in routing.seat_batches]
+        totals = [window.total_weight for window in ordered]
         with self._recomputation.when(self._memory.budget.recomputes(routing.tokens)):
-            nll, correct = self._forward_backward(routing, batch, [1 / window.weight for window in ordered])
+            nll, correct = self._forward_backward(routing, batch, totals, counts)
         seconds = time.perf_counter() - started
         total = sum(seat_batch.batch.tokens for seat_batch in routing.seat_batches)
         for window, seat_nll, seat_correct in zip(ordered, nll, correct, strict=True):
@@ -133,23 +135,21 @@ class FusedStepper:
         return routing, fuse(routing, of.plan.pad_id, self._base.device)
 
     def _forward_backward(
-        self, routing: Routing, batch: Scorable, scales: Sequence[float]
-    ) -> tuple[list[float], list[int]]:
-        """Sums of weighted nll and of correct tokens per seat. `scales`: 1 / what each seat's window counts for."""
-        device, batches = self._base.device, [seat_batch.batch for seat_batch in routing.seat_batches]
-        counts = [each.supervised for each in batches]
+        self, routing: Routing, batch: Scorable, totals: Sequence[float], counts: Sequence[int]
+    ) -> tuple[list[float], list[float]]:
+        """Weighted sums of nll and of correct tokens per seat. Each has `counts` of the scored tokens; the weights of
+        its window sum to `totals`.
+        """
         with self._linears.routed(routing):
             scores = self._scorer.score(batch)
-            nll = scores.nll
-            if any(each.token_weights is not None for each in batches):
-                parts = zip(batches, torch.split(nll, counts), strict=True)
-                parts = zip(batches, torch.split(nll, counts), strict=True)
-                nll = torch.cat([each.to(device).weighted(part) for each, part in parts])
-            scale = torch.tensor(scales, device=device).repeat_interleave(torch.tensor(counts, device=device))
-            nll.backward(scale)  # type: ignore[no-untyped-call]  # torch ships no type for it
-        sums = torch.split(nll.detach(), counts)
-        correct = torch.split(scores.correct, counts)
-        return [float(part.sum()) for part in sums], [int(part.sum()) for part in correct]
+            device = scores.nll.device
+            total_of_each = torch.tensor(totals, device=device, dtype=torch.float64).repeat_interleave(
+                torch.tensor(counts, device=device)
+            )
+            scores.nll.backward(scores.shares(total_of_each))  # type: ignore[no-untyped-call]  # torch has no type
+        nll = torch.split(scores.nll.detach() * scores.weights, list(counts))
+        correct = torch.split(scores.correct * scores.weights, list(counts))
+        return [float(part.sum()) for part in nll], [float(part.sum()) for part in correct]
 
     def _update(self, window: AccumulationWindow) -> Stepped:
         """The optimizer step of one seat whose window is full. An error ends this seat only."""
@@ -165,7 +165,7 @@ class FusedStepper:
     def _stepped(self, window: AccumulationWindow) -> StepResult:
         """Raises NonFiniteLoss, NoGradient, and any error of the optimizer."""
         seat, adapter = window.seat, window.adapter
-        loss = window.nll / window.weight
+        loss = window.nll / window.total_weight
         lines = [line for batch in window.batches for line in batch.lines]
         require_finite(loss, f"the training loss of step {seat.step + 1}", lines)
         self._require_gradients(adapter)
@@ -174,7 +174,7 @@ class FusedStepper:
         seat.step += 1
         seat.trained_tokens += window.tokens
         seat.train_loss = loss
-        accuracy = window.correct / window.supervised
+        accuracy = window.correct / window.total_weight
         return StepResult(loss, accuracy, norm, rate, window.tokens, window.supervised, window.seconds)
 
     def _undo(self, windows: Sequence[AccumulationWindow], error: Exception) -> list[Stepped]:
@@ -239,7 +239,7 @@ class FusedStepper:
             routing = route([seat_batch], packed=self._packs)
             with memory_guarded(), self._recomputation.when(recompute):
                 batch = fuse(routing, 0, self._base.device)
-                self._forward_backward(routing, batch, [1 / tokens])
+                self._forward_backward(routing, batch, [float(tokens)], [seat_batch.batch.supervised])
 
         try:
             measured = measure_footprint(self._base, probe, can_recompute=self._recomputation.possible)

@@ -62,26 +62,25 @@ class SequentialStepper:
         started = time.perf_counter()
         adapter = self._adapters[seat.adapter.name]
         batches = [batch.to(self._base.device) for batch in seat.plan.micro_batches(seat.step)]
-        supervised, weight = sum(batch.supervised for batch in batches), sum(batch.weight for batch in batches)
-        loss, correct = 0.0, 0
+        total_weight = sum(batch.total_weight for batch in batches)
+        loss, correct = 0.0, 0.0
         for index, batch in enumerate(batches):
             self._pool.activate(adapter, DropoutKey(seat.spec.seed, seat.step, index))
             scores = self._scorer.score(batch)
-            nll = batch.weighted(scores.nll).sum()
-            (nll / weight).backward()  # type: ignore[no-untyped-call]  # torch ships no type for it
-            loss += float(nll.detach()) / weight
-            correct += int(scores.correct.sum())
+            scores.nll.backward(scores.shares(total_weight))  # type: ignore[no-untyped-call]  # torch has no type
+            loss += float((scores.nll.detach() * scores.weights).sum()) / total_weight
+            correct += float((scores.correct * scores.weights).sum())
         lines = [line for batch in batches for line in batch.lines]
         require_finite(loss, f"the training loss of step {seat.step + 1}", lines)
         adapter.require_gradients()
         rate = seat.next_learning_rate
         norm = update(adapter.optimizer, seat.spec.training, rate, seat.step + 1, lines)
-        tokens = sum(batch.tokens for batch in batches)
+        tokens, supervised = sum(batch.tokens for batch in batches), sum(batch.supervised for batch in batches)
         seat.step += 1
         seat.trained_tokens += tokens
         seat.train_loss = loss
         seconds = time.perf_counter() - started
-        return StepResult(loss, correct / supervised, norm, rate, tokens, supervised, seconds)
+        return StepResult(loss, correct / total_weight, norm, rate, tokens, supervised, seconds)
 
     @torch.no_grad()
     def evaluate(self, seat: Seat) -> Iterator[Scored]:
@@ -91,8 +90,7 @@ class SequentialStepper:
         for batch in seat.plan.evaluation_batches(seat.validation, size):
             self._pool.activate(adapter, None)
             with memory_guarded():
-                placed = batch.to(self._base.device)
-                scores = self._scorer.score(placed)
-                nll = placed.weighted(scores.nll).sum()
-                scored = Scored(float(nll), int(scores.correct.sum()), batch.supervised, batch.weight)
+                scores = self._scorer.score(batch.to(self._base.device))
+                nll, correct = scores.nll * scores.weights, scores.correct * scores.weights
+                scored = Scored(float(nll.sum()), float(correct.sum()), batch.total_weight, batch.supervised)
             yield scored
