@@ -3,7 +3,7 @@ nobody's fault, and tenants take turns.
 """
 
 import shutil
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
