@@ -17,19 +17,24 @@ _LEGEND: Final = TokenRun(text="this", ids=(), weight=1)
 def page(view: PreviewView, *, color: bool) -> Iterator[Text]:
     """The preview in paragraphs. Without `color`, brackets mark what is trained."""
     yield _joined(f"{view.model} trains on ", _marked([_LEGEND], color), f"; {_BREAK} is a line break of the text")
-    yield from _file("training", view.training, color)
+    if view.training is not None:
+        yield from _file("training", view.training, color)
     if view.validation is not None:
         yield from _file("validation", view.validation, color)
-        yield Text(f"{view.shared_rows or 0:,} validation row(s) are also in the training file")
+    if view.shared_rows is not None:
+        yield Text(f"{view.shared_rows:,} validation row(s) are also in the training file")
 
 
 def _file(role: str, file: FilePreview, color: bool) -> Iterator[Text]:
     yield Text("")
     for row in file.rows:
         yield Text(f"{role} line {row.line}: {_facts(row)}", style="bold")
+        if row.converted is not None:
+            yield Text(f"converted to {escaped_lines(row.converted)}", style="dim")
         yield _marked(row.runs, color)
         yield Text("")
-    yield Text(f"{role} file {file.file_id}: {_totals(file.summary)}")
+    totals = "encoding stopped before its end" if file.summary is None else _totals(file.summary)
+    yield Text(f"{role} file {file.file_id}: {totals}")
     for issue in file.issues:
         where = f"line {issue.line}" + (f", {issue.field}" if issue.field else "")
         yield Text(escaped_lines(f"  {where}: {issue.message}"), style="red")

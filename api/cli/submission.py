@@ -44,7 +44,10 @@ def preview(client: OrchardClient, job: JobFile, folder: Path, rows: int) -> Pre
     """What the job would train on. Files are uploaded for it, then deleted. Raises CliError."""
     uploads = _Uploads(client, folder)
     try:
-        return client.preview(uploads.body(job) | {"rows": rows})
+        body = uploads.body(job) | {"rows": rows}
+        while (view := client.preview(body)).status == "running":  # each answer takes some seconds
+            say(f"{view.rows_read:,} rows are tokens so far; the rest follows")
+        return view
     finally:
         uploads.discard()
 

@@ -31,7 +31,7 @@ SUMMARY = FileSummary(
 )
 ISSUE = RowIssue(line=7, field="messages.1", code="dropped_by_template", message="the call\x07 vanishes")
 TRAINING = FilePreview(file_id="file-1", rows=(ROW,), summary=SUMMARY, issue_count=3, issues=(ISSUE,))
-VIEW = PreviewView(model="tiny", training=TRAINING, validation=None, shared_rows=None)
+VIEW = PreviewView(status="done", model="tiny", rows_read=1200, training=TRAINING, validation=None, shared_rows=None)
 
 
 def shown(*, color: bool, view: PreviewView = VIEW) -> str:
@@ -72,3 +72,12 @@ def test_facts_of_a_row_and_totals_of_the_file_are_said_in_words() -> None:
 def test_a_validation_file_is_shown_with_what_it_shares() -> None:
     view = VIEW.model_copy(update={"validation": TRAINING, "shared_rows": 4})
     assert "4 validation row(s) are also in the training file" in shown(color=False, view=view)
+
+
+def test_a_converted_row_is_shown_as_it_is_trained_and_a_file_may_have_no_summary() -> None:
+    row = ROW.model_copy(update={"converted": '{"text":"\x1b"}'})
+    text = shown(color=False, view=VIEW.model_copy(update={"training": TRAINING.model_copy(update={"rows": (row,)})}))
+    assert r'converted to {"text":"\x1b"}' in text
+    stopped = TRAINING.model_copy(update={"rows": (), "summary": None})
+    text = shown(color=False, view=VIEW.model_copy(update={"training": stopped}))
+    assert "training file file-1: encoding stopped before its end" in text

@@ -15,7 +15,7 @@ def preview(
     context: typer.Context,
     file: Annotated[str, typer.Argument(metavar="FILE", help="Data set: a path, or the id of an upload.")],
     base: Annotated[str, typer.Option("--base", help="Base of `orchard bases`, whose tokens to show.")],
-    rows: Annotated[int, typer.Option("-n", "--rows", min=1, max=20, help="Rows to show.")] = 3,
+    rows: Annotated[int, typer.Option("-n", "--rows", min=1, max=10, help="Rows to show.")] = 3,
     validation_file: Annotated[str | None, typer.Option(help="Also show it, and what it shares with FILE.")] = None,
     assignments: Annotated[
         list[str] | None,
