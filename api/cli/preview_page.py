@@ -1,8 +1,11 @@
 """A preview on a terminal: what is trained stands out, by color where there is one, else between brackets. Pure."""
 
+import io
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Final
 
+from rich.console import Console
 from rich.text import Text
 
 from orchestrator.characters import escaped_lines
@@ -10,6 +13,7 @@ from workers.contract.preview import FilePreview, FileSummary, PreviewRow, Previ
 
 _TRAINED: Final = "black on green"
 _PARTLY: Final = "black on yellow"
+_PICTURE_COLUMNS: Final = 110
 _BREAK: Final = "↵"
 _LEGEND: Final = TokenRun(text="this", ids=(), weight=1)
 
@@ -23,6 +27,15 @@ def page(view: PreviewView, *, color: bool) -> Iterator[Text]:
         yield from _file("validation", view.validation, color)
     if view.shared_rows is not None:
         yield Text(f"{view.shared_rows:,} validation row(s) are also in the training file")
+
+
+def save(view: PreviewView, path: Path) -> None:
+    """Write the page with its colors as SVG or HTML, by the path's ending. Raises: OSError."""
+    console = Console(record=True, width=_PICTURE_COLUMNS, file=io.StringIO(), color_system="standard", highlight=False)
+    for paragraph in page(view, color=True):
+        console.print(paragraph, soft_wrap=path.suffix == ".html")
+    text = console.export_svg(title="orchard preview") if path.suffix == ".svg" else console.export_html()
+    path.write_text(text, encoding="utf-8")
 
 
 def _file(role: str, file: FilePreview, color: bool) -> Iterator[Text]:
