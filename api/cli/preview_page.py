@@ -1,6 +1,7 @@
 """A preview on a terminal: what is trained stands out, by color where there is one, else between brackets. Pure."""
 
 import io
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -14,6 +15,7 @@ from workers.contract.preview import FilePreview, FileSummary, PreviewRow, Previ
 _TRAINED: Final = "black on green"
 _PARTLY: Final = "black on yellow"
 _PICTURE_COLUMNS: Final = 110
+_FONT: Final = re.compile(r"\s*@font-face \{.*?\}", re.DOTALL)
 _BREAK: Final = "↵"
 _LEGEND: Final = TokenRun(text="this", ids=(), weight=1)
 
@@ -35,7 +37,7 @@ def save(view: PreviewView, path: Path) -> None:
     for paragraph in page(view, color=True):
         console.print(paragraph, soft_wrap=path.suffix == ".html")
     text = console.export_svg(title="orchard preview") if path.suffix == ".svg" else console.export_html()
-    path.write_text(text, encoding="utf-8")
+    path.write_text(_FONT.sub("", text), encoding="utf-8")  # whoever opens it asks no server for letters
 
 
 def _file(role: str, file: FilePreview, color: bool) -> Iterator[Text]:
@@ -67,17 +69,23 @@ def _facts(row: PreviewRow) -> str:
 
 
 def _totals(summary: FileSummary) -> str:
-    facts = [f"{summary.rows:,} rows, {summary.tokens:,} tokens, {summary.trained_tokens:,} trained"]
+    rows = _counted(summary.rows, "row")
+    facts = [f"{rows}, {summary.tokens:,} tokens, {summary.trained_tokens:,} trained"]
     if summary.lengths is not None:
         lengths = summary.lengths
         facts.append(f"tokens a row: p50 {lengths.p50:,}, p95 {lengths.p95:,}, max {lengths.max:,}")
+    if summary.duplicates:
+        facts.append(_counted(summary.duplicates, "duplicate"))
     counts = {
-        "duplicates": summary.duplicates,
         "truncated": summary.truncated,
         "left out as too long": summary.too_long,
         "with nothing to learn": summary.nothing_to_learn,
     }
     return "; ".join(facts + [f"{count:,} {name}" for name, count in counts.items() if count])
+
+
+def _counted(count: int, thing: str) -> str:
+    return f"{count:,} {thing}" + ("" if count == 1 else "s")
 
 
 def _marked(runs: Sequence[TokenRun], color: bool) -> Text:

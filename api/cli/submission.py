@@ -46,7 +46,7 @@ def preview(client: OrchardClient, job: JobFile, folder: Path, rows: int) -> Pre
     try:
         body = uploads.body(job) | {"rows": rows}
         while (view := client.preview(body)).status == "running":  # each answer takes some seconds
-            say(f"{view.rows_read:,} rows are tokens so far; the rest follows")
+            say(f"{view.rows_read:,} rows are tokens so far; the first file of a base takes longest")
         return view
     finally:
         uploads.discard()

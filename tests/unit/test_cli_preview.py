@@ -62,6 +62,7 @@ def test_the_page_is_saved_as_a_picture(api, tmp_path, name: str, begins: str) -
     saved = (tmp_path / name).read_text()
     assert saved.startswith(begins)
     assert "yes" in saved
+    assert "url(http" not in saved, "it loads nothing"
 
 
 def test_another_kind_of_picture_is_refused_before_anything_is_sent(api) -> None:
