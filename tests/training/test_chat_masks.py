@@ -11,7 +11,8 @@ from tests.builders.chat import ADD, calls, encode, learned, result, says
 from tests.builders.families import family_tokenizer
 from tests.builders.tiny_base import CHATML, make_tokenizer
 from workers.contract.rows import ChatRow
-from workers.data.chat import marked_twin
+from workers.data.backend import backend_of
+from workers.data.chat import marked_twin, tokenizing
 from workers.data.chat.conversation import Conversation
 from workers.data.chat.rendering import Rendering
 from workers.data.text_encoder import TextEncoder
@@ -260,3 +261,32 @@ def test_rows_of_one_structure_are_rendered_once_each(monkeypatch: pytest.Monkey
         if number == 0:
             rendered.clear()
     assert len(rendered) == 9
+
+
+def test_lists_that_a_tokenizer_in_rust_copies_are_asked_for_once_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked for at each turn they would make long conversations quadratic."""
+    copied: list[str] = []
+
+    class Counting:
+        def __init__(self, encoding: Any) -> None:
+            self._encoding = encoding
+
+        def __len__(self) -> int:
+            return len(self._encoding)
+
+        def __getattr__(self, name: str) -> Any:
+            copied.append(name)
+            return getattr(self._encoding, name)
+
+    class Backend:
+        def __init__(self, backend: Any) -> None:
+            self._backend = backend
+
+        def encode(self, *arguments: Any, **options: Any) -> Counting:
+            return Counting(self._backend.encode(*arguments, **options))
+
+    monkeypatch.setattr(tokenizing, "backend_of", lambda *given, **options: Backend(backend_of(*given, **options)))
+    messages = [says("user", "so"), says("assistant", "yes")] * 20
+    tokens = encode(family_tokenizer("qwen3"), *messages)
+    assert sum(tokens.weights) > 20
+    assert max(map(copied.count, {"ids", "tokens", "offsets"})) == 1

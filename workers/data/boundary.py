@@ -20,8 +20,16 @@ class UnprovenBoundary(UnusableRow):
 class TokenSpans(Protocol):
     """A `tokenizers.Encoding`: tokens and where each stands in the text."""
 
-    ids: list[int]
-    tokens: list[str]
+    @property
+    def ids(self) -> list[int]:
+        """[T]."""
+
+    @property
+    def tokens(self) -> list[str]:
+        """[T] as the vocabulary spells them."""
+
+    def __len__(self) -> int:
+        """The number of tokens."""
 
     def char_to_token(self, char_pos: int) -> int | None:
         """The first token that holds the character."""
@@ -36,13 +44,13 @@ def by_offsets(spans: TokenSpans, text: str, boundary: int) -> int:
     if boundary == 0:
         return 0
     if boundary >= length:
-        return len(spans.ids)
+        return len(spans)
     if (holding := spans.char_to_token(boundary)) is not None:
         return holding + _bytes_before(spans, holding, text, boundary)
     # No token holds it: it is a space that the tokenizer trimmed from the span of a token, or a character it dropped.
     token = next(
         (found for place in range(boundary + 1, length) if (found := spans.char_to_token(place)) is not None),
-        len(spans.ids),
+        len(spans),
     )
     while token and _end(spans, token - 1, length) > boundary:
         token -= 1
@@ -58,7 +66,7 @@ def _bytes_before(spans: TokenSpans, token: int, text: str, boundary: int) -> in
         return 0
     coded = len(text[slice(*span)].encode())
     same = token
-    while same < len(spans.ids) and same - token <= coded and spans.token_to_chars(same) == span:
+    while same < len(spans) and same - token <= coded and spans.token_to_chars(same) == span:
         same += 1
     return len(text[span[0] : boundary].encode()) if same - token == coded else 0
 
@@ -72,7 +80,7 @@ def _end(spans: TokenSpans, token: int, length: int) -> int:
     if start == end:
         return end  # of spaces alone, trimmed to their end
     spelled = spans.tokens[token]
-    following = spans.token_to_chars(token + 1) if token + 1 < len(spans.ids) else None
+    following = spans.token_to_chars(token + 1) if token + 1 < len(spans) else None
     return min(end + len(spelled) - len(spelled.rstrip("Ġ \t\r\n")), following[0] if following else length)
 
 

@@ -1,7 +1,9 @@
 """Rendered text to tokens, with the weight of each; what tenants typed makes no control tokens."""
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import cached_property
 from typing import Any, Final
 
 from workers.contract.spec import SpecialTokens
@@ -72,9 +74,30 @@ class Tokenizing:
             raise SpecialTokenText.of(piece)
         joined.append(encoded, skipped, shift)
 
-    def _encoded(self, text: str, as_text: bool = False) -> TokenSpans:
-        encoded: TokenSpans = backend_of(self._tokenizer, plain=as_text).encode(text, add_special_tokens=False)
-        return encoded
+    def _encoded(self, text: str, as_text: bool = False) -> "_Encoded":
+        return _Encoded(backend_of(self._tokenizer, plain=as_text).encode(text, add_special_tokens=False))
+
+
+class _Encoded:
+    """A `tokenizers.Encoding`, of which lists are copied once: it copies them each time that it is asked."""
+
+    def __init__(self, encoding: Any) -> None:
+        self._encoding = encoding
+        self.char_to_token: Callable[[int], int | None] = encoding.char_to_token
+        self.token_to_chars: Callable[[int], Span | None] = encoding.token_to_chars
+
+    def __len__(self) -> int:
+        return len(self._encoding)
+
+    @cached_property
+    def ids(self) -> list[int]:
+        """[T]."""
+        return list(self._encoding.ids)
+
+    @cached_property
+    def tokens(self) -> list[str]:
+        """[T] as the vocabulary spells them."""
+        return list(self._encoding.tokens)
 
 
 class _Joined:
@@ -84,18 +107,28 @@ class _Joined:
         self.ids: list[int] = []
         self.tokens: list[str] = []
         self._spans: list[Span | None] = []
+        self._starts: list[int] = []
+        """Of the spans, ascending; a token without one has that of the token before it."""
 
     def append(self, encoded: TokenSpans, skipped: int, shift: int) -> None:
         """Add all but the first `skipped` tokens of a piece, whose characters are `shift` further on."""
         for token in range(skipped, len(encoded.ids)):
             span = encoded.token_to_chars(token)
             self._spans.append(None if span is None else (span[0] + shift, span[1] + shift))
+            self._starts.append(span[0] + shift if span else self._starts[-1] if self._starts else 0)
         self.ids += encoded.ids[skipped:]
         self.tokens += encoded.tokens[skipped:]
 
+    def __len__(self) -> int:
+        return len(self.ids)
+
     def char_to_token(self, char_pos: int) -> int | None:
         """See `TokenSpans`."""
-        holding = (token for token, span in enumerate(self._spans) if span and span[0] <= char_pos < span[1])
+        behind = bisect_right(self._starts, char_pos)
+        if not behind:
+            return None
+        first = bisect_left(self._starts, self._starts[behind - 1])
+        holding = (token for token in range(first, behind) if (span := self._spans[token]) and char_pos < span[1])
         return next(holding, None)
 
     def token_to_chars(self, token_index: int) -> Span | None:
@@ -109,7 +142,7 @@ def weights_of(
     """[T] the weight of each token: that of the span of which it holds a character. A special token before the span may
     hold the spaces that it begins with; it is not what the span says.
     """
-    weights = [0.0] * len(tokens.ids)
+    weights = [0.0] * len(tokens)
     for start, end, weight in spans:
         if start < end:
             first, behind = by_offsets(tokens, text, start), by_offsets(tokens, text, end)
