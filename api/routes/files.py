@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import PlainTextResponse, Response, StreamingResponse
+from fastapi.responses import StreamingResponse
 from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
 
@@ -16,6 +16,7 @@ from api.errors import documented
 from api.listing import Listing, listing
 from api.multipart import file_field, file_part, form_body, read_form
 from api.parameters import MAX_ID_CHARS, After
+from api.routes.issues import ISSUE_RESPONSES, AsFileDep, IssueLimit, IssueListing, issue_file, issue_listing
 from api.services import ServicesDep
 from orchestrator.files import delete, queries
 from orchestrator.files.upload import NewFile, upload
@@ -35,8 +36,6 @@ _FORM = form_body(
 _BYTES: dict[int | str, dict[str, Any]] = {
     200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
 }
-
-_TEXT: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
 
 
 @router.post("/v1/files", responses=documented(HTTPStatus.REQUEST_ENTITY_TOO_LARGE), openapi_extra=_FORM)
@@ -94,13 +93,23 @@ def file_content(file_id: str, tenant: TenantDep, services: ServicesDep) -> Stre
 
 
 @router.get(
-    "/v1/x/files/{file_id}/report",
-    response_class=Response,  # PlainTextResponse would document errors as plain text too
-    responses=documented(HTTPStatus.NOT_FOUND) | _TEXT,
+    "/v1/files/{file_id}/x/issues",
+    response_model=IssueListing,
+    responses=documented(HTTPStatus.NOT_FOUND) | ISSUE_RESPONSES,
 )
-def file_report(file_id: str, tenant: TenantDep, services: ServicesDep) -> PlainTextResponse:
-    """A file's problems, one per line."""
-    return PlainTextResponse(queries.report(services.db, tenant.id, file_id, services.clock()))
+def file_issues(
+    file_id: str,
+    tenant: TenantDep,
+    services: ServicesDep,
+    as_file: AsFileDep,
+    limit: IssueLimit = 100,
+    after: After = None,
+) -> IssueListing | StreamingResponse:
+    """What is wrong with a file, in the order of its lines, page by page or as one file of JSONL."""
+    db, now = services.db, services.clock()
+    if as_file:
+        return issue_file(file_id, queries.file_issue_lines(db, tenant.id, file_id, now))
+    return issue_listing(queries.file_issues(db, tenant.id, file_id, PageWindow(limit, after), now))
 
 
 def _new_file(file: UploadFile, form: FormData) -> NewFile:

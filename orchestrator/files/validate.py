@@ -6,17 +6,11 @@ Messages that OpenAI has too use its wording, so that tools that match them keep
 import codecs
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
 from orchestrator.files.lines import LineCutter, RawLine
+from workers.contract.issues import MAX_ISSUES, storable
 from workers.contract.row_check import MAX_ROW_BYTES, check_row, parse_row
 from workers.contract.rows import DatasetFormat, RowIssue, detect_format
-
-MAX_ISSUES: Final = 10_000
-"""Of one file. Checking stops there: a file that is wrong throughout costs no more than one that is half wrong."""
-MAX_STORED_ISSUES: Final = 1_000
-MAX_FIELD_CHARS: Final = 200
-MAX_MESSAGE_CHARS: Final = 500
 
 
 @dataclass
@@ -103,14 +97,14 @@ class DatasetValidator:
 
     def _complain(self, issues: Sequence[RowIssue]) -> None:
         self._findings.issue_count += len(issues)
-        room = MAX_STORED_ISSUES - len(self._findings.issues)
-        self._findings.issues += [_storable(issue) for issue in issues[:room]]
+        room = MAX_ISSUES - len(self._findings.issues)
+        self._findings.issues += [storable(issue) for issue in issues[:room]]
 
     def _stop(self, line: RawLine) -> None:
         """Check no more of the file. The last stored issue says so."""
         self._stopped = True
         message = f"checking stopped here, after {self._findings.issue_count:,} problems; correct these first"
-        self._findings.issues[MAX_STORED_ISSUES - 1 :] = [_issue(line, "checking_stopped", message)]
+        self._findings.issues[MAX_ISSUES - 1 :] = [_issue(line, "checking_stopped", message)]
 
 
 def describe(issue: RowIssue) -> str:
@@ -121,17 +115,3 @@ def describe(issue: RowIssue) -> str:
 
 def _issue(line: RawLine, code: str, message: str) -> RowIssue:
     return RowIssue(line=line.number, code=code, message=message)
-
-
-def _storable(issue: RowIssue) -> RowIssue:
-    """A copy that any database can store: field names come from tenants' rows and may contain any character."""
-    return issue.model_copy(
-        update={
-            "field": None if issue.field is None else _printable(issue.field)[:MAX_FIELD_CHARS],
-            "message": _printable(issue.message)[:MAX_MESSAGE_CHARS],
-        }
-    )
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else "�" for c in text)

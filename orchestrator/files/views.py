@@ -1,6 +1,7 @@
 """OpenAI's `File`, with validation findings under `x_orchard`."""
 
-from typing import Literal, Self
+from collections.abc import Sequence
+from typing import Literal
 
 from pydantic import BaseModel, Field
 
@@ -17,7 +18,7 @@ class FileSummary(BaseModel):
     rows: int | None = Field(description="good rows")
     sha256: str
     issue_count: int = Field(description="number of all issues")
-    report: str | None = Field(description="path of the readable report, if there are issues")
+    report: str | None = Field(description="path of the report, if there are issues")
 
     @classmethod
     def of(cls, row: FileRow) -> "FileSummary":
@@ -27,7 +28,7 @@ class FileSummary(BaseModel):
             rows=row.rows,
             sha256=row.sha256,
             issue_count=row.issue_count,
-            report=f"/v1/x/files/{row.id}/report" if row.issue_count else None,
+            report=f"/v1/files/{row.id}/x/issues" if row.issue_count else None,
         )
 
 
@@ -52,7 +53,7 @@ class ListedFile(BaseModel):
     x_orchard: FileSummary
 
     @classmethod
-    def of(cls, row: FileRow) -> Self:
+    def of(cls, row: FileRow) -> "ListedFile":
         """The view of a row."""
         return cls(
             id=row.id,
@@ -63,12 +64,8 @@ class ListedFile(BaseModel):
             purpose=row.purpose,
             status=row.status,
             status_details=row.status_details,
-            x_orchard=cls._details(row),
+            x_orchard=FileSummary.of(row),
         )
-
-    @classmethod
-    def _details(cls, row: FileRow) -> FileSummary:
-        return FileSummary.of(row)
 
 
 class FileView(ListedFile):
@@ -77,9 +74,11 @@ class FileView(ListedFile):
     x_orchard: FileDetails
 
     @classmethod
-    def _details(cls, row: FileRow) -> FileDetails:
-        issues = [RowIssue.model_validate(issue) for issue in (row.issues or [])[:SHOWN_ISSUES]]
-        return FileDetails(**FileSummary.of(row).model_dump(), issues=issues)
+    def with_issues(cls, row: FileRow, issues: Sequence[RowIssue]) -> "FileView":
+        """The view of a row and of the first of its issues."""
+        listed = ListedFile.of(row)
+        details = FileDetails(**listed.x_orchard.model_dump(), issues=list(issues[:SHOWN_ISSUES]))
+        return cls(**listed.model_dump(exclude={"x_orchard"}), x_orchard=details)
 
 
 class DeletedView(BaseModel):

@@ -4,8 +4,6 @@ from orchestrator.lifecycle.events import EventDraft
 from workers.contract.reports import CheckpointManifest, Outcome, Prepared, StepReport
 from workers.contract.spec import TrainingSpec
 
-MAX_ISSUE_EVENTS = 100  # per attempt; the last message gives the number of others
-
 
 def prepared_events(report: Prepared, reached_step: int) -> list[EventDraft]:
     """The start of training, and warnings about truncated and dropped rows.
@@ -56,14 +54,3 @@ def choice_events(report: Outcome, training: TrainingSpec) -> list[EventDraft]:
     else:
         message = f"Publishing step {report.best_step}, where validation loss was lowest"
     return [EventDraft(message, data=data)]
-
-
-def issue_events(report: Outcome) -> list[EventDraft]:
-    """One event per bad row."""
-    events = [
-        EventDraft(f"Line {issue.get('line')}: {issue.get('message')}", level="error", data=dict(issue))
-        for issue in report.details[:MAX_ISSUE_EVENTS]
-    ]
-    if len(report.details) > MAX_ISSUE_EVENTS:
-        events.append(EventDraft(f"{len(report.details) - MAX_ISSUE_EVENTS} more bad lines not listed", level="error"))
-    return events

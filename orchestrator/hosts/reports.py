@@ -10,14 +10,16 @@ from sqlalchemy.orm import Session
 from orchestrator.checkpoints.states import CheckpointState, mark_corrupt, mark_verified
 from orchestrator.db.job_tables import AttemptRow, CheckpointRow, JobRow
 from orchestrator.db.states import SEATED, Desired, JobState
-from orchestrator.hosts.event_messages import checkpoint_event, choice_events, issue_events, prepared_events, step_event
+from orchestrator.hosts.event_messages import checkpoint_event, choice_events, prepared_events, step_event
 from orchestrator.ids import new_id
+from orchestrator.issues.job_report import record_issues, whole_report
 from orchestrator.lifecycle.attempts import Seated, close_attempt, end_attempt, occupied_s, start_clock
 from orchestrator.lifecycle.events import EventDraft, record
 from orchestrator.lifecycle.retry_policy import AttemptEnd
 from orchestrator.lifecycle.transition import JobRef, amend, transition
 from orchestrator.usage.meter import enter_step, start_meter
 from workers.contract.errors import FAULTS_OF_A_BASE, ErrorCode
+from workers.contract.issues import FileRole
 from workers.contract.reports import (
     CheckpointManifest,
     CheckpointRejected,
@@ -28,10 +30,12 @@ from workers.contract.reports import (
     SeatWarning,
     StepReport,
 )
+from workers.contract.rows import RowIssue
 from workers.contract.spec import JobSpec
 
 RUNTIME_GRACE_S: Final = 600
 """Grace after `max_runtime_s`, which the host itself enforces, before the control plane stops the job."""
+_BAD_FILE: Final = "The file has rows that cannot be used."
 _RETRYABLE_NOT = FAULTS_OF_A_BASE | {ErrorCode.NO_GRADIENT}
 
 
@@ -139,12 +143,18 @@ def _warned(session: Session, seated: Seated, report: SeatWarning, now: datetime
 def _ended(session: Session, seated: Seated, report: Outcome, now: datetime) -> bool:
     if report.exit_class is ExitClass.OK and seated.row.desired != Desired.CANCEL:
         return _trained(session, seated, report, now)
-    for event in issue_events(report):
-        record(session, seated.ref.tenant_id, report.job_id, event, now)
+    message = report.message
+    if report.details:
+        issues = [RowIssue.model_validate(detail) for detail in report.details]
+        record_issues(session, seated.row, {_role(report): issues}, now)
+        message = f"{message or _BAD_FILE} {whole_report(report.job_id, len(issues))}"
     retryable = report.error_code not in _RETRYABLE_NOT
-    return end_attempt(
-        session, seated, AttemptEnd(report.exit_class, report.error_code, report.message, retryable), now
-    )
+    return end_attempt(session, seated, AttemptEnd(report.exit_class, report.error_code, message, retryable), now)
+
+
+def _role(report: Outcome) -> FileRole:
+    in_validation = report.error_code is ErrorCode.INVALID_VALIDATION_FILE
+    return FileRole.VALIDATION if in_validation else FileRole.TRAINING
 
 
 def _trained(session: Session, seated: Seated, report: Outcome, now: datetime) -> bool:

@@ -13,17 +13,21 @@ from orchestrator.db.database import Database
 from orchestrator.db.job_tables import JobRow
 from orchestrator.db.states import Desired, JobState
 from orchestrator.errors import StorageMissing
+from orchestrator.issues.job_report import record_issues, whole_report
 from orchestrator.lifecycle.events import EventDraft
 from orchestrator.lifecycle.retry_policy import UNREADABLE_SPEC, RetryDecision, failed
 from orchestrator.lifecycle.transition import JobRef, transition
 from orchestrator.steps.step import Counts
 from orchestrator.storage.objects import read_lines
 from workers.contract.errors import ErrorCode
+from workers.contract.issues import MAX_ISSUES, FileRole
+from workers.contract.rows import RowIssue
 from workers.contract.spec import DatasetRef, JobSpec
 
 log = structlog.get_logger()
 
 SHOWN_LINES = 20  # of an overlap, in the message
+ALSO_IN_TRAINING: Final = "the row is also in the training file; remove it from one of the two"
 ROUNDS: Final = 10
 """Turns per pass. The loop checks for shutdown between passes."""
 RETRY_FOR: Final = timedelta(seconds=600)
@@ -80,7 +84,11 @@ class Validate:
             return "delayed"
         self._unread_since.pop(row.id, None)
         with self.db.write() as session:
+            if decision.issues:
+                record_issues(session, row, decision.issues, now)
             job = transition(session, JobRef.of(row), decision.to, decision.event, now=now, **decision.changes)
+            if job is None:
+                session.rollback()
         return "stale" if job is None else str(decision.to)
 
     def _decision(self, row: JobRow, now: datetime) -> RetryDecision | None:
@@ -117,13 +125,20 @@ def check_files(spec: JobSpec) -> RetryDecision:
     except StorageMissing:
         return failed(ErrorCode.STORAGE_UNAVAILABLE, "The files are no longer in storage. Upload them again.")
     if shared:
-        shown = ", ".join(str(line) for line in shared[:SHOWN_LINES]) + (", …" if len(shared) > SHOWN_LINES else "")
-        return failed(
-            ErrorCode.INVALID_VALIDATION_FILE,
-            f"The job failed due to an invalid validation file. {len(shared)} row(s) are also in the training file: "
-            f"lines {shown}. Remove them from one of the two, or the validation loss means nothing.",
-        )
+        return _overlap(spec.job_id, shared)
     return RetryDecision(JobState.QUEUED, EventDraft("Files validated, moving job to queued state"))
+
+
+def _overlap(job_id: str, shared: list[int]) -> RetryDecision:
+    shown = ", ".join(str(line) for line in shared[:SHOWN_LINES]) + (", …" if len(shared) > SHOWN_LINES else "")
+    issues = [RowIssue(line=line, code="also_in_training", message=ALSO_IN_TRAINING) for line in shared[:MAX_ISSUES]]
+    return failed(
+        ErrorCode.INVALID_VALIDATION_FILE,
+        f"The job failed due to an invalid validation file. {len(shared)} row(s) are also in the training file: "
+        f"lines {shown}. Remove them from one of the two, or the validation loss means nothing. "
+        f"{whole_report(job_id, len(issues))}",
+        issues={FileRole.VALIDATION: issues},
+    )
 
 
 def _shared_lines(training: DatasetRef, validation: DatasetRef | None) -> list[int]:

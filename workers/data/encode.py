@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from workers.contract.errors import DataError, ValidationDataError, WorkerError
+from workers.contract.issues import stopped
 from workers.contract.rows import Row, RowIssue
 from workers.contract.spec import DatasetRef, DataSpec, Overlength
 from workers.data.pausing import Abandoned, Pause, no_pause
@@ -78,6 +79,8 @@ def _encode(encode: RowEncoder, data: DataSpec, ref: DatasetRef, error: type[Dat
     truncated = dropped = 0
     with closing(read_rows(ref, error, pause)) as rows:
         for read in rows:
+            if stopped(issues, read.line):
+                break
             row = _encoded(encode, read, pause)
             if isinstance(row, RowIssue):
                 issues.append(row)

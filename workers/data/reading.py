@@ -6,6 +6,7 @@ from pathlib import Path
 
 from workers.contract.errors import DataError
 from workers.contract.failpoints import failpoint
+from workers.contract.issues import stopped
 from workers.contract.row_check import check_row, parse_row
 from workers.contract.rows import Row, RowIssue
 from workers.contract.spec import DatasetRef
@@ -41,6 +42,8 @@ def _parse(path: Path, ref: DatasetRef, error: type[DataError], pause: Pause) ->
     with path.open("rb") as stream:
         for line, raw in enumerate(stream, start=1):
             pause()
+            if stopped(issues, line):
+                break
             if not raw.strip():
                 continue
             parsed = parse_row(line, raw)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from workers.contract.errors import DataError, UserError, WorkerError
+from workers.contract.issues import MAX_ISSUES, storable
 from workers.contract.reports import AdapterManifest, ExitClass, Heartbeat, Outcome, SeatReport
 from workers.contract.spec import SeatAssignment
 from workers.engine.evaluation import Evaluation
@@ -15,8 +16,6 @@ from workers.engine.stopping import BestWeights
 Phase = Literal["waiting", "preparing", "training", "evaluating", "saving"]
 AttemptKey = tuple[str, int]
 ReportT = TypeVar("ReportT", bound=SeatReport)
-
-MAX_DETAILS = 1000
 
 
 @dataclass
@@ -88,6 +87,6 @@ class Attempt:
     def failed(self, error: WorkerError) -> Outcome:
         """The last report of an attempt that `error` ended."""
         exit_class = ExitClass.USER if isinstance(error, UserError) else ExitClass.INFRA
-        issues = error.issues[:MAX_DETAILS] if isinstance(error, DataError) else ()
-        details = tuple(issue.model_dump() for issue in issues)
+        issues = error.issues[:MAX_ISSUES] if isinstance(error, DataError) else ()
+        details = tuple(storable(issue).model_dump() for issue in issues)
         return self.ended(exit_class, error_code=error.code, message=str(error), details=details)
