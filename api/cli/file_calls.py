@@ -53,10 +53,6 @@ class FileCalls:
         """One file."""
         return self.client.fetch(File, "GET", _of(file_id))
 
-    def report(self, file_id: str) -> str:
-        """A file's problems, one per line."""
-        return self.client.text(f"/v1/x/files/{quote(file_id, safe='')}/report")
-
     def content(self, file_id: str) -> "AbstractContextManager[Iterator[bytes]]":
         """A file's bytes as they arrive."""
         return self.client.download(f"{_of(file_id)}/content")

@@ -36,13 +36,33 @@ class UsagePage(ApiObject):
     next_page: int | str | None = None
 
 
+class Issue(ApiObject):
+    """One problem of one row of a file."""
+
+    id: str = ""
+    line: int
+    field: str | None = None
+    code: str = ""
+    message: str
+
+
+class IssuePage(ApiObject):
+    """A part of a report, and the totals of all of it."""
+
+    data: list[Issue]
+    has_more: bool = False
+    issue_count: int = 0
+    stored_count: int = 0
+    codes: dict[str, int] = {}
+
+
 class FileDetails(ApiObject):
     """The `x_orchard` part of a file."""
 
     sha256: str | None = None
     rows: int | None = None
     issue_count: int = 0
-    issues: list[dict[str, Any]] = []
+    issues: list[Issue] = []
 
 
 class File(ApiObject):

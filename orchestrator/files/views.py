@@ -11,6 +11,11 @@ from workers.contract.rows import DatasetFormat, RowIssue
 SHOWN_ISSUES = 100
 
 
+def report_path(file_id: str) -> str:
+    """The path of a file's report."""
+    return f"/v1/files/{file_id}/x/issues"
+
+
 class FileSummary(BaseModel):
     """The result of validation, in short."""
 
@@ -28,7 +33,7 @@ class FileSummary(BaseModel):
             rows=row.rows,
             sha256=row.sha256,
             issue_count=row.issue_count,
-            report=f"/v1/files/{row.id}/x/issues" if row.issue_count else None,
+            report=report_path(row.id) if row.issue_count else None,
         )
 
 

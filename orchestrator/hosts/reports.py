@@ -35,7 +35,7 @@ from workers.contract.spec import JobSpec
 
 RUNTIME_GRACE_S: Final = 600
 """Grace after `max_runtime_s`, which the host itself enforces, before the control plane stops the job."""
-_BAD_FILE: Final = "The file has rows that cannot be used."
+_BAD_FILE: Final = "The file has rows that cannot be used"
 _RETRYABLE_NOT = FAULTS_OF_A_BASE | {ErrorCode.NO_GRADIENT}
 
 
@@ -147,7 +147,7 @@ def _ended(session: Session, seated: Seated, report: Outcome, now: datetime) -> 
     if report.details:
         issues = [RowIssue.model_validate(detail) for detail in report.details]
         record_issues(session, seated.row, {_role(report): issues}, now)
-        message = f"{message or _BAD_FILE} {whole_report(report.job_id, len(issues))}"
+        message = f"{(message or _BAD_FILE).rstrip('.')}. {whole_report(report.job_id, len(issues))}"
     retryable = report.error_code not in _RETRYABLE_NOT
     return end_attempt(session, seated, AttemptEnd(report.exit_class, report.error_code, message, retryable), now)
 

@@ -1,4 +1,4 @@
-"""Writes reports. Issues lie in parts of a few hundred, so that ten thousand are fifty rows, and a page reads two."""
+"""Writes reports. Issues lie in parts of a few hundred, so that ten thousand are fifty rows, and a page reads three."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence

@@ -79,7 +79,8 @@ def _totals(session: Session, owner_id: str, issue_count: int) -> IssueTotals:
     codes: Counter[str] = Counter()
     for counted in session.scalars(select(IssuePartRow.codes).where(IssuePartRow.owner_id == owner_id)):
         codes.update(counted)
-    return IssueTotals(issue_count=issue_count, stored_count=codes.total(), codes=dict(codes.most_common()))
+    by_count = sorted(codes.items(), key=lambda item: (-item[1], item[0]))
+    return IssueTotals(issue_count=issue_count, stored_count=codes.total(), codes=dict(by_count))
 
 
 def _number(after: str | None) -> int:

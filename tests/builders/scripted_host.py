@@ -235,8 +235,9 @@ class ScriptedHost:
         code: ErrorCode = ErrorCode.NON_FINITE_LOSS,
         exit_class: ExitClass = ExitClass.USER,
         message: str = "it went wrong",
+        **fields: Any,
     ) -> None:
-        self._end(job_id, exit_class, error_code=code, message=message)
+        self._end(job_id, exit_class, error_code=code, message=message, **fields)
 
     def leave(self, job_id: str) -> None:
         """Obey `detach`: a preempted seat first saves its step if unsaved; a cancelled one does not."""

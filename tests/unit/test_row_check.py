@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.files.validate import MAX_ISSUES, MAX_STORED_ISSUES, DatasetValidator
+from orchestrator.files.validate import DatasetValidator
 from workers.contract import row_check
+from workers.contract.issues import MAX_ISSUES
 from workers.contract.row_check import (
     MAX_FIELDS,
     MAX_MESSAGES,
@@ -153,6 +154,6 @@ def test_checking_stops_where_a_file_has_too_many_problems_and_says_where() -> N
     validator.feed(content)
     validator.feed(content)
     findings = validator.finish()
-    assert (findings.rows, findings.issue_count, len(findings.issues)) == (1, MAX_ISSUES, MAX_STORED_ISSUES)
+    assert (findings.rows, findings.issue_count, len(findings.issues)) == (1, MAX_ISSUES, MAX_ISSUES)
     assert (findings.issues[-1].line, findings.issues[-1].code) == (MAX_ISSUES + 1, "checking_stopped")
     assert findings.format is DatasetFormat.TEXT
