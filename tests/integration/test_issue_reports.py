@@ -271,7 +271,7 @@ def test_no_report_of_a_stale_end_is_written(db: Database, web: TestClient, api:
         return decision
 
     object.__setattr__(slow, "_decision", overtaken)
-    events = lambda: [each["message"] for each in web.get(f"{JOBS}/{job_id}/events").json()["data"]]  # noqa: E731
+    events = lambda: [each["message"] for each in web.get(f"{JOBS}/{job_id}/events?limit=100").json()["data"]]  # noqa: E731
     assert slow.run_once(now)["stale"] == 1
     assert web.get(f"{JOBS}/{job_id}").json()["x_orchard"]["state"] == JobState.FAILED
     assert sum(message.startswith("Validation file, line 1:") for message in events()) == 1
