@@ -271,8 +271,9 @@ def test_no_report_of_a_stale_end_is_written(db: Database, web: TestClient, api:
         return decision
 
     object.__setattr__(slow, "_decision", overtaken)
-    events = lambda: [each["message"] for each in web.get(f"{JOBS}/{job_id}/events?limit=100").json()["data"]]  # noqa: E731
+    asked = {"limit": 100}
     assert slow.run_once(now)["stale"] == 1
     assert web.get(f"{JOBS}/{job_id}").json()["x_orchard"]["state"] == JobState.FAILED
-    assert sum(message.startswith("Validation file, line 1:") for message in events()) == 1
+    messages = [each["message"] for each in web.get(f"{JOBS}/{job_id}/events", params=asked).json()["data"]]
+    assert sum(message.startswith("Validation file, line 1:") for message in messages) == 1
     assert len(web.get(f"{JOBS}/{job_id}/x/issues").json()["data"]) == 12
