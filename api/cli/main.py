@@ -59,7 +59,7 @@ def root(
 
 for panel, commands in {
     "Jobs": (
-        *(submit.submit, submit.schema, jobs.jobs, jobs.show, jobs.why, jobs.watch, jobs.logs),
+        *(submit.submit, submit.schema, jobs.jobs, jobs.show, jobs.why, jobs.watch, jobs.logs, jobs.issues),
         *(jobs.pause, jobs.resume, jobs.cancel),
     ),
     "Models": (models.bases, models.adapters, models.download),
