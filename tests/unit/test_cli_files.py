@@ -77,13 +77,6 @@ def test_a_name_that_no_file_has_says_where_to_look(orchard, api):
     assert "Try: orchard files list" in result.stderr
 
 
-def test_problems_are_objects_for_programs(orchard, api):
-    issues = [{"id": "1", "line": 2, "field": None, "code": "invalid_json", "message": "not valid JSON"}]
-    api.routes = {"GET /v1/files/file-1/x/issues": page(*issues)}
-    result = orchard("files", "report", "file-1", "-o", "json")
-    assert json.loads(result.stdout) == issues
-
-
 @pytest.mark.parametrize(
     ("answer", "code"),
     [
