@@ -6,7 +6,7 @@ from fastapi import FastAPI
 
 from api import errors
 from api.request_context import RequestContext
-from api.routes import admin, checkpoints, docs, extras, files, health, jobs, models, usage, webhooks
+from api.routes import admin, checkpoints, docs, extras, files, health, jobs, models, previews, usage, webhooks
 from api.routes import uploads as uploads_in_parts
 from api.routes.event_stream import EventStreams
 from api.services import Services
@@ -34,7 +34,19 @@ def create_app(services: Services) -> FastAPI:
     errors.install(app)
     uploads = {"/v1/files": services.max_file_bytes, "/v1/uploads/[^/]+/parts": MAX_PART_BYTES}
     app.add_middleware(RequestContext, uploads=uploads)
-    for module in (files, uploads_in_parts, jobs, checkpoints, models, webhooks, usage, extras, admin, health):
+    for module in (
+        files,
+        uploads_in_parts,
+        jobs,
+        previews,
+        checkpoints,
+        models,
+        webhooks,
+        usage,
+        extras,
+        admin,
+        health,
+    ):
         app.include_router(module.router)
     docs.install(app)
     return app

@@ -137,6 +137,14 @@ class StorageMissing(StorageDown):
     """An object is missing from storage."""
 
 
+class EncodingFailed(ServiceError):
+    """The rows could not be turned into tokens, through no fault of theirs. Try again in a moment."""
+
+    kind = Kind.UNAVAILABLE
+    retryable = True
+    default_code = "encoding_failed"
+
+
 class ValidationInterrupted(ServiceError):
     """The check of the file was interrupted, and nothing of it was kept. Send it again in a moment."""
 

@@ -11,13 +11,14 @@ from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
 import httpx2
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from api.cli.errors import AWAY, CliError, ExitCode, StreamIdle, no_orchard, refusal, unreachable
-from api.cli.models import ApiObject, Event, IssuedKey, Job, Key, Model, Page, Tenant
+from api.cli.models import Event, IssuedKey, Job, Key, Model, Page, Tenant
 from workers.contract.backoff import Backoff
+from workers.contract.preview import PreviewView
 
-AnswerT = TypeVar("AnswerT", bound=ApiObject)
+AnswerT = TypeVar("AnswerT", bound=BaseModel)
 Body = dict[str, Any]
 RETRIED = frozenset({408, 429, 502, 503, 504})
 TRIES = 4  # of a call that is harmless to repeat
@@ -62,6 +63,10 @@ class OrchardClient:
     def estimate(self, body: Body) -> Body:
         """Dry run of `body`: resolved numbers, steps and memory. Nothing is created."""
         return self.send("POST", "/v1/x/estimate", json=body)
+
+    def preview(self, body: Body) -> PreviewView:
+        """The rows of `body`'s files as tokens."""
+        return self.fetch(PreviewView, "POST", "/v1/fine_tuning/x/preview", json=body)
 
     def job(self, job_id: str) -> Job:
         """One job."""

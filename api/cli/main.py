@@ -7,7 +7,21 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from api.cli.commands import account, admin, catalogue, db, doctor, files, jobs, models, submit, up, usage, webhooks
+from api.cli.commands import (
+    account,
+    admin,
+    catalogue,
+    db,
+    doctor,
+    files,
+    jobs,
+    models,
+    preview,
+    submit,
+    up,
+    usage,
+    webhooks,
+)
 from api.cli.errors import EPILOG, CliError
 from api.cli.output import say
 from api.cli.session import Session
@@ -59,8 +73,8 @@ def root(
 
 for panel, commands in {
     "Jobs": (
-        *(submit.submit, submit.schema, jobs.jobs, jobs.show, jobs.why, jobs.watch, jobs.logs, jobs.issues),
-        *(jobs.pause, jobs.resume, jobs.cancel),
+        *(submit.submit, submit.schema, preview.preview, jobs.jobs, jobs.show, jobs.why, jobs.watch, jobs.logs),
+        *(jobs.issues, jobs.pause, jobs.resume, jobs.cancel),
     ),
     "Models": (models.bases, models.adapters, models.download),
     "This machine": (up.up, doctor.doctor, account.login, account.whoami),

@@ -12,6 +12,7 @@ from api.cli.job_file import JobFile, request_body
 from api.cli.models import Job
 from api.cli.output import say
 from api.cli.transfer import require_good_lines, upload_file
+from workers.contract.preview import PreviewView
 
 
 def submit(client: OrchardClient, job: JobFile, folder: Path, idempotency_key: str | None) -> Job:
@@ -35,6 +36,18 @@ def dry_run(client: OrchardClient, job: JobFile, folder: Path) -> dict[str, Any]
     uploads = _Uploads(client, folder)
     try:
         return client.estimate(uploads.body(job))
+    finally:
+        uploads.discard()
+
+
+def preview(client: OrchardClient, job: JobFile, folder: Path, rows: int) -> PreviewView:
+    """What the job would train on. Files are uploaded for it, then deleted. Raises CliError."""
+    uploads = _Uploads(client, folder)
+    try:
+        body = uploads.body(job) | {"rows": rows}
+        while (view := client.preview(body)).status == "running":  # each answer takes some seconds
+            say(f"{view.rows_read:,} rows are tokens so far; the first file of a base takes longest")
+        return view
     finally:
         uploads.discard()
 

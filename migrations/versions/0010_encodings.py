@@ -1,4 +1,4 @@
-"""Adds encodings: files as rows of tokens, which jobs have before they are queued.
+"""Adds encodings, files as rows of tokens, which jobs have before they are queued; and previews, which show them.
 
 Revision: 0010, after 0009. Jobs that wait already are encoded when they get their turn.
 """
@@ -49,6 +49,19 @@ def upgrade() -> None:
     op.create_index("ix_encoding_tenant_id_claimed_at", "encoding", ["tenant_id", "claimed_at"])
     op.create_index("ix_encoding_used_at", "encoding", ["used_at"])
     op.create_index("ix_encoding_file_id", "encoding", ["file_id"])
+    op.create_table(
+        "preview",
+        sa.Column("key", sa.String(64), nullable=False),
+        sa.Column("tenant_id", sa.String(40), nullable=False),
+        sa.Column("spec", Json, nullable=False),
+        sa.Column("training_encoding", sa.String(64), nullable=False),
+        sa.Column("validation_encoding", sa.String(64), nullable=True),
+        sa.Column("until", UtcDateTime(), nullable=False),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenant.id"], name="fk_preview_tenant_id"),
+        sa.PrimaryKeyConstraint("key", name="pk_preview"),
+    )
+    op.create_index("ix_preview_tenant_id", "preview", ["tenant_id"])
+    op.create_index("ix_preview_until", "preview", ["until"])
     op.add_column("job", sa.Column("training_encoding", sa.String(64), nullable=True))
     op.add_column("job", sa.Column("validation_encoding", sa.String(64), nullable=True))
     op.drop_column("attempt", "rows_read")
@@ -66,4 +79,5 @@ def downgrade() -> None:
     op.add_column("attempt", sa.Column("rows_read", sa.Integer(), nullable=True))
     op.drop_column("job", "validation_encoding")
     op.drop_column("job", "training_encoding")
+    op.drop_table("preview")
     op.drop_table("encoding")

@@ -1,4 +1,4 @@
-"""The table of encodings: files of tenants as rows of tokens, by content."""
+"""The tables of encodings, files of tenants as rows of tokens by content, and of previews, which show them."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -59,3 +59,17 @@ class EncodingRow(Base):
     issues: Mapped[list[Any] | None] = mapped_column(doc="bad rows, as RowIssue; capped")
     created_at: Mapped[datetime]
     used_at: Mapped[datetime] = mapped_column(doc="when a job last needed it")
+
+
+class PreviewRow(Base):
+    """Somebody who looks at what a job would train on: files are encoded for them, until they no longer ask."""
+
+    __tablename__ = "preview"
+    __table_args__ = (Index("ix_preview_tenant_id", "tenant_id"), Index("ix_preview_until", "until"))
+
+    key: Mapped[str] = mapped_column(String(64), primary_key=True, doc="digest of the keys of its encodings")
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenant.id"))
+    spec: Mapped[dict[str, Any]] = mapped_column(doc="JobSpec")
+    training_encoding: Mapped[str] = mapped_column(String(64))
+    validation_encoding: Mapped[str | None] = mapped_column(String(64))
+    until: Mapped[datetime] = mapped_column(doc="nobody looks any more, unless they ask again")

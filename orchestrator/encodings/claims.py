@@ -1,4 +1,4 @@
-"""Which job's files an encoder gets next: tenants take turns."""
+"""Whose files an encoder gets next: tenants take turns."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ from typing import Final
 from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
-from orchestrator.db.encoding_tables import EncodingRow, EncodingState
+from orchestrator.db.encoding_tables import EncodingRow, EncodingState, PreviewRow
 from orchestrator.db.job_tables import JobRow
-from orchestrator.lifecycle.encoded import WANTED
+from orchestrator.lifecycle.encoded import SHOWN, WANTED
 
 LEASE: Final = timedelta(seconds=120)
 """An encoder not heard of for so long is given up. A new one takes seconds to start."""
@@ -18,23 +18,29 @@ LEASE: Final = timedelta(seconds=120)
 
 @dataclass(frozen=True)
 class Waiting:
-    """A job of which files wait for an encoder."""
+    """A job or a preview of which files wait for an encoder."""
 
     tenant_id: str
     seq: int
+    """Of the job; 0: a preview."""
+    preview: str = ""
+    """Its key; empty: a job."""
 
 
-def next_jobs(waiting: Sequence[Waiting], running: dict[str, int], served: dict[str, datetime], free: int) -> list[int]:
-    """The `seq` of the jobs whose files the `free` encoders get. Pure.
+def next_served(
+    waiting: Sequence[Waiting], running: dict[str, int], served: dict[str, datetime], free: int
+) -> list[Waiting]:
+    """Whose files the `free` encoders get. Pure.
 
-    Each goes to the tenant with the fewest encoders, then to the one served longest ago; of a tenant to its oldest job.
+    Each goes to the tenant with the fewest encoders, then to the one served longest ago; of a tenant to a preview, for
+    somebody looks at it, then to its oldest job.
     """
-    left: dict[str, list[int]] = {}
-    for job in sorted(waiting, key=lambda job: job.seq):
-        left.setdefault(job.tenant_id, []).append(job.seq)
-    busy, chosen = dict(running), list[int]()
+    left: dict[str, list[Waiting]] = {}
+    for each in sorted(waiting, key=lambda each: (each.seq, each.preview)):
+        left.setdefault(each.tenant_id, []).append(each)
+    busy, chosen = dict(running), list[Waiting]()
     while left and len(chosen) < free:
-        tenant = min(left, key=lambda each: (busy.get(each, 0), _when(served.get(each)), left[each][0]))
+        tenant = min(left, key=lambda tenant: (busy.get(tenant, 0), _when(served.get(tenant)), left[tenant][0].seq))
         chosen.append(left[tenant].pop(0))
         busy[tenant] = busy.get(tenant, 0) + 1
         if not left[tenant]:
@@ -43,10 +49,15 @@ def next_jobs(waiting: Sequence[Waiting], running: dict[str, int], served: dict[
 
 
 def load_waiting(session: Session, now: datetime) -> list[Waiting]:
-    """Jobs with files that may be encoded now."""
+    """Jobs and previews with files that may be encoded now."""
     due = or_(EncodingRow.not_before.is_(None), EncodingRow.not_before <= now)
-    query = select(JobRow.tenant_id, JobRow.seq).join(EncodingRow, WANTED).distinct()
-    return [Waiting(*row) for row in session.execute(query.where(EncodingRow.state == EncodingState.WAITING, due))]
+    may_begin = (EncodingRow.state == EncodingState.WAITING, due)
+    jobs = select(JobRow.tenant_id, JobRow.seq).join(EncodingRow, WANTED).distinct()
+    previews = select(PreviewRow.tenant_id, PreviewRow.key).join(EncodingRow, SHOWN).distinct()
+    waiting = [Waiting(*row) for row in session.execute(jobs.where(*may_begin))]
+    for tenant, key in session.execute(previews.where(*may_begin, PreviewRow.until > now)):
+        waiting.append(Waiting(tenant, 0, key))
+    return waiting
 
 
 def load_served(session: Session, tenants: set[str]) -> dict[str, datetime]:

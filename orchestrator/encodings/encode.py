@@ -1,4 +1,4 @@
-"""Gives the files of jobs to encoders and takes in what they report."""
+"""Gives the files of jobs and previews to encoders and takes in what they report."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -8,16 +8,17 @@ from typing import Final
 
 import structlog
 from pydantic import ValidationError
-from sqlalchemy import exists, select
+from sqlalchemy import and_, exists, select
+from sqlalchemy.orm import Session
 
 from orchestrator.cluster.port import Cluster, EncoderGone, HostUnreachable
 from orchestrator.db.database import Database
-from orchestrator.db.encoding_tables import EncodingRow, EncodingState
+from orchestrator.db.encoding_tables import EncodingRow, EncodingState, PreviewRow
 from orchestrator.db.job_tables import JobRow
-from orchestrator.encodings.claims import claim, load_served, load_waiting, next_jobs
+from orchestrator.encodings.claims import Waiting, claim, load_served, load_waiting, next_served
 from orchestrator.encodings.keys import files_of, order_of
 from orchestrator.encodings.settle import give_back, machine_failed, renew, settle
-from orchestrator.lifecycle.encoded import WANTED
+from orchestrator.lifecycle.encoded import SHOWN, WANTED
 from orchestrator.steps.step import Counts
 from workers.contract.encoding import EncodeLimits, EncodeOrder, EncoderBusy, EncoderReport
 from workers.contract.errors import ErrorCode, WorkerError
@@ -33,7 +34,7 @@ AGAIN: Final = timedelta(seconds=2)
 
 @dataclass(frozen=True)
 class Encode:
-    """WAITING -> RUNNING -> DONE or FAILED, for the encodings that jobs wait for. No call waits for a file."""
+    """WAITING -> RUNNING -> DONE or FAILED, for the encodings that somebody waits for. No call waits for a file."""
 
     db: Database
     cluster: Cluster
@@ -46,7 +47,7 @@ class Encode:
         running = self._running()
         counts = self._collect(running, now)
         if running:
-            counts += self._stop_unwanted()
+            counts += self._stop_unwanted(now)
         begun = self._dispatch(now)
         counts["encoding"] += len(begun)
         return +(counts + self._collect(begun, now))
@@ -106,13 +107,15 @@ class Encode:
                 machine_failed(session, row, ErrorCode.ENCODING_FAILED, message, now)
         return Counts(encoding_failed=len(rows))
 
-    def _stop_unwanted(self) -> Counts:
-        """Work that no job waits for: they were cancelled or paused."""
-        unwanted = ~exists().where(WANTED).correlate(EncodingRow)
+    def _stop_unwanted(self, now: datetime) -> Counts:
+        """Work that nobody waits for: jobs were cancelled or paused, previews are no longer looked at."""
+        unwanted = and_(
+            EncodingRow.state == EncodingState.RUNNING,
+            ~exists().where(WANTED).correlate(EncodingRow),
+            ~exists().where(SHOWN, PreviewRow.until > now).correlate(EncodingRow),
+        )
         with self.db.read() as session:
-            rows = list(
-                session.scalars(select(EncodingRow).where(EncodingRow.state == EncodingState.RUNNING, unwanted))
-            )
+            rows = list(session.scalars(select(EncodingRow).where(unwanted)))
         for row in rows:
             try:
                 self.cluster.abandon(row.encoder or 0, row.key)
@@ -123,7 +126,7 @@ class Encode:
         return Counts(abandoned=len(rows))
 
     def _dispatch(self, now: datetime) -> list[EncodingRow]:
-        """Give each free encoder the files of one job. Returns what it was given."""
+        """Give each free encoder the files of one job or preview. Returns what it was given."""
         running = self._running()
         taken = {row.encoder for row in running}
         free = [encoder for encoder in range(self.encoders) if encoder not in taken]
@@ -135,14 +138,14 @@ class Encode:
         busy: dict[str, set[int | None]] = defaultdict(set)
         for row in running:
             busy[row.tenant_id].add(row.encoder)
-        chosen = next_jobs(waiting, {tenant: len(held) for tenant, held in busy.items()}, served, len(free))
+        chosen = next_served(waiting, {tenant: len(held) for tenant, held in busy.items()}, served, len(free))
         begun: list[EncodingRow] = []
-        for encoder, seq in zip(free, chosen, strict=False):
-            begun += self._begin(encoder, seq, now)
+        for encoder, each in zip(free, chosen, strict=False):
+            begun += self._begin(encoder, each, now)
         return begun
 
-    def _begin(self, encoder: int, seq: int, now: datetime) -> list[EncodingRow]:
-        orders = self._claim(encoder, seq, now)
+    def _begin(self, encoder: int, waiting: Waiting, now: datetime) -> list[EncodingRow]:
+        orders = self._claim(encoder, waiting, now)
         failpoint("encodings.claimed")
         for order in orders:
             try:
@@ -154,17 +157,19 @@ class Encode:
         keys = [order.key for order in orders]
         return [row for row in self._running() if row.key in keys]
 
-    def _claim(self, encoder: int, seq: int, now: datetime) -> list[EncodeOrder]:
-        """The orders for the job's files that wait, which are marked as given to `encoder`."""
+    def _claim(self, encoder: int, waiting: Waiting, now: datetime) -> list[EncodeOrder]:
+        """The orders for the files that wait, which are marked as given to `encoder`."""
         orders: list[EncodeOrder] = []
         with self.db.write() as session:
-            job = session.scalars(select(JobRow).where(JobRow.seq == seq)).one()
-            try:
-                spec = JobSpec.model_validate(job.spec)
-            except ValidationError:
-                log.error("spec cannot be read", job=job.id)
+            asker = _asker(session, waiting)
+            if asker is None:
                 return []
-            keys = {"training": job.training_encoding, "validation": job.validation_encoding}
+            try:
+                spec = JobSpec.model_validate(asker.spec)
+            except ValidationError:
+                log.error("spec cannot be read", asker=waiting)
+                return []
+            keys = {"training": asker.training_encoding, "validation": asker.validation_encoding}
             for role, dataset in files_of(spec):
                 row = session.get(EncodingRow, keys[role] or "")
                 if row is None or not _may_begin(row, now) or not claim(session, row, encoder, now):
@@ -177,6 +182,12 @@ class Encode:
             row = session.get(EncodingRow, order.key)
             if row is not None and row.attempt == order.attempt:
                 give_back(session, row, not_before)
+
+
+def _asker(session: Session, waiting: Waiting) -> JobRow | PreviewRow | None:
+    if waiting.preview:
+        return session.get(PreviewRow, waiting.preview)
+    return session.scalars(select(JobRow).where(JobRow.seq == waiting.seq)).one()
 
 
 def _may_begin(row: EncodingRow, now: datetime) -> bool:

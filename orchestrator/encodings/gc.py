@@ -1,4 +1,4 @@
-"""Garbage collection of encodings: those of deleted files, and those that no job has needed for long."""
+"""Garbage collection of previews, and of encodings: those of deleted files, and those that nobody needed for long."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,10 +9,10 @@ import structlog
 from sqlalchemy import delete, exists, or_, select, update
 
 from orchestrator.db.database import Database
-from orchestrator.db.encoding_tables import EncodingRow, EncodingState
+from orchestrator.db.encoding_tables import EncodingRow, EncodingState, PreviewRow
 from orchestrator.db.job_tables import JobRow
 from orchestrator.db.tables import FileRow
-from orchestrator.lifecycle.encoded import NEEDED
+from orchestrator.lifecycle.encoded import NEEDED, SHOWN
 from orchestrator.steps.gc import GcPass
 from orchestrator.steps.step import Counts
 from orchestrator.storage.objects import remove
@@ -33,16 +33,19 @@ class EncodingGc:
 
     def run_once(self, now: datetime) -> Counts:
         """Erase one encoding at a time, until storage stops responding."""
+        with self.db.write() as session:
+            session.execute(delete(PreviewRow).where(PreviewRow.until < now))
         self._mark(now)
         return self._gc_pass.run(self._due, self._erase, lambda row: row.uri)
 
     def _mark(self, now: datetime) -> None:
-        """Mark those that no live job needs. A job that needs one from now on waits until it is deleted."""
+        """Mark those that no live job or preview needs. Who needs one from now on waits until it is deleted."""
         live = exists().where(JobRow.finished_at.is_(None), JobRow.tenant_id == EncodingRow.tenant_id, NEEDED)
         deleted = exists().where(FileRow.id == EncodingRow.file_id, FileRow.deleted_at.is_not(None))
         unused = EncodingRow.used_at < now - timedelta(seconds=self.unused_s)
         idle = EncodingRow.state.not_in((EncodingState.RUNNING, EncodingState.DELETING))
-        due = (idle, or_(deleted, unused), ~live.correlate(EncodingRow))
+        shown = exists().where(SHOWN)
+        due = (idle, or_(deleted, unused), ~live.correlate(EncodingRow), ~shown.correlate(EncodingRow))
         with self.db.read() as session:
             keys = list(session.scalars(select(EncodingRow.key).where(*due).limit(A_PASS)))
         values = {"state": EncodingState.DELETING, "encoded": None, "error_code": None, "issues": None}

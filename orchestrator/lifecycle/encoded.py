@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, or_, select, update
 from sqlalchemy.orm import Session
 
-from orchestrator.db.encoding_tables import EncodingRow, EncodingState
+from orchestrator.db.encoding_tables import EncodingRow, EncodingState, PreviewRow
 from orchestrator.db.job_tables import JobRow
 from orchestrator.db.states import Desired, JobState
 from orchestrator.lifecycle.events import EventDraft
@@ -17,6 +17,10 @@ NEEDED: ColumnElement[bool] = or_(
     JobRow.training_encoding == EncodingRow.key, JobRow.validation_encoding == EncodingRow.key
 )
 """The job needs the encoding."""
+SHOWN: ColumnElement[bool] = or_(
+    PreviewRow.training_encoding == EncodingRow.key, PreviewRow.validation_encoding == EncodingRow.key
+)
+"""The preview needs the encoding."""
 WANTED: ColumnElement[bool] = and_(
     JobRow.finished_at.is_(None), JobRow.desired == Desired.RUN, JobRow.state == JobState.VALIDATING, NEEDED
 )

@@ -8,6 +8,7 @@ from functools import cache
 from orchestrator.encodings.keys import encoding_key, files_of, order_of, with_encoded
 from workers.contract.encoding import EncodeLimits
 from workers.contract.spec import JobSpec
+from workers.data.encode import require_usable
 from workers.data.stored import store
 from workers.encoding.board import Board
 from workers.encoding.process import encode
@@ -34,5 +35,6 @@ def encode_to_store(spec: JobSpec) -> JobSpec:
         key = encoding_key(spec, dataset)
         uri = f"{spec.output_uri}-encoded/{key}"
         order = order_of(spec, dataset, key, 1, uri, _cache_dir(), EncodeLimits())
-        encoded[role] = store(encode(order, *_kept()), uri)
+        data, preview = encode(order, *_kept())
+        encoded[role] = store(require_usable(data, dataset), preview, uri)
     return with_encoded(spec, encoded)

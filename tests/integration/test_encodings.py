@@ -14,7 +14,7 @@ from orchestrator.db.database import Database
 from orchestrator.db.encoding_tables import EncodingRow, EncodingState
 from orchestrator.db.states import Desired, JobState
 from orchestrator.db.tables import FileRow, TenantRow
-from orchestrator.encodings.claims import LEASE, Waiting, next_jobs
+from orchestrator.encodings.claims import LEASE, Waiting, next_served
 from orchestrator.encodings.encode import TAKING
 from orchestrator.encodings.gc import EncodingGc
 from orchestrator.encodings.keys import encoding_key
@@ -164,9 +164,13 @@ def test_an_encoder_serves_tenants_in_turn_and_a_slow_file_holds_up_nobody_beyon
 def test_encoders_go_to_the_tenant_with_fewest_then_to_the_one_served_longest_ago() -> None:
     queue = [Waiting("a", 1), Waiting("a", 2), Waiting("b", 3), Waiting("c", 4)]
     served = {"a": NOW, "b": NOW + timedelta(seconds=1)}
-    assert next_jobs(queue, {}, served, 4) == [4, 1, 3, 2]
-    assert next_jobs(queue, {"c": 1}, served, 2) == [1, 3]
-    assert next_jobs(queue, {}, served, 0) == []
+    assert [each.seq for each in next_served(queue, {}, served, 4)] == [4, 1, 3, 2]
+    assert [each.seq for each in next_served(queue, {"c": 1}, served, 2)] == [1, 3]
+    assert next_served(queue, {}, served, 0) == []
+    looked_at = Waiting("a", 0, "preview")
+    assert next_served([*queue, looked_at], {}, served, 2) == [queue[3], looked_at], (
+        "in its tenant's turn, before its jobs"
+    )
 
 
 @pytest.mark.parametrize("desired", [Desired.CANCEL, Desired.PAUSE, Desired.SUSPEND])

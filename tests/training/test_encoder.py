@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from safetensors import safe_open
@@ -69,6 +70,15 @@ def ended(encoder: WatchedEncoder, key: str, attempt: int = 1) -> EncodeResult:
 
 def at_work(encoder: WatchedEncoder, rows: int) -> None:
     wait_until(lambda: encoder.poll().orders and encoder.poll().rows_read == rows, f"row {rows}", 60, pause_s=0.005)
+
+
+def cpu_s(encoder: WatchedEncoder) -> float:
+    return psutil.Process(encoder.poll().pid).cpu_times().user
+
+
+def pass_time(now: list[float], seconds: float) -> bool:
+    now[0] += seconds
+    return True
 
 
 def encoded(encoder: WatchedEncoder, given: EncodeOrder) -> EncodedRef:
@@ -196,8 +206,10 @@ def test_a_process_that_stands_still_is_the_machines_failure(tmp_path: Path, slo
     rows = [*sum_rows(5), chat_row("slow", "a")]
     encoder.encode(order(tmp_path, slow_base, make_dataset(tmp_path / "slow.jsonl", rows), "still", row_s=1e6))
     at_work(encoder, 5)
+    used = cpu_s(encoder)
+    wait_until(lambda: cpu_s(encoder) > used + 0.1, "the work on row 6", 60, pause_s=0.005)
     os.kill(encoder.poll().pid, signal.SIGSTOP)
-    now[0] += EncodeLimits().still_s + 1
+    wait_until(lambda: pass_time(now, EncodeLimits().still_s) and encoder.poll().results, "its end", 60, pause_s=0.1)
     still = ended(encoder, "still")
     assert (still.error_code, still.retryable) == (ErrorCode.ENCODING_FAILED, True)
     assert "no progress for 600 s at line 6" in str(still.message)

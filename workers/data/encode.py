@@ -20,6 +20,7 @@ from workers.data.tokens import RowEncoder, Tokens, UnusableRow
 
 _MACHINES: Final = (Abandoned, WorkerError, OSError, MemoryError, ImportError)
 """What may go wrong with any row. Every other error that comes of encoding a row is the row's."""
+NOTHING_TO_LEARN: Final = "no_trainable_tokens"
 _PLACE: Final = re.compile(r"(?<=\.)\d+\b")
 log = logging.getLogger(__name__)
 
@@ -58,6 +59,8 @@ class EncodedData:
     dropped: int = 0
     left_out: Mapping[str, int] = field(default_factory=dict)
     """Field, with `*` for places in lists -> kept rows of which the chat template does not show it."""
+    issues: Sequence[RowIssue] = ()
+    """Of rows that cannot be used: with any, the file is not trained on."""
 
     @property
     def supervised_tokens(self) -> int:
@@ -67,30 +70,48 @@ class EncodedData:
 
 OnLine = Callable[[int | None], object]
 """Called with a row's line before it is encoded, and with None after it."""
+OnRow = Callable[[ReadRow, Tokens], object]
+"""Called with each row that is kept, and its tokens before truncation."""
 
 
-def encode_training(
-    encode: RowEncoder, data: DataSpec, pause: Pause = no_pause, on_line: OnLine = lambda _: None
-) -> EncodedData:
+def encode_training(encode: RowEncoder, data: DataSpec, pause: Pause = no_pause) -> EncodedData:
     """Tokenize the training file. `pause` is called before each line and within long rows.
 
     Raises: StorageUnavailable, Abandoned; DataError naming every line that cannot be used.
     """
-    return _encode(encode, data, data.training, DataError, pause, on_line)
+    return require_usable(encode_file(encode, data, data.training, pause=pause), data.training)
 
 
-def encode_validation(
-    encode: RowEncoder, data: DataSpec, pause: Pause = no_pause, on_line: OnLine = lambda _: None
-) -> EncodedData:
+def encode_validation(encode: RowEncoder, data: DataSpec, pause: Pause = no_pause) -> EncodedData:
     """Tokenize the validation file; empty if there is none. Raises: as above, with ValidationDataError."""
     if data.validation is None:
         return EncodedData(())
-    return _encode(encode, data, data.validation, ValidationDataError, pause, on_line)
+    encoded = encode_file(encode, data, data.validation, ValidationDataError, pause)
+    return require_usable(encoded, data.validation, ValidationDataError)
 
 
-def _encode(
-    encode: RowEncoder, data: DataSpec, ref: DatasetRef, error: type[DataError], pause: Pause, on_line: OnLine
+def require_usable(encoded: EncodedData, ref: DatasetRef, error: type[DataError] = DataError) -> EncodedData:
+    """`encoded`, if every row of the file can be used. Raises: `error` with the issues."""
+    if encoded.issues:
+        raise error(summary(ref, encoded.issues), encoded.issues)
+    if not encoded.rows:
+        raise error(f"file {ref.file_id}: all {encoded.dropped} rows are longer than max_seq_len and were dropped")
+    return encoded
+
+
+def encode_file(
+    encode: RowEncoder,
+    data: DataSpec,
+    ref: DatasetRef,
+    error: type[DataError] = DataError,
+    pause: Pause = no_pause,
+    on_line: OnLine = lambda _: None,
+    on_row: OnRow = lambda _, __: None,
 ) -> EncodedData:
+    """Tokenize what can be used of the file, and tell the rest as its issues.
+
+    Raises: StorageUnavailable, Abandoned; `error` when the file does not read as it did at its upload.
+    """
     kept: list[EncodedRow] = []
     issues: list[RowIssue] = []
     truncated = dropped = 0
@@ -118,13 +139,10 @@ def _encode(
             if row.supervised:
                 kept.append(row)
                 left_out.update({_PLACE.sub("*", name) for name in tokens.dropped})
+                on_row(read, tokens)
             else:
                 issues.append(_nothing_to_learn(read))
-    if issues:
-        raise error(summary(ref, issues), issues)
-    if not kept:
-        raise error(f"file {ref.file_id}: all {dropped} rows are longer than max_seq_len and were dropped")
-    return EncodedData(tuple(kept), truncated, dropped, left_out)
+    return EncodedData(tuple(kept), truncated, dropped, left_out, tuple(issues))
 
 
 def _encoded(encode: RowEncoder, read: ReadRow, pause: Pause) -> Tokens | RowIssue:
@@ -170,4 +188,4 @@ def _too_long(read: ReadRow, tokens: int, limit: int) -> RowIssue:
 
 def _nothing_to_learn(read: ReadRow) -> RowIssue:
     message = "no token of this row carries loss within max_seq_len, so there is nothing to learn from it"
-    return RowIssue(line=read.line, code="no_trainable_tokens", message=message)
+    return RowIssue(line=read.line, code=NOTHING_TO_LEARN, message=message)

@@ -21,6 +21,8 @@ class ReadRow:
 
     line: int
     row: Row
+    is_as_sent: bool = True
+    """Whether the file says it as its model has it, without any conversion."""
 
 
 def read_rows(
@@ -54,7 +56,7 @@ def _parse(path: Path, ref: DatasetRef, error: type[DataError], pause: Pause, ex
             if each.row is not None:
                 rows += 1
                 if not issues:  # else the file is rejected, and only its other bad lines matter
-                    yield ReadRow(each.number, each.row)
+                    yield ReadRow(each.number, each.row, each.is_as_sent)
     if issues:
         raise error(summary(ref, issues), issues)
     if not rows:

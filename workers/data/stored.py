@@ -24,15 +24,17 @@ from typing import Any, Final, overload
 from workers.contract.encoded import MANIFEST_FILE, ROWS_FILE, EncodedRef
 from workers.contract.errors import EncodedRowsLost, StorageMissing
 from workers.contract.failpoints import failpoint
+from workers.contract.preview import DIGESTS_FILE, PREVIEW_FILE, StoredPreview
 from workers.data.encode import EncodedData, EncodedRow
+from workers.data.preview import digest
 from workers.storage import child, fetch_file, file_sha256, publish_folder, scratch
 
 _TYPES: Final = {"offsets": ("I64", 8), "lines": ("I32", 4), "input_ids": ("I32", 4), "loss_weights": ("F32", 4)}
 _LENGTH: Final = struct.Struct("<Q")
 
 
-def store(data: EncodedData, uri: str) -> EncodedRef:
-    """Write the rows below `uri`, which then holds all of them or none. Raises: StorageUnavailable."""
+def store(data: EncodedData, preview: StoredPreview, uri: str) -> EncodedRef:
+    """Write rows and preview below `uri`, which then holds all of it or none. Raises: StorageUnavailable."""
     if sys.byteorder != "little":
         raise AssertionError("safetensors are little-endian, and so must be the machine that maps them")
     with scratch("encoded") as folder:
@@ -49,10 +51,24 @@ def store(data: EncodedData, uri: str) -> EncodedRef:
             dropped_rows=data.dropped,
             left_out=dict(data.left_out),
         )
+        _write_preview(data, preview, folder)
         (folder / MANIFEST_FILE).write_text(ref.model_dump_json())
         failpoint("encoding.written")
         publish_folder(folder, uri, last=MANIFEST_FILE)
     return ref
+
+
+def store_preview(data: EncodedData, preview: StoredPreview, uri: str) -> None:
+    """Write the preview alone, of a file that is not trained on. Raises: StorageUnavailable."""
+    with scratch("preview") as folder:
+        _write_preview(data, preview, folder)
+        publish_folder(folder, uri, last=PREVIEW_FILE)
+
+
+def _write_preview(data: EncodedData, preview: StoredPreview, folder: Path) -> None:
+    (folder / PREVIEW_FILE).write_text(preview.model_dump_json())
+    with (folder / DIGESTS_FILE).open("wb") as file:
+        file.writelines(map(digest, data.rows))
 
 
 def fetch(ref: EncodedRef) -> EncodedData:

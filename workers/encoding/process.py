@@ -23,8 +23,10 @@ from workers.contract.errors import (
 )
 from workers.contract.failpoints import failpoint
 from workers.contract.issues import MAX_ISSUES, storable
-from workers.data.encode import EncodedData, encode_training, within_vocabulary
-from workers.data.stored import store
+from workers.contract.preview import StoredPreview
+from workers.data.encode import EncodedData, encode_file, require_usable, within_vocabulary
+from workers.data.preview import PreviewTaker
+from workers.data.stored import store, store_preview
 from workers.encoding.board import Board
 from workers.encoding.tokenizers import Tokenizers
 from workers.tasks import TASKS
@@ -45,9 +47,10 @@ def main() -> None:
 
 
 def carry_out(order: EncodeOrder, tokenizers: Tokenizers, board: Board) -> EncodeResult:
-    """Encode the file and store its rows. Every error becomes a result."""
+    """Encode the file and store its rows and preview. Every error becomes a result."""
     try:
-        ref = store(encode(order, tokenizers, board), order.uri)
+        data, preview = encode(order, tokenizers, board)
+        ref = store(_usable(data, preview, order), preview, order.uri)
         failpoint("encoding.stored")
     except StorageMissing:
         gone = StorageUnavailable("The file is no longer in storage. Upload it again.")
@@ -62,13 +65,24 @@ def carry_out(order: EncodeOrder, tokenizers: Tokenizers, board: Board) -> Encod
     return EncodeResult(key=order.key, attempt=order.attempt, encoded=ref)
 
 
-def encode(order: EncodeOrder, tokenizers: Tokenizers, board: Board) -> EncodedData:
+def encode(order: EncodeOrder, tokenizers: Tokenizers, board: Board) -> tuple[EncodedData, StoredPreview]:
     """The rows of the order's file as tokens. Raises: DataError; BaseUnusable, BaseRefused; InfraError."""
     board.begin_file()
     tokenizer = tokenizers.of(order.base, Path(order.cache_dir))
     task = TASKS.of(order.task).encoder(tokenizer, order.base.chat_template, order.data)
     checked = within_vocabulary(task, tokenizer, order.base.shape.vocab_size)
-    return encode_training(checked, order.data, on_line=board.at)
+    taker = PreviewTaker(tokenizer, order.data.max_seq_len)
+    data = encode_file(checked, order.data, order.dataset, on_line=board.at, on_row=taker.take)
+    return data, taker.of(data)
+
+
+def _usable(data: EncodedData, preview: StoredPreview, order: EncodeOrder) -> EncodedData:
+    """`data`, if it can be trained on; else its preview is stored. Raises: DataError, StorageUnavailable."""
+    try:
+        return require_usable(data, order.dataset)
+    except DataError:
+        store_preview(data, preview, order.uri)
+        raise
 
 
 def failure(order: EncodeOrder, error: OrchardError, *, retryable: bool | None = None) -> EncodeResult:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from api.cli.errors import CliError, ExitCode
+from api.cli.arguments import absolute, assignment, missing_argument
 from api.cli.output import Format, FormatOption, say, show_one
 from api.cli.session import session_of
 
@@ -90,16 +90,18 @@ def submit(
     metadata: {team: helpdesk}
     """
     if job_file is None and (file is None or model is None):
-        raise _usage("nothing to submit", "orchard submit JOB.yaml, or orchard submit --file train.jsonl --model BASE")
+        raise missing_argument(
+            "nothing to submit", "orchard submit JOB.yaml, or orchard submit --file train.jsonl --model BASE"
+        )
     flags = {
-        "training_file": _absolute(file),
-        "validation_file": _absolute(validation_file),
+        "training_file": absolute(file),
+        "validation_file": absolute(validation_file),
         "data": {"max_seq_len": max_seq_len, "overlength": overlength},
         "method": {"rank": rank, "alpha": alpha},
         "training": {"n_epochs": n_epochs, "batch_size": batch_size, "learning_rate": learning_rate},
         **{"model": model, "name": name, "quantization": quantization, "seed": seed, "priority": priority},
     }
-    given = dict(_given(flags)) | dict(map(_assignment, assignments or ()))
+    given = dict(_given(flags)) | dict(map(assignment, assignments or ()))
     _submit(context, job_file, given, dry_run=dry_run, watch=watch, idempotency_key=idempotency_key, output=output)
 
 
@@ -142,11 +144,6 @@ def _submit(
     watching.raise_for_outcome(ended)
 
 
-def _absolute(name: str | None) -> str | None:
-    """A path given on the command line is relative to the working folder, not to the job file."""
-    return str(Path(name).absolute()) if name and Path(name).is_file() else name
-
-
 def _given(flags: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """The flags that were given, by their dotted place in the job file."""
     for name, value in flags.items():
@@ -154,20 +151,3 @@ def _given(flags: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield from _given(value, f"{prefix}{name}.")
         elif value is not None:
             yield f"{prefix}{name}", value
-
-
-def _assignment(text: str) -> tuple[str, Any]:
-    """`training.warmup_ratio=0.1` -> field and value, read as YAML. Raises CliError."""
-    import yaml
-
-    field, equals, value = text.partition("=")
-    if not equals or not field.strip():
-        raise _usage(f"--set {text} names no field and value", "write --set training.warmup_ratio=0.1")
-    try:
-        return field.strip(), yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise _usage(f"--set {text}: the value is no YAML", "quote it as you would in a job file") from None
-
-
-def _usage(message: str, hint: str) -> CliError:
-    return CliError(message, code="missing_argument", hint=hint, exit_code=ExitCode.USAGE)

@@ -1,0 +1,184 @@
+"""Previews: what a job would train on, row by row, from the same encoded rows that it would get."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from pydantic import Field, StrictInt
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from orchestrator.bases.marks import require_usable
+from orchestrator.db.encoding_tables import EncodingRow, EncodingState, PreviewRow
+from orchestrator.encodings.keys import encoded_uri, encoding_key, files_of
+from orchestrator.encodings.link import need
+from orchestrator.errors import EncodingFailed, InvalidRequest, QuotaExceeded, StorageMissing
+from orchestrator.storage.objects import read_all
+from orchestrator.submission.datasets import named_files
+from orchestrator.submission.request import JobRequest
+from orchestrator.submission.resolve import offered_base
+from orchestrator.submission.submit import SubmitDeps, draft_spec
+from orchestrator.tenancy.lock import lock_tenant
+from orchestrator.tenancy.views import Tenant
+from workers.contract.errors import ErrorCode
+from workers.contract.preview import (
+    DIGEST_BYTES,
+    DIGESTS_FILE,
+    MAX_ROWS,
+    MAX_SHOWN_ISSUES,
+    PREVIEW_FILE,
+    FilePreview,
+    PreviewView,
+    StoredPreview,
+)
+from workers.contract.rows import RowIssue
+from workers.contract.spec import DatasetRef, JobSpec
+
+LOOKED_AT: Final = timedelta(seconds=60)
+"""Files are encoded for a preview for so long after it was asked for."""
+MAX_LOOKED_AT: Final = 20
+"""Of one tenant, at a time."""
+OVER: Final = (EncodingState.DONE, EncodingState.FAILED)
+_OF_DATA: Final = frozenset({ErrorCode.INVALID_TRAINING_FILE, ErrorCode.INVALID_VALIDATION_FILE})
+_OF_BASE: Final = frozenset({ErrorCode.BASE_UNUSABLE, ErrorCode.BASE_REFUSED})
+
+
+class PreviewRequest(JobRequest):
+    """`POST /v1/fine_tuning/x/preview`: a submission, and how much to show of it."""
+
+    rows: StrictInt = Field(3, ge=1, le=MAX_ROWS, description="rows to show of each file")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A preview that files are encoded for."""
+
+    spec: JobSpec
+    keys: Mapping[str, str]
+    """Role -> key of the file's encoding."""
+
+
+def ask(submit_deps: SubmitDeps, tenant: Tenant, request: PreviewRequest, now: datetime) -> Asked:
+    """Have the files encoded, or go on with it. Raises like `submit`."""
+    base = offered_base(submit_deps.catalogue, tenant, request.model)
+    with submit_deps.db.write() as session:
+        lock_tenant(session, tenant.id)
+        files = named_files(session, tenant.id, request, now)
+        spec = draft_spec(files, submit_deps.storage_uri, tenant, base, request, now)
+        require_usable(session, base, spec)
+        keys = {role: encoding_key(spec, dataset) for role, dataset in files_of(spec)}
+        is_new = _look(session, spec, keys, now)
+        for role, dataset in files_of(spec):  # what failed is the answer to those who ask already
+            uri = encoded_uri(submit_deps.storage_uri, tenant.id, keys[role])
+            need(session, spec, dataset, keys[role], uri, now, retry=is_new)
+    return Asked(spec, keys)
+
+
+def show(submit_deps: SubmitDeps, asked: Asked, rows: int) -> PreviewView:
+    """What is known by now. Raises: EncodingFailed, InvalidRequest (the base), StorageDown."""
+    with submit_deps.db.read() as session:
+        found = session.scalars(select(EncodingRow).where(EncodingRow.key.in_(asked.keys.values()))).all()
+    by_key = {row.key: row for row in found}
+    encodings = {role: by_key[key] for role, key in asked.keys.items() if key in by_key}
+    files = dict(files_of(asked.spec))
+    if encodings.keys() == files.keys() and all(row.state in OVER for row in encodings.values()):
+        try:
+            return _done(asked.spec.base.id, files, encodings, rows)
+        except StorageMissing:  # it was removed meanwhile: whoever asks again has it made anew
+            pass
+    return PreviewView(
+        status="running",
+        model=asked.spec.base.id,
+        rows_read=sum(row.rows_read for row in encodings.values()),
+        training=None,
+        validation=None,
+        shared_rows=None,
+    )
+
+
+def _look(session: Session, spec: JobSpec, keys: Mapping[str, str], now: datetime) -> bool:
+    """Note that somebody looks. True: nobody did before."""
+    key = hashlib.sha256("".join(f"{role}:{keys[role]}\n" for role in sorted(keys)).encode()).hexdigest()
+    row = session.get(PreviewRow, key)
+    is_new = row is None or row.until <= now
+    if is_new:
+        _check_number(session, spec.tenant_id, now)
+    if row is None:
+        row = PreviewRow(key=key, tenant_id=spec.tenant_id, spec=spec.model_dump(mode="json"))
+        row.training_encoding, row.validation_encoding = keys["training"], keys.get("validation")
+        session.add(row)
+    row.until = now + LOOKED_AT
+    session.flush()
+    return is_new
+
+
+def _check_number(session: Session, tenant_id: str, now: datetime) -> None:
+    """Each is a copy of files as tokens."""
+    of_tenant = (PreviewRow.tenant_id == tenant_id, PreviewRow.until > now)
+    if (session.scalar(select(func.count()).where(*of_tenant)) or 0) >= MAX_LOOKED_AT:
+        raise QuotaExceeded(f"You look at {MAX_LOOKED_AT} previews already. Ask again in a minute.")
+
+
+def _done(model: str, files: Mapping[str, DatasetRef], encodings: Mapping[str, EncodingRow], rows: int) -> PreviewView:
+    shown = {role: _file(files[role], row, rows) for role, row in encodings.items()}
+    return PreviewView(
+        status="done",
+        model=model,
+        rows_read=sum(file.summary.rows for file in shown.values() if file.summary is not None),
+        training=shown["training"],
+        validation=shown.get("validation"),
+        shared_rows=_shared(encodings) if "validation" in encodings else None,
+    )
+
+
+def _file(dataset: DatasetRef, row: EncodingRow, rows: int) -> FilePreview:
+    """Raises: EncodingFailed, InvalidRequest, StorageMissing, StorageDown."""
+    issues = [RowIssue.model_validate(issue) for issue in row.issues or ()]
+    if row.state == EncodingState.FAILED:
+        _require_of_data(dataset, row, issues)
+    stored = _stored(row)
+    return FilePreview(
+        file_id=dataset.file_id,
+        rows=() if stored is None else stored.rows[:rows],
+        summary=None if stored is None else stored.summary,
+        issue_count=len(issues),
+        issues=tuple(issues[:MAX_SHOWN_ISSUES]),
+    )
+
+
+def _require_of_data(dataset: DatasetRef, row: EncodingRow, issues: list[RowIssue]) -> None:
+    """Raises unless the file's rows are why it could not be encoded."""
+    message = (row.error_message or "").replace(row.file_id, dataset.file_id)
+    if row.error_code in _OF_BASE:
+        raise InvalidRequest(message, param="model", code=row.error_code)
+    if row.error_code not in _OF_DATA:
+        raise EncodingFailed(message)
+    if not issues:
+        raise InvalidRequest(message, code=row.error_code)
+
+
+def _stored(row: EncodingRow) -> StoredPreview | None:
+    """None: encoding was stopped before the end of the file, so there is none."""
+    try:
+        return StoredPreview.model_validate_json(read_all(f"{row.uri}/{PREVIEW_FILE}"))
+    except StorageMissing:
+        if row.state == EncodingState.FAILED:
+            return None
+        raise
+
+
+def _shared(encodings: Mapping[str, EncodingRow]) -> int | None:
+    """Validation rows that a training row equals, as tokens."""
+    try:
+        digests = {role: _digests(row) for role, row in encodings.items()}
+    except StorageMissing:
+        return None
+    training = set(digests["training"])
+    return sum(digest in training for digest in digests["validation"])
+
+
+def _digests(row: EncodingRow) -> list[bytes]:
+    content = read_all(f"{row.uri}/{DIGESTS_FILE}")
+    return [content[at : at + DIGEST_BYTES] for at in range(0, len(content), DIGEST_BYTES)]

@@ -1,0 +1,256 @@
+"""`POST /v1/fine_tuning/x/preview`: what a job trains on, shown by the rows that it would get."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import select
+
+from api.app import create_app
+from orchestrator.catalogue.entries import CatalogueBase
+from orchestrator.cluster.inprocess import InProcessCluster
+from orchestrator.db.database import Database
+from orchestrator.db.encoding_tables import EncodingRow, EncodingState, PreviewRow
+from orchestrator.db.states import JobState
+from orchestrator.encodings.gc import EncodingGc
+from orchestrator.loops.composition import encoding
+from orchestrator.settings import Settings
+from orchestrator.submission.preview import LOOKED_AT, MAX_LOOKED_AT
+from orchestrator.submission.validate import Validate
+from tests.builders.direct_encoder import DirectEncoder
+from tests.builders.live_api import Api, add_tenant, make_api, make_catalogue
+from tests.builders.rows import NOW
+from tests.builders.scripted_encoder import ScriptedEncoder
+from tests.builders.specs import chat_row, sum_rows
+from tests.builders.tiny_base import make_tokenizer
+from workers.contract.base import BaseSpec, Quantization
+from workers.contract.errors import ErrorCode
+from workers.contract.rows import RowIssue
+
+PREVIEW = "/v1/fine_tuning/x/preview"
+
+
+@dataclass
+class Desk:
+    """A tenant's client, and the loop that encodes."""
+
+    api: Api
+    web: TestClient
+    encoder: DirectEncoder | ScriptedEncoder
+    steps: tuple[Any, ...]
+    now: datetime = NOW
+
+    def tick(self, seconds: float = 1) -> None:
+        self.now += timedelta(seconds=seconds)
+        for step in self.steps:
+            step.run_once(self.now)
+
+    def upload(self, rows: list[dict[str, Any]] | bytes, key: str | None = None, **fields: str) -> str:
+        content = rows if isinstance(rows, bytes) else "".join(json.dumps(row) + "\n" for row in rows).encode()
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        files, data = {"file": ("rows.jsonl", content)}, {"purpose": "fine-tune"} | fields
+        made = self.web.post("/v1/files", files=files, data=data, headers=headers)
+        assert made.status_code == 200, made.text
+        return str(made.json()["id"])
+
+    def ask(self, training: str, status: int = 200, **body: Any) -> dict[str, Any]:
+        answer = self.web.post(PREVIEW, json={"model": "tiny", "training_file": training} | body)
+        assert answer.status_code == status, answer.text
+        return dict(answer.json())
+
+    def shown(self, training: str, **body: Any) -> dict[str, Any]:
+        """The preview once it is done."""
+        self.ask(training, **body)
+        self.tick()
+        view = self.ask(training, **body)
+        assert view["status"] == "done"
+        return view
+
+
+def desk_of(db: Database, folder: Path, base: BaseSpec, encoder: DirectEncoder | ScriptedEncoder) -> Desk:
+    entry = CatalogueBase(spec=base, license="MIT", quantizations=(Quantization.NONE,), max_seq_len=256)
+    desk = Desk(make_api(db, folder), None, encoder, ())  # type: ignore[arg-type]  # set below
+    catalogue = make_catalogue(bases=(entry, *make_catalogue().bases[1:]))
+    services = replace(desk.api.services, catalogue=catalogue, preview_wait_s=0, clock=lambda: desk.now)
+    desk.api = replace(desk.api, services=services)
+    settings = Settings(
+        database_url="sqlite://", storage_uri=services.storage_uri, catalogue=folder, cache_dir=folder / "cache"
+    )
+    cluster = InProcessCluster(lambda spec: None, make_encoder=lambda: encoder)  # type: ignore[arg-type,return-value]
+    desk.steps = (Validate(db, services.storage_uri), *encoding(db, cluster, settings).steps)
+    desk.web = TestClient(create_app(services), headers=desk.api.headers)
+    return desk
+
+
+@pytest.fixture
+def desk(db: Database, tmp_path: Path, tiny_base: BaseSpec) -> Iterator[Desk]:
+    desk = desk_of(db, tmp_path, tiny_base, DirectEncoder())
+    with desk.web:
+        yield desk
+
+
+@pytest.fixture
+def slow_desk(db: Database, tmp_path: Path, tiny_base: BaseSpec) -> Iterator[Desk]:
+    """Its encoder is at work until a test says otherwise."""
+    desk = desk_of(db, tmp_path, tiny_base, ScriptedEncoder(prompt=False))
+    with desk.web:
+        yield desk
+
+
+def encodings(desk: Desk) -> list[EncodingRow]:
+    with desk.api.services.db.read() as session:
+        return list(session.scalars(select(EncodingRow).order_by(EncodingRow.created_at)))
+
+
+def test_rows_are_shown_as_tokens_with_their_weights_and_a_job_then_has_them_at_once(desk: Desk) -> None:
+    rows = [chat_row("hi?", "yes — 日本"), *sum_rows(11)]
+    file = desk.upload(rows)
+    assert desk.ask(file, rows=2)["status"] == "running"
+    desk.tick()
+    view = desk.ask(file, rows=2)
+    assert (view["object"], view["status"], view["model"]) == ("fine_tuning.preview", "done", "tiny")
+    first, second = view["training"]["rows"]
+    tokenizer = make_tokenizer()
+    assert [token for run in first["runs"] for token in run["ids"]] == tokenizer.apply_chat_template(
+        rows[0]["messages"], return_dict=False
+    )
+    text = tokenizer.apply_chat_template(rows[0]["messages"], tokenize=False)
+    assert "".join(run["text"] for run in first["runs"]) == text
+    assert "".join(run["text"] for run in first["runs"] if run["weight"] == 1) == text.partition("assistant\n")[2]
+    assert {run["weight"] for run in first["runs"]} == {0, 1}
+    assert (first["line"], second["line"], first["converted"], first["dropped"]) == (1, 2, None, [])
+    assert view["training"]["issue_count"] == 0
+    (encoded,) = encodings(desk)
+    summary, stored = view["training"]["summary"], encoded.encoded or {}
+    assert (summary["rows"], summary["tokens"], summary["trained_tokens"]) == (
+        12,
+        stored["tokens"],
+        stored["trained_tokens"],
+    )
+    made = desk.web.post("/v1/fine_tuning/jobs", json={"model": "tiny", "training_file": file}).json()
+    desk.tick()
+    shown = desk.web.get(f"/v1/fine_tuning/jobs/{made['id']}").json()
+    assert shown["x_orchard"]["state"] == JobState.QUEUED
+    assert len(desk.encoder.seen) == 1, "one encoding serves both"
+
+
+def test_what_was_converted_truncated_and_shared_is_said(desk: Desk) -> None:
+    long = {"instruction": "say it", "output": "it " * 60}
+    training = desk.upload([long, long, {"instruction": "add", "input": "1 2", "output": "3"}])
+    validation = desk.upload([{"instruction": "add", "input": "1 2", "output": "3"}])
+    options = {"validation_file": validation, "x_orchard": {"data": {"max_seq_len": 64, "overlength": "truncate"}}}
+    view = desk.shown(training, **options)
+    first = view["training"]["rows"][0]
+    assert json.loads(first["converted"])["messages"][0]["content"] == "say it"
+    assert (first["truncated_to"], first["shown_tokens"]) == (64, 64)
+    assert first["tokens"] > 64
+    summary = view["training"]["summary"]
+    assert (summary["truncated"], summary["duplicates"], summary["lengths"]["max"]) == (2, 1, 64)
+    assert view["shared_rows"] == 1
+    assert view["validation"]["summary"]["rows"] == 1
+
+
+def test_a_bad_row_is_named_beside_the_good_ones_and_asking_again_does_not_encode_again(desk: Desk) -> None:
+    rows = sum_rows(4)
+    rows[1]["messages"][1]["content"] = "x" * 400
+    file = desk.upload(rows)
+    view = desk.shown(file)
+    assert [(issue["line"], issue["code"]) for issue in view["training"]["issues"]] == [(2, "too_long")]
+    assert view["training"]["issue_count"] == 1
+    assert [row["line"] for row in view["training"]["rows"]] == [1, 3, 4]
+    assert view["training"]["summary"]["rows"] == 3
+    desk.tick()
+    assert desk.ask(file)["status"] == "done"
+    assert len(desk.encoder.seen) == 1
+    desk.tick(LOOKED_AT.total_seconds() + 1)
+    assert desk.ask(file)["status"] == "running", "whoever asks later has it tried again"
+
+
+def test_a_row_that_stopped_the_encoder_is_named_without_a_summary(slow_desk: Desk) -> None:
+    file = slow_desk.upload(sum_rows(3))
+    slow_desk.ask(file)
+    slow_desk.tick()
+    assert isinstance(slow_desk.encoder, ScriptedEncoder)
+    slow_desk.encoder.refuse(RowIssue(line=3, code="row_too_slow", message="it takes longer than 30 s"))
+    slow_desk.tick()
+    view = slow_desk.ask(file)
+    assert view["status"] == "done"
+    assert view["training"]["rows"] == []
+    assert view["training"]["summary"] is None
+    assert [issue["line"] for issue in view["training"]["issues"]] == [3]
+
+
+def test_it_is_encoded_only_while_somebody_looks(slow_desk: Desk) -> None:
+    file = slow_desk.upload(sum_rows(3))
+    assert isinstance(slow_desk.encoder, ScriptedEncoder)
+    slow_desk.ask(file)
+    slow_desk.tick()
+    (order,) = slow_desk.encoder.orders
+    slow_desk.encoder.rows_read = 2
+    slow_desk.tick(LOOKED_AT.total_seconds() - 2)
+    assert slow_desk.ask(file)["rows_read"] == 2
+    slow_desk.tick(LOOKED_AT.total_seconds() - 1)
+    assert slow_desk.encoder.abandoned == []
+    slow_desk.tick(2)
+    assert slow_desk.encoder.abandoned == [order.key]
+    assert [row.state for row in encodings(slow_desk)] == [EncodingState.WAITING]
+    db = slow_desk.api.services.db
+    EncodingGc(db, 10**6).run_once(slow_desk.now)
+    with db.read() as session:
+        assert session.scalars(select(PreviewRow)).all() == []
+
+
+def test_what_was_removed_from_storage_is_made_anew(desk: Desk, tmp_path: Path) -> None:
+    file = desk.upload(sum_rows(3))
+    desk.shown(file)
+    (row,) = encodings(desk)
+    shutil.rmtree(row.uri.removeprefix("file://"))
+    desk.tick(LOOKED_AT.total_seconds() + 1)
+    assert desk.ask(file)["status"] == "running"
+    EncodingGc(desk.api.services.db, 0).run_once(desk.now + LOOKED_AT * 2)
+    desk.shown(file)
+
+
+def test_files_of_others_are_not_found_and_bases_of_others_not_available(desk: Desk) -> None:
+    _, key = add_tenant(desk.api.services, "friend")
+    foreign = desk.upload(sum_rows(3), key)
+    assert desk.ask(foreign, 404)["error"]["param"] == "training_file"
+    mine = desk.upload(sum_rows(3))
+    assert desk.ask(mine, 404, validation_file=foreign)["error"]["param"] == "validation_file"
+    assert desk.ask(mine, 400, model="secret")["error"]["code"] == "model_not_available"
+    with desk.api.services.db.read() as session:
+        assert session.scalars(select(PreviewRow)).all() == []
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "told"),
+    [(ErrorCode.BASE_UNUSABLE, 400, "base_unusable"), (ErrorCode.STORAGE_UNAVAILABLE, 503, "encoding_failed")],
+)
+def test_what_is_no_fault_of_the_rows_is_an_error(slow_desk: Desk, code: ErrorCode, status: int, told: str) -> None:
+    file = slow_desk.upload(sum_rows(3))
+    slow_desk.ask(file)
+    slow_desk.tick()
+    assert isinstance(slow_desk.encoder, ScriptedEncoder)
+    slow_desk.encoder.fail(code, retryable=False)
+    slow_desk.tick()
+    assert slow_desk.ask(file, status)["error"]["code"] == told
+
+
+def test_a_tenant_looks_at_a_bounded_number_at_a_time(slow_desk: Desk) -> None:
+    file = slow_desk.upload(sum_rows(3))
+
+    def of_length(length: int, status: int = 200) -> dict[str, Any]:
+        return slow_desk.ask(file, status, x_orchard={"data": {"max_seq_len": length}})
+
+    for length in range(MAX_LOOKED_AT):
+        of_length(100 + length)
+    of_length(100)
+    assert of_length(99, 429)["error"]["code"] == "insufficient_quota"
+    slow_desk.tick(LOOKED_AT.total_seconds() + 1)
+    of_length(99)
