@@ -21,7 +21,7 @@ class Advice:
     todo: str
 
 
-_LINES: Final = "correct the rows that `orchard logs {job}` names, then submit again"
+_LINES: Final = "correct the rows that `orchard issues {job}` lists, then submit again"
 _OTHER_BASE: Final = (
     "tell your operator, whose `orchard doctor` looks closer; until then take another of `orchard bases`"
 )

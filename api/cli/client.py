@@ -210,12 +210,6 @@ class OrchardClient:
                 return
             after = str(items[-1].get("id"))
 
-    def text(self, path: str) -> str:
-        """The text behind `path`."""
-        with self._network():
-            response = self._http.get(path)
-        return _answered(response).text
-
     def send(self, method: str, path: str, *, repeatable: bool = False, **arguments: Any) -> Body:
         """One call, repeated while the network fails if that is harmless. Returns the JSON object of the answer."""
         from tenacity import Retrying, retry_if_exception, stop_after_attempt

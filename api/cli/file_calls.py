@@ -3,7 +3,7 @@
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Final
 from urllib.parse import quote
 
 import httpx2
@@ -53,14 +53,6 @@ class FileCalls:
     def get(self, file_id: str) -> File:
         """One file."""
         return self.client.fetch(File, "GET", _of(file_id))
-
-    def report(self, file_id: str) -> str:
-        """A file's problems, one per line."""
-        return self.client.text(f"/v1/x/files/{quote(file_id, safe='')}/report")
-
-    def issues(self, file_id: str) -> "Iterator[dict[str, Any]]":
-        """A file's problems as objects, all that are stored."""
-        return self.client.pages(f"{_of(file_id)}/x/issues", 1_000_000)
 
     def content(self, file_id: str) -> "AbstractContextManager[Iterator[bytes]]":
         """A file's bytes as they arrive."""

@@ -74,7 +74,7 @@ def root(
 for panel, commands in {
     "Jobs": (
         *(submit.submit, submit.schema, preview.preview, jobs.jobs, jobs.show, jobs.why, jobs.watch, jobs.logs),
-        *(jobs.pause, jobs.resume, jobs.cancel),
+        *(jobs.issues, jobs.pause, jobs.resume, jobs.cancel),
     ),
     "Models": (models.bases, models.adapters, models.download),
     "This machine": (up.up, doctor.doctor, account.login, account.whoami),

@@ -4,6 +4,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from workers.contract.files import Container
+
 TERMINAL = frozenset({"succeeded", "failed", "cancelled"})
 
 
@@ -36,14 +38,35 @@ class UsagePage(ApiObject):
     next_page: int | str | None = None
 
 
+class Issue(ApiObject):
+    """One problem of one row of a file."""
+
+    id: str = ""
+    line: int
+    field: str | None = None
+    code: str = ""
+    message: str
+
+
+class IssuePage(ApiObject):
+    """A part of a report, and the totals of all of it."""
+
+    data: list[Issue]
+    has_more: bool = False
+    issue_count: int = 0
+    stored_count: int = 0
+    codes: dict[str, int] = {}
+
+
 class FileDetails(ApiObject):
     """The `x_orchard` part of a file."""
 
     sha256: str | None = None
+    container: str = Container.JSONL
     rows: int | None = None
     issue_count: int = 0
     notes: list[dict[str, Any]] = []
-    issues: list[dict[str, Any]] = []
+    issues: list[Issue] = []
 
 
 class File(ApiObject):

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -33,6 +34,10 @@ class Format(StrEnum):
 
 
 FormatOption = Annotated[Format, typer.Option("-o", "--output", help="How to print the answer.")]
+
+SHOWN_ISSUES = 100
+ReportPath = Annotated[Path | None, typer.Argument(metavar="PATH", help="New file for the whole report, as JSONL.")]
+IssueLimit = Annotated[int, typer.Option(min=1, help="How many problems to print.")]
 
 Columns = Mapping[str, str]
 """Heading to dotted path inside the item, for example {"STATE": "x_orchard.state"}."""

@@ -96,7 +96,8 @@ class _Uploads:
         self._made.append(file.id)
         say(f"Uploaded {path.name} as {file.id} ({file.bytes} bytes)")
         hint = "correct the lines named above; each must be one JSON object of one format"
-        require_good_lines(self._files, file, path, code=f"invalid_{field}", hint=hint)
+        rest = f"orchard files upload {path.name}, then orchard files issues"
+        require_good_lines(file, path, code=f"invalid_{field}", hint=hint, rest=rest)
         return file.id
 
     def _uploaded_before(self, path: Path) -> str | None:

@@ -12,6 +12,11 @@ from api.cli.errors import CliError, ExitCode
 from api.cli.file_calls import FileCalls
 from api.cli.models import File
 from api.cli.output import say
+from orchestrator.characters import escaped
+from workers.contract.files import Container
+
+SHOWN_LINES = 20
+"""Of a bad file, when it is uploaded."""
 
 
 def upload_file(files: FileCalls, path: Path, format: str | None = None) -> File:
@@ -24,27 +29,39 @@ def upload_file(files: FileCalls, path: Path, format: str | None = None) -> File
         return files.upload(progress.wrap_file(file, total=size, description=path.name), path.name, size, format)
 
 
-def require_good_lines(files: FileCalls, file: File, path: Path, *, code: str, hint: str) -> None:
-    """Raises CliError when the upload of `path` has bad lines, once all of them are said."""
-    if file.status == "error":
-        say(files.report(file.id).rstrip())
-        raise CliError(f"{path.name} has bad lines: {file.status_details}", code=code, hint=hint)
+def require_good_lines(file: File, path: Path, *, code: str, hint: str, rest: str) -> None:
+    """Raises CliError when the upload of `path` has bad lines, once the first are said. `rest`: how to see all."""
+    if file.status != "error":
+        return
+    told = file.x_orchard.issues[:SHOWN_LINES]
+    place = "Line" if file.x_orchard.container == Container.JSONL else "Row"
+    for issue in told:
+        where = f"{place} {issue.line}" + (f", {issue.field}" if issue.field else "")
+        say(escaped(f"{where}: {issue.message} [{issue.code}]"))
+    if (hidden := file.x_orchard.issue_count - len(told)) > 0:
+        say(f"… and {hidden:,} more problem(s). To see all: {rest}")
+    raise CliError(f"{path.name} has bad lines: {file.status_details}", code=code, hint=hint)
 
 
-def save(chunks: Iterator[bytes], size: int, target: Path) -> None:
-    """Write a download to `target`, which appears once it is whole. Raises CliError when it exists, and OSError."""
+def save(chunks: Iterator[bytes], size: int | None, target: Path) -> int:
+    """Write a download to `target`, which appears once it is whole. Returns its size, which need not be known before.
+
+    Raises CliError when the target exists, and OSError.
+    """
     if target.exists():
         raise CliError(f"{target} exists", code="target_exists", hint="name another file", exit_code=ExitCode.USAGE)
+    written = 0
     staging = target.with_name(f".{target.name}-{os.getpid()}")
     try:
         with staging.open("xb") as file, _bar() as progress:
             bar = progress.add_task(target.name, total=size)
             for chunk in chunks:
-                file.write(chunk)
+                written += file.write(chunk)
                 progress.advance(bar, len(chunk))
         staging.replace(target)
     finally:
         staging.unlink(missing_ok=True)
+    return written
 
 
 def _bar() -> Progress:

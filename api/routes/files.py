@@ -7,19 +7,18 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import PlainTextResponse, Response, StreamingResponse
+from fastapi.responses import StreamingResponse
 from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
 
 from api.auth import TenantDep
 from api.errors import documented
-from api.issue_listing import JSONL, IssueFormat, IssueLimit, IssueListing, issues_answer
 from api.listing import Listing, listing
 from api.multipart import file_field, file_part, form_body, read_form
 from api.parameters import MAX_ID_CHARS, After
+from api.routes.issues import ISSUE_RESPONSES, AsFileDep, IssueLimit, IssueListing, issue_file, issue_listing
 from api.services import ServicesDep
 from orchestrator.files import delete, queries
-from orchestrator.files.issues import file_report
 from orchestrator.files.upload import NewFile, upload
 from orchestrator.files.views import DeletedView, FileView, ListedFile
 from orchestrator.paging import PageWindow
@@ -43,8 +42,6 @@ _FORM = form_body(
 _BYTES: dict[int | str, dict[str, Any]] = {
     200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
 }
-
-_TEXT: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
 
 
 @router.post("/v1/files", responses=documented(HTTPStatus.REQUEST_ENTITY_TOO_LARGE), openapi_extra=_FORM)
@@ -104,29 +101,21 @@ def file_content(file_id: str, tenant: TenantDep, services: ServicesDep) -> Stre
 @router.get(
     "/v1/files/{file_id}/x/issues",
     response_model=IssueListing,
-    responses=documented(HTTPStatus.NOT_FOUND) | JSONL,
+    responses=documented(HTTPStatus.NOT_FOUND) | ISSUE_RESPONSES,
 )
 def file_issues(
     file_id: str,
     tenant: TenantDep,
     services: ServicesDep,
+    as_file: AsFileDep,
     limit: IssueLimit = 100,
     after: After = None,
-    form: IssueFormat = "json",
-) -> IssueListing | Response:
-    """A file's problems, page by page; or all that are stored, to download."""
-    report = file_report(services.db, tenant.id, file_id, services.clock())
-    return issues_answer(report, PageWindow(limit, after, ascending=True), form, file_id)
-
-
-@router.get(
-    "/v1/x/files/{file_id}/report",
-    response_class=Response,  # PlainTextResponse would document errors as plain text too
-    responses=documented(HTTPStatus.NOT_FOUND) | _TEXT,
-)
-def readable_report(file_id: str, tenant: TenantDep, services: ServicesDep) -> PlainTextResponse:
-    """A file's problems, one per line."""
-    return PlainTextResponse(queries.report(services.db, tenant.id, file_id, services.clock()))
+) -> IssueListing | StreamingResponse:
+    """What is wrong with a file, in the order of its lines, page by page or as one file of JSONL."""
+    db, now = services.db, services.clock()
+    if as_file:
+        return issue_file(file_id, queries.file_issue_lines(db, tenant.id, file_id, now))
+    return issue_listing(queries.file_issues(db, tenant.id, file_id, PageWindow(limit, after), now))
 
 
 def _new_file(file: UploadFile, form: FormData) -> NewFile:

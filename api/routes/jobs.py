@@ -13,6 +13,7 @@ from api.errors import documented
 from api.listing import Listing, listing
 from api.parameters import After, LastEventId, RetryCount
 from api.routes.event_stream import EventStreamsDep
+from api.routes.issues import ISSUE_RESPONSES, AsFileDep, IssueLimit, IssueListing, issue_file, issue_listing
 from api.routes.tar import TAR, tar_response
 from api.services import Services, ServicesDep
 from orchestrator.artifacts.adapters import open_adapter
@@ -145,6 +146,23 @@ def list_events(
     if stream:
         return streams.open(principal, tenant.id, job_id, last_event_id or after)
     return listing(queries.list_events(services.db, tenant.id, job_id, PageWindow(limit, after)))
+
+
+@router.get(
+    "/{job_id}/x/issues", response_model=IssueListing, responses=documented(HTTPStatus.NOT_FOUND) | ISSUE_RESPONSES
+)
+def job_issues(
+    job_id: str,
+    tenant: TenantDep,
+    services: ServicesDep,
+    as_file: AsFileDep,
+    limit: IssueLimit = 100,
+    after: After = None,
+) -> IssueListing | StreamingResponse:
+    """The rows that the job failed over, the training file's first, page by page or as one file of JSONL."""
+    if as_file:
+        return issue_file(job_id, queries.job_issue_lines(services.db, tenant.id, job_id))
+    return issue_listing(queries.job_issues(services.db, tenant.id, job_id, PageWindow(limit, after)))
 
 
 @router.get("/{job_id}/checkpoints", responses=documented(HTTPStatus.NOT_FOUND))

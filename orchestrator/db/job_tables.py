@@ -138,6 +138,7 @@ class JobRow(Base):
     error_code: Mapped[str | None] = mapped_column(String(64))
     error_message: Mapped[str | None] = mapped_column(Text)
     error_param: Mapped[str | None] = mapped_column(String(64))
+    issue_count: Mapped[int] = mapped_column(default=0, doc="problems of its files that its report began with")
 
 
 class AttemptRow(Base):

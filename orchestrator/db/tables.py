@@ -76,12 +76,27 @@ class FileRow(Base):
     )
     notes: Mapped[list[Any] | None] = mapped_column(doc="what was recognised or assumed, as Note; capped")
     rows: Mapped[int | None]
-    issues: Mapped[list[Any] | None] = mapped_column(doc="bad lines, as RowIssue; capped")
-    issue_count: Mapped[int] = mapped_column(default=0, doc="of all issues, stored or not")
+    issue_count: Mapped[int] = mapped_column(default=0, doc="of all issues, in its report or not")
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime | None]
     deleted_at: Mapped[datetime | None]
     collected_at: Mapped[datetime | None] = mapped_column(doc="when its bytes were known to be gone")
+
+
+class IssuePartRow(Base):
+    """Some of the issues that were found in one file. `orchestrator.issues` writes and reads them."""
+
+    __tablename__ = "issue_part"
+    __table_args__ = (PrimaryKeyConstraint("owner_id", "last"),)
+
+    owner_id: Mapped[str] = mapped_column(String(40), doc="the file, or the job that failed over it")
+    last: Mapped[int] = mapped_column(doc="number of its last issue in the owner's report, counted from 1")
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenant.id"))
+    file_id: Mapped[str] = mapped_column(ForeignKey("file.id"), index=True)
+    role: Mapped[str | None] = mapped_column(String(16), doc="FileRole in a job; NULL in the report of a file")
+    count: Mapped[int]
+    codes: Mapped[dict[str, Any]] = mapped_column(doc="number of its issues by code")
+    issues: Mapped[list[Any]] = mapped_column(doc="as RowIssue")
 
 
 class HostRow(Base):

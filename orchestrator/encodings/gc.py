@@ -48,7 +48,7 @@ class EncodingGc:
         due = (idle, or_(deleted, unused), ~live.correlate(EncodingRow), ~shown.correlate(EncodingRow))
         with self.db.read() as session:
             keys = list(session.scalars(select(EncodingRow.key).where(*due).limit(A_PASS)))
-        values = {"state": EncodingState.DELETING, "encoded": None, "error_code": None}
+        values = {"state": EncodingState.DELETING, "encoded": None, "error_code": None, "issues": None}
         for key in keys:
             with self.db.write() as session:
                 marked = update(EncodingRow).where(EncodingRow.key == key, *due).values(**values)

@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
-import structlog
 from pydantic import ValidationError
-from sqlalchemy import or_, select
+from sqlalchemy import Select, or_, select
 from sqlalchemy.orm import aliased
 
 from orchestrator.db.database import Database
@@ -15,29 +14,24 @@ from orchestrator.db.encoding_tables import EncodingRow, EncodingState
 from orchestrator.db.job_tables import JobRow
 from orchestrator.db.states import Desired, JobState
 from orchestrator.encodings.keys import files_of, with_encoded
-from orchestrator.lifecycle.events import EventDraft, record
-from orchestrator.lifecycle.issue_events import issue_events
+from orchestrator.issues.job_report import carry_out, whole_report
+from orchestrator.lifecycle.events import EventDraft
 from orchestrator.lifecycle.retry_policy import UNREADABLE_SPEC, RetryDecision, failed
-from orchestrator.lifecycle.transition import JobRef, transition
 from orchestrator.steps.step import Counts
 from workers.contract.encoded import EncodedRef
 from workers.contract.errors import ErrorCode
 from workers.contract.failpoints import failpoint
+from workers.contract.issues import FileRole
+from workers.contract.rows import RowIssue
 from workers.contract.spec import JobSpec
 
-log = structlog.get_logger()
 A_PASS: Final = 200
 OVER: Final = (EncodingState.DONE, EncodingState.FAILED)
-CODE_OF: Final = {"training": ErrorCode.INVALID_TRAINING_FILE, "validation": ErrorCode.INVALID_VALIDATION_FILE}
+CODE_OF: Final = {
+    FileRole.TRAINING: ErrorCode.INVALID_TRAINING_FILE,
+    FileRole.VALIDATION: ErrorCode.INVALID_VALIDATION_FILE,
+}
 OF_DATA: Final = frozenset(CODE_OF.values())
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What becomes of a job, with the bad rows of its files."""
-
-    decision: RetryDecision
-    issues: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -50,36 +44,42 @@ class Promote:
         """Move every job whose encodings are all over, oldest first."""
         counts = Counts()
         with self.db.read() as session:
-            rows = session.execute(_resolved()).all()
-        for job, training, validation in rows:
-            verdict = judge(job, {"training": training, "validation": validation})
-            to, changes = verdict.decision.to, verdict.decision.changes
-            with self.db.write() as session:
-                for event in issue_events(verdict.issues):
-                    record(session, job.tenant_id, job.id, event, now)
-                moved = transition(session, JobRef.of(job), to, verdict.decision.event, now=now, **changes)
-                if moved is None:
-                    session.rollback()
-            failpoint("encodings.promoted")
-            counts[str(to) if moved else "stale"] += 1
+            seqs = session.scalars(_resolved().with_only_columns(JobRow.seq)).all()
+        for seq in seqs:
+            counts[self._move(seq, now)] += 1
         return counts
 
+    def _move(self, seq: int, now: datetime) -> str:
+        """Move one job; each is read alone, for the bad rows of its files may be megabytes."""
+        with self.db.read() as session:
+            found = session.execute(_resolved().where(JobRow.seq == seq)).one_or_none()
+        if found is None:
+            return "stale"
+        job, training, validation = found
+        decision = judge(job, {"training": training, "validation": validation})
+        with self.db.write() as session:
+            moved = carry_out(session, job, decision, now)
+        failpoint("encodings.promoted")
+        return "stale" if moved is None else str(decision.to)
 
-def judge(job: JobRow, rows: Mapping[str, EncodingRow | None]) -> Verdict:
+
+def judge(job: JobRow, rows: Mapping[str, EncodingRow | None]) -> RetryDecision:
     """What becomes of the job, whose encodings are `rows` by role. Pure."""
     try:
         spec = JobSpec.model_validate(job.spec)
     except ValidationError:
-        return Verdict(failed(ErrorCode.INTERNAL, UNREADABLE_SPEC))
-    files = [(role, dataset, row) for role, dataset in files_of(spec) if (row := rows[role]) is not None]
+        return failed(ErrorCode.INTERNAL, UNREADABLE_SPEC)
+    files = [(FileRole(role), dataset, row) for role, dataset in files_of(spec) if (row := rows[role]) is not None]
     bad = [(role, dataset, row) for role, dataset, row in files if row.state == EncodingState.FAILED]
-    if bad:
-        issues = tuple(issue for _, _, row in bad for issue in row.issues or ())
-        role, dataset, row = bad[0]
-        code = CODE_OF[role] if row.error_code in OF_DATA else row.error_code or ErrorCode.INTERNAL
-        return Verdict(failed(code, (row.error_message or "").replace(row.file_id, dataset.file_id)), issues)
-    encoded = {role: EncodedRef.model_validate(row.encoded) for role, _, row in files}
-    return Verdict(_queued(spec, encoded))
+    if not bad:
+        return _queued(spec, {role.value: EncodedRef.model_validate(row.encoded) for role, _, row in files})
+    role, dataset, row = bad[0]
+    code = CODE_OF[role] if row.error_code in OF_DATA else row.error_code or ErrorCode.INTERNAL
+    message = (row.error_message or "").replace(row.file_id, dataset.file_id)
+    issues = {role: [RowIssue.model_validate(issue) for issue in row.issues or ()] for role, _, row in bad}
+    if count := sum(map(len, issues.values())):
+        message = f"{message.rstrip('.')}. {whole_report(job.id, count)}"
+    return failed(code, message, issues=issues)
 
 
 def _queued(spec: JobSpec, encoded: Mapping[str, EncodedRef]) -> RetryDecision:
@@ -91,7 +91,7 @@ def _queued(spec: JobSpec, encoded: Mapping[str, EncodedRef]) -> RetryDecision:
     return RetryDecision(JobState.QUEUED, event, {"spec": ready.model_dump(mode="json"), "total_steps": steps})
 
 
-def _resolved() -> Any:
+def _resolved() -> "Select[JobRow, EncodingRow, EncodingRow | None]":
     """Jobs with their encodings, all of which are over."""
     training, validation = aliased(EncodingRow), aliased(EncodingRow)
     return (

@@ -11,6 +11,7 @@ from orchestrator.encodings.claims import LEASE
 from workers.contract.backoff import Backoff
 from workers.contract.encoding import EncodeResult
 from workers.contract.errors import ErrorCode
+from workers.contract.issues import storable
 
 BACKOFF: Final = Backoff(first_s=1.0, longest_s=600.0)
 MAX_FAILURES: Final = 10
@@ -25,7 +26,7 @@ def settle(session: Session, row: EncodingRow, result: EncodeResult, now: dateti
     code, message = result.error_code or ErrorCode.ENCODING_FAILED, result.message or "The file was not encoded."
     if result.retryable:
         return machine_failed(session, row, code, message, now)
-    issues = [issue.model_dump(mode="json") for issue in result.issues]
+    issues = [storable(issue).model_dump(mode="json") for issue in result.issues]
     return _fail(session, row, code, message, issues)
 
 

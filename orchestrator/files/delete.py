@@ -12,6 +12,7 @@ from orchestrator.db.tables import FileRow
 from orchestrator.errors import InvalidRequest, StorageDown
 from orchestrator.files.queries import visible_file
 from orchestrator.files.views import DeletedView
+from orchestrator.issues.parts import erase_issues_of_files
 from orchestrator.storage.objects import remove
 from orchestrator.tenancy.lock import lock_tenant
 from workers.contract.failpoints import failpoint
@@ -30,6 +31,7 @@ def delete_file(db: Database, tenant_id: str, file_id: str, now: datetime) -> De
                 code="file_in_use",
             )
         row.deleted_at = now
+        erase_issues_of_files(session, [row.id])
     with suppress(StorageDown):  # the file is no longer visible; `gc` removes its bytes
         remove(row.uri.rpartition("/")[0])
     return DeletedView(id=file_id, object="file")
@@ -41,11 +43,14 @@ def remove_expired(db: Database, now: datetime, limit: int = 100) -> int:
     due = select(FileRow.id).where(FileRow.expires_at <= now, FileRow.deleted_at.is_(None), ~used).limit(limit)
     with db.write() as session:
         gone = update(FileRow).where(FileRow.id.in_(due), FileRow.deleted_at.is_(None)).values(deleted_at=now)
-        uris = session.scalars(gone.returning(FileRow.uri).execution_options(synchronize_session=False)).all()
-    for uri in uris:
+        files = session.execute(
+            gone.returning(FileRow.id, FileRow.uri).execution_options(synchronize_session=False)
+        ).all()
+        erase_issues_of_files(session, [file.id for file in files])
+    for file in files:
         failpoint("expire.unlinked")
-        remove(uri.rpartition("/")[0])
-    return len(uris)
+        remove(file.uri.rpartition("/")[0])
+    return len(files)
 
 
 def _used_by_live_job(file_id: str | InstrumentedAttribute[str]) -> ColumnElement[bool]:

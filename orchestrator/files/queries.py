@@ -9,20 +9,17 @@ from sqlalchemy import BindParameter, ColumnElement, and_, bindparam, or_, selec
 from sqlalchemy.orm import Session, defer
 from sqlalchemy.sql.elements import SQLCoreOperations
 
-from orchestrator.characters import escaped
 from orchestrator.db.database import Database
 from orchestrator.db.tables import FileRow
 from orchestrator.errors import NotFound
-from orchestrator.files.validate import describe
-from orchestrator.files.views import FileView, ListedFile
+from orchestrator.files.views import SHOWN_ISSUES, FileView, ListedFile
+from orchestrator.issues.report import IssuePage, first_issues, issue_lines, issue_page
 from orchestrator.paging import Page, PageWindow, page
 from orchestrator.storage.objects import open_chunks
-from workers.contract.files import Container
-from workers.contract.rows import RowIssue
 
 MAX_PAGE = 1_000  # files; clients that ask for more find `has_more` and continue
 
-_LIGHT: Final = (defer(FileRow.issues, raiseload=True), defer(FileRow.notes, raiseload=True))
+_LIGHT: Final = defer(FileRow.notes, raiseload=True)
 
 
 @dataclass(frozen=True)
@@ -37,14 +34,14 @@ class FileContent:
 def get_file(db: Database, tenant_id: str, file_id: str, now: datetime) -> FileView:
     """One file. Raises: NotFound."""
     with db.read() as session:
-        return FileView.of(visible_file(session, tenant_id, file_id, now))
+        return file_view(session, visible_file(session, tenant_id, file_id, now))
 
 
 def list_files(
     db: Database, tenant_id: str, purpose: str | None, window: PageWindow, now: datetime
 ) -> Page[ListedFile]:
     """The tenant's files, at most `MAX_PAGE` of them, without their issues. Raises: InvalidRequest (cursor)."""
-    query = select(FileRow).where(visible(tenant_id, now)).options(*_LIGHT)
+    query = select(FileRow).where(visible(tenant_id, now)).options(_LIGHT)
     if purpose is not None:
         query = query.where(FileRow.purpose == purpose)
     with db.read() as session:
@@ -60,16 +57,23 @@ def open_content(db: Database, tenant_id: str, file_id: str, now: datetime) -> F
     return FileContent(row.filename, row.bytes, open_chunks(row.uri))
 
 
-def report(db: Database, tenant_id: str, file_id: str, now: datetime) -> str:
-    """A readable report of the file's problems, one per line. Raises: NotFound."""
+def file_issues(db: Database, tenant_id: str, file_id: str, window: PageWindow, now: datetime) -> IssuePage:
+    """A page of the file's report. Raises: NotFound, InvalidRequest (cursor)."""
     with db.read() as session:
         row = visible_file(session, tenant_id, file_id, now)
-    issues = [RowIssue.model_validate(issue) for issue in row.issues or ()]
-    head = f"{row.id} {escaped(row.filename)}: {row.rows} good rows, {row.issue_count} problem(s)"
-    container = Container(row.container)
-    hidden = row.issue_count - len(issues)
-    tail = [f"… and {hidden} more, not stored"] if hidden else []
-    return "\n".join([head, *(f"{describe(issue, container)} [{issue.code}]" for issue in issues), *tail]) + "\n"
+        return issue_page(session, row.id, row.issue_count, window)
+
+
+def file_issue_lines(db: Database, tenant_id: str, file_id: str, now: datetime) -> Iterator[bytes]:
+    """The file's whole report as JSONL. Raises: NotFound, at once."""
+    with db.read() as session:
+        row = visible_file(session, tenant_id, file_id, now)
+    return issue_lines(db, row.id)
+
+
+def file_view(session: Session, row: FileRow) -> FileView:
+    """The file with its first issues."""
+    return FileView.with_issues(row, first_issues(session, row.id, SHOWN_ISSUES) if row.issue_count else ())
 
 
 def visible(tenant_id: str | SQLCoreOperations[str], now: datetime | BindParameter[datetime]) -> ColumnElement[bool]:

@@ -9,6 +9,7 @@ from typing import IO, Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 from orchestrator.db.database import Database
 from orchestrator.db.tables import FileRow
@@ -17,6 +18,7 @@ from orchestrator.files.validate import Findings
 from orchestrator.files.validator_pool import FileCheck, ValidatorPool, shared_validators
 from orchestrator.files.views import FileView
 from orchestrator.ids import new_id
+from orchestrator.issues.parts import Subject, write_issues
 from orchestrator.storage.layout import file_uri
 from orchestrator.storage.objects import CHUNK_BYTES, remove, write_chunks
 from orchestrator.text import SingleLine
@@ -61,6 +63,10 @@ class UploadLimits:
     validators: ValidatorPool = field(default_factory=shared_validators)
 
 
+class ForgottenUpload(StorageDown):
+    """The upload stood still for so long that its bytes were given up. Repeat the request."""
+
+
 @dataclass(frozen=True)
 class StoredFile:
     """Complete and validated content in storage that no row references yet."""
@@ -72,8 +78,21 @@ class StoredFile:
     sha256: str
     findings: Findings
 
-    def row(self, new: NewFile, now: datetime) -> FileRow:
-        """The tenant's file. One with bad lines is kept with status `error`."""
+    def record(self, session: Session, new: NewFile, now: datetime) -> FileRow:
+        """Add the tenant's file, with its report. One with bad lines is kept with status `error`.
+
+        Raises: ForgottenUpload.
+        """
+        row = self._row(new, now)
+        session.add(row)
+        try:
+            session.flush()
+        except IntegrityError:
+            raise ForgottenUpload from None
+        write_issues(session, Subject.of(row), self.findings.issues)
+        return row
+
+    def _row(self, new: NewFile, now: datetime) -> FileRow:
         found, expiry = self.findings, new.expires_after
         return FileRow(
             id=self.id,
@@ -90,7 +109,6 @@ class StoredFile:
             container=found.container,
             notes=[note.model_dump() for note in found.notes] or None,
             rows=found.rows,
-            issues=[issue.model_dump() for issue in found.issues] or None,
             issue_count=found.issue_count,
             created_at=now,
             expires_at=None if expiry is None else now + timedelta(seconds=expiry.seconds),
@@ -102,10 +120,6 @@ class StoredFile:
         remove(self.uri.rpartition("/")[0])
 
 
-class ForgottenUpload(StorageDown):
-    """The upload stood still for so long that its bytes were given up. Repeat the request."""
-
-
 def upload(
     db: Database, tenant_id: str, limits: UploadLimits, new: NewFile, stream: IO[bytes], now: datetime
 ) -> FileView:
@@ -115,14 +129,10 @@ def upload(
     """
     chunks = read_chunks(stream)
     stored = store(limits.storage_uri, tenant_id, chunks, limits.max_file_bytes, limits.validators, new.format)
-    row = stored.row(new, now)
     failpoint("upload.stored")
-    try:
-        with db.write() as session:
-            session.add(row)
-    except IntegrityError:
-        raise ForgottenUpload from None
-    return FileView.of(row)
+    with db.write() as session:
+        row = stored.record(session, new, now)
+    return FileView.with_issues(row, stored.findings.issues)
 
 
 def store(

@@ -1,6 +1,7 @@
 """OpenAI's `File`, with validation findings under `x_orchard`."""
 
-from typing import Literal, Self
+from collections.abc import Sequence
+from typing import Literal
 
 from pydantic import BaseModel, Field
 
@@ -9,6 +10,11 @@ from workers.contract.files import Container, Note
 from workers.contract.rows import DatasetFormat, RowIssue
 
 SHOWN_ISSUES = 100
+
+
+def report_path(file_id: str) -> str:
+    """The path of a file's report."""
+    return f"/v1/files/{file_id}/x/issues"
 
 
 class FileSummary(BaseModel):
@@ -20,7 +26,7 @@ class FileSummary(BaseModel):
     rows: int | None = Field(description="good rows")
     sha256: str
     issue_count: int = Field(description="number of all issues")
-    report: str | None = Field(description="path of the readable report, if there are issues")
+    report: str | None = Field(description="path of the report, if there are issues")
 
     @classmethod
     def of(cls, row: FileRow) -> "FileSummary":
@@ -32,7 +38,7 @@ class FileSummary(BaseModel):
             rows=row.rows,
             sha256=row.sha256,
             issue_count=row.issue_count,
-            report=f"/v1/x/files/{row.id}/report" if row.issue_count else None,
+            report=report_path(row.id) if row.issue_count else None,
         )
 
 
@@ -58,7 +64,7 @@ class ListedFile(BaseModel):
     x_orchard: FileSummary
 
     @classmethod
-    def of(cls, row: FileRow) -> Self:
+    def of(cls, row: FileRow) -> "ListedFile":
         """The view of a row."""
         return cls(
             id=row.id,
@@ -69,12 +75,8 @@ class ListedFile(BaseModel):
             purpose=row.purpose,
             status=row.status,
             status_details=row.status_details,
-            x_orchard=cls._details(row),
+            x_orchard=FileSummary.of(row),
         )
-
-    @classmethod
-    def _details(cls, row: FileRow) -> FileSummary:
-        return FileSummary.of(row)
 
 
 class FileView(ListedFile):
@@ -83,10 +85,12 @@ class FileView(ListedFile):
     x_orchard: FileDetails
 
     @classmethod
-    def _details(cls, row: FileRow) -> FileDetails:
-        issues = [RowIssue.model_validate(issue) for issue in (row.issues or [])[:SHOWN_ISSUES]]
-        notes = [Note.model_validate(note) for note in row.notes or []]
-        return FileDetails(**FileSummary.of(row).model_dump(), notes=notes, issues=issues)
+    def with_issues(cls, row: FileRow, issues: Sequence[RowIssue]) -> "FileView":
+        """The view of a row and of the first of its issues."""
+        listed = ListedFile.of(row)
+        notes = [Note.model_validate(note) for note in row.notes or ()]
+        details = FileDetails(**listed.x_orchard.model_dump(), notes=notes, issues=list(issues[:SHOWN_ISSUES]))
+        return cls(**listed.model_dump(exclude={"x_orchard"}), x_orchard=details)
 
 
 class DeletedView(BaseModel):

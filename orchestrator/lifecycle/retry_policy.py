@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any, Final
 
 from orchestrator.db.job_tables import JobRow
@@ -10,6 +11,7 @@ from orchestrator.db.states import RESTING, SAVING, Desired, JobState, StopReaso
 from orchestrator.lifecycle.events import EventDraft
 from workers.contract.backoff import Backoff
 from workers.contract.errors import ErrorCode
+from workers.contract.issues import FoundIssues
 from workers.contract.reports import ExitClass
 
 BACKOFF: Final = Backoff(first_s=1.0, longest_s=600.0)
@@ -76,11 +78,12 @@ class RetryState:
 
 @dataclass(frozen=True)
 class RetryDecision:
-    """The transition to make: a state, its event, and further columns."""
+    """The transition to make: a state, its event, further columns, and what a failed job reports of its files."""
 
     to: JobState
     event: EventDraft
     changes: dict[str, Any] = field(default_factory=dict)
+    issues: FoundIssues = field(default_factory=dict)
 
 
 def after_attempt(job: RetryState, end: AttemptEnd, now: datetime) -> RetryDecision:
@@ -151,12 +154,14 @@ def infra_failure(job: RetryState, end: AttemptEnd, now: datetime) -> RetryDecis
     return retry(job, why, now, BACKOFF.pause_s(failures, job.jitter), infra_failures=failures)
 
 
-def failed(code: str, message: str, param: str | None = None) -> RetryDecision:
-    """Fail the job. Its owner reads `message` in `job.error`."""
+def failed(
+    code: str, message: str, param: str | None = None, issues: FoundIssues = MappingProxyType({})
+) -> RetryDecision:
+    """Fail the job. Its owner reads `message` in `job.error`, and `issues` in its report."""
     known = PARAM_OF.get(ErrorCode(code)) if code in set(ErrorCode) else None
     event = EventDraft(f"Fine-tuning job failed: {message}", level="error", data={"code": str(code)})
     changes = {"error_code": str(code), "error_message": message, "error_param": param or known}
-    return RetryDecision(JobState.FAILED, event, changes)
+    return RetryDecision(JobState.FAILED, event, changes, issues)
 
 
 def retry(job: RetryState, why: str, now: datetime, pause_s: float, **changes: Any) -> RetryDecision:

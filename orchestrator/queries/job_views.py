@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field
 
 from orchestrator.db.job_tables import CheckpointRow, EventRow, JobRow
 from orchestrator.db.states import Desired, JobState, openai_status
+from orchestrator.issues.job_report import report_path
 from orchestrator.lifecycle.model_names import fine_tuned_model_name
 from orchestrator.queries.registry_pages import NO_PAGES, RegistryPages, RegistryView
 from orchestrator.usage.step_rate import StepRate
@@ -118,6 +119,8 @@ class JobDetails(ResolvedOptions):
     stopped_early: bool
     eval_loss_before: float | None = Field(description="nats per supervised token, on the validation file")
     eval_loss_after: float | None = Field(description="of the published weights")
+    issue_count: int = Field(description="problems of its files that the job failed over")
+    report: str | None = Field(description="path of the report on them, if there are any")
     memory_bytes: int = Field(description="what the seat reserves on its host")
     encoded: EncodedFiles | None = Field(description="exact counts of its files; null until they are encoded")
     registry: RegistryView | None
@@ -293,6 +296,8 @@ def _details(
         stopped_early=row.stopped_early,
         eval_loss_before=row.eval_loss_before,
         eval_loss_after=row.eval_loss_after,
+        issue_count=row.issue_count,
+        report=report_path(row.id) if row.issue_count else None,
         memory_bytes=row.memory_bytes,
         encoded=encoded_files(spec),
         registry=registry,

@@ -1,6 +1,6 @@
 """Queries for a tenant's own jobs, events and checkpoints."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import AttemptRow, CheckpointRow, EventRow, JobRow
 from orchestrator.db.tables import HostRow
+from orchestrator.issues.report import IssuePage, issue_lines, issue_page
 from orchestrator.lifecycle.ownership import no_such_job, own_job
 from orchestrator.paging import Page, PageWindow, page
 from orchestrator.queries.job_views import CheckpointView, EventView, JobView, checkpoint_view, job_view, trains
@@ -61,6 +62,20 @@ def list_checkpoints(db: Database, tenant: Tenant, job_id: str, window: PageWind
         query = select(CheckpointRow).where(CheckpointRow.state == "committed")
         found = page(session, query, CheckpointRow, _of(CheckpointRow, tenant.id, job_id), window)
     return found.map(lambda row: checkpoint_view(row[0], job, tenant.slug))
+
+
+def job_issues(db: Database, tenant_id: str, job_id: str, window: PageWindow) -> IssuePage:
+    """A page of what the job reports of its files. Raises: NotFound, InvalidRequest (cursor)."""
+    with db.read() as session:
+        job = own_job(session, tenant_id, job_id)
+        return issue_page(session, job.id, job.issue_count, window)
+
+
+def job_issue_lines(db: Database, tenant_id: str, job_id: str) -> Iterator[bytes]:
+    """The job's whole report as JSONL. Raises: NotFound, at once."""
+    with db.read() as session:
+        own_job(session, tenant_id, job_id)
+    return issue_lines(db, job_id)
 
 
 def _view(session: Session, found: Row[JobRow, str, str | None], now: datetime, pages: RegistryPages) -> JobView:

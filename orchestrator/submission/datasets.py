@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from orchestrator.db.tables import FileRow, TenantRow
 from orchestrator.errors import InvalidRequest
 from orchestrator.files.queries import no_such_file, visible
+from orchestrator.files.views import report_path
 from orchestrator.submission.request import JobRequest
 from workers.contract.files import Container
 from workers.contract.rows import DatasetFormat
@@ -68,7 +69,8 @@ def dataset(files: Files, file_id: str, param: str) -> DatasetRef:
     if file.status != "processed" or file.format is None or not file.rows:
         code = f"invalid_{param}"
         detail = (file.status_details or "The file has no rows").rstrip(".")
-        message = f"File {file_id} cannot be trained on. {detail}. Correct the file and upload it again."
+        where = f" All problems are in GET {report_path(file_id)}." if file.status == "error" else ""
+        message = f"File {file_id} cannot be trained on. {detail}.{where} Correct the file and upload it again."
         raise InvalidRequest(message, param=param, code=code)
     return DatasetRef(
         file_id=file.id,

@@ -14,16 +14,20 @@ from orchestrator.db.job_tables import JobRow
 from orchestrator.db.states import Desired, JobState
 from orchestrator.encodings.link import link
 from orchestrator.errors import StorageMissing
+from orchestrator.issues.job_report import carry_out, whole_report
 from orchestrator.lifecycle.retry_policy import UNREADABLE_SPEC, RetryDecision, failed
-from orchestrator.lifecycle.transition import JobRef, transition
+from orchestrator.lifecycle.transition import JobRef
 from orchestrator.steps.step import Counts
 from orchestrator.submission.shared_rows import shared_rows
 from workers.contract.errors import ErrorCode
+from workers.contract.issues import MAX_ISSUES, FileRole
+from workers.contract.rows import RowIssue
 from workers.contract.spec import JobSpec
 
 log = structlog.get_logger()
 
 SHOWN_LINES = 20  # of an overlap, in the message
+ALSO_IN_TRAINING: Final = "the row is also in the training file; remove it from one of the two"
 ROUNDS: Final = 10
 """Turns per pass. The loop checks for shutdown between passes."""
 RETRY_FOR: Final = timedelta(seconds=600)
@@ -83,7 +87,7 @@ class Validate:
         spec, decision = self._decision(row, now)
         with self.db.write() as session:
             if decision is not None:
-                moved = transition(session, JobRef.of(row), decision.to, decision.event, now=now, **decision.changes)
+                moved = carry_out(session, row, decision, now)
                 done = str(decision.to) if moved else "stale"
             elif spec is not None:
                 done = "validated" if link(session, JobRef.of(row), spec, self.storage_uri, now) else "delayed"
@@ -127,11 +131,18 @@ def check_files(spec: JobSpec) -> RetryDecision | None:
     except StorageMissing:
         return failed(ErrorCode.STORAGE_UNAVAILABLE, "The files are no longer in storage. Upload them again.")
     if shared:
-        place = spec.data.validation.container.place if spec.data.validation else "line"
-        shown = ", ".join(str(number) for number in shared[:SHOWN_LINES]) + (", …" if len(shared) > SHOWN_LINES else "")
-        return failed(
-            ErrorCode.INVALID_VALIDATION_FILE,
-            f"The job failed due to an invalid validation file. {len(shared)} row(s) are also in the training file: "
-            f"{place}s {shown}. Remove them from one of the two, or the validation loss means nothing.",
-        )
+        place = (spec.data.validation or spec.data.training).container.place
+        return _overlap(spec.job_id, shared, place)
     return None
+
+
+def _overlap(job_id: str, shared: list[int], place: str) -> RetryDecision:
+    shown = ", ".join(str(number) for number in shared[:SHOWN_LINES]) + (", …" if len(shared) > SHOWN_LINES else "")
+    issues = [RowIssue(line=row, code="also_in_training", message=ALSO_IN_TRAINING) for row in shared[:MAX_ISSUES]]
+    return failed(
+        ErrorCode.INVALID_VALIDATION_FILE,
+        f"The job failed due to an invalid validation file. {len(shared)} row(s) are also in the training file: "
+        f"{place}s {shown}. Remove them from one of the two, or the validation loss means nothing. "
+        f"{whole_report(job_id, len(issues))}",
+        issues={FileRole.VALIDATION: issues},
+    )

@@ -7,15 +7,14 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select, update
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from orchestrator.db.database import Database
 from orchestrator.db.tables import FileRow
 from orchestrator.db.upload_tables import UploadPartRow, UploadRow
 from orchestrator.errors import InvalidRequest
-from orchestrator.files.queries import visible
-from orchestrator.files.upload import ExpiresAfter, ForgottenUpload, NewFile, StoredFile, store
+from orchestrator.files.queries import file_view, visible
+from orchestrator.files.upload import ExpiresAfter, NewFile, StoredFile, store
 from orchestrator.storage.objects import open_chunks
 from orchestrator.text import SingleLine, matching
 from orchestrator.uploads.begin import PartUploadLimits
@@ -98,13 +97,9 @@ def _commit(db: Database, upload: UploadRow, stored: StoredFile, now: datetime) 
     """Write file and upload in one transaction. False: another completion or a cancellation was first."""
     seconds = upload.file_expires_s
     expiry = None if seconds is None else ExpiresAfter(anchor="created_at", seconds=seconds)
-    file = stored.row(NewFile(filename=upload.filename, purpose=upload.purpose, expires_after=expiry), now)
+    new = NewFile(filename=upload.filename, purpose=upload.purpose, expires_after=expiry)
     with db.write() as session:
-        session.add(file)
-        try:
-            session.flush()
-        except IntegrityError:
-            raise ForgottenUpload from None
+        file = stored.record(session, new, now)
         waits = (UploadRow.id == upload.id, UploadRow.status == "pending")
         done = update(UploadRow).where(*waits).values(status="completed", file_id=file.id).returning(UploadRow.id)
         if session.execute(done.execution_options(synchronize_session=False)).first() is None:
@@ -118,4 +113,4 @@ def _made(session: Session, upload: UploadRow, now: datetime) -> UploadView:
     if upload.status != "completed":
         raise not_pending(upload, now)
     file = session.scalar(select(FileRow).where(FileRow.id == upload.file_id, visible(upload.tenant_id, now)))
-    return UploadView.of(upload, file, now)
+    return UploadView.of(upload, None if file is None else file_view(session, file), now)

@@ -5,7 +5,6 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from orchestrator.db.tables import FileRow
 from orchestrator.db.upload_tables import UploadPartRow, UploadRow
 from orchestrator.files.views import FileView
 
@@ -26,7 +25,7 @@ class UploadView(BaseModel):
     file: FileView | None = Field(None, description="once completed")
 
     @classmethod
-    def of(cls, row: UploadRow, file: FileRow | None, now: datetime) -> "UploadView":
+    def of(cls, row: UploadRow, file: FileView | None, now: datetime) -> "UploadView":
         """The view of a row at `now`."""
         return cls(
             id=row.id,
@@ -36,7 +35,7 @@ class UploadView(BaseModel):
             filename=row.filename,
             purpose=row.purpose,
             status="expired" if row.status == "pending" and row.expires_at <= now else row.status,
-            file=None if file is None else FileView.of(file),
+            file=file,
         )
 
 

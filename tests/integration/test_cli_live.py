@@ -82,14 +82,17 @@ def test_a_file_goes_up_shows_what_is_wrong_comes_down_and_is_deleted(api: Api, 
     (tmp_path / "bad.jsonl").write_text('{"messages": []}\n{"text": "fine"}\nnot json\n')
     refused = orchard("files", "upload", "bad.jsonl", code=1)
     assert "Error (invalid_file): bad.jsonl" in refused.stderr.splitlines()[-1]
-    for where in (refused.stderr, orchard("files", "report", "bad.jsonl").stdout):
-        assert [line.split(":")[0].split(",")[0] for line in where.splitlines() if line.startswith("Line ")] == [
-            "Line 1",
-            "Line 2",
-            "Line 3",
-        ]
-    issues = data("files", "report", "bad")
+    told = [line for line in refused.stderr.splitlines() if line.startswith("Line ")]
+    assert [line.split(":")[0].split(",")[0] for line in told] == ["Line 1", "Line 2", "Line 3"]
+    shown = orchard("files", "issues", "bad.jsonl")
+    assert [line.split()[0] for line in shown.stdout.splitlines()] == ["LINE", "1", "2", "3"]
+    assert "3 problem(s): " in shown.stderr
+    issues = data("files", "issues", "bad")
     assert [issue["line"] for issue in issues] == [1, 2, 3]
+    orchard("files", "issues", "bad.jsonl", "report.jsonl")
+    assert [json.loads(line)["id"] for line in (tmp_path / "report.jsonl").read_text().splitlines()] == [
+        issue["id"] for issue in issues
+    ]
 
     assert [each["filename"] for each in data("files", "list")] == ["bad.jsonl", "train.jsonl"]
     assert {"train.jsonl", good["id"], "processed"} <= set(orchard("files", "list").stdout.split())
@@ -121,11 +124,11 @@ def test_another_tenants_file_is_not_there(api: Api) -> None:
     mine = data("files", "upload", "train.jsonl")["id"]
     orchard("tenants", "create", "garden")
     other = data("keys", "create", "garden", "--name", "ci")["value"]
-    for command in ("report", "delete", "download"):
+    for command in ("issues", "delete", "download"):
         refused = orchard("--api-key", other, "files", command, mine, code=1)
         assert mine in refused.stderr
     assert data("--api-key", other, "files", "list") == []
-    assert "no file called" in orchard("--api-key", other, "files", "report", "train", code=1).stderr
+    assert "no file called" in orchard("--api-key", other, "files", "issues", "train", code=1).stderr
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from orchestrator.encodings.keys import encoding_key
 from orchestrator.encodings.orphans import OrphanEncodings
 from orchestrator.encodings.settle import MAX_FAILURES
 from orchestrator.queries.jobs import get_job
-from tests.builders.rows import NOW, make_tenant
+from tests.builders.rows import NOW, make_file, make_tenant
 from tests.builders.specs import make_dataset, make_job_spec, sum_rows
 from tests.builders.world import World
 from tests.builders.world_jobs import running, submit, want
@@ -41,7 +41,10 @@ def world(db: Database, tmp_path: Path) -> World:
 def waiting(world: World, name: str = "train", tenant: TenantRow | None = None, **spec: Any) -> str:
     """A job whose files are to be validated."""
     training = make_dataset(world.folder / f"{name}.jsonl", sum_rows(12, start=sum(map(ord, name))))
-    return submit(world, state=JobState.VALIDATING, tenant=tenant, spec_changes={"training": training} | spec)
+    tenant = tenant or make_tenant(world.db)
+    columns = {"validation_file_id": make_file(world.db, tenant).id} if "validation" in spec else {}
+    changes = {"training": training} | spec
+    return submit(world, state=JobState.VALIDATING, tenant=tenant, spec_changes=changes, **columns)
 
 
 def encodings(world: World) -> list[EncodingRow]:
@@ -62,9 +65,9 @@ def test_a_bad_file_fails_and_a_good_one_waits_encoded_while_no_device_is_free(w
     assert all(world.attempts(job_id) for job_id in (holder, *full)), "every seat is taken"
     failed, queued = world.job(bad), world.job(good)
     assert (failed.state, failed.error_code) == (JobState.FAILED, ErrorCode.INVALID_TRAINING_FILE)
-    assert (
-        failed.error_message
-        == f"file {JobSpec.model_validate(failed.spec).data.training.file_id}: 1 row(s) cannot be used"
+    assert failed.error_message == (
+        f"file {JobSpec.model_validate(failed.spec).data.training.file_id}: 1 row(s) cannot be used. "
+        f"The 1 problem is in GET /v1/fine_tuning/jobs/{bad}/x/issues (orchard issues {bad})."
     )
     assert "Line 3: row has 322 tokens but max_seq_len is 128" in world.messages(bad)
     assert world.attempts(bad) == []
@@ -132,7 +135,7 @@ def test_name_and_place_of_a_file_do_not_change_the_key(tmp_path: Path) -> None:
     assert encoding_key(spec, spec.data.training) == encoding_key(spec, moved)
 
 
-def test_a_training_file_that_fails_tells_the_validation_files_issues_too_and_names_each(world: World) -> None:
+def test_bad_rows_of_a_validation_file_fail_the_job_under_the_code_of_that_file_and_name_it(world: World) -> None:
     validation = make_dataset(world.folder / "valid.jsonl", sum_rows(4, start=900))
     job_id = waiting(world, validation=validation)
     world.tick()
@@ -141,7 +144,7 @@ def test_a_training_file_that_fails_tells_the_validation_files_issues_too_and_na
     world.encoder.refuse(BAD)
     world.tick()
     assert world.job(job_id).error_code == ErrorCode.INVALID_VALIDATION_FILE
-    assert "Line 3: row has 322 tokens but max_seq_len is 128" in world.messages(job_id)
+    assert "Validation file, line 3: row has 322 tokens but max_seq_len is 128" in world.messages(job_id)
 
 
 def test_an_encoder_serves_tenants_in_turn_and_a_slow_file_holds_up_nobody_beyond_its_own(world: World) -> None:

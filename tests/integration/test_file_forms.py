@@ -77,11 +77,11 @@ def test_an_upload_in_parts_may_name_its_format_too(client: OpenAI) -> None:
     assert (done.file.status, seen(done.file)["shape"]) == ("processed", "text")
 
 
-def test_a_bad_row_of_a_table_is_named_by_its_number_and_field(client: OpenAI, served: Api) -> None:
+def test_a_bad_row_of_a_table_is_named_by_its_number_and_field(client: OpenAI) -> None:
     file = sent(client, zstd(as_csv([*PAIRS, {"question": "q", "answer": ""}])))
     assert file.status_details == ("Invalid file format. Row 13, answer: String should have at least 1 character")
-    report = client.get(f"{served.url}/v1/x/files/{file.id}/report", cast_to=str)
-    assert "Row 13, answer: String should have at least 1 character [string_too_short]" in report
+    (issue,) = client.get(f"/files/{file.id}/x/issues", cast_to=dict[str, Any])["data"]
+    assert (issue["line"], issue["field"], issue["code"]) == (13, "answer", "string_too_short")
 
 
 def test_a_job_takes_a_table_and_knows_how_to_read_it_again(client: OpenAI, served: Api) -> None:
@@ -107,7 +107,7 @@ def test_rows_shared_by_files_of_different_forms_are_found_and_headers_are_no_ro
         files = {"training_file": sent(client, training).id, "validation_file": sent(client, validation).id}
         return check_files(spec_of(served, client.fine_tuning.jobs.create(model="tiny", **files).id))
 
-    assert decided(as_csv(PAIRS[:10]), as_csv(PAIRS[10:])).to == "queued"
+    assert decided(as_csv(PAIRS[:10]), as_csv(PAIRS[10:])) is None
     refused = decided(as_csv(PAIRS[:11]), as_parquet(PAIRS[10:]))
     assert refused.changes["error_code"] == ErrorCode.INVALID_VALIDATION_FILE
     assert "1 row(s) are also in the training file: rows 1." in refused.changes["error_message"]

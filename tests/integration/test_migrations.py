@@ -7,14 +7,16 @@ from typing import Any
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import inspect, select, text, update
+from sqlalchemy import column, inspect, select, table, text, update
 
-from orchestrator.db.columns import Base
+from orchestrator.db.columns import Base, Json
 from orchestrator.db.database import Database
 from orchestrator.db.job_tables import JobRow
 from orchestrator.db.migrate import alembic_config, is_current, upgrade
 from orchestrator.db.states import Desired, JobState, StopReason
 from orchestrator.db.tables import FileRow, HostRow, TenantRow, UnusableBaseRow
+from orchestrator.issues.report import issue_page
+from orchestrator.paging import PageWindow
 from orchestrator.scheduling.actions import Admit
 from orchestrator.scheduling.load import load_snapshot
 from orchestrator.scheduling.plan import plan
@@ -117,6 +119,31 @@ def test_files_in_forms_that_an_earlier_version_cannot_read_become_bad_ones(empt
     db.dispose()
     assert status == {plain: "processed", table: "error", noted: "error"}
     assert container == "jsonl"
+
+
+def test_reports_of_files_are_taken_over_and_can_be_given_back(empty_url: str):
+    upgrade(empty_url)
+    db = Database(empty_url)
+    bad, deleted = make_file(db), make_file(db, deleted_at=NOW)
+    job = make_job(db, JobState.FAILED)
+    migrate(db, "0010")
+    issues = [{"line": n, "field": None, "code": f"code_{n % 2}", "message": "bad"} for n in range(1, 1_001)]
+    stored = table("file", column("id"), column("issues", Json))
+    with db.engine.begin() as connection:
+        for file in (bad, deleted):
+            connection.execute(update(stored).where(stored.c.id == file.id).values(issues=issues))
+    migrate(db, "0010", "head")
+    with db.read() as session:
+        page = issue_page(session, bad.id, 1_000, PageWindow(1_000))
+        assert [issue.line for issue in page.page.items] == list(range(1, 1_001))
+        assert page.totals.codes == {"code_0": 500, "code_1": 500}
+        assert issue_page(session, deleted.id, 1_000, PageWindow(1)).page.items == []
+        assert session.scalars(select(JobRow.issue_count).where(JobRow.id == job.id)).one() == 0
+    migrate(db, "0010")
+    with db.engine.connect() as connection:
+        found = connection.execute(select(stored.c.issues).where(stored.c.id == bad.id)).scalar_one()
+    db.dispose()
+    assert found == issues
 
 
 def migrate(db: Database, down_to: str, up_to: str | None = None) -> None:

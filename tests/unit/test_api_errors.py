@@ -153,5 +153,5 @@ def test_another_tenants_tuned_model_and_file_report_are_404(web: TestClient, ap
     _, key = add_tenant(api.services, "other")
     file = web.post("/v1/files", files={"file": ("a.jsonl", b"{}")}, data={"purpose": "fine-tune"}).json()["id"]
     other = {"authorization": f"Bearer {key}"}
-    assert web.get(f"/v1/x/files/{file}/report").status_code == 200
-    assert web.get(f"/v1/x/files/{file}/report", headers=other).status_code == 404
+    assert web.get(f"/v1/files/{file}/x/issues").status_code == 200
+    assert web.get(f"/v1/files/{file}/x/issues", headers=other).status_code == 404

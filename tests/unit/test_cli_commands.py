@@ -42,8 +42,10 @@ def orchard(api):
     return run
 
 
-def stored(name: str = "train.jsonl", status: str = "processed", details: str | None = None):
-    return {"id": "file-1", "filename": name, "bytes": 9, "status": status, "status_details": details}
+def stored(name: str = "train.jsonl", status: str = "processed", details: str | None = None, issues: int = 0):
+    bad = [{"line": n, "field": None, "code": "invalid_json", "message": "no JSON"} for n in range(1, issues + 1)]
+    found = {"x_orchard": {"issues": bad[:100], "issue_count": issues}}
+    return found | {"id": "file-1", "filename": name, "bytes": 9, "status": status, "status_details": details}
 
 
 def test_submit_uploads_creates_and_sends_an_idempotency_key(orchard, api, tmp_path):
@@ -77,12 +79,11 @@ def test_a_missing_data_file_is_a_usage_error_and_nothing_is_sent(orchard, api):
 def test_a_file_with_bad_lines_is_reported_and_no_job_is_made(orchard, api, tmp_path):
     (tmp_path / "train.jsonl").write_text("{\n")
     api.routes = {
-        "POST /v1/files": stored(status="error", details="1 bad line"),
-        "GET /v1/x/files/file-1/report": httpx2.Response(200, text="line 1: no JSON\n"),
+        "POST /v1/files": stored(status="error", details="1 bad line", issues=1),
     }
     result = orchard("submit", "--file", "train.jsonl", "--model", "tiny")
     assert result.exit_code == 1
-    assert "line 1: no JSON" in result.stderr
+    assert "Line 1: no JSON [invalid_json]\n" in result.stderr
     assert "Error (invalid_training_file): train.jsonl" in result.stderr
     assert api.sent(f"POST {JOBS}") == []
 
@@ -92,7 +93,6 @@ def test_a_bad_validation_file_is_called_one(orchard, api, tmp_path):
     (tmp_path / "check.jsonl").write_text("{\n")
     api.routes = {
         "POST /v1/files": [stored(), stored(status="error", details="1 bad line")],
-        "GET /v1/x/files/file-1/report": httpx2.Response(200, text="line 1: no JSON\n"),
     }
     result = orchard("submit", "--file", "train.jsonl", "--validation-file", "check.jsonl", "--model", "tiny")
     assert "Error (invalid_validation_file): check.jsonl" in result.stderr

@@ -72,16 +72,9 @@ def test_a_name_that_two_files_have_deletes_neither(orchard, api):
 
 def test_a_name_that_no_file_has_says_where_to_look(orchard, api):
     api.routes = {"GET /v1/files": page(stored())}
-    result = orchard("files", "report", "other")
+    result = orchard("files", "issues", "other")
     assert result.exit_code == 1
     assert "Try: orchard files list" in result.stderr
-
-
-def test_problems_are_objects_for_programs(orchard, api):
-    issues = [{"id": "1", "line": 2, "field": None, "code": "invalid_json", "message": "not valid JSON"}]
-    api.routes = {"GET /v1/files/file-1/x/issues": page(*issues)}
-    result = orchard("files", "report", "file-1", "-o", "json")
-    assert json.loads(result.stdout) == issues
 
 
 @pytest.mark.parametrize(
@@ -102,6 +95,71 @@ def test_a_path_that_is_no_file_is_a_usage_error_and_nothing_is_sent(orchard, ap
     assert orchard("files", "upload", "gone.jsonl").exit_code == 2
     assert orchard("files", "upload", str(tmp_path)).exit_code == 2
     assert api.requests == []
+
+
+def report(*numbers: int, total: int, has_more: bool = False, stored: int | None = None):
+    issues = [{"id": f"issue-{n}", "line": n, "field": None, "code": "invalid_json", "message": "no"} for n in numbers]
+    found = total if stored is None else stored
+    counts = {"issue_count": total, "stored_count": found, "codes": {"invalid_json": found} if found else {}}
+    return page(*issues, has_more=has_more) | counts
+
+
+def test_a_file_that_is_bad_throughout_shows_its_first_problems_and_how_to_see_all(orchard, api, tmp_path):
+    (tmp_path / "train.jsonl").write_text("{\n" * 300)
+    first = report(*range(1, 101), total=300)["data"]
+    bad = {"status": "error", "status_details": "no", "x_orchard": {"issues": first, "issue_count": 300}}
+    api.routes = {"POST /v1/files": stored(**bad)}
+    result = orchard("files", "upload", "train.jsonl")
+    assert result.exit_code == 1
+    lines = result.stderr.splitlines()
+    assert lines[:20] == [f"Line {n}: no [invalid_json]" for n in range(1, 21)]
+    assert lines[20] == "… and 280 more problem(s). To see all: orchard files issues file-1"
+    assert lines[21].startswith("Error (invalid_file): train.jsonl has bad lines")
+
+
+@pytest.mark.parametrize(
+    ("command", "path", "again"),
+    [
+        (("files", "issues", "file-1"), "/v1/files/file-1/x/issues", "orchard files issues file-1 report.jsonl"),
+        (("issues", "ftjob-1"), "/v1/fine_tuning/jobs/ftjob-1/x/issues", "orchard issues ftjob-1 report.jsonl"),
+    ],
+)
+def test_problems_are_listed_page_by_page_up_to_the_limit_with_the_totals_of_all(orchard, api, command, path, again):
+    api.routes = {f"GET {path}": [report(1, 2, total=9, has_more=True), report(3, 4, total=9, has_more=True)]}
+    result = orchard(*command, "--limit", "3")
+    assert result.exit_code == 0, result.stderr
+    assert [line.split()[-2] for line in result.stdout.splitlines()[1:]] == ["invalid_json"] * 3
+    assert result.stderr.splitlines() == [
+        "9 problem(s): 9 invalid_json",
+        f"Shown are the first 3. For all: {again}",
+    ]
+    assert [dict(request.url.params) for request in api.requests] == [
+        {"limit": "3"},
+        {"limit": "1", "after": "issue-2"},
+    ]
+
+
+def test_problems_as_json_are_objects_and_nothing_else(orchard, api):
+    api.routes = {"GET /v1/files/file-1/x/issues": report(1, 2, total=2)}
+    result = orchard("files", "issues", "file-1", "-o", "json")
+    assert [issue["line"] for issue in json.loads(result.stdout)] == [1, 2]
+    assert result.stderr == ""
+
+
+def test_a_job_whose_file_is_deleted_says_that_its_report_went_too(orchard, api):
+    api.routes = {"GET /v1/fine_tuning/jobs/ftjob-1/x/issues": report(total=9, stored=0)}
+    result = orchard("issues", "ftjob-1")
+    assert result.stderr.splitlines() == ["9 problem(s)", "Their file is deleted, and the report with it."]
+
+
+def test_a_whole_report_is_saved_and_never_over_another_file(orchard, api, tmp_path: Path):
+    api.routes = {"GET /v1/files/file-1/x/issues": lambda _: content(b'{"line": 1}\n')}
+    result = orchard("files", "issues", "file-1", "report.jsonl", "-o", "json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout) == {"id": "file-1", "path": "report.jsonl", "bytes": 12}
+    assert api.requests[-1].url.params["format"] == "jsonl"
+    assert (tmp_path / "report.jsonl").read_bytes() == b'{"line": 1}\n'
+    assert orchard("files", "issues", "file-1", "report.jsonl").exit_code == 2
 
 
 @pytest.fixture

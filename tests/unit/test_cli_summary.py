@@ -113,7 +113,7 @@ def test_a_failed_job_ends_with_the_reason_whose_fault_it_is_and_what_to_do():
     assert told["reason"] == "2 row(s) cannot be used: line 3, 7."
     assert told["code"] == "invalid_training_file, field training_file"
     assert told["whose fault"].startswith("yours")
-    assert told["next"] == "correct the rows that `orchard logs ftjob-1` names, then submit again"
+    assert told["next"] == "correct the rows that `orchard issues ftjob-1` lists, then submit again"
     assert result.stderr.splitlines()[-1].endswith(f"Try: {told['next']}")
 
 

@@ -3,7 +3,6 @@
 import json
 from typing import Any
 
-import httpx2
 import pytest
 import yaml
 from typer.testing import CliRunner
@@ -19,6 +18,8 @@ DELIVERY = {"id": "wh_1", "job_id": NASTY, "event_type": NASTY, "state": "failed
 TENANT = {"id": "tenant-1", "slug": "acme", "name": NASTY, "allowed_bases": [NASTY]}
 HOST = {"id": "host-1", "base": NASTY, "flavor": NASTY, "state": "ready", "jobs": [NASTY]}
 FILE = {"id": "file-1", "filename": NASTY, "bytes": 2, "status": "error", "status_details": NASTY}
+ISSUE = {"id": "issue-1", "line": 1, "field": NASTY, "code": NASTY, "message": NASTY, "file": "training"}
+REPORT = page(ISSUE) | {"issue_count": 1, "stored_count": 1, "codes": {NASTY: 1}}
 JOB = make_job(
     "ftjob-1", "failed", metadata={NASTY: NASTY}, error={"code": NASTY, "message": NASTY}, user_provided_suffix=NASTY
 ) | {"x_orchard": {"queue_reason": NASTY, "state": NASTY}}
@@ -42,13 +43,15 @@ ROUTES: dict[str, Any] = {
     "GET /v1/admin/keys": page({"id": "key-2", "name": NASTY, "redacted_value": NASTY}),
     "GET /v1/admin/hosts": page(HOST),
     "GET /v1/files": page(FILE),
+    "GET /v1/files/file-1/x/issues": REPORT,
+    "GET /v1/fine_tuning/jobs/ftjob-1/x/issues": REPORT,
     "GET /v1/x/whoami": {"role": "tenant", "tenant": TENANT},
     "GET /v1/usage": {"data": [BUCKET], "has_more": False},
 }
 COMMANDS = (
     *(["jobs"], ["show", "ftjob-1"], ["why", "ftjob-1"], ["watch", "ftjob-1"], ["logs", "ftjob-1"]),
     *(["bases"], ["adapters"], ["webhooks", "list"], ["webhooks", "deliveries", "we_1"]),
-    *(["files", "list"], ["keys", "list-admin"]),
+    *(["files", "list"], ["keys", "list-admin"], ["files", "issues", "file-1"], ["issues", "ftjob-1"]),
     *(["tenants", "suspend", "acme", "--reason", "x"], ["tenants", "resume", "acme"]),
     *(["tenants", "list"], ["keys", "list", "acme"], ["hosts"], ["whoami"], ["usage", "--by", "base"]),
 )
@@ -94,17 +97,14 @@ def test_other_scripts_stay_readable_in_every_form():
         assert "Größe 日本 👩\u200d💻" in orchard("tenants", "list", "-o", form, routes=routes).stdout
 
 
-def test_an_error_of_the_server_and_a_report_on_a_file_are_shown_escaped(tmp_path):
+def test_an_error_of_the_server_and_the_issues_of_an_upload_are_shown_escaped(tmp_path):
     (tmp_path / "train.jsonl").write_text("{\n")
-    report = httpx2.Response(200, text=f"line 1: {NASTY}\nline 2: fine\n")
-    routes = {"POST /v1/files": FILE, "GET /v1/files": page(FILE), "GET /v1/x/files/file-1/report": report}
+    told_of = FILE | {"x_orchard": {"issue_count": 1, "issues": [ISSUE | {"message": f"{NASTY} fine"}]}}
+    routes = {"POST /v1/files": told_of, "GET /v1/files": page(told_of)}
     for command in (["submit", "--file", "train.jsonl", "--model", "tiny"], ["files", "upload", "train.jsonl"]):
         told = orchard(*command, routes=routes).stderr
         assert not UNREADABLE.search(told.replace("\n", ""))
-        assert "\nline 2: fine\n" in told
-    told = orchard("files", "report", "file-1", routes=routes).stdout
-    assert not UNREADABLE.search(told.replace("\n", ""))
-    assert told.endswith("\nline 2: fine\n")
+        assert f"{escaped(NASTY)} fine" in told
 
     refused = {"GET /v1/fine_tuning/jobs": error(400, NASTY, NASTY)}
     told = orchard("jobs", routes=refused).stderr

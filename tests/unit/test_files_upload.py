@@ -2,13 +2,14 @@
 
 import hashlib
 import io
+import json
 import tracemalloc
 from pathlib import Path
 
 import pytest
 
 from orchestrator.db.database import Database
-from orchestrator.files.queries import open_content, report
+from orchestrator.files.queries import file_issue_lines, open_content
 from orchestrator.files.upload import NewFile, UploadLimits, upload
 from tests.builders.rows import NOW, make_tenant
 
@@ -49,6 +50,14 @@ def test_what_is_stored_is_what_was_sent(db: Database, tmp_path: Path) -> None:
     assert b"".join(open_content(db, tenant.id, file.id, NOW).chunks) == content
     assert file.x_orchard.sha256 == hashlib.sha256(content).hexdigest()
     assert (tmp_path / "tenants" / tenant.id / "files" / file.id / "content").read_bytes() == content
-    assert report(db, tenant.id, file.id, NOW) == (
-        f"{file.id} t.jsonl: 1 good rows, 1 problem(s)\nLine 3, text: Input should be a valid string [string_type]\n"
-    )
+    (line,) = file_issue_lines(db, tenant.id, file.id, NOW)
+    assert json.loads(line) == {
+        "object": "file.issue",
+        "id": "issue-1",
+        "line": 3,
+        "field": "text",
+        "code": "string_type",
+        "message": "Input should be a valid string",
+        "file_id": file.id,
+        "file": None,
+    }

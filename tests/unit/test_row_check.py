@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.files.validate import MAX_ISSUES, MAX_STORED_ISSUES, check_file
+from orchestrator.files.validate import check_file
 from workers.contract import row_check
+from workers.contract.issues import MAX_ISSUES
 from workers.contract.row_check import (
     MAX_FIELDS,
     MAX_MESSAGES,
@@ -148,6 +149,6 @@ def test_four_million_wrong_items_are_one_problem_and_are_never_listed(monkeypat
 def test_checking_stops_where_a_file_has_too_many_problems_and_says_where() -> None:
     content = b'{"text": "good"}\n' + b"x\n" * (MAX_ISSUES + 5) + b'{"text": "late"}\n'
     findings = check_file(io.BytesIO(content * 2))
-    assert (findings.rows, findings.issue_count, len(findings.issues)) == (1, MAX_ISSUES, MAX_STORED_ISSUES)
-    assert (findings.issues[-1].line, findings.issues[-1].code) == (MAX_ISSUES + 1, "checking_stopped")
+    assert (findings.rows, findings.issue_count, len(findings.issues)) == (1, MAX_ISSUES, MAX_ISSUES)
+    assert (findings.issues[-1].line, findings.issues[-1].code) == (MAX_ISSUES + 2, "checking_stopped")
     assert findings.format is DatasetFormat.TEXT

@@ -7,6 +7,7 @@ from pydantic import Field
 from workers.contract.base import BaseSpec
 from workers.contract.encoded import EncodedRef
 from workers.contract.errors import ErrorCode
+from workers.contract.issues import MAX_ISSUES
 from workers.contract.model import Frozen
 from workers.contract.rows import RowIssue
 from workers.contract.spec import DatasetRef, DataSpec
@@ -18,8 +19,6 @@ ENCODER_RESOURCE: Final = "encoder"
 """What an encoder asks of Ray, in place of a device."""
 MAX_ORDERS: Final = 2
 """Orders that an encoder holds, the one at work included: the two files of a job."""
-MAX_TOLD_ISSUES: Final = 1_000
-"""Of one file."""
 
 
 class EncodeLimits(Frozen):
@@ -59,7 +58,7 @@ class EncodeResult(Frozen):
     error_code: ErrorCode | None = None
     message: str | None = None
     retryable: bool = False
-    issues: tuple[RowIssue, ...] = ()
+    issues: tuple[RowIssue, ...] = Field((), max_length=MAX_ISSUES)
 
 
 class EncoderReport(Frozen):

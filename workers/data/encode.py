@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from workers.contract.errors import DataError, ValidationDataError, WorkerError
+from workers.contract.issues import stopped
 from workers.contract.rows import Row, RowIssue
 from workers.contract.spec import DatasetRef, DataSpec, Overlength
 from workers.data.pausing import Abandoned, Pause, no_pause
@@ -117,6 +118,8 @@ def encode_file(
     left_out: Counter[str] = Counter()
     with closing(read_rows(ref, error, pause, data.extra)) as rows:
         for read in rows:
+            if stopped(issues, read.line):
+                break
             on_line(read.line)
             tokens = _encoded(encode, read, pause)
             on_line(None)

@@ -7,6 +7,7 @@ from typing import IO
 
 from workers.contract.errors import DataError
 from workers.contract.failpoints import failpoint
+from workers.contract.issues import stopped, storable
 from workers.contract.rows import Row, RowIssue
 from workers.contract.spec import DatasetRef, ExtraKeys
 from workers.data.pausing import Pause, no_pause
@@ -49,6 +50,8 @@ def _parse(path: Path, ref: DatasetRef, error: type[DataError], pause: Pause, ex
     with path.open("rb") as stream:
         for each in FileReading.of(_Pausing(stream, pause), ref, extra).rows():
             pause()
+            if stopped(issues, each.number):
+                break
             issues += each.issues
             if each.row is not None:
                 rows += 1
@@ -76,4 +79,5 @@ def summary(ref: DatasetRef, issues: Sequence[RowIssue]) -> str:
     """One sentence: the lines, and the first issue."""
     lines = sorted({issue.line for issue in issues})
     shown = ", ".join(map(str, lines[:10])) + (f" and {len(lines) - 10} more" if len(lines) > 10 else "")
-    return f"file {ref.file_id}: {len(lines)} row(s) cannot be used: {ref.container.place} {shown}; {issues[0].message}"
+    first = storable(issues[0]).message
+    return f"file {ref.file_id}: {len(lines)} row(s) cannot be used: {ref.container.place} {shown}; {first}"

@@ -253,7 +253,8 @@ def _judged(order: EncodeOrder, at: Position, cpu_s: float, begun_cpu_s: float, 
 
 
 def _file_failed(order: EncodeOrder, issue: RowIssue) -> EncodeResult:
-    message = f"file {order.dataset.file_id}: 1 row(s) cannot be used: line {issue.line}; {issue.message}"
+    file, place = order.dataset, order.dataset.container.place
+    message = f"file {file.file_id}: 1 row(s) cannot be used: {place} {issue.line}; {issue.message}"
     return EncodeResult(
         key=order.key,
         attempt=order.attempt,

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import IO, Final
 
-from workers.contract.encoding import MAX_TOLD_ISSUES, EncodeOrder, EncodeResult
+from workers.contract.encoding import EncodeOrder, EncodeResult
 from workers.contract.errors import (
     DataError,
     EncodingFailed,
@@ -22,6 +22,7 @@ from workers.contract.errors import (
     WorkerError,
 )
 from workers.contract.failpoints import failpoint
+from workers.contract.issues import MAX_ISSUES, storable
 from workers.contract.preview import StoredPreview
 from workers.data.encode import EncodedData, encode_file, require_usable, within_vocabulary
 from workers.data.preview import PreviewTaker
@@ -86,7 +87,7 @@ def _usable(data: EncodedData, preview: StoredPreview, order: EncodeOrder) -> En
 
 def failure(order: EncodeOrder, error: OrchardError, *, retryable: bool | None = None) -> EncodeResult:
     """The result of an order that `error` ended."""
-    issues = error.issues[:MAX_TOLD_ISSUES] if isinstance(error, DataError) else ()
+    issues = tuple(map(storable, error.issues[:MAX_ISSUES])) if isinstance(error, DataError) else ()
     return EncodeResult(
         key=order.key,
         attempt=order.attempt,

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from workers.contract.files import Note
+from workers.contract.issues import storable_text
 from workers.contract.row_check import MAX_ROW_ISSUES
 from workers.contract.rows import RowIssue
 from workers.contract.spec import ExtraKeys
@@ -76,7 +77,7 @@ class Notes:
         if known is not None:
             self._found[key] = known.model_copy(update={"rows": known.rows + 1})
         elif len(self._found) < MAX_NOTES:
-            self._found[key] = Note(code=code, message=storable(message, _MAX_CHARS), line=line)
+            self._found[key] = Note(code=code, message=storable_text(message, _MAX_CHARS), line=line)
         else:
             self._beyond = True
 
@@ -89,8 +90,3 @@ class Notes:
         yield from self._found.values()
         if self._beyond:
             yield Note(code="more_notes", message=f"there is more to note than these {MAX_NOTES}", line=1)
-
-
-def storable(text: str, max_chars: int) -> str:
-    """A text that any database can store: names come from tenants' rows and may contain any character."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:max_chars])

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from api.cli.errors import CliError, ExitCode
-from api.cli.output import Format, FormatOption, say, show_list, show_one
+from api.cli.output import SHOWN_ISSUES, Format, FormatOption, IssueLimit, ReportPath, say, show_list, show_one
 from api.cli.session import session_of
-from orchestrator.characters import escaped_lines
 
 if TYPE_CHECKING:  # loaded by the first request, to keep `orchard --help` fast
     from api.cli.file_calls import FileCalls
@@ -62,7 +61,7 @@ def upload(
             for note in file.x_orchard.notes:
                 say(f"note: {note.get('message')}")
         hint = f"correct the lines named above and upload again; orchard files delete {file.id} removes this one"
-        require_good_lines(calls, file, path, code="invalid_file", hint=hint)
+        require_good_lines(file, path, code="invalid_file", hint=hint, rest=f"orchard files issues {file.id}")
 
 
 @files.command("list")
@@ -99,18 +98,19 @@ def convert(
     convert_file(path, target, format)
 
 
-@files.command("report")
-def report(context: typer.Context, file: FileName, output: FormatOption = Format.TABLE) -> None:
-    """Say what is wrong with a file: line, field and reason, one problem a line.
+@files.command("issues")
+def issues(
+    context: typer.Context,
+    file: FileName,
+    path: ReportPath = None,
+    limit: IssueLimit = SHOWN_ISSUES,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Say what is wrong with a file: line, field and reason. With a PATH, save all of it as JSONL."""
+    from api.cli.issue_calls import IssueCalls, show_issues
 
-    With -o json or yaml, each problem as an object.
-    """
     with _calls(context) as calls:
-        file_id = calls.named(file)
-        if output is Format.TABLE:
-            typer.echo(escaped_lines(calls.report(file_id).rstrip()))
-        else:
-            show_list([*calls.issues(file_id)], {}, output)
+        show_issues(IssueCalls.of_file(calls.client, calls.named(file)), path, limit, output)
 
 
 @files.command("download")

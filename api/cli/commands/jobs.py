@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from api.cli.output import Format, FormatOption, console, say, show_list, show_one
+from api.cli.output import (
+    SHOWN_ISSUES,
+    Format,
+    FormatOption,
+    IssueLimit,
+    ReportPath,
+    console,
+    say,
+    show_list,
+    show_one,
+)
 from api.cli.session import session_of
 
 if TYPE_CHECKING:
@@ -78,6 +88,21 @@ def logs(
         events = follow_events(client, job_id) if follow else iter(client.events(job_id, limit)[::-1])
         for event in events:
             print_event(event, output, out)
+
+
+def issues(
+    context: typer.Context,
+    job_id: JobId,
+    path: ReportPath = None,
+    limit: IssueLimit = SHOWN_ISSUES,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """List the rows that a job failed over: file, line, field and reason. With a PATH, save all of it as JSONL."""
+    from api.cli.issue_calls import IssueCalls, show_issues
+    from api.cli.lookup import job_of
+
+    with session_of(context).tenant() as client:
+        show_issues(IssueCalls.of_job(client, job_of(client, job_id)), path, limit, output)
 
 
 def why(context: typer.Context, job_id: JobId, output: FormatOption = Format.TABLE) -> None:
