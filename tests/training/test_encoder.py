@@ -19,6 +19,7 @@ from workers.contract.base import BaseSpec
 from workers.contract.encoded import MANIFEST_FILE, ROWS_FILE, EncodedRef
 from workers.contract.encoding import MAX_ORDERS, EncodeLimits, EncodeOrder, EncoderBusy, EncodeResult
 from workers.contract.errors import ErrorCode
+from workers.contract.preview import DIGESTS_FILE, PREVIEW_FILE
 from workers.contract.spec import DatasetRef, DataSpec
 from workers.contract.tasks import CausalLm
 from workers.data.batches import collate
@@ -120,9 +121,13 @@ def test_the_file_of_rows_is_one_that_safetensors_reads(
 
 def test_encoding_twice_stores_the_same_bytes(tmp_path: Path, tiny_base: BaseSpec, shared: WatchedEncoder) -> None:
     data = make_dataset(tmp_path / "rows.jsonl")
-    refs = [encoded(shared, order(tmp_path, tiny_base, data, "twice", attempt)) for attempt in (1, 2)]
-    assert refs[0] == refs[1]
-    assert sorted(path.name for path in (tmp_path / "encoded").rglob("*")) == [MANIFEST_FILE, ROWS_FILE, "twice"]
+    folder, stored = tmp_path / "encoded" / "twice", []
+    for attempt in (1, 2):
+        encoded(shared, order(tmp_path, tiny_base, data, "twice", attempt))
+        stored.append({path.name: path.read_bytes() for path in folder.iterdir()})
+    assert stored[0] == stored[1]
+    assert stored[0].keys() == {MANIFEST_FILE, ROWS_FILE, PREVIEW_FILE, DIGESTS_FILE}
+    assert [path.name for path in folder.parent.iterdir()] == ["twice"]
 
 
 def test_fetched_rows_live_on_when_storage_no_longer_has_them(tmp_path: Path, tiny_base: BaseSpec) -> None:
@@ -148,7 +153,8 @@ def test_bad_rows_are_told_with_their_lines_and_the_next_order_goes_on(
     assert [(issue.line, issue.code) for issue in bad.issues] == [(2, "too_long")]
     assert "file file-bad: 1 row(s) cannot be used: line 2" in str(bad.message)
     assert ended(shared, "good").encoded is not None
-    assert not (tmp_path / "encoded" / "bad").exists()
+    stored = {path.name for path in (tmp_path / "encoded" / "bad").iterdir()}
+    assert stored == {PREVIEW_FILE, DIGESTS_FILE}, "what can be looked at, and nothing to train on"
 
 
 def test_a_row_that_takes_too_long_is_blamed_with_its_line_and_the_next_file_is_encoded(
