@@ -58,9 +58,9 @@ class SimHost(ScriptedHost):
         if self._phase == "failed":
             return
         if self._phase == "loading":
-            if self._faults.strike("host fails to load"):
+            if self._faults.strike("host fails to load", 2):
                 self.fail_to_load(ErrorCode.BASE_UNAVAILABLE, "the storage of its weights is away")
-            elif self._faults.strike("base cannot be loaded"):
+            elif self._faults.strike("base cannot be loaded", 2):
                 self.fail_to_load(ErrorCode.BASE_UNUSABLE, "a file of its weights is damaged")
             elif self._faults.rng.random() < 0.7:
                 self.load()
@@ -76,7 +76,7 @@ class SimHost(ScriptedHost):
         if seat.asked_to_leave is not None:
             if rng.random() < 0.7:
                 self.leave(job_id)
-        elif self._faults.strike("user error", 0.3):
+        elif self._faults.strike("user error"):
             self.fail(job_id, ErrorCode.NON_FINITE_LOSS, ExitClass.USER, "the loss is not finite")
         elif self._faults.strike("seat fails"):
             self.fail(job_id, ErrorCode.INTERNAL, ExitClass.INFRA, "unexpected")
@@ -142,9 +142,9 @@ class SimEncoder(ScriptedEncoder):
         """Go on with the first order, or end it."""
         if not self.orders or self._faults.rng.random() < 0.3:
             self.rows_read += bool(self.orders)
-        elif self._faults.strike("encoder fails"):
+        elif self._faults.strike("encoder fails", 3):
             self.fail()
-        elif self._faults.strike("file refused", 0.3):
+        elif self._faults.strike("file refused", 4):
             self.refuse(RowIssue(line=1, code="too_long", message="it is too long"))
         else:
             self.finish()

@@ -47,14 +47,14 @@ class SimRegistry:
         self.adapters: dict[str, set[str]] = {}
 
     def publish(self, publication: Publication, adapter_folder: Path) -> Registered:
-        if self._faults.strike("registry away"):
+        if self._faults.strike("registry away", 5):
             raise RegistryAway
         version = str(len(self.versions) + 1)
         made = self.versions.setdefault(
             publication.job_id, Registered(publication.name, version, f"run-{version}", f"m-{version}")
         )
         self.adapters.setdefault(publication.job_id, set()).add(publication.manifest.uri)
-        if self._faults.strike("registry's answer lost"):
+        if self._faults.strike("registry's answer lost", 5):
             raise RegistryAway
         return made
 
@@ -131,7 +131,7 @@ class World:
 
     def live(self) -> None:
         """Advance the machines; corrupt bytes."""
-        if self.faults.strike("byte flipped"):
+        if self.faults.strike("byte flipped", 2):
             if SimStorage.rot("/step-"):
                 self.say("a byte of a checkpoint flips")
             else:
@@ -156,7 +156,7 @@ class World:
         self.say(f"{self.orchestrators[0].name} is told to stop")
         self.orchestrators[0].shutdown.requested.set()
 
-    def restart_stopped(self, patience: float = 0.8) -> None:
+    def restart_stopped(self, patience: float = 0.6) -> None:
         """Replace an orchestrator that was told to stop, once it is done or is waited for no longer."""
         stopping = self.orchestrators[0]
         done = stopping.shutdown.done.is_set()
