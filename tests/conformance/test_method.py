@@ -22,6 +22,7 @@ from workers.contract.reports import CheckpointManifest, ExitClass, Report
 from workers.contract.spec import JobSpec
 from workers.engine.adapter import copied
 from workers.host import TrainingHost
+from workers.methods import Site
 from workers.methods.linears import adaptable_linears
 
 with example.registered():
@@ -104,7 +105,7 @@ def test_what_it_trains_is_what_its_formulas_say(tmp_path: Path, tiny_base: Base
     (attempt,) = host._attempts.values()
     adapter = attempt.seat.adapter
     weights, moments = adapter.weights(), adapter.moments()
-    shapes = methods.METHODS.of(spec.method).shapes(spec.method, adaptable_linears(load(tiny_base)))
+    shapes = methods.METHODS.of(spec.method).shapes(spec.method, Site.of(load(tiny_base)))
     assert {key: tuple(weight.shape) for key, weight in weights.items()} == shapes
     count = sum(weight.numel() for weight in weights.values())
     assert count == spec.method.trained(tiny_base.shape)
@@ -168,7 +169,7 @@ def test_it_refuses_what_the_base_does_not_have_with_a_message(tiny_base: BaseSp
     with pytest.raises(ValueError, match="'no_such_proj'"):
         spec.resolve([linear.name for linear in tiny_base.shape.linears])
     with pytest.raises(InvalidTargetModules, match="no_such_proj"):
-        methods.METHODS.of(spec).shapes(spec, adaptable_linears(load(tiny_base)))
+        methods.METHODS.of(spec).shapes(spec, Site.of(load(tiny_base)))
 
 
 def load(base: BaseSpec) -> torch.nn.Module:

@@ -29,6 +29,7 @@ from workers.engine.seat import Seat
 from workers.host import TrainingHost
 from workers.lanes.fused import FusedStepper
 from workers.lanes.solo import stepper as turns
+from workers.methods import WeightRule
 
 pytestmark = pytest.mark.usefixtures("each_stepper")
 
@@ -161,7 +162,7 @@ def test_a_gradient_that_diverges_names_the_step_and_the_lines_and_touches_no_we
     weight.grad = torch.tensor([1.0, float("nan")])
     training = TrainingSpec()
     with pytest.raises(NonFiniteLoss, match=r"the gradient of step 3 is nan \(rows of line 2, 7\)"):
-        update(make_adamw([weight], training), training, 0.1, 3, [7, 2])
+        update(make_adamw({WeightRule(): [weight]}, training), training, 0.1, 3, [7, 2])
     assert torch.equal(weight.detach(), torch.ones(2))
 
 

@@ -9,8 +9,7 @@ from workers.bases import LoadedBase
 from workers.contract.reports import CheckpointRejected
 from workers.engine.attempt import Attempt, AttemptKey
 from workers.engine.prepare import Ready, read
-from workers.methods import METHODS
-from workers.methods.linears import adaptable_linears
+from workers.methods import METHODS, Site
 from workers.retry import RetryPolicy
 
 RETRY_FOR: Final = RetryPolicy(total_s=300)
@@ -33,7 +32,7 @@ class Prefetcher:
         self._base = base
         self._executor = executor
         self._wake = wake
-        self._linears = adaptable_linears(base.model)
+        self._site = Site.of(base.model)
         self._under_way: dict[AttemptKey, _Reading] = {}
 
     def begin(self, attempt: Attempt) -> None:
@@ -43,7 +42,7 @@ class Prefetcher:
         """
         spec = attempt.order.spec
         self._base.require_suits(spec)
-        shapes = METHODS.of(spec.method).shapes(spec.method, self._linears)
+        shapes = METHODS.of(spec.method).shapes(spec.method, self._site)
         rejected: list[CheckpointRejected] = []
 
         def read_again() -> Ready:

@@ -7,6 +7,6 @@ in ARCHITECTURE.md.
 """
 
 from workers.methods import lora as _lora  # noqa: F401  # registers itself
-from workers.methods.method import METHODS, Attachment, LowRankForm, Site, TrainableMethod
+from workers.methods.method import METHODS, Attachment, LowRankForm, Site, TrainableMethod, WeightRule
 
-__all__ = ["METHODS", "Attachment", "LowRankForm", "Site", "TrainableMethod"]
+__all__ = ["METHODS", "Attachment", "LowRankForm", "Site", "TrainableMethod", "WeightRule"]

@@ -48,6 +48,16 @@ class Attachment(Protocol):
 
 
 @dataclass(frozen=True)
+class WeightRule:
+    """How the optimizer treats a weight."""
+
+    rate: float = 1.0
+    """Its learning rate is this times the job's."""
+    decays: bool = True
+    """Whether weight decay pulls it to zero."""
+
+
+@dataclass(frozen=True)
 class LowRankForm:
     """What the fused lane needs to know of a low-rank adapter: y += scale * B A dropout(x) on each target."""
 
@@ -61,14 +71,20 @@ class LowRankForm:
 class TrainableMethod(Protocol):
     """One method. Its functions keep no state: whatever belongs to a seat is in its attachment."""
 
-    def shapes(self, spec: Any, linears: Mapping[str, nn.Module]) -> dict[str, tuple[int, ...]]:
+    def shapes(self, spec: Any, site: Site) -> dict[str, tuple[int, ...]]:
         """The weights a seat will have, by the names of `Attachment.weights`. Raises InvalidTargetModules."""
 
-    def attach(self, spec: Any, site: Site, name: str) -> Attachment:
-        """A fresh attachment beside those there are; `name` is like no other's. Raises InvalidTargetModules."""
+    def attach(self, spec: Any, site: Site, name: str, seed: int) -> Attachment:
+        """A fresh attachment beside those there are; `name` is like no other's. Raises InvalidTargetModules.
+
+        What is drawn at random and not trained follows from the job's seed, or from the spec.
+        """
 
     def initialize(self, spec: Any, weights: Mapping[str, Tensor], seed: int) -> None:
         """Write the first weights, from the job's seed alone: order and slot do not matter."""
+
+    def rule(self, spec: Any, name: str) -> WeightRule:
+        """How the optimizer treats the weight of that name."""
 
     def fused_form(self, spec: Any, linears: Mapping[str, nn.Module]) -> LowRankForm | None:
         """What the fused lane trains; None where the method has no fused form. Raises InvalidTargetModules."""

@@ -1,35 +1,36 @@
 """What the methods of the PEFT library have in common: wrapping, naming, exporting."""
 
-from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from peft import PeftConfig, PeftModel, get_peft_model
+from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from workers.contract.methods import MethodSpec
+from workers.contract.methods.on_linears import OnLinears
 from workers.contract.spec import JobSpec
-from workers.methods.linears import last_names
-from workers.methods.method import LowRankForm, Site
-from workers.rng import DropoutKey, KeyedDropout
+from workers.methods.linears import chosen_linears, features_of, last_names
+from workers.methods.method import LowRankForm, Site, WeightRule
+from workers.rng import DropoutKey, KeyedDropout, derive_seed
 
 
 class PeftAttachment:
     """An `Attachment` whose weights are PEFT's own parameters."""
 
     def __init__(
-        self, model: PeftModel, name: str, weights: Mapping[str, nn.Parameter], dropouts: Sequence[KeyedDropout]
+        self, site: Site, name: str, weights: Mapping[str, nn.Parameter], dropouts: Sequence[KeyedDropout]
     ) -> None:
         self.weights = weights
-        self._model = model
+        self._site = site
         self._name = name
         self._dropouts = dropouts
 
     def activate(self) -> None:
         """See `Attachment.activate`."""
-        self._model.set_adapter(self._name)
+        self._site.wrapper.set_adapter(self._name)
 
     def set_dropout(self, key: DropoutKey | None) -> None:
         """See `Attachment.set_dropout`."""
@@ -39,17 +40,28 @@ class PeftAttachment:
 
     def detach(self) -> None:
         """See `Attachment.detach`."""
-        self._model.delete_adapter(self._name)
+        wrapper = self._site.wrapper
+        if len(wrapper.peft_config) > 1:
+            wrapper.delete_adapter(self._name)
+        else:  # the next one may be of another method
+            wrapper.unload()
+            self._site.wrapper = None
 
 
 class PeftMethod:
-    """Base of the methods that PEFT implements. A subclass says the configuration, the shapes and the first weights."""
+    """A method that PEFT implements on linears. Its spec says the configuration; a subclass what PEFT leaves open."""
 
-    @abstractmethod
-    def config(self, spec: Any, decoder: str | None, linears: Sequence[str]) -> PeftConfig:
+    def config(self, spec: OnLinears, decoder: str | None, linears: Sequence[str]) -> PeftConfig:
         """PEFT's configuration of `spec` that selects linears of the decoder alone: by name where `decoder` is None,
         else below that path. `linears`: the names of all that the base offers.
         """
+        options = spec.peft_options() | {"target_modules": spec.stock_targets(decoder, linears)}
+        config: PeftConfig = PEFT_TYPE_TO_CONFIG_MAPPING[spec.peft_type](task_type="CAUSAL_LM", **options)
+        return config
+
+    def rule(self, spec: Any, name: str) -> WeightRule:
+        """See `TrainableMethod.rule`."""
+        return WeightRule()
 
     def dropouts(self, spec: Any, model: PeftModel, name: str) -> list[KeyedDropout]:
         """Put keyed dropout in the place of PEFT's, which draws from a stream that all jobs share."""
@@ -59,26 +71,35 @@ class PeftMethod:
         """See `TrainableMethod.fused_form`: none, unless a subclass knows one."""
         return None
 
-    @abstractmethod
-    def shapes(self, spec: Any, linears: Mapping[str, nn.Module]) -> dict[str, tuple[int, ...]]:
-        """See `TrainableMethod.shapes`."""
+    def shapes(self, spec: OnLinears, site: Site) -> dict[str, tuple[int, ...]]:
+        """See `TrainableMethod.shapes`: those of PEFT's own weights beside linears of these sizes without memory."""
+        skeleton = _skeleton({path: site.linears[path] for path in targets_of(spec, site.linears)})
+        options = spec.peft_options() | {"target_modules": [*last_names(site.linears)]}
+        config = PEFT_TYPE_TO_CONFIG_MAPPING[spec.peft_type](**options)
+        model = get_peft_model(skeleton, config, adapter_name="shape", low_cpu_mem_usage=True)
+        return {name: tuple(weight.shape) for name, weight in _weights_of(model, "shape").items()}
 
-    def attach(self, spec: MethodSpec, site: Site, name: str) -> PeftAttachment:
-        """See `TrainableMethod.attach`. The first one wraps the model."""
-        self.shapes(spec, site.linears)  # refuses what the base does not have in our words, not in PEFT's
+    def attach(self, spec: OnLinears, site: Site, name: str, seed: int) -> PeftAttachment:
+        """See `TrainableMethod.attach`. The first one wraps the model, the last one to go unwraps it. PEFT writes the
+        first weights, from the job's seed alone.
+        """
+        targets_of(spec, site.linears)  # refuses what the base does not have in our words, not in PEFT's
         config = self.config(spec, site.decoder, sorted(last_names(site.linears)))
-        if site.wrapper is None:
-            site.wrapper = get_peft_model(site.model, config, adapter_name=name)
-        else:
-            site.wrapper.add_adapter(name, config)
-        return PeftAttachment(
-            site.wrapper, name, _weights_of(site.wrapper, name), self.dropouts(spec, site.wrapper, name)
-        )
+        with torch.random.fork_rng():
+            torch.manual_seed(derive_seed(seed, "adapter"))
+            if site.wrapper is None:
+                site.wrapper = get_peft_model(site.model, config, adapter_name=name)
+            else:
+                site.wrapper.add_adapter(name, config)
+        return PeftAttachment(site, name, _weights_of(site.wrapper, name), self.dropouts(spec, site.wrapper, name))
+
+    def initialize(self, spec: Any, weights: Mapping[str, Tensor], seed: int) -> None:
+        """See `TrainableMethod.initialize`: `attach` has done it."""
 
     def export(self, job: JobSpec, weights: Mapping[str, Tensor], folder: Path) -> None:
         """See `TrainableMethod.export`: `adapter_config.json` and `adapter_model.safetensors`."""
         shape = job.base.shape
-        config = self.config(job.method, shape.decoder, shape.linear_names)
+        config = self.config(job.method, shape.decoder, shape.linear_names)  # type: ignore[arg-type]
         config.inference_mode = True
         config.base_model_name_or_path = job.base.location
         config.revision = job.base.revision
@@ -90,6 +111,27 @@ class PeftMethod:
         """See `TrainableMethod.load`."""
         loaded: nn.Module = PeftModel.from_pretrained(model, folder)
         return loaded
+
+
+def targets_of(spec: OnLinears, linears: Mapping[str, nn.Module]) -> list[str]:
+    """Paths of the linears that `spec` adapts. Raises: InvalidTargetModules."""
+    return list(linears) if spec.all_linear else chosen_linears(spec.target_modules, linears)
+
+
+def _skeleton(linears: Mapping[str, nn.Module]) -> nn.Module:
+    """A model of linears of the same paths and sizes, on the meta device."""
+    root = nn.Module()
+    for path, linear in linears.items():
+        *above, last = path.split(".")
+        place = root
+        for part in above:
+            if not hasattr(place, part):
+                setattr(place, part, nn.Module())
+            place = getattr(place, part)
+        inputs, outputs = features_of(linear)
+        bias = getattr(linear, "bias", None) is not None
+        setattr(place, last, nn.Linear(inputs, outputs, bias=bias, device="meta"))
+    return root
 
 
 def _weights_of(model: PeftModel, adapter_name: str) -> dict[str, nn.Parameter]:

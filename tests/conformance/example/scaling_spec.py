@@ -1,36 +1,26 @@
-"""The torch-free half of the example: (IA)³ scaling of outputs (arXiv 2205.05638)."""
+"""The torch-free half of the example: scaling of outputs, as (IA)³ does it (arXiv 2205.05638)."""
 
-from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
-from workers.contract.base import BaseShape, BaseSpec
 from workers.contract.lanes import Lane
-from workers.contract.methods import METHODS, MethodSpec
-from workers.contract.methods.method import below
+from workers.contract.methods import METHODS
+from workers.contract.methods.on_linears import OnLinears, Targets
 
 
 @METHODS.register
-class Scaling(MethodSpec):
+class Scaling(OnLinears):
     """y = s * (W x) on each adapted linear, with s [out]."""
 
     type: Literal["example_scaling"] = "example_scaling"
-    target_modules: tuple[str, ...] = ("q_proj", "down_proj")
+    target_modules: Targets = ("q_proj", "down_proj")
 
     title: ClassVar[str] = "Scaling"
     tasks: ClassVar[frozenset[str]] = frozenset({"causal_lm"})
     lanes: ClassVar[frozenset[Lane]] = frozenset({Lane.SOLO})
+    peft_type: ClassVar[str] = "IA3"
 
-    def resolve(self, linears: Sequence[str]) -> Self:
-        if unknown := set(self.target_modules) - set(linears):
-            raise ValueError(f"the base has no linear '{min(unknown)}' to scale")
-        return self
+    def of_linear(self, inputs: int, outputs: int) -> int:
+        return outputs
 
-    def trained(self, shape: BaseShape) -> int:
-        return sum(linear.count * linear.outputs for linear in shape.linears if linear.name in self.target_modules)
-
-    def stock_config(self, base: BaseSpec) -> dict[str, Any]:
-        return {
-            "peft_type": "IA3",
-            "task_type": "CAUSAL_LM",
-            "target_modules": below(base.shape.decoder, self.target_modules),
-        }
+    def peft_options(self) -> dict[str, Any]:
+        return {"feedforward_modules": []}

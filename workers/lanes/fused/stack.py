@@ -11,7 +11,7 @@ from workers.contract.spec import TrainingSpec
 from workers.engine.adapter import EXP_AVG, EXP_AVG_SQ
 from workers.engine.optimizer import make_adamw
 from workers.methods.linears import PREFIX
-from workers.methods.method import LowRankForm
+from workers.methods.method import LowRankForm, WeightRule
 
 ALIGN: Final = 16  # floats; aligns every row to a cache line and to vector width
 MOST_SLOTS: Final = 16  # per stack; more seats get another stack
@@ -107,7 +107,7 @@ class StackedAdapter:
         self.form = form
         self.row = nn.Parameter(stack.weights[slot])
         self.row.grad = stack.gradients[slot]
-        self.optimizer = make_adamw([self.row], training)
+        self.optimizer = make_adamw({WeightRule(): [self.row]}, training)
 
     def weights(self) -> Mapping[str, Tensor]:
         """See `Adapter.weights`."""

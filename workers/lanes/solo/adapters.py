@@ -1,5 +1,6 @@
 """The adapters of a base's seats: each is attached by its method and has its own AdamW. One is active at a time."""
 
+from collections import defaultdict
 from collections.abc import Mapping
 
 import torch
@@ -11,7 +12,7 @@ from workers.contract.spec import JobSpec
 from workers.engine.adapter import EXP_AVG, EXP_AVG_SQ
 from workers.engine.guards import freeze_base
 from workers.engine.optimizer import make_adamw
-from workers.methods import METHODS, Attachment, Site
+from workers.methods import METHODS, Attachment, Site, WeightRule
 from workers.rng import DropoutKey
 
 
@@ -22,8 +23,13 @@ class SoloAdapter:
         self.name = name
         self.attachment = attachment
         self.by_name = attachment.weights
-        self.parameters = [self.by_name[key] for key in sorted(self.by_name)]
-        self.optimizer = make_adamw(self.parameters, spec.training)
+        method, by_rule = METHODS.of(spec.method), defaultdict[WeightRule, list[str]](list)
+        for key in sorted(self.by_name):
+            by_rule[method.rule(spec.method, key)].append(key)
+        self._order = [key for keys in by_rule.values() for key in keys]
+        """As the optimizer numbers them."""
+        groups = {rule: [self.by_name[key] for key in keys] for rule, keys in by_rule.items()}
+        self.optimizer = make_adamw(groups, spec.training)
         self._gradients_seen = False
 
     def weights(self) -> Mapping[str, Tensor]:
@@ -45,7 +51,7 @@ class SoloAdapter:
         state = {
             index: {part: moments[f"{name}:{part}"].clone() for part in (EXP_AVG, EXP_AVG_SQ)}
             | {"step": torch.tensor(float(updates))}
-            for index, name in enumerate(sorted(self.by_name))
+            for index, name in enumerate(self._order)
             if moments
         }
         groups = self.optimizer.state_dict()["param_groups"]
@@ -76,7 +82,7 @@ class AdapterPool:
         name = f"seat{self._made}"
         method = METHODS.of(spec.method)
         self._active = None
-        attachment = method.attach(spec.method, self._site, name)
+        attachment = method.attach(spec.method, self._site, name, spec.seed)
         method.initialize(spec.method, attachment.weights, spec.seed)
         return SoloAdapter(name, attachment, spec)
 
