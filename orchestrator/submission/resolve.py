@@ -161,14 +161,17 @@ def _method(options: Options, base: CatalogueBase, quantization: Quantization) -
             f"Method '{method.type}' does not train task '{task}'. It trains: {', '.join(sorted(method.tasks))}.",
             param="x_orchard.method.type",
         )
-    if quantization not in method.quantizations:
+    if (why := method.refused.get(quantization)) is not None:
+        others = sorted(set(Quantization) - set(method.refused))
         raise InvalidRequest(
-            f"Method '{method.type}' does not train on a base held as '{quantization}'. It does on: "
-            f"{', '.join(sorted(method.quantizations))}.",
+            f"Method '{method.type}' does not train on a base held as '{quantization}': {why}. It does on: "
+            f"{', '.join(others)}.",
             param="x_orchard.quantization",
         )
     try:
-        return method.resolve(base.target_modules)
+        resolved = method.resolve(base.target_modules)
+        resolved.check(base.spec.shape)
+        return resolved
     except ValueError as error:
         raise InvalidRequest(f"Base {base.id}: {error}.", param="x_orchard.method.target_modules") from None
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,9 +14,10 @@ from tests.builders.reference_loss import loss_of
 from tests.builders.specs import make_dataset, make_host_spec, make_job_spec, make_order, sum_rows
 from tests.conformance import example
 from workers import methods, tasks
+from workers.bases import load_base
 from workers.contract import methods as method_specs
 from workers.contract import tasks as task_specs
-from workers.contract.base import BaseSpec
+from workers.contract.base import BaseSpec, Quantization
 from workers.contract.errors import ErrorCode, InvalidTargetModules
 from workers.contract.lanes import Lane
 from workers.contract.reports import CheckpointManifest, ExitClass, Report
@@ -28,6 +30,24 @@ from workers.methods.linears import adaptable_linears
 with example.registered():
     NAMES = list(method_specs.METHODS)
     CASES = [(name, lane) for name in method_specs.METHODS for lane in sorted(method_specs.METHODS[name].lanes)]
+    QUANTIZED = [
+        (name, quantization)
+        for name in NAMES
+        for quantization in (Quantization.NF4, Quantization.INT8)
+        if quantization not in method_specs.METHODS[name].refused
+    ]
+TINY: dict[str, dict[str, Any]] = {
+    "c3a": {"block_size": 16},
+    "fourierft": {"n_frequency": 200},
+    "gralora": {"rank": 8},
+    "miss": {"rank": 8},
+    "oft": {"block_size": 16},
+    "randlora": {"rank": 8},
+    "road": {"group_size": 16},
+    "vera": {"rank": 64},
+    "waveft": {"n_frequency": 200},
+}
+"""Options where the defaults are too large for the tiny base."""
 every_method = pytest.mark.parametrize(("name", "lane"), CASES)
 
 
@@ -44,7 +64,11 @@ def test_the_registries_with_and_without_torch_have_the_same_members():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_has_a_fused_form_exactly_where_its_spec_offers_the_fused_lane(tiny_base: BaseSpec, name: str):
-    spec = method_specs.METHODS[name].model_validate({}).resolve([linear.name for linear in tiny_base.shape.linears])
+    spec = (
+        method_specs.METHODS[name]
+        .model_validate(TINY.get(name, {}))
+        .resolve([linear.name for linear in tiny_base.shape.linears])
+    )
     form = methods.METHODS.of(spec).fused_form(spec, adaptable_linears(load(tiny_base)))
     assert (form is not None) == (Lane.FUSED in spec.lanes)
 
@@ -62,7 +86,9 @@ def job(folder: Path, base: BaseSpec, name: str, lane: Lane, job_id: str = "ftjo
         learning_rate=3e-2,
         deterministic=True,
     )
-    return spec.model_copy(update={"method": method_specs.METHODS[name].model_validate({}).resolve(linears)})
+    return spec.model_copy(
+        update={"method": method_specs.METHODS[name].model_validate(TINY.get(name, {})).resolve(linears)}
+    )
 
 
 def host_of(folder: Path, base: BaseSpec, lane: Lane) -> TrainingHost:
@@ -159,8 +185,26 @@ def test_its_stock_library_loads_it_and_gives_the_seats_own_loss(
     folder = exported(reports, spec)
     loaded = methods.METHODS.of(spec.method).load(load(tiny_base), folder)
     outcome = outcome_of(reports, spec.job_id)
-    assert loss_of(load(tiny_base), spec) == pytest.approx(outcome.eval_loss_before, rel=1e-5)
+    if spec.method.starts_as_base:
+        assert loss_of(load(tiny_base), spec) == pytest.approx(outcome.eval_loss_before, rel=1e-5)
     assert loss_of(loaded, spec) == pytest.approx(outcome.eval_loss_after, rel=1e-5)
+
+
+@pytest.mark.parametrize(("name", "quantization"), QUANTIZED)
+def test_over_a_quantized_base_it_learns_and_its_stock_library_gives_the_seats_own_loss(
+    tmp_path: Path, tiny_base: BaseSpec, name: str, quantization: Quantization
+):
+    lane = min(method_specs.METHODS[name].lanes)
+    spec = job(tmp_path, tiny_base, name, lane).model_copy(update={"quantization": quantization})
+    host_spec = make_host_spec(tmp_path, tiny_base, lane=lane, quantization=quantization)
+    host = TrainingHost(host_spec)
+    reports = run(host, spec)
+    outcome = outcome_of(reports, spec.job_id)
+    assert outcome.exit_class is ExitClass.OK, outcome.message
+    assert outcome.eval_loss_after < outcome.eval_loss_before
+    host.stop()  # raises when the base has changed
+    loaded = methods.METHODS.of(spec.method).load(load_base(host_spec).model, exported(reports, spec))
+    assert loss_of(loaded.eval(), spec) == pytest.approx(outcome.eval_loss_after, rel=1e-3)
 
 
 @pytest.mark.parametrize("name", NAMES)

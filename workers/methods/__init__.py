@@ -6,7 +6,9 @@ The registry has the keys of `workers.contract.methods` (a test holds them equal
 in ARCHITECTURE.md.
 """
 
-from workers.methods import lora as _lora  # noqa: F401  # registers itself
+from workers.methods import ia3 as _ia3  # noqa: F401  # registers itself
+from workers.methods import lora as _lora  # noqa: F401
+from workers.methods import tuners as _tuners  # noqa: F401
 from workers.methods.method import METHODS, Attachment, LowRankForm, Site, TrainableMethod, WeightRule
 
 __all__ = ["METHODS", "Attachment", "LowRankForm", "Site", "TrainableMethod", "WeightRule"]

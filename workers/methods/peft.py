@@ -44,8 +44,7 @@ class PeftAttachment:
         if len(wrapper.peft_config) > 1:
             wrapper.delete_adapter(self._name)
         else:  # the next one may be of another method
-            wrapper.unload()
-            self._site.wrapper = None
+            _unwrap(self._site)
 
 
 class PeftMethod:
@@ -116,6 +115,16 @@ class PeftMethod:
 def targets_of(spec: OnLinears, linears: Mapping[str, nn.Module]) -> list[str]:
     """Paths of the linears that `spec` adapts. Raises: InvalidTargetModules."""
     return list(linears) if spec.all_linear else chosen_linears(spec.target_modules, linears)
+
+
+def _unwrap(site: Site) -> None:
+    """Put the linears back where they were. PEFT's own way refuses some tuners over quantized linears."""
+    for path, linear in site.linears.items():
+        above, _, last = path.rpartition(".")
+        setattr(site.model.get_submodule(above), last, linear)
+    if hasattr(site.model, "peft_config"):
+        del site.model.peft_config
+    site.wrapper = None
 
 
 def _skeleton(linears: Mapping[str, nn.Module]) -> nn.Module:

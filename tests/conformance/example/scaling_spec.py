@@ -2,6 +2,7 @@
 
 from typing import Any, ClassVar, Literal
 
+from workers.contract.base import LinearShape
 from workers.contract.lanes import Lane
 from workers.contract.methods import METHODS
 from workers.contract.methods.on_linears import OnLinears, Targets
@@ -19,8 +20,8 @@ class Scaling(OnLinears):
     lanes: ClassVar[frozenset[Lane]] = frozenset({Lane.SOLO})
     peft_type: ClassVar[str] = "IA3"
 
-    def of_linear(self, inputs: int, outputs: int) -> int:
-        return outputs
+    def of_linear(self, linear: LinearShape) -> int:
+        return linear.outputs
 
     def peft_options(self) -> dict[str, Any]:
         return {"feedforward_modules": []}

@@ -2,15 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar, Final, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, StrictBool, StrictFloat, StrictInt
 
+from workers.contract.base import LinearShape
 from workers.contract.lanes import Lane
 from workers.contract.methods.method import METHODS
-from workers.contract.methods.on_linears import OnLinears
-
-MAX_RANK: Final = 256
+from workers.contract.methods.on_linears import MAX_RANK, OnLinears
 
 
 @METHODS.register
@@ -41,9 +40,9 @@ class Lora(OnLinears):
         alpha = 2.0 * self.rank if self.alpha is None else self.alpha
         return super().resolve(linears).model_copy(update={"alpha": alpha})
 
-    def of_linear(self, inputs: int, outputs: int) -> int:
+    def of_linear(self, linear: LinearShape) -> int:
         """A [r, in] and B [out, r]."""
-        return self.rank * (inputs + outputs)
+        return self.rank * (linear.inputs + linear.outputs)
 
     def peft_options(self) -> dict[str, Any]:
         """See `OnLinears.peft_options`."""

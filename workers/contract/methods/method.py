@@ -1,7 +1,7 @@
 """What every method says of itself without torch."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final, Self
 
 from workers.contract.base import BaseShape, BaseSpec, Quantization
@@ -19,8 +19,10 @@ class MethodSpec(Frozen):
     """How people write its name."""
     tasks: ClassVar[frozenset[str]]
     """The tasks it can be trained on."""
-    quantizations: ClassVar[frozenset[Quantization]] = frozenset(Quantization)
-    """How the base may be stored."""
+    starts_as_base: ClassVar[bool] = True
+    """Whether it changes nothing before its first step."""
+    refused: ClassVar[Mapping[Quantization, str]] = {}
+    """How the base may not be stored, and why."""
     lanes: ClassVar[frozenset[Lane]]
     """The lanes that can train it."""
 
@@ -30,6 +32,9 @@ class MethodSpec(Frozen):
         Raises: ValueError for what the base does not have.
         """
         raise NotImplementedError
+
+    def check(self, shape: BaseShape) -> None:
+        """Raises: ValueError for options that do not fit the sizes of the base."""
 
     def trained(self, shape: BaseShape) -> int:
         """How many weights are trained on a base of this shape."""

@@ -6,10 +6,11 @@ from typing import Annotated, Any, ClassVar, Final, Self
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator
 
-from workers.contract.base import BaseShape, BaseSpec
+from workers.contract.base import BaseShape, BaseSpec, LinearShape
 from workers.contract.methods.method import MethodSpec, below
 
 ALL_LINEAR: Final = "all-linear"
+MAX_RANK: Final = 256
 ModuleName = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9_.-]+$")]
 
 
@@ -48,9 +49,13 @@ class OnLinears(MethodSpec):
         """Whether every linear that the base offers is adapted."""
         return self.target_modules == (ALL_LINEAR,)
 
-    def of_linear(self, inputs: int, outputs: int) -> int:
-        """How many weights a linear of these sizes gains."""
+    def of_linear(self, linear: LinearShape) -> int:
+        """How many weights such a linear gains."""
         raise NotImplementedError
+
+    def unfit(self, linear: LinearShape) -> str | None:
+        """Why a linear of these sizes cannot be adapted; None: it can."""
+        return None
 
     def peft_options(self) -> dict[str, Any]:
         """The options of PEFT's configuration, beside those that all tuners have."""
@@ -63,11 +68,17 @@ class OnLinears(MethodSpec):
             raise ValueError(f"the base has no linear '{unknown[0]}' to adapt; it offers: {', '.join(linears)}")
         return self.model_copy(update={"target_modules": targets})
 
+    def check(self, shape: BaseShape) -> None:
+        """See `MethodSpec.check`."""
+        for linear in shape.linears:
+            if (self.all_linear or linear.name in self.target_modules) and (why := self.unfit(linear)):
+                raise ValueError(why)
+
     def trained(self, shape: BaseShape) -> int:
         """`of_linear` of every adapted linear; for a linear that the shape does not know, that of the costliest."""
         sizes: Counter[str] = Counter()
         for linear in shape.linears:
-            sizes[linear.name] += linear.count * self.of_linear(linear.inputs, linear.outputs)
+            sizes[linear.name] += linear.count * self.of_linear(linear)
         targets = tuple(sizes) if self.all_linear else self.target_modules
         return sum(sizes.get(name, max(sizes.values())) for name in targets)
 
@@ -87,3 +98,10 @@ class OnLinears(MethodSpec):
         if self.all_linear and decoder is None:
             return ALL_LINEAR
         return below(decoder, linears if self.all_linear else self.target_modules)
+
+
+def divides(option: str, size: int, linear: LinearShape, side: int) -> str | None:
+    """What is wrong if `size` does not divide that side of the linear."""
+    if side % size == 0:
+        return None
+    return f"{option} is {size}, which does not divide the {side} of '{linear.name}'; name other linears, or a divisor"

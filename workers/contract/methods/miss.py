@@ -1,0 +1,35 @@
+"""MiSS: a matrix shared by shards of the inputs (arXiv 2409.15371)."""
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, StrictInt
+
+from workers.contract.base import LinearShape
+from workers.contract.lanes import Lane
+from workers.contract.methods.method import METHODS
+from workers.contract.methods.on_linears import MAX_RANK, OnLinears
+
+
+@METHODS.register
+class Miss(OnLinears):
+    """y = W x + D S x, where S sums the inputs in `rank` shards and D is [out, rank]."""
+
+    type: Literal["miss"] = "miss"
+    rank: StrictInt = Field(64, ge=1, le=MAX_RANK, description="shards; it divides the inputs of each linear")
+
+    title: ClassVar[str] = "MiSS"
+    peft_type: ClassVar[str] = "MISS"
+    tasks: ClassVar[frozenset[str]] = frozenset({"causal_lm"})
+    lanes: ClassVar[frozenset[Lane]] = frozenset({Lane.SOLO})
+
+    def of_linear(self, linear: LinearShape) -> int:
+        """D [rank, out]."""
+        return self.rank * linear.outputs
+
+    def peft_options(self) -> dict[str, Any]:
+        """See `OnLinears.peft_options`."""
+        return {"r": self.rank}
+
+    def facts(self) -> dict[str, str]:
+        """See `MethodSpec.facts`."""
+        return {"rank": str(self.rank)}
