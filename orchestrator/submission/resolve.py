@@ -161,8 +161,8 @@ def _method(options: Options, base: CatalogueBase, quantization: Quantization) -
             f"Method '{method.type}' does not train task '{task}'. It trains: {', '.join(sorted(method.tasks))}.",
             param="x_orchard.method.type",
         )
-    if (why := method.refused.get(quantization)) is not None:
-        others = sorted(set(Quantization) - set(method.refused))
+    if (why := method.refuses(quantization)) is not None:
+        others = sorted(each for each in Quantization if method.refuses(each) is None)
         raise InvalidRequest(
             f"Method '{method.type}' does not train on a base held as '{quantization}': {why}. It does on: "
             f"{', '.join(others)}.",
@@ -178,7 +178,7 @@ def _method(options: Options, base: CatalogueBase, quantization: Quantization) -
 
 def _lane(options: Options, method: MethodSpec) -> LaneChoice:
     try:
-        return choose_lane(method.type, method.lanes, options.lane)
+        return choose_lane(method.type, method.lanes, options.lane, method.unfusible())
     except NoLane as error:
         raise InvalidRequest(f"{error}.", param="x_orchard.lane") from None
 

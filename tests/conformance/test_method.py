@@ -20,6 +20,7 @@ from workers.contract import tasks as task_specs
 from workers.contract.base import BaseSpec, Quantization
 from workers.contract.errors import ErrorCode, InvalidTargetModules
 from workers.contract.lanes import Lane
+from workers.contract.methods import MethodSpec
 from workers.contract.reports import CheckpointManifest, ExitClass, Report
 from workers.contract.spec import JobSpec
 from workers.engine.adapter import copied
@@ -27,19 +28,13 @@ from workers.host import TrainingHost
 from workers.methods import Site
 from workers.methods.linears import adaptable_linears
 
-with example.registered():
-    NAMES = list(method_specs.METHODS)
-    CASES = [(name, lane) for name in method_specs.METHODS for lane in sorted(method_specs.METHODS[name].lanes)]
-    QUANTIZED = [
-        (name, quantization)
-        for name in NAMES
-        for quantization in (Quantization.NF4, Quantization.INT8)
-        if quantization not in method_specs.METHODS[name].refused
-    ]
-TINY: dict[str, dict[str, Any]] = {
+OPTIONS: dict[str, dict[str, Any]] = {
     "c3a": {"block_size": 16},
     "fourierft": {"n_frequency": 200},
     "gralora": {"rank": 8},
+    "lora dora": {"dora": True, "dropout": 0.1},
+    "lora lr_ratio": {"lr_ratio": 4.0},
+    "lora rslora": {"rslora": True},
     "miss": {"rank": 8},
     "oft": {"block_size": 16},
     "randlora": {"rank": 8},
@@ -47,7 +42,27 @@ TINY: dict[str, dict[str, Any]] = {
     "vera": {"rank": 64},
     "waveft": {"n_frequency": 200},
 }
-"""Options where the defaults are too large for the tiny base."""
+"""Where the defaults are too large for the tiny base, and options that make another method of it."""
+
+
+def method_of(name: str) -> MethodSpec:
+    return method_specs.METHODS[name.split(maxsplit=1)[0]].model_validate(OPTIONS.get(name, {}))
+
+
+def lanes_of(name: str) -> list[Lane]:
+    spec = method_of(name)
+    return sorted(lane for lane in spec.lanes if lane is not Lane.FUSED or spec.unfusible() is None)
+
+
+with example.registered():
+    NAMES = sorted({*method_specs.METHODS, *OPTIONS})
+    CASES = [(name, lane) for name in NAMES for lane in lanes_of(name)]
+    QUANTIZED = [
+        (name, quantization)
+        for name in NAMES
+        for quantization in (Quantization.NF4, Quantization.INT8)
+        if method_of(name).refuses(quantization) is None
+    ]
 every_method = pytest.mark.parametrize(("name", "lane"), CASES)
 
 
@@ -64,13 +79,9 @@ def test_the_registries_with_and_without_torch_have_the_same_members():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_has_a_fused_form_exactly_where_its_spec_offers_the_fused_lane(tiny_base: BaseSpec, name: str):
-    spec = (
-        method_specs.METHODS[name]
-        .model_validate(TINY.get(name, {}))
-        .resolve([linear.name for linear in tiny_base.shape.linears])
-    )
+    spec = method_of(name).resolve([linear.name for linear in tiny_base.shape.linears])
     form = methods.METHODS.of(spec).fused_form(spec, adaptable_linears(load(tiny_base)))
-    assert (form is not None) == (Lane.FUSED in spec.lanes)
+    assert (form is not None) == (Lane.FUSED in lanes_of(name))
 
 
 def job(folder: Path, base: BaseSpec, name: str, lane: Lane, job_id: str = "ftjob-1", seed: int = 7) -> JobSpec:
@@ -86,9 +97,7 @@ def job(folder: Path, base: BaseSpec, name: str, lane: Lane, job_id: str = "ftjo
         learning_rate=3e-2,
         deterministic=True,
     )
-    return spec.model_copy(
-        update={"method": method_specs.METHODS[name].model_validate(TINY.get(name, {})).resolve(linears)}
-    )
+    return spec.model_copy(update={"method": method_of(name).resolve(linears)})
 
 
 def host_of(folder: Path, base: BaseSpec, lane: Lane) -> TrainingHost:
@@ -194,7 +203,7 @@ def test_its_stock_library_loads_it_and_gives_the_seats_own_loss(
 def test_over_a_quantized_base_it_learns_and_its_stock_library_gives_the_seats_own_loss(
     tmp_path: Path, tiny_base: BaseSpec, name: str, quantization: Quantization
 ):
-    lane = min(method_specs.METHODS[name].lanes)
+    lane = lanes_of(name)[0]
     spec = job(tmp_path, tiny_base, name, lane).model_copy(update={"quantization": quantization})
     host_spec = make_host_spec(tmp_path, tiny_base, lane=lane, quantization=quantization)
     host = TrainingHost(host_spec)
@@ -209,7 +218,7 @@ def test_over_a_quantized_base_it_learns_and_its_stock_library_gives_the_seats_o
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_refuses_what_the_base_does_not_have_with_a_message(tiny_base: BaseSpec, name: str):
-    spec = method_specs.METHODS[name].model_validate({"target_modules": ["no_such_proj"]})
+    spec = method_of(name).model_copy(update={"target_modules": ("no_such_proj",)})
     with pytest.raises(ValueError, match="'no_such_proj'"):
         spec.resolve([linear.name for linear in tiny_base.shape.linears])
     with pytest.raises(InvalidTargetModules, match="no_such_proj"):
@@ -222,3 +231,16 @@ def load(base: BaseSpec) -> torch.nn.Module:
 
 def size_of(tensors) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+
+
+def test_a_host_of_the_solo_lane_trains_one_method_after_another_as_if_it_were_new(tmp_path: Path, tiny_base: BaseSpec):
+    names = ("lora dora", "vera", "ia3", "lora dora")
+    specs = [job(tmp_path, tiny_base, name, Lane.SOLO, f"ftjob-{n}") for n, name in enumerate(names)]
+    host = host_of(tmp_path, tiny_base, Lane.SOLO)
+    for spec in specs:
+        one_of_many = weights_of(run(host, spec), spec)
+        alone = weights_of(run(host_of(tmp_path, tiny_base, Lane.SOLO), spec), spec)
+        assert one_of_many.keys() == alone.keys()
+        assert all(torch.equal(alone[key], one_of_many[key]) for key in alone)
+    assert host.poll(0).base_loads == 1
+    host.stop()  # raises when the base has changed

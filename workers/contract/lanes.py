@@ -26,11 +26,16 @@ class LaneChoice:
     reason: str
 
 
-def choose_lane(method: str, offered: Collection[Lane], asked: Lane | None) -> LaneChoice:
+def choose_lane(method: str, offered: Collection[Lane], asked: Lane | None, unfusible: str | None = None) -> LaneChoice:
     """The lane of a job of `method`, which the lanes `offered` can train. Fused wherever it can be. Pure.
 
-    Raises: NoLane when the lane that was `asked` for cannot train the method.
+    `unfusible`: an option of the job that no fused pass knows. Raises: NoLane when the lane that was `asked` for cannot
+    train the job.
     """
+    if unfusible is not None and asked is not Lane.SOLO and Lane.FUSED in offered:
+        if asked is Lane.FUSED:
+            raise NoLane(f"option '{unfusible}' of method '{method}' cannot train in the fused lane; it can in: solo")
+        return LaneChoice(Lane.SOLO, f"solo, because option '{unfusible}' of method '{method}' has no fused form")
     if asked is not None:
         if asked not in offered:
             others = ", ".join(sorted(offered))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from workers.contract.methods import Lora
 from workers.methods.linears import PREFIX
-from workers.methods.method import METHODS, LowRankForm
+from workers.methods.method import METHODS, LowRankForm, WeightRule
 from workers.methods.peft import PeftMethod, targets_of
 from workers.rng import KeyedDropout, derive_seed
 
@@ -29,11 +29,17 @@ class LoraMethod(PeftMethod):
                     fresh = torch.empty(weight.shape)
                     nn.init.kaiming_uniform_(fresh, a=math.sqrt(5), generator=generator)
                     weight.copy_(fresh)
-                else:
-                    weight.zero_()
+                elif ".lora_B." in name:
+                    weight.zero_()  # DoRA's lengths are those of the base, which PEFT has measured
 
-    def fused_form(self, spec: Lora, linears: Mapping[str, nn.Module]) -> LowRankForm:
+    def rule(self, spec: Lora, name: str) -> WeightRule:
+        """See `TrainableMethod.rule`: LoRA+ has B, and every vector, learn faster."""
+        return WeightRule() if spec.lr_ratio is None or ".lora_A." in name else WeightRule(rate=spec.lr_ratio)
+
+    def fused_form(self, spec: Lora, linears: Mapping[str, nn.Module]) -> LowRankForm | None:
         """See `TrainableMethod.fused_form`."""
+        if spec.unfusible() is not None:
+            return None
         return LowRankForm(spec.rank, spec.scale, spec.dropout, tuple(targets_of(spec, linears)))
 
     def dropouts(self, spec: Lora, model: PeftModel, name: str) -> list[KeyedDropout]:

@@ -7,7 +7,7 @@ from pydantic import Field
 from workers.contract.base import LinearShape
 from workers.contract.lanes import Lane
 from workers.contract.methods.method import METHODS
-from workers.contract.methods.on_linears import OnLinears, Targets
+from workers.contract.methods.on_linears import ModuleName, OnLinears, Targets
 
 
 @METHODS.register
@@ -18,7 +18,7 @@ class Ia3(OnLinears):
     target_modules: Targets = Field(
         ("k_proj", "v_proj", "down_proj"), description='last name parts of the linears to scale; or "all-linear"'
     )
-    feedforward_modules: tuple[str, ...] = Field(
+    feedforward_modules: tuple[ModuleName, ...] = Field(
         ("down_proj", "fc2", "wo"), max_length=64, description="of those, the ones whose inputs are scaled"
     )
 

@@ -36,6 +36,14 @@ class MethodSpec(Frozen):
     def check(self, shape: BaseShape) -> None:
         """Raises: ValueError for options that do not fit the sizes of the base."""
 
+    def refuses(self, quantization: Quantization) -> str | None:
+        """Why it does not train on a base that is stored so; None: it does."""
+        return self.refused.get(quantization)
+
+    def unfusible(self) -> str | None:
+        """Which of its options no fused pass knows; None: none."""
+        return None
+
     def trained(self, shape: BaseShape) -> int:
         """How many weights are trained on a base of this shape."""
         raise NotImplementedError
