@@ -70,6 +70,10 @@ bench-encode: $(READY) ## Measure how fast rows become tokens, beside transforme
 simulate: $(READY) ## Run the loops through faulty schedules in virtual time (SEEDS=1000); ends with one JSON line
 	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),1000)
 
+.PHONY: methods-table
+methods-table: $(READY) ## Write the table of methods in the docs anew
+	$(BIN)/python -m tests.conformance.table
+
 .PHONY: golden-table
 golden-table: $(READY) ## Print what becomes of each kind of conversation on each model family, and keep it in the docs
 	$(BIN)/python -m tests.training.golden --markdown --write
