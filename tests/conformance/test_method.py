@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 from tests.builders.driving import as_ref, drain, losses, of_job, outcome_of, work_to_step
 from tests.builders.reference_loss import loss_of
 from tests.builders.specs import make_dataset, make_host_spec, make_job_spec, make_order, sum_rows
-from tests.conformance import example, table
+from tests.conformance import example
 from workers import methods, tasks
 from workers.bases import load_base
 from workers.contract import methods as method_specs
@@ -70,10 +70,6 @@ every_method = pytest.mark.parametrize(("name", "lane"), CASES)
 def _example_is_registered() -> Iterator[None]:
     with example.registered():
         yield
-
-
-def test_the_page_of_methods_is_that_of_the_registries():
-    assert table.PAGE.read_text() == table.page(), "run `make methods-table`"
 
 
 def test_the_registries_with_and_without_torch_have_the_same_members():
