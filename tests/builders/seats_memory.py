@@ -30,9 +30,9 @@ tokens: list[int] = []
 class Watched(FusedStepper):
     """Records the size of its passes."""
 
-    def _forward_backward(self, routing, batch, scales):
+    def _forward_backward(self, routing, *rest):
         tokens.append(routing.tokens)
-        return super()._forward_backward(routing, batch, scales)
+        return super()._forward_backward(routing, *rest)
 
 
 def heavy(job: Job) -> Job:

@@ -103,7 +103,8 @@ class Fleet:
     def wait_until_acted_on(self, job_id: str) -> None:
         def validated() -> bool:
             with self.db.read() as session:
-                return session.scalars(select(JobRow.state).where(JobRow.id == job_id)).one() != JobState.VALIDATING
+                wanted = select(JobRow.training_encoding).where(JobRow.id == job_id)
+                return session.scalars(wanted).one() is not None  # no encoder is here to go on with it
 
         wait_until(validated, "an orchestrator acts")
 

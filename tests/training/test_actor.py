@@ -10,6 +10,7 @@ from tests.builders.waiting import wait_until
 from workers.actor import HostActor
 from workers.contract.base import BaseSpec
 from workers.contract.reports import ExitClass, HostReport, Outcome, Report
+from workers.contract.spec import SeatAssignment
 from workers.orphans import MARK
 
 
@@ -19,17 +20,19 @@ def test_a_node_that_mounts_its_bases_elsewhere_trains_the_same_job(
     monkeypatch.setenv("ORCHARD_NODE_SOURCES", f"/catalogue/bases={Path(tiny_base.location).parent}")
     monkeypatch.setenv("ORCHARD_NODE_CACHE_DIR", str(tmp_path / "of this node"))
     elsewhere = f"file:/catalogue/bases/{Path(tiny_base.location).name}"
-    train(tmp_path, tiny_base.model_copy(update={"source": elsewhere}), monkeypatch)
+    order = make_order(make_job_spec(tmp_path, tiny_base))  # its rows are encoded where its base is
+    there = tiny_base.model_copy(update={"source": elsewhere})
+    train(tmp_path, order.model_copy(update={"spec": order.spec.model_copy(update={"base": there})}), monkeypatch)
 
 
 def test_a_job_given_as_json_is_trained(tmp_path: Path, tiny_base: BaseSpec, monkeypatch: pytest.MonkeyPatch) -> None:
-    train(tmp_path, tiny_base, monkeypatch)
+    train(tmp_path, make_order(make_job_spec(tmp_path, tiny_base)), monkeypatch)
 
 
-def train(tmp_path: Path, tiny_base: BaseSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+def train(tmp_path: Path, order: SeatAssignment, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(MARK, "")  # servers that later tests start are no children of a host
-    actor = HostActor(make_host_spec(tmp_path, tiny_base).model_dump_json())
-    actor.attach(make_order(make_job_spec(tmp_path, tiny_base)).model_dump_json())
+    actor = HostActor(make_host_spec(tmp_path, order.spec.base).model_dump_json())
+    actor.attach(order.model_dump_json())
     reports: list[Report] = []
     cursor = 0
 

@@ -250,3 +250,8 @@ def test_what_was_assumed_is_said() -> None:
     assert "human is the user" in notes(EVERY["sharegpt"][0])["converted"]
     assert set(notes(EVERY["functions"][0])) == {"function_call", "call_id", "function_role", "functions"}
     assert notes(EVERY["openai"][0]) == {}
+
+
+def test_a_role_that_is_no_text_is_named_as_any_other_bad_value() -> None:
+    row = {"messages": [{"role": [], "content": "a"}, {"role": "assistant", "content": "b"}]}
+    assert [field for field, _ in told(row)] == ["messages.0.role"]

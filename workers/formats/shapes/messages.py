@@ -63,7 +63,7 @@ class _Messages:
             self._assistant(index, item, message, path)
         elif message.pop("weight", None) is not None:
             self._to.note("weight_ignored", "weight counts on assistant messages only; elsewhere it is ignored")
-        if role in {"function", "tool"}:
+        if role in ("function", "tool"):  # compared, not looked up: it may be a list
             self._result(message, role, path)
         return message
 
