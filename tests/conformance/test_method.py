@@ -17,7 +17,7 @@ from workers import methods, tasks
 from workers.bases import load_base
 from workers.contract import methods as method_specs
 from workers.contract import tasks as task_specs
-from workers.contract.base import BaseSpec, Quantization
+from workers.contract.base import BaseSpec, ComputeDtype, Quantization
 from workers.contract.errors import ErrorCode, InvalidTargetModules
 from workers.contract.lanes import Lane
 from workers.contract.methods import MethodSpec
@@ -214,6 +214,18 @@ def test_over_a_quantized_base_it_learns_and_its_stock_library_gives_the_seats_o
     host.stop()  # raises when the base has changed
     loaded = methods.METHODS.of(spec.method).load(load_base(host_spec).model, exported(reports, spec))
     assert loss_of(loaded.eval(), spec) == pytest.approx(outcome.eval_loss_after, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_learns_in_bf16_as_hosts_of_large_bases_compute(tmp_path: Path, tiny_base: BaseSpec, name: str):
+    lane = lanes_of(name)[0]
+    held = Quantization.NONE if method_of(name).refuses(Quantization.NF4) else Quantization.NF4
+    changes = {"quantization": held, "compute_dtype": ComputeDtype.BF16}
+    host = TrainingHost(make_host_spec(tmp_path, tiny_base, lane=lane, **changes))
+    spec = job(tmp_path, tiny_base, name, lane).model_copy(update=changes)
+    outcome = outcome_of(run(host, spec), spec.job_id)
+    assert outcome.exit_class is ExitClass.OK, outcome.message
+    assert outcome.eval_loss_after < outcome.eval_loss_before
 
 
 @pytest.mark.parametrize("name", NAMES)

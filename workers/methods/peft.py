@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from peft import PeftConfig, PeftModel, get_peft_model
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -90,6 +91,7 @@ class PeftMethod:
                 site.wrapper = get_peft_model(site.model, config, adapter_name=name)
             else:
                 site.wrapper.add_adapter(name, config)
+        _keep_dtypes(site.wrapper)
         return PeftAttachment(site, name, _weights_of(site.wrapper, name), self.dropouts(spec, site.wrapper, name))
 
     def initialize(self, spec: Any, weights: Mapping[str, Tensor], seed: int) -> None:
@@ -115,6 +117,19 @@ class PeftMethod:
 def targets_of(spec: OnLinears, linears: Mapping[str, nn.Module]) -> list[str]:
     """Paths of the linears that `spec` adapts. Raises: InvalidTargetModules."""
     return list(linears) if spec.all_linear else chosen_linears(spec.target_modules, linears)
+
+
+def _keep_dtypes(model: nn.Module) -> None:
+    """Have every adapted linear answer in the type that it was asked in. Adapters are fp32, and some tuners pass that
+    on over a quantized base in bf16, where attention refuses to mix them.
+    """
+    for module in model.modules():
+        if isinstance(module, BaseTunerLayer) and not module._forward_hooks:
+            module.register_forward_hook(_in_type_of_input)
+
+
+def _in_type_of_input(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    return output.to(inputs[0].dtype)
 
 
 def _unwrap(site: Site) -> None:
