@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from api.app import create_app
 from orchestrator.catalogue.entries import CatalogueBase
@@ -19,6 +19,7 @@ from orchestrator.db.database import Database
 from orchestrator.db.encoding_tables import EncodingRow, EncodingState, PreviewRow
 from orchestrator.db.states import JobState
 from orchestrator.encodings.gc import EncodingGc
+from orchestrator.encodings.keys import encoded_uri
 from orchestrator.loops.composition import encoding
 from orchestrator.settings import Settings
 from orchestrator.submission.preview import LOOKED_AT, MAX_LOOKED_AT
@@ -206,15 +207,105 @@ def test_it_is_encoded_only_while_somebody_looks(slow_desk: Desk) -> None:
         assert session.scalars(select(PreviewRow)).all() == []
 
 
-def test_what_was_removed_from_storage_is_made_anew(desk: Desk, tmp_path: Path) -> None:
+def test_what_was_removed_from_storage_is_made_anew(desk: Desk) -> None:
     file = desk.upload(sum_rows(3))
     desk.shown(file)
     (row,) = encodings(desk)
     shutil.rmtree(row.uri.removeprefix("file://"))
-    desk.tick(LOOKED_AT.total_seconds() + 1)
     assert desk.ask(file)["status"] == "running"
-    EncodingGc(desk.api.services.db, 0).run_once(desk.now + LOOKED_AT * 2)
-    desk.shown(file)
+    desk.tick()
+    assert desk.ask(file)["status"] == "done"
+    assert len(desk.encoder.seen) == 2
+
+
+def test_rows_lie_where_those_of_a_job_lie_and_nothing_is_left_when_they_go(desk: Desk) -> None:
+    desk.shown(desk.upload(sum_rows(3)))
+    (row,) = encodings(desk)
+    assert row.uri == encoded_uri(desk.api.services.storage_uri, row.tenant_id, row.key)
+    desk.tick(LOOKED_AT.total_seconds() + 1)
+    EncodingGc(desk.api.services.db, 0).run_once(desk.now + timedelta(seconds=1))
+    assert encodings(desk) == []
+    assert list(Path(row.uri.removeprefix("file://")).parent.iterdir()) == []
+
+
+def test_the_same_rows_in_another_upload_are_read_from_that_one(slow_desk: Desk) -> None:
+    first = slow_desk.upload(sum_rows(3))
+    slow_desk.ask(first)
+    slow_desk.web.delete(f"/v1/files/{first}").raise_for_status()
+    second = slow_desk.upload(sum_rows(3))
+    slow_desk.ask(second)
+    slow_desk.tick()
+    assert isinstance(slow_desk.encoder, ScriptedEncoder)
+    assert [order.dataset.file_id for order in slow_desk.encoder.orders] == [second]
+    assert [row.file_id for row in encodings(slow_desk)] == [second]
+
+
+def test_a_file_deleted_while_it_is_read_fails_nobody_who_has_the_same_rows(slow_desk: Desk) -> None:
+    first, second = slow_desk.upload(sum_rows(3)), slow_desk.upload(sum_rows(3))
+    slow_desk.ask(first)
+    slow_desk.tick()
+    made = slow_desk.web.post("/v1/fine_tuning/jobs", json={"model": "tiny", "training_file": second}).json()
+    slow_desk.tick()
+    slow_desk.web.delete(f"/v1/files/{first}").raise_for_status()
+    assert isinstance(slow_desk.encoder, ScriptedEncoder)
+    slow_desk.encoder.fail(ErrorCode.STORAGE_UNAVAILABLE, retryable=False)
+    slow_desk.tick(LOOKED_AT.total_seconds() + 1)
+    slow_desk.tick(5)
+    assert [order.dataset.file_id for order in slow_desk.encoder.orders] == [second]
+    slow_desk.encoder.finish()
+    slow_desk.tick()
+    shown = slow_desk.web.get(f"/v1/fine_tuning/jobs/{made['id']}").json()
+    assert shown["x_orchard"]["state"] == JobState.QUEUED
+
+
+def test_an_error_of_a_job_names_its_own_file_whoever_had_the_rows_read(slow_desk: Desk) -> None:
+    mine, looked_at = slow_desk.upload(sum_rows(3)), slow_desk.upload(sum_rows(3))
+    made = slow_desk.web.post("/v1/fine_tuning/jobs", json={"model": "tiny", "training_file": mine}).json()
+    slow_desk.steps[0].run_once(slow_desk.now)
+    slow_desk.ask(looked_at)
+    slow_desk.tick()
+    assert isinstance(slow_desk.encoder, ScriptedEncoder)
+    assert [order.dataset.file_id for order in slow_desk.encoder.orders] == [looked_at]
+    slow_desk.encoder.refuse(RowIssue(line=3, code="too_long", message="too long"))
+    slow_desk.tick()
+    error = slow_desk.web.get(f"/v1/fine_tuning/jobs/{made['id']}").json()["error"]["message"]
+    assert mine in error
+    assert looked_at not in error
+
+
+def test_a_machine_s_failure_is_not_the_answer_for_ever_to_one_who_keeps_asking(slow_desk: Desk) -> None:
+    file = slow_desk.upload(sum_rows(3))
+    slow_desk.ask(file)
+    slow_desk.tick()
+    assert isinstance(slow_desk.encoder, ScriptedEncoder)
+    slow_desk.encoder.fail(retryable=False)
+    slow_desk.tick()
+    slow_desk.ask(file, 503)
+    slow_desk.tick(LOOKED_AT.total_seconds() - 5)
+    slow_desk.ask(file, 503)
+    slow_desk.tick(10)
+    assert slow_desk.ask(file)["status"] == "running"
+
+
+def test_a_preview_collected_while_it_is_asked_for_again_is_written_anew(desk: Desk) -> None:
+    file = desk.upload(sum_rows(3))
+    desk.ask(file)
+    desk.now += LOOKED_AT + timedelta(seconds=1)
+    EncodingGc(desk.api.services.db, 10**6).run_once(desk.now)
+    desk.ask(file)
+    with desk.api.services.db.read() as session:
+        assert len(session.scalars(select(PreviewRow)).all()) == 1
+
+
+def test_a_preview_of_another_version_holds_up_nobody(desk: Desk) -> None:
+    file = desk.upload(sum_rows(3))
+    desk.ask(file)
+    with desk.api.services.db.write() as session:
+        session.execute(update(PreviewRow).values(spec={"from": "tomorrow"}))
+    made = desk.web.post("/v1/fine_tuning/jobs", json={"model": "tiny", "training_file": file}).json()
+    desk.tick()
+    desk.tick()
+    assert desk.web.get(f"/v1/fine_tuning/jobs/{made['id']}").json()["x_orchard"]["state"] == JobState.QUEUED
 
 
 def test_files_of_others_are_not_found_and_bases_of_others_not_available(desk: Desk) -> None:

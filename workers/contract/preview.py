@@ -102,5 +102,6 @@ class PreviewView(Shown):
     training: FilePreview | None = Field(description="null: running")
     validation: FilePreview | None = Field(description="null: running, or there is no such file")
     shared_rows: int | None = Field(
-        description="validation rows whose tokens a training row has; null: running, or there is no such file"
+        description="validation rows whose tokens and weights a training row has, after truncation; null: running, "
+        "there is no such file, or a file is too large to compare"
     )
