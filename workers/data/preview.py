@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
+from workers.contract.issues import MAX_FIELD_CHARS, storable_text
 from workers.contract.preview import (
     DIGEST_BYTES,
     MAX_CONVERTED_CHARS,
+    MAX_DROPPED,
     MAX_ROWS,
     MAX_TOKENS,
     FileSummary,
@@ -58,7 +60,7 @@ def show_row(tokenizer: Any, read: ReadRow, tokens: Tokens, max_seq_len: int) ->
         runs=tuple(runs),
         shown_tokens=shown,
         truncated_to=kept if kept < len(tokens.ids) else None,
-        dropped=tokens.dropped,
+        dropped=tuple(storable_text(name, MAX_FIELD_CHARS) for name in tokens.dropped[:MAX_DROPPED]),
         converted=None if read.is_as_sent else read.row.model_dump_json(exclude_none=True)[:MAX_CONVERTED_CHARS],
     )
 
