@@ -267,3 +267,27 @@ def test_a_tokenizer_whose_files_change_is_loaded_again(tmp_path: Path, shared: 
     make_tokenizer(CHATML.replace("<|im_start|>", "")).save_pretrained(tmp_path / "base")
     after = encoded(shared, order(tmp_path, base, data, "after"))
     assert after.tokens == before.tokens - 2 * 12
+
+
+class AskedAgain(WatchedEncoder):
+    """Its first order is abandoned, and wanted again just as its process was ended."""
+
+    asked = False
+
+    def _carry_out(self, order: EncodeOrder) -> EncodeResult | None:
+        if self.asked:
+            return EncodeResult(key=order.key, attempt=order.attempt, message="begun anew")
+        self.asked = True
+        self.abandon(order.key)
+        self.encode(order.model_copy(update={"attempt": order.attempt + 1}))
+        return None
+
+
+def test_an_order_wanted_again_while_its_process_ends_begins_anew(tmp_path: Path, tiny_base: BaseSpec) -> None:
+    encoder = AskedAgain()
+    try:
+        encoder.encode(order(tmp_path, tiny_base, make_dataset(tmp_path / "rows.jsonl"), "again"))
+        assert ended(encoder, "again", attempt=2).message == "begun anew"
+        assert encoder.poll().orders == ()
+    finally:
+        encoder.close()

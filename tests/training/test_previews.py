@@ -31,8 +31,10 @@ from tests.builders.scripted_encoder import ScriptedEncoder
 from tests.builders.specs import chat_row, sum_rows
 from tests.builders.tiny_base import make_tokenizer
 from workers.contract.base import BaseSpec, Quantization
+from workers.contract.encoded import EncodedRef
 from workers.contract.errors import ErrorCode
 from workers.contract.rows import RowIssue
+from workers.data.stored import fetch
 
 PREVIEW = "/v1/fine_tuning/x/preview"
 
@@ -155,6 +157,24 @@ def test_what_was_converted_truncated_and_shared_is_said(desk: Desk) -> None:
     assert (summary["truncated"], summary["duplicates"], summary["lengths"]["max"]) == (2, 1, 64)
     assert view["shared_rows"] == 1
     assert view["validation"]["summary"]["rows"] == 1
+
+
+def test_what_is_shown_is_what_a_host_fetches_to_train_on(desk: Desk) -> None:
+    rows = [chat_row("hi?", "yes — 日本 " * 20), *sum_rows(3)]
+    rows[0]["messages"] += [{"role": "user", "content": "?"}, {"role": "assistant", "content": "no", "weight": 0.3}]
+    rows[1]["messages"][-1]["weight"] = 0.3
+    options = {"x_orchard": {"data": {"max_seq_len": 40, "overlength": "truncate"}}}
+    shown = desk.shown(desk.upload(rows), rows=4, **options)["training"]["rows"]
+    (row,) = encodings(desk)
+    stored = fetch(EncodedRef.model_validate(row.encoded)).rows
+    assert len(shown) == len(stored) == 4
+    for view, trained in zip(shown, stored, strict=True):
+        assert [token for run in view["runs"] for token in run["ids"]] == list(trained.input_ids)
+        weights = [run["weight"] for run in view["runs"] for _ in run["ids"]]
+        assert weights[1:] == pytest.approx(list(trained.loss_weights)[1:], rel=1e-6)
+        assert (weights[0], view["trained_tokens"]) == (0, trained.supervised)
+    assert 0.3 in [run["weight"] for run in shown[1]["runs"]]
+    assert shown[0]["truncated_to"] == 40
 
 
 def test_a_bad_row_is_named_beside_the_good_ones_and_asking_again_does_not_encode_again(desk: Desk) -> None:
@@ -285,6 +305,15 @@ def test_a_machine_s_failure_is_not_the_answer_for_ever_to_one_who_keeps_asking(
     slow_desk.ask(file, 503)
     slow_desk.tick(10)
     assert slow_desk.ask(file)["status"] == "running"
+
+
+def test_files_too_large_to_compare_in_memory_are_shown_without_what_they_share(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training, validation = desk.upload(sum_rows(3)), desk.upload(sum_rows(2, start=900))
+    assert desk.shown(training, validation_file=validation)["shared_rows"] == 0
+    monkeypatch.setattr("orchestrator.submission.preview.MAX_COMPARED_ROWS", 2)
+    assert desk.ask(training, validation_file=validation)["shared_rows"] is None
 
 
 def test_a_preview_collected_while_it_is_asked_for_again_is_written_anew(desk: Desk) -> None:

@@ -168,14 +168,18 @@ def _encoded(encode: RowEncoder, read: ReadRow, pause: Pause) -> Tokens | RowIss
         return encode(read.row, pause)
     except UnusableRow as problem:
         return RowIssue(line=read.line, field=problem.field, code=problem.code, message=str(problem))
-    except _MACHINES:
-        raise
     except BaseException as error:
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":  # of native code
+        if not is_of_row(error):
             raise
         log.warning("line %s could not be encoded", read.line, exc_info=True)
         message = f"the base's tokenizer or chat template failed on this row ({type(error).__name__})"
         return RowIssue(line=read.line, code=UnusableRow.code, message=message)
+
+
+def is_of_row(error: BaseException) -> bool:
+    """Whether a tokenizer's error over a row is the row's, and no machine's. Native code has a class of its own."""
+    is_error = isinstance(error, Exception) or type(error).__name__ == "PanicException"
+    return is_error and not isinstance(error, _MACHINES)
 
 
 def within_vocabulary(encode: RowEncoder, tokenizer: Any, size: int) -> RowEncoder:
