@@ -16,6 +16,8 @@ _TRAINED: Final = "black on green"
 _PARTLY: Final = "black on yellow"
 _PICTURE_COLUMNS: Final = 110
 _FONT: Final = re.compile(r"\s*@font-face \{.*?\}", re.DOTALL)
+_NO_XML: Final = re.compile("[\ufffe\uffff]")
+"""Characters that no XML holds; controls are escaped before."""
 _BREAK: Final = "↵"
 _LEGEND: Final = TokenRun(text="this", ids=(), weight=1)
 
@@ -37,7 +39,7 @@ def save(view: PreviewView, path: Path) -> None:
     for paragraph in page(view, color=True):
         console.print(paragraph, soft_wrap=path.suffix == ".html")
     if path.suffix == ".svg":  # whoever opens it asks no server for letters
-        text = _FONT.sub("", console.export_svg(title="orchard preview"))
+        text = _NO_XML.sub("\N{REPLACEMENT CHARACTER}", _FONT.sub("", console.export_svg(title="orchard preview")))
     else:
         text = console.export_html()
     path.write_text(text, encoding="utf-8")

@@ -43,7 +43,9 @@ class EncodingRow(Base):
 
     key: Mapped[str] = mapped_column(String(64), primary_key=True)
     tenant_id: Mapped[str] = mapped_column(ForeignKey("tenant.id"))
-    file_id: Mapped[str] = mapped_column(String(40), doc="the file with this content that was read last")
+    file_id: Mapped[str] = mapped_column(
+        String(40), doc="of the files with this content the last that was needed or read"
+    )
     uri: Mapped[str] = mapped_column(Text, doc="folder of its rows")
     state: Mapped[str] = mapped_column(String(16))
     attempt: Mapped[int] = mapped_column(default=0, doc="tries so far; the number of the newest")

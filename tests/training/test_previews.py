@@ -260,6 +260,16 @@ def test_the_same_rows_in_another_upload_are_read_from_that_one(slow_desk: Desk)
     assert [row.file_id for row in encodings(slow_desk)] == [second]
 
 
+def test_rows_outlive_the_upload_that_they_were_read_from_where_another_is_used(desk: Desk) -> None:
+    first = desk.upload(sum_rows(3))
+    desk.shown(first)
+    desk.web.delete(f"/v1/files/{first}").raise_for_status()
+    second = desk.upload(sum_rows(3))
+    assert desk.ask(second)["status"] == "done"
+    EncodingGc(desk.api.services.db, 10**6).run_once(desk.now + LOOKED_AT * 2)
+    assert [row.state for row in encodings(desk)] == [EncodingState.DONE]
+
+
 def test_a_file_deleted_while_it_is_read_fails_nobody_who_has_the_same_rows(slow_desk: Desk) -> None:
     first, second = slow_desk.upload(sum_rows(3)), slow_desk.upload(sum_rows(3))
     slow_desk.ask(first)

@@ -1,6 +1,7 @@
 """A preview on a terminal."""
 
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from rich.console import Console
@@ -91,3 +92,10 @@ def test_a_row_of_style_sheets_is_saved_whole(tmp_path: Path, name: str) -> None
     row = ROW.model_copy(update={"runs": (TokenRun(text="@font-face { of: mine }", ids=(1,), weight=0),)})
     save(VIEW.model_copy(update={"training": TRAINING.model_copy(update={"rows": (row,)})}), tmp_path / name)
     assert "@font-face { of: mine }" in (tmp_path / name).read_text().replace("&#160;", " ")
+
+
+def test_a_saved_picture_is_xml_whatever_characters_a_row_has(tmp_path: Path) -> None:
+    text = "".join(map(chr, [*range(0x20), 0x7F, 0x85, 0x200E, 0x202E, 0x2028, 0xFDD0, 0xFFFE, 0xFFFF, 0x1F469]))
+    row = ROW.model_copy(update={"runs": (TokenRun(text=f"<{text}&", ids=(1,), weight=1),), "converted": f"<{text}"})
+    save(VIEW.model_copy(update={"training": TRAINING.model_copy(update={"rows": (row,)})}), tmp_path / "page.svg")
+    ElementTree.parse(tmp_path / "page.svg")
