@@ -15,6 +15,7 @@ from orchestrator.db.database import Database
 from orchestrator.db.encoding_tables import EncodingRow, EncodingState, PreviewRow
 from orchestrator.encodings.keys import encoding_key, files_of
 from orchestrator.encodings.link import need
+from orchestrator.encodings.promote import CODE_OF, OF_DATA, OVER
 from orchestrator.errors import EncodingFailed, InvalidRequest, QuotaExceeded, StorageMissing
 from orchestrator.lifecycle.encoded import lose_encoding
 from orchestrator.storage.objects import open_chunks, read_all
@@ -25,6 +26,7 @@ from orchestrator.submission.submit import SubmitDeps, draft_spec
 from orchestrator.tenancy.lock import lock_tenant
 from orchestrator.tenancy.views import Tenant
 from workers.contract.errors import ErrorCode
+from workers.contract.issues import FileRole
 from workers.contract.preview import (
     DIGEST_BYTES,
     DIGESTS_FILE,
@@ -44,8 +46,6 @@ MAX_LOOKED_AT: Final = 20
 """Of one tenant, at a time."""
 MAX_COMPARED_ROWS: Final = 1_000_000
 """Of each of two files: those of more are not compared, for an API process compares them in memory."""
-OVER: Final = (EncodingState.DONE, EncodingState.FAILED)
-_OF_DATA: Final = frozenset({ErrorCode.INVALID_TRAINING_FILE, ErrorCode.INVALID_VALIDATION_FILE})
 _OF_BASE: Final = frozenset({ErrorCode.BASE_UNUSABLE, ErrorCode.BASE_REFUSED})
 
 
@@ -143,7 +143,7 @@ def _look(session: Session, spec: JobSpec, keys: Mapping[str, str], now: datetim
 
 def _may_go_away(session: Session, key: str, now: datetime) -> bool:
     """Whether the encoding failed a while ago through no fault of its rows."""
-    of_machines = (EncodingRow.state == EncodingState.FAILED, EncodingRow.error_code.not_in(_OF_DATA))
+    of_machines = (EncodingRow.state == EncodingState.FAILED, EncodingRow.error_code.not_in(OF_DATA))
     earlier = or_(EncodingRow.claimed_at.is_(None), EncodingRow.claimed_at < now - LOOKED_AT)
     return session.scalar(select(exists().where(EncodingRow.key == key, *of_machines, earlier))) or False
 
@@ -156,7 +156,7 @@ def _check_number(session: Session, tenant_id: str, now: datetime) -> None:
 
 
 def _done(model: str, files: Mapping[str, DatasetRef], encodings: Mapping[str, EncodingRow], rows: int) -> PreviewView:
-    shown = {role: _file(files[role], row, rows) for role, row in encodings.items()}
+    shown = {role: _file(FileRole(role), files[role], row, rows) for role, row in encodings.items()}
     return PreviewView(
         status="done",
         model=model,
@@ -167,11 +167,11 @@ def _done(model: str, files: Mapping[str, DatasetRef], encodings: Mapping[str, E
     )
 
 
-def _file(dataset: DatasetRef, row: EncodingRow, rows: int) -> FilePreview:
+def _file(role: FileRole, dataset: DatasetRef, row: EncodingRow, rows: int) -> FilePreview:
     """Raises: EncodingFailed, InvalidRequest, StorageMissing, StorageDown."""
     issues = [RowIssue.model_validate(issue) for issue in row.issues or ()]
     if row.state == EncodingState.FAILED:
-        _require_of_data(dataset, row, issues)
+        _require_of_data(role, dataset, row, issues)
     stored = _stored(row)
     return FilePreview(
         file_id=dataset.file_id,
@@ -182,15 +182,15 @@ def _file(dataset: DatasetRef, row: EncodingRow, rows: int) -> FilePreview:
     )
 
 
-def _require_of_data(dataset: DatasetRef, row: EncodingRow, issues: list[RowIssue]) -> None:
+def _require_of_data(role: FileRole, dataset: DatasetRef, row: EncodingRow, issues: list[RowIssue]) -> None:
     """Raises unless the file's rows are why it could not be encoded."""
     message = (row.error_message or "").replace(row.file_id, dataset.file_id)
     if row.error_code in _OF_BASE:
         raise InvalidRequest(message, param="model", code=row.error_code)
-    if row.error_code not in _OF_DATA:
+    if row.error_code not in OF_DATA:
         raise EncodingFailed(message)
     if not issues:
-        raise InvalidRequest(message, code=row.error_code)
+        raise InvalidRequest(message, param=f"{role}_file", code=CODE_OF[role])
 
 
 def _stored(row: EncodingRow) -> StoredPreview | None:

@@ -372,6 +372,19 @@ def test_what_is_no_fault_of_the_rows_is_an_error(slow_desk: Desk, code: ErrorCo
     assert slow_desk.ask(file, status)["error"]["code"] == told
 
 
+def test_a_validation_file_of_which_no_row_is_left_is_named_as_that(desk: Desk) -> None:
+    long = sum_rows(2, start=900)
+    for row in long:
+        row["messages"][0]["content"] = "x" * 400
+    options = {"validation_file": desk.upload(long), "x_orchard": {"data": {"overlength": "drop"}}}
+    training = desk.upload(sum_rows(3))
+    desk.ask(training, **options)
+    desk.tick()
+    error = desk.ask(training, 400, **options)["error"]
+    assert (error["code"], error["param"]) == ("invalid_validation_file", "validation_file")
+    assert options["validation_file"] in error["message"]
+
+
 def test_a_tenant_looks_at_a_bounded_number_at_a_time(slow_desk: Desk) -> None:
     file = slow_desk.upload(sum_rows(3))
 
