@@ -22,6 +22,7 @@ from orchestrator.issues.job_report import carry_out
 from orchestrator.lifecycle.encoded import SHOWN, WANTED
 from orchestrator.lifecycle.retry_policy import UNREADABLE_SPEC, failed
 from orchestrator.steps.step import Counts
+from orchestrator.tenancy.lock import lock_tenant
 from workers.contract.encoding import EncodeLimits, EncodeOrder, EncoderBusy, EncoderReport
 from workers.contract.errors import ErrorCode, WorkerError
 from workers.contract.failpoints import failpoint
@@ -163,6 +164,7 @@ class Encode:
         """The orders for the files that wait, which are marked as given to `encoder`."""
         orders: list[EncodeOrder] = []
         with self.db.write() as session:
+            lock_tenant(session, waiting.tenant_id)  # who asks for the same files the other way round waits
             asker = _asker(session, waiting)
             if asker is None:
                 return []
