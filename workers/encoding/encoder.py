@@ -16,6 +16,7 @@ from workers.encoding.board import Position
 from workers.encoding.child import ChildProcess
 
 LOOK_S: Final = 0.05
+LIVELY_CPU_S: Final = 0.1
 RESULTS_KEPT: Final = 2 * MAX_ORDERS
 COMMAND: Final = (sys.executable, "-m", "workers.encoding.process")
 log = logging.getLogger(__name__)
@@ -116,13 +117,12 @@ class WatchedEncoder:
             return _machine_failed(order, f"the encoding process failed: {type(error).__name__}")
 
     def _watch(self, order: EncodeOrder, process: ChildProcess) -> EncodeResult | None:
-        seen, since, begun_cpu_s = process.board.read(), self._clock(), process.cpu_s()
+        begun_cpu_s, since = process.cpu_s(), self._clock()
+        seen = sign_of_life(order, process.board.read(), begun_cpu_s)
         while True:
             if (answer := process.answer(LOOK_S)) is not None:
                 return EncodeResult.model_validate_json(answer)
             now = process.board.read()
-            if now != seen:
-                seen, since = now, self._clock()
             if process.ended:
                 code = process.exit_code
                 self._drop()
@@ -130,7 +130,10 @@ class WatchedEncoder:
             if self._closing.is_set() or order.key in self._abandoned:
                 self._drop()
                 return None
-            verdict = _judged(order, now, process.cpu_s(), begun_cpu_s, self._clock() - since)
+            used_cpu_s = process.cpu_s()
+            if (sign := sign_of_life(order, now, used_cpu_s)) != seen:
+                seen, since = sign, self._clock()
+            verdict = _judged(order, now, used_cpu_s, begun_cpu_s, self._clock() - since)
             if verdict is not None and process.board.read() == now:
                 self._drop()
                 return verdict
@@ -147,6 +150,14 @@ class WatchedEncoder:
             process, self._process = self._process, None
         if process is not None:
             process.kill()
+
+
+def sign_of_life(order: EncodeOrder, at: Position, cpu_s: float) -> tuple[Position, int]:
+    """Changes while the process gets on. Once all rows are tokens it stores them, which may take long and is told by
+    nothing but its use of the processor, of which a connection that hangs makes none.
+    """
+    stores = not at.line and at.rows >= order.dataset.rows
+    return at, int(cpu_s / LIVELY_CPU_S) if stores else 0
 
 
 def _judged(order: EncodeOrder, at: Position, cpu_s: float, begun_cpu_s: float, still_s: float) -> EncodeResult | None:
