@@ -86,7 +86,8 @@ def show(submit_deps: SubmitDeps, asked: Asked, rows: int, now: datetime) -> Pre
     with submit_deps.db.read() as session:
         states = session.execute(select(EncodingRow.key, EncodingRow.state, EncodingRow.rows_read).where(of_keys)).all()
         is_over = {row.key for row in states if row.state in OVER} == set(asked.keys.values())
-        found = {row.key: row for row in session.scalars(select(EncodingRow).where(of_keys))} if is_over else {}
+        whole = select(EncodingRow).where(of_keys, EncodingRow.state.in_(OVER))  # with issues, which may be megabytes
+        found = {row.key: row for row in session.scalars(whole)} if is_over else {}
     encodings = {role: found[key] for role, key in asked.keys.items() if key in found}
     if encodings.keys() == asked.keys.keys():
         try:
