@@ -16,6 +16,8 @@ _TRAINED: Final = "black on green"
 _PARTLY: Final = "black on yellow"
 _PICTURE_COLUMNS: Final = 110
 _FONT: Final = re.compile(r"\s*@font-face \{.*?\}", re.DOTALL)
+_NO_XML: Final = re.compile("[\ufffe\uffff]")
+"""Characters that no XML holds; controls are escaped before."""
 _BREAK: Final = "↵"
 _LEGEND: Final = TokenRun(text="this", ids=(), weight=1)
 
@@ -36,8 +38,11 @@ def save(view: PreviewView, path: Path) -> None:
     console = Console(record=True, width=_PICTURE_COLUMNS, file=io.StringIO(), color_system="standard", highlight=False)
     for paragraph in page(view, color=True):
         console.print(paragraph, soft_wrap=path.suffix == ".html")
-    text = console.export_svg(title="orchard preview") if path.suffix == ".svg" else console.export_html()
-    path.write_text(_FONT.sub("", text), encoding="utf-8")  # whoever opens it asks no server for letters
+    if path.suffix == ".svg":  # whoever opens it asks no server for letters
+        text = _NO_XML.sub("\N{REPLACEMENT CHARACTER}", _FONT.sub("", console.export_svg(title="orchard preview")))
+    else:
+        text = console.export_html()
+    path.write_text(text, encoding="utf-8")
 
 
 def _file(role: str, file: FilePreview, color: bool) -> Iterator[Text]:

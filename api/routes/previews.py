@@ -16,6 +16,8 @@ from workers.contract.preview import PreviewView
 
 router = APIRouter(prefix="/v1/fine_tuning/x", tags=["orchard"])
 LOOK_S: Final = 0.1
+"""Before the answer is looked for again; then a little longer each time, up to `MAX_LOOK_S`."""
+MAX_LOOK_S: Final = 1.0
 
 
 @router.post("/preview", responses=documented(HTTPStatus.NOT_FOUND))
@@ -26,9 +28,10 @@ async def preview(body: PreviewRequest, tenant: TenantDep, services: ServicesDep
     takes long: repeat the request to go on.
     """
     asked = await run_in_threadpool(ask, services.submit_deps, tenant, body, services.clock())
-    until = monotonic() + services.preview_wait_s
+    until, pause_s = monotonic() + services.preview_wait_s, LOOK_S
     while True:  # without a thread, for many may wait
-        view = await run_in_threadpool(show, services.submit_deps, asked, body.rows)
+        view = await run_in_threadpool(show, services.submit_deps, asked, body.rows, services.clock())
         if view.status == "done" or monotonic() > until:
             return view
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(pause_s)
+        pause_s = min(1.2 * pause_s, MAX_LOOK_S)

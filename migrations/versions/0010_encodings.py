@@ -3,7 +3,8 @@
 Revision: 0010, after 0009. Jobs that wait already are encoded when they get their turn.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
@@ -14,6 +15,9 @@ revision: str = "0010"
 down_revision: str | None = "0009"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
+
+_AT_ONCE = 500  # jobs
+_JOB = sa.table("job", sa.column("seq"), sa.column("spec", Json))
 
 
 def upgrade() -> None:
@@ -68,16 +72,25 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Jobs keep their state; an earlier version encodes their files on the host, and knows no encoded rows."""
-    job = sa.table("job", sa.column("id"), sa.column("spec", Json), sa.column("finished_at"))
+    """Jobs keep their state; an earlier version encodes their files on the host, and reads no job, over or not, that
+    names encoded rows.
+    """
     connection = op.get_bind()
-    for job_id, spec in connection.execute(sa.select(job.c.id, job.c.spec).where(job.c.finished_at.is_(None))).all():
-        files = {role: spec["data"][role] for role in ("training", "validation") if spec["data"].get(role)}
+    for job in _jobs():
+        files = {role: job.spec["data"][role] for role in ("training", "validation") if job.spec["data"].get(role)}
         plain = {role: {name: file[name] for name in file if name != "encoded"} for role, file in files.items()}
-        changed = spec | {"data": spec["data"] | plain}
-        connection.execute(sa.update(job).where(job.c.id == job_id).values(spec=changed))
+        changed = job.spec | {"data": job.spec["data"] | plain}
+        connection.execute(sa.update(_JOB).where(_JOB.c.seq == job.seq).values(spec=changed))
     op.add_column("attempt", sa.Column("rows_read", sa.Integer(), nullable=True))
     op.drop_column("job", "validation_encoding")
     op.drop_column("job", "training_encoding")
     op.drop_table("preview")
     op.drop_table("encoding")
+
+
+def _jobs() -> Iterator[Any]:
+    connection, seq = op.get_bind(), 0
+    some = sa.select(_JOB).order_by(_JOB.c.seq).limit(_AT_ONCE)
+    while jobs := connection.execute(some.where(_JOB.c.seq > seq)).all():
+        yield from jobs
+        seq = jobs[-1].seq

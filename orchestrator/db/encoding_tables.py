@@ -20,7 +20,7 @@ class EncodingState(StrEnum):
     DONE = "done"
     """Its rows are in storage."""
     FAILED = "failed"
-    """It cannot be encoded. The next job that needs it has it tried again."""
+    """It cannot be encoded. The next job or preview that needs it has it tried again."""
     DELETING = "deleting"
     """Its bytes are being removed, then its row."""
 
@@ -43,7 +43,9 @@ class EncodingRow(Base):
 
     key: Mapped[str] = mapped_column(String(64), primary_key=True)
     tenant_id: Mapped[str] = mapped_column(ForeignKey("tenant.id"))
-    file_id: Mapped[str] = mapped_column(String(40), doc="the first file with this content that was encoded")
+    file_id: Mapped[str] = mapped_column(
+        String(40), doc="of the files with this content the last that was needed or read"
+    )
     uri: Mapped[str] = mapped_column(Text, doc="folder of its rows")
     state: Mapped[str] = mapped_column(String(16))
     attempt: Mapped[int] = mapped_column(default=0, doc="tries so far; the number of the newest")
@@ -58,7 +60,7 @@ class EncodingRow(Base):
     error_message: Mapped[str | None] = mapped_column(Text)
     issues: Mapped[list[Any] | None] = mapped_column(doc="bad rows, as RowIssue; capped")
     created_at: Mapped[datetime]
-    used_at: Mapped[datetime] = mapped_column(doc="when a job last needed it")
+    used_at: Mapped[datetime] = mapped_column(doc="when a job or preview last needed it")
 
 
 class PreviewRow(Base):

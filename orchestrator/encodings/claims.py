@@ -70,8 +70,10 @@ def load_served(session: Session, tenants: set[str]) -> dict[str, datetime]:
     }
 
 
-def claim(session: Session, row: EncodingRow, encoder: int, now: datetime) -> bool:
-    """Mark the encoding as given to `encoder`, under the next attempt's number. False: it no longer waits."""
+def claim(session: Session, row: EncodingRow, file_id: str, encoder: int, now: datetime) -> bool:
+    """Mark the encoding as given to `encoder`, under the next attempt's number: it reads the content from the file of
+    whoever asks. False: it no longer waits.
+    """
     still = (
         EncodingRow.key == row.key,
         EncodingRow.state == EncodingState.WAITING,
@@ -80,6 +82,7 @@ def claim(session: Session, row: EncodingRow, encoder: int, now: datetime) -> bo
     values = {
         "state": EncodingState.RUNNING,
         "encoder": encoder,
+        "file_id": file_id,
         "attempt": row.attempt + 1,
         "claimed_at": now,
         "lease_until": now + LEASE,

@@ -18,8 +18,11 @@ from orchestrator.db.job_tables import JobRow
 from orchestrator.encodings.claims import Waiting, claim, load_served, load_waiting, next_served
 from orchestrator.encodings.keys import files_of, order_of
 from orchestrator.encodings.settle import give_back, machine_failed, renew, settle
+from orchestrator.issues.job_report import carry_out
 from orchestrator.lifecycle.encoded import SHOWN, WANTED
+from orchestrator.lifecycle.retry_policy import UNREADABLE_SPEC, failed
 from orchestrator.steps.step import Counts
+from orchestrator.tenancy.lock import lock_tenant
 from workers.contract.encoding import EncodeLimits, EncodeOrder, EncoderBusy, EncoderReport
 from workers.contract.errors import ErrorCode, WorkerError
 from workers.contract.failpoints import failpoint
@@ -161,18 +164,19 @@ class Encode:
         """The orders for the files that wait, which are marked as given to `encoder`."""
         orders: list[EncodeOrder] = []
         with self.db.write() as session:
+            lock_tenant(session, waiting.tenant_id)  # who asks for the same files the other way round waits
             asker = _asker(session, waiting)
             if asker is None:
                 return []
             try:
                 spec = JobSpec.model_validate(asker.spec)
             except ValidationError:
-                log.error("spec cannot be read", asker=waiting)
+                _turn_away(session, asker, now)
                 return []
             keys = {"training": asker.training_encoding, "validation": asker.validation_encoding}
             for role, dataset in files_of(spec):
                 row = session.get(EncodingRow, keys[role] or "")
-                if row is None or not _may_begin(row, now) or not claim(session, row, encoder, now):
+                if row is None or not _may_begin(row, now) or not claim(session, row, dataset.file_id, encoder, now):
                     continue
                 orders.append(order_of(spec, dataset, row.key, row.attempt + 1, row.uri, self.cache_dir, self.limits))
         return orders
@@ -188,6 +192,14 @@ def _asker(session: Session, waiting: Waiting) -> JobRow | PreviewRow | None:
     if waiting.preview:
         return session.get(PreviewRow, waiting.preview)
     return session.scalars(select(JobRow).where(JobRow.seq == waiting.seq)).one()
+
+
+def _turn_away(session: Session, asker: JobRow | PreviewRow, now: datetime) -> None:
+    """End what has a spec of another version: it would be first in every pass, and others would wait behind it."""
+    if isinstance(asker, JobRow):
+        carry_out(session, asker, failed(ErrorCode.INTERNAL, UNREADABLE_SPEC), now)
+    else:
+        session.delete(asker)
 
 
 def _may_begin(row: EncodingRow, now: datetime) -> bool:

@@ -60,6 +60,8 @@ def need(
         again = {"state": EncodingState.WAITING, "failures": 0, "not_before": None, "file_id": dataset.file_id}
         no_error = {"error_code": None, "error_message": None, "issues": None}
         session.execute(update(EncodingRow).where(this).values(**again, **no_error))
+    elif state in (EncodingState.WAITING, EncodingState.DONE):  # it lives as long as a file that somebody uses
+        session.execute(update(EncodingRow).where(this).values(file_id=dataset.file_id))
     return True
 
 

@@ -3,10 +3,11 @@
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import update
+from sqlalchemy import exists, select, update
 from sqlalchemy.orm import Session
 
 from orchestrator.db.encoding_tables import EncodingRow, EncodingState
+from orchestrator.db.tables import FileRow
 from orchestrator.encodings.claims import LEASE
 from workers.contract.backoff import Backoff
 from workers.contract.encoding import EncodeResult
@@ -24,10 +25,16 @@ def settle(session: Session, row: EncodingRow, result: EncodeResult, now: dateti
         encoded = result.encoded.model_dump(mode="json")
         return _write(session, row, state=EncodingState.DONE, encoded=encoded, failures=0, used_at=now)
     code, message = result.error_code or ErrorCode.ENCODING_FAILED, result.message or "The file was not encoded."
-    if result.retryable:
+    if result.retryable or _file_is_deleted(session, row, code):
         return machine_failed(session, row, code, message, now)
     issues = [storable(issue).model_dump(mode="json") for issue in result.issues]
     return _fail(session, row, code, message, issues)
+
+
+def _file_is_deleted(session: Session, row: EncodingRow, code: ErrorCode) -> bool:
+    """Whether the file was deleted while it was read, by whoever looked at it: others have the same content."""
+    deleted = exists().where(FileRow.id == row.file_id, FileRow.deleted_at.is_not(None))
+    return code is ErrorCode.STORAGE_UNAVAILABLE and (session.scalar(select(deleted)) or False)
 
 
 def machine_failed(session: Session, row: EncodingRow, code: ErrorCode, message: str, now: datetime) -> bool:

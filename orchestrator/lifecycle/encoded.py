@@ -1,6 +1,6 @@
 """Encoded rows of jobs: where a job waits that has none, and what follows when they are lost."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -49,16 +49,22 @@ def lose_rows(session: Session, row: JobRow, now: datetime) -> None:
     them wait for that. If others have been stored meanwhile, those count.
     """
     for key, encoded in _named(row):
-        this = (EncodingRow.key == key, EncodingRow.state == EncodingState.DONE)
-        if session.scalar(select(EncodingRow.encoded).where(*this)) != encoded:
-            continue
-        lost = {"state": EncodingState.WAITING, "encoded": None, "not_before": None}
-        session.execute(update(EncodingRow).where(*this).values(**lost))
-        of_key = or_(JobRow.training_encoding == key, JobRow.validation_encoding == key)
-        queued = (JobRow.finished_at.is_(None), JobRow.state == JobState.QUEUED, JobRow.tenant_id == row.tenant_id)
-        for other in session.scalars(select(JobRow).where(*queued, of_key)).all():
-            event = EventDraft("Its encoded rows are lost; they are encoded again", level="warn")
-            transition(session, JobRef.of(other), JobState.VALIDATING, event, now=now)
+        if key is not None:
+            lose_encoding(session, row.tenant_id, key, encoded, now)
+
+
+def lose_encoding(session: Session, tenant_id: str, key: str, encoded: Mapping[str, Any] | None, now: datetime) -> None:
+    """Have it encoded again, unless others than `encoded` are stored by now. Queued jobs that need it wait."""
+    this = (EncodingRow.key == key, EncodingRow.state == EncodingState.DONE)
+    if session.scalar(select(EncodingRow.encoded).where(*this)) != encoded:
+        return
+    lost = {"state": EncodingState.WAITING, "encoded": None, "not_before": None}
+    session.execute(update(EncodingRow).where(*this).values(**lost))
+    of_key = or_(JobRow.training_encoding == key, JobRow.validation_encoding == key)
+    queued = (JobRow.finished_at.is_(None), JobRow.state == JobState.QUEUED, JobRow.tenant_id == tenant_id)
+    for other in session.scalars(select(JobRow).where(*queued, of_key)).all():
+        event = EventDraft("Its encoded rows are lost; they are encoded again", level="warn")
+        transition(session, JobRef.of(other), JobState.VALIDATING, event, now=now)
 
 
 def _named(row: JobRow) -> Iterator[tuple[str | None, dict[str, Any] | None]]:

@@ -6,7 +6,7 @@ from typing import Final
 
 import structlog
 from pydantic import ValidationError
-from sqlalchemy import exists, or_, select
+from sqlalchemy import and_, exists, or_, select
 
 from orchestrator.db.database import Database
 from orchestrator.db.encoding_tables import EncodingRow
@@ -36,7 +36,11 @@ _WAITING: Final = (
     JobRow.finished_at.is_(None),
     JobRow.state == JobState.VALIDATING,
     JobRow.desired == Desired.RUN,
-    or_(JobRow.training_encoding.is_(None), ~exists().where(EncodingRow.key == JobRow.training_encoding)),
+    or_(
+        JobRow.training_encoding.is_(None),
+        ~exists().where(EncodingRow.key == JobRow.training_encoding),
+        and_(JobRow.validation_encoding.is_not(None), ~exists().where(EncodingRow.key == JobRow.validation_encoding)),
+    ),
 )
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 
 from orchestrator.db.database import Database
 from orchestrator.db.encoding_tables import EncodingRow, EncodingState
+from orchestrator.db.job_tables import JobRow
 from orchestrator.db.states import Desired, JobState
 from orchestrator.db.tables import FileRow, TenantRow
 from orchestrator.encodings.claims import LEASE, Waiting, next_served
@@ -401,3 +402,32 @@ def test_a_job_that_needs_what_is_being_deleted_waits_and_has_it_encoded_anew(wo
     assert collect(world, days=0) == {"encodings_erased": 1}
     world.before_queue[0].run_once(world.now)
     assert [row.state for row in encodings(world)] == [EncodingState.WAITING]
+
+
+@pytest.mark.parametrize("role", ["training", "validation"])
+def test_a_job_whose_encoding_is_gone_has_it_made_anew(world: World, role: str) -> None:
+    validation = make_dataset(world.folder / "valid.jsonl", sum_rows(4, start=900))
+    job_id = waiting(world, validation=validation)
+    world.tick()
+    key = world.job(job_id).training_encoding if role == "training" else world.job(job_id).validation_encoding
+    with world.db.write() as session:
+        session.execute(delete(EncodingRow).where(EncodingRow.key == key))
+    world.tick()
+    for _ in range(3):
+        while world.encoder.orders:
+            world.encoder.finish()
+        world.tick()
+    assert world.job(job_id).state != JobState.VALIDATING
+
+
+def test_a_job_of_another_version_ends_instead_of_being_first_in_every_pass(world: World) -> None:
+    tenant = make_tenant(world.db)
+    first, second = waiting(world, "one", tenant), waiting(world, "two", tenant)
+    world.before_queue[0].run_once(world.now)
+    with world.db.write() as session:
+        session.execute(update(JobRow).where(JobRow.id == first).values(spec={"from": "tomorrow"}))
+    world.before_queue[1].run_once(world.now)
+    world.before_queue[1].run_once(world.now)
+    assert (world.job(first).state, world.job(first).error_code) == (JobState.FAILED, ErrorCode.INTERNAL)
+    assert [order.dataset.file_id for order in world.encoder.orders] == ["file-two"]
+    assert second

@@ -11,6 +11,7 @@ from sqlalchemy import column, inspect, select, table, text, update
 
 from orchestrator.db.columns import Base, Json
 from orchestrator.db.database import Database
+from orchestrator.db.encoding_tables import EncodingRow, PreviewRow
 from orchestrator.db.job_tables import JobRow
 from orchestrator.db.migrate import alembic_config, is_current, upgrade
 from orchestrator.db.states import Desired, JobState, StopReason
@@ -119,6 +120,26 @@ def test_files_in_forms_that_an_earlier_version_cannot_read_become_bad_ones(empt
     db.dispose()
     assert status == {plain: "processed", table: "error", noted: "error"}
     assert container == "jsonl"
+
+
+def test_an_earlier_version_reads_every_job_whose_rows_were_encoded(empty_url: str):
+    upgrade(empty_url)
+    db = Database(empty_url)
+    for state in (JobState.QUEUED, JobState.PAUSED, JobState.SUCCEEDED, JobState.VALIDATING):
+        make_job(db, state)
+    with db.write() as session:
+        some = session.scalars(select(EncodingRow)).all()[0]
+        shown = {"training_encoding": some.key, "spec": {}, "until": NOW}
+        session.add(PreviewRow(key="p", tenant_id=some.tenant_id, **shown))
+    migrate(db, "0009")
+    with db.engine.connect() as connection:
+        specs = connection.scalars(select(column("spec", Json)).select_from(table("job"))).all()
+    assert len(specs) == 4
+    assert all("encoded" not in spec["data"]["training"] for spec in specs)
+    migrate(db, "0009", "head")
+    with db.read() as session:
+        assert [job.training_encoding for job in session.scalars(select(JobRow))] == [None] * 4
+    db.dispose()
 
 
 def test_reports_of_files_are_taken_over_and_can_be_given_back(empty_url: str):

@@ -13,11 +13,16 @@ from tests.builders.specs import make_dataset, make_host_spec, make_job_spec, ma
 from tests.builders.tiny_base import CHATML_WITH_GENERATION, make_tokenizer
 from workers.contract.base import BaseSpec
 from workers.contract.errors import DataError
+from workers.contract.issues import MAX_FIELD_CHARS
+from workers.contract.preview import PreviewRow
 from workers.contract.reports import ExitClass, Prepared
 from workers.contract.spec import DataSpec, OnDropped
 from workers.data.chat.dropped import DroppedByTemplate
-from workers.data.encode import encode_training
+from workers.data.encode import MAX_LEFT_OUT, OTHER_FIELDS, encode_file, encode_training
+from workers.data.preview import show_row
+from workers.data.reading import ReadRow
 from workers.data.text_encoder import TextEncoder
+from workers.data.tokens import Tokens
 from workers.host import TrainingHost
 
 ASK, ANSWER = says("user", "add 4"), says("assistant", "8")
@@ -136,3 +141,25 @@ def test_a_job_that_trains_without_what_its_template_leaves_out_says_so_with_the
         f"{count} row(s) are trained without {field}, which the base's chat template leaves out"
         for field, count in prepared.left_out.items()
     ]
+
+
+def test_fields_that_tenants_name_are_told_bounded_and_as_any_database_can_store_them(tmp_path: Path) -> None:
+    def tool(*fields: str) -> dict[str, Any]:
+        function = ADD["function"] | {field: {"description": "how much"} for field in fields}  # type: ignore[operator]
+        return {"type": "function", "function": function}
+
+    odd = "a\x00\x1b[31m" + "k" * 3_000
+    rows = [{"messages": [ASK, ANSWER], "tools": [tool(odd)]}]
+    rows += [{"messages": [ASK, ANSWER], "tools": [tool(f"x{2 * n}", f"x{2 * n + 1}")]} for n in range(60)]
+    data = DataSpec(training=make_dataset(tmp_path / "rows.jsonl", rows), on_dropped=OnDropped.WARN, max_seq_len=8_192)
+    shown: list[PreviewRow] = []
+
+    def show(read: ReadRow, tokens: Tokens) -> None:
+        shown.append(show_row(family_tokenizer("gptoss"), read, tokens, 8_192))
+
+    encoded = encode_file(TextEncoder(family_tokenizer("gptoss"), None, data), data, data.training, on_row=show)
+    assert len(encoded.left_out) == MAX_LEFT_OUT + 1
+    assert encoded.left_out[OTHER_FIELDS] == 60 - (MAX_LEFT_OUT - 1) // 2
+    names = [*encoded.left_out, *shown[0].dropped]
+    assert all(name.isprintable() and len(name) <= MAX_FIELD_CHARS for name in names)
+    assert any("kkk" in name for name in shown[0].dropped)

@@ -26,7 +26,8 @@ from workers.data.batches import collate
 from workers.data.encode import encode_training
 from workers.data.stored import fetch
 from workers.data.text_encoder import TextEncoder
-from workers.encoding.encoder import WatchedEncoder
+from workers.encoding.board import Position
+from workers.encoding.encoder import WatchedEncoder, sign_of_life
 
 SLOW = "{% if 'slow' in messages[0]['content'] %}" + (
     "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}{% endif %}"
@@ -267,3 +268,37 @@ def test_a_tokenizer_whose_files_change_is_loaded_again(tmp_path: Path, shared: 
     make_tokenizer(CHATML.replace("<|im_start|>", "")).save_pretrained(tmp_path / "base")
     after = encoded(shared, order(tmp_path, base, data, "after"))
     assert after.tokens == before.tokens - 2 * 12
+
+
+def test_a_process_that_stores_its_rows_for_long_gets_on_as_long_as_it_computes(
+    tmp_path: Path, tiny_base: BaseSpec
+) -> None:
+    given = order(tmp_path, tiny_base, make_dataset(tmp_path / "rows.jsonl", sum_rows(12)), "stores")
+    for at, gets_on in ((Position(0, 12, 3.0), True), (Position(12, 11, 3.0), False), (Position(0, 11, 3.0), False)):
+        assert (sign_of_life(given, at, 5.0) != sign_of_life(given, at, 5.5)) is gets_on
+        assert sign_of_life(given, at, 5.5) == sign_of_life(given, at, 5.5)
+    assert sign_of_life(given, Position(1, 0, 3.0), 5.0) != sign_of_life(given, Position(2, 1, 3.0), 5.0)
+
+
+class AskedAgain(WatchedEncoder):
+    """Its first order is abandoned, and wanted again just as its process was ended."""
+
+    asked = False
+
+    def _carry_out(self, order: EncodeOrder) -> EncodeResult | None:
+        if self.asked:
+            return EncodeResult(key=order.key, attempt=order.attempt, message="begun anew")
+        self.asked = True
+        self.abandon(order.key)
+        self.encode(order.model_copy(update={"attempt": order.attempt + 1}))
+        return None
+
+
+def test_an_order_wanted_again_while_its_process_ends_begins_anew(tmp_path: Path, tiny_base: BaseSpec) -> None:
+    encoder = AskedAgain()
+    try:
+        encoder.encode(order(tmp_path, tiny_base, make_dataset(tmp_path / "rows.jsonl"), "again"))
+        assert ended(encoder, "again", attempt=2).message == "begun anew"
+        assert encoder.poll().orders == ()
+    finally:
+        encoder.close()

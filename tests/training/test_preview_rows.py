@@ -4,6 +4,7 @@ import pytest
 from transformers import ByT5Tokenizer
 
 from tests.builders.tiny_base import make_tokenizer
+from workers.contract.preview import PreviewRow
 from workers.contract.rows import RowIssue, TextRow
 from workers.data.encode import NOTHING_TO_LEARN, EncodedData, EncodedRow
 from workers.data.pieces import pieces
@@ -61,3 +62,33 @@ def test_a_row_that_the_file_has_otherwise_is_shown_as_it_is_trained() -> None:
     read = ReadRow(1, TextRow(text="abc"), is_as_sent=False)
     row = show_row(make_tokenizer(), read, Tokens([5, 6], [1, 1]), max_seq_len=5)
     assert row.converted == '{"text":"abc"}'
+
+
+class Speechless:
+    """A tokenizer that cannot say what a token of its own is."""
+
+    def __init__(self, answer: object) -> None:
+        self._answer = answer
+
+    def decode(self, ids: list[int], **_: object) -> object:
+        if isinstance(self._answer, Exception):
+            raise self._answer
+        return str(self._answer) * len(ids)
+
+
+@pytest.mark.parametrize("answer", [TypeError("NoneType"), "\ud83d", "a\udc00\ud83d"])
+def test_what_a_tokenizer_cannot_say_of_its_own_tokens_is_no_reason_against_the_row(answer: object) -> None:
+    row = show_row(Speechless(answer), ReadRow(1, TextRow(text="abc")), Tokens([5, 6], [1, 1]), max_seq_len=5)
+    assert [token for run in row.runs for token in run.ids] == [5, 6]
+    assert "\N{REPLACEMENT CHARACTER}" in "".join(run.text for run in row.runs)
+    assert PreviewRow.model_validate_json(row.model_dump_json()) == row
+
+
+def test_a_machine_that_fails_while_a_row_is_shown_is_not_hidden() -> None:
+    with pytest.raises(OSError, match="disk"):
+        show_row(Speechless(OSError("disk")), ReadRow(1, TextRow(text="abc")), Tokens([5, 6], [1, 1]), max_seq_len=5)
+
+
+def test_a_weight_that_fp32_cannot_tell_from_nothing_is_shown_as_nothing() -> None:
+    row = show_row(make_tokenizer(), ReadRow(1, TextRow(text="abc")), Tokens([5, 6, 7], [1, 1e-60, 1]), max_seq_len=5)
+    assert ([run.weight for run in row.runs], row.trained_tokens) == ([0, 1], 1)

@@ -1,8 +1,12 @@
 """A preview on a terminal."""
 
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
 from rich.console import Console
 
-from api.cli.preview_page import page
+from api.cli.preview_page import page, save
 from workers.contract.preview import FilePreview, FileSummary, Lengths, PreviewRow, PreviewView, TokenRun
 from workers.contract.rows import RowIssue
 
@@ -81,3 +85,17 @@ def test_a_converted_row_is_shown_as_it_is_trained_and_a_file_may_have_no_summar
     stopped = TRAINING.model_copy(update={"rows": (), "summary": None})
     text = shown(color=False, view=VIEW.model_copy(update={"training": stopped}))
     assert "training file file-1: encoding stopped before its end" in text
+
+
+@pytest.mark.parametrize("name", ["page.svg", "page.html"])
+def test_a_row_of_style_sheets_is_saved_whole(tmp_path: Path, name: str) -> None:
+    row = ROW.model_copy(update={"runs": (TokenRun(text="@font-face { of: mine }", ids=(1,), weight=0),)})
+    save(VIEW.model_copy(update={"training": TRAINING.model_copy(update={"rows": (row,)})}), tmp_path / name)
+    assert "@font-face { of: mine }" in (tmp_path / name).read_text().replace("&#160;", " ")
+
+
+def test_a_saved_picture_is_xml_whatever_characters_a_row_has(tmp_path: Path) -> None:
+    text = "".join(map(chr, [*range(0x20), 0x7F, 0x85, 0x200E, 0x202E, 0x2028, 0xFDD0, 0xFFFE, 0xFFFF, 0x1F469]))
+    row = ROW.model_copy(update={"runs": (TokenRun(text=f"<{text}&", ids=(1,), weight=1),), "converted": f"<{text}"})
+    save(VIEW.model_copy(update={"training": TRAINING.model_copy(update={"rows": (row,)})}), tmp_path / "page.svg")
+    ElementTree.parse(tmp_path / "page.svg")

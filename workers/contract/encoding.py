@@ -27,7 +27,9 @@ class EncodeLimits(Frozen):
     row_s: float = Field(30.0, gt=0, description="of one row")
     file_s: float = Field(7_200.0, gt=0, description="of the whole file")
     still_s: float = Field(
-        600.0, gt=0, description="by the clock, on one row or within the base's files; beyond it the machine hangs"
+        600.0,
+        gt=0,
+        description="by the clock, without progress on a row, the base's files or storage; beyond it the machine hangs",
     )
 
 

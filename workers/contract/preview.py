@@ -20,6 +20,8 @@ MAX_TOKENS: Final = 1_024
 """Tokens that are shown of a row."""
 MAX_CONVERTED_CHARS: Final = 2_000
 """Characters that are shown of a row that was converted."""
+MAX_DROPPED: Final = 20
+"""Fields that are named of a row of which the chat template does not show them."""
 MAX_SHOWN_ISSUES: Final = 20
 """Problems that are shown of a file."""
 
@@ -47,7 +49,9 @@ class PreviewRow(Shown):
     runs: tuple[TokenRun, ...] = Field(description=f"the first {MAX_TOKENS} tokens, in order")
     shown_tokens: int
     truncated_to: int | None = Field(None, description="tokens that max_seq_len leaves of it; null: all")
-    dropped: tuple[str, ...] = Field((), description="fields that the chat template does not show")
+    dropped: tuple[str, ...] = Field(
+        (), description=f"fields that the chat template does not show, the first {MAX_DROPPED}"
+    )
     converted: str | None = Field(
         None,
         description=f"the row's first {MAX_CONVERTED_CHARS} characters as it is trained, if the file has it otherwise",
@@ -102,5 +106,6 @@ class PreviewView(Shown):
     training: FilePreview | None = Field(description="null: running")
     validation: FilePreview | None = Field(description="null: running, or there is no such file")
     shared_rows: int | None = Field(
-        description="validation rows whose tokens a training row has; null: running, or there is no such file"
+        description="validation rows whose tokens and weights a training row has, after truncation; null: running, "
+        "there is no such file, or a file is too large to compare"
     )

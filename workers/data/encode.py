@@ -5,13 +5,14 @@ import re
 from array import array
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
 
 from workers.contract.errors import DataError, ValidationDataError, WorkerError
-from workers.contract.issues import stopped
+from workers.contract.issues import MAX_FIELD_CHARS, stopped, storable_text
 from workers.contract.rows import Row, RowIssue
 from workers.contract.spec import DatasetRef, DataSpec, Overlength
 from workers.data.pausing import Abandoned, Pause, no_pause
@@ -21,6 +22,9 @@ from workers.data.tokens import RowEncoder, Tokens, UnusableRow
 _MACHINES: Final = (Abandoned, WorkerError, OSError, MemoryError, ImportError)
 """What may go wrong with any row. Every other error that comes of encoding a row is the row's."""
 NOTHING_TO_LEARN: Final = "no_trainable_tokens"
+MAX_LEFT_OUT: Final = 50
+"""Fields that are counted by their names."""
+OTHER_FIELDS: Final = "other fields"
 _PLACE: Final = re.compile(r"(?<=\.)\d+\b")
 log = logging.getLogger(__name__)
 
@@ -58,7 +62,9 @@ class EncodedData:
     truncated: int = 0
     dropped: int = 0
     left_out: Mapping[str, int] = field(default_factory=dict)
-    """Field, with `*` for places in lists -> kept rows of which the chat template does not show it."""
+    """Field, with `*` for places in lists -> kept rows of which the chat template does not show it. At most
+    `MAX_LEFT_OUT` fields, and `OTHER_FIELDS`.
+    """
     issues: Sequence[RowIssue] = ()
     """Of rows that cannot be used: with any, the file is not trained on."""
 
@@ -138,11 +144,20 @@ def encode_file(
                 row = EncodedRow(row.line, row.input_ids[: data.max_seq_len], row.loss_weights[: data.max_seq_len])
             if row.supervised:
                 kept.append(row)
-                left_out.update({_PLACE.sub("*", name) for name in tokens.dropped})
+                left_out.update(_told(tokens.dropped, left_out.keys()))
                 on_row(read, tokens)
             else:
                 issues.append(_nothing_to_learn(read))
     return EncodedData(tuple(kept), truncated, dropped, left_out, tuple(issues))
+
+
+def _told(dropped: Sequence[str], known: AbstractSet[str]) -> set[str]:
+    """Names of fields for a database and for events: tenants name the fields of tools, in every row others."""
+    names: set[str] = set()
+    for name in dropped:
+        told = storable_text(_PLACE.sub("*", name), MAX_FIELD_CHARS)
+        names.add(told if told in known or len(known | names) < MAX_LEFT_OUT else OTHER_FIELDS)
+    return names
 
 
 def _encoded(encode: RowEncoder, read: ReadRow, pause: Pause) -> Tokens | RowIssue:
@@ -153,14 +168,18 @@ def _encoded(encode: RowEncoder, read: ReadRow, pause: Pause) -> Tokens | RowIss
         return encode(read.row, pause)
     except UnusableRow as problem:
         return RowIssue(line=read.line, field=problem.field, code=problem.code, message=str(problem))
-    except _MACHINES:
-        raise
     except BaseException as error:
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":  # of native code
+        if not is_of_row(error):
             raise
         log.warning("line %s could not be encoded", read.line, exc_info=True)
         message = f"the base's tokenizer or chat template failed on this row ({type(error).__name__})"
         return RowIssue(line=read.line, code=UnusableRow.code, message=message)
+
+
+def is_of_row(error: BaseException) -> bool:
+    """Whether a tokenizer's error over a row is the row's, and no machine's. Native code has a class of its own."""
+    is_error = isinstance(error, Exception) or type(error).__name__ == "PanicException"
+    return is_error and not isinstance(error, _MACHINES)
 
 
 def within_vocabulary(encode: RowEncoder, tokenizer: Any, size: int) -> RowEncoder:

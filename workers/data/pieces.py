@@ -5,7 +5,8 @@ from typing import Any, Final
 
 _WINDOW: Final = 8
 """Tokens decoded before a new one, so that it is decoded as it stands: some tokenizers cut a space at the beginning."""
-_UNFINISHED: Final = "�"
+UNFINISHED: Final = "�"
+"""What a part of a character decodes to."""
 _BYTES: Final = 4
 """Of a character, at most. What is still unfinished after so many tokens is no character."""
 
@@ -17,7 +18,7 @@ def pieces(tokenizer: Any, ids: Sequence[int]) -> list[str]:
     for end in range(1, len(ids) + 1):
         before = _decode(tokenizer, ids[first:told])
         text = _decode(tokenizer, ids[first:end])
-        if text.endswith(_UNFINISHED) and end < len(ids) and end - told < _BYTES:
+        if text.endswith(UNFINISHED) and end < len(ids) and end - told < _BYTES:
             texts.append("")
             continue
         texts.append(text[len(before) :] if text.startswith(before) else _decode(tokenizer, ids[told:end]))

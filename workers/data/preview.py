@@ -1,13 +1,17 @@
 """What a preview shows of encoded rows. Pure."""
 
 import hashlib
+import logging
+from array import array
 from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
+from workers.contract.issues import MAX_FIELD_CHARS, storable_text
 from workers.contract.preview import (
     DIGEST_BYTES,
     MAX_CONVERTED_CHARS,
+    MAX_DROPPED,
     MAX_ROWS,
     MAX_TOKENS,
     FileSummary,
@@ -16,10 +20,12 @@ from workers.contract.preview import (
     StoredPreview,
     TokenRun,
 )
-from workers.data.encode import NOTHING_TO_LEARN, EncodedData, EncodedRow
-from workers.data.pieces import pieces
+from workers.data.encode import NOTHING_TO_LEARN, EncodedData, EncodedRow, is_of_row
+from workers.data.pieces import UNFINISHED, pieces
 from workers.data.reading import ReadRow
 from workers.data.tokens import Tokens
+
+log = logging.getLogger(__name__)
 
 
 class PreviewTaker:
@@ -45,7 +51,7 @@ def show_row(tokenizer: Any, read: ReadRow, tokens: Tokens, max_seq_len: int) ->
     kept = min(len(tokens.ids), max_seq_len)
     shown = min(kept, MAX_TOKENS)
     ids, weights = tokens.ids[:shown], _predicted(tokens.weights)[:shown]
-    texts = pieces(tokenizer, ids)
+    texts = _texts(tokenizer, ids)
     runs = []
     for weight, places in groupby(range(shown), key=lambda place: weights[place]):
         own = list(places)
@@ -58,7 +64,7 @@ def show_row(tokenizer: Any, read: ReadRow, tokens: Tokens, max_seq_len: int) ->
         runs=tuple(runs),
         shown_tokens=shown,
         truncated_to=kept if kept < len(tokens.ids) else None,
-        dropped=tokens.dropped,
+        dropped=tuple(storable_text(name, MAX_FIELD_CHARS) for name in tokens.dropped[:MAX_DROPPED]),
         converted=None if read.is_as_sent else read.row.model_dump_json(exclude_none=True)[:MAX_CONVERTED_CHARS],
     )
 
@@ -85,9 +91,26 @@ def digest(row: EncodedRow) -> bytes:
     return of_row.digest()
 
 
+def _texts(tokenizer: Any, ids: Sequence[int]) -> list[str]:
+    """The text of each of `ids` [T]. A tokenizer that cannot say it is no reason against the row, whose ids it gave."""
+    try:
+        return [_storable(text) for text in pieces(tokenizer, ids)]
+    except BaseException as error:
+        if not is_of_row(error):
+            raise
+        log.warning("tokens cannot be decoded", exc_info=True)
+        return [UNFINISHED] * len(ids)
+
+
+def _storable(text: str) -> str:
+    """`text` without halves of characters, which UTF-8 cannot hold."""
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def _predicted(weights: Sequence[float]) -> list[float]:
-    """[T] weights in the loss: nothing predicts the first token."""
-    return [0.0, *weights[1:]] if weights else []
+    """[T] weights in the loss: nothing predicts the first token, and what fp32 cannot tell from 0 is 0."""
+    packed = array("f", weights[1:])
+    return [0.0, *(weight if packed[n] else 0.0 for n, weight in enumerate(weights[1:]))] if weights else []
 
 
 def _quantile(ordered: Sequence[int], percent: int) -> int:

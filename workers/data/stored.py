@@ -52,7 +52,7 @@ def store(data: EncodedData, preview: StoredPreview, uri: str) -> EncodedRef:
             left_out=dict(data.left_out),
         )
         _write_preview(data, preview, folder)
-        (folder / MANIFEST_FILE).write_text(ref.model_dump_json())
+        (folder / MANIFEST_FILE).write_bytes(ref.model_dump_json().encode())
         failpoint("encoding.written")
         publish_folder(folder, uri, last=MANIFEST_FILE)
     return ref
@@ -66,7 +66,7 @@ def store_preview(data: EncodedData, preview: StoredPreview, uri: str) -> None:
 
 
 def _write_preview(data: EncodedData, preview: StoredPreview, folder: Path) -> None:
-    (folder / PREVIEW_FILE).write_text(preview.model_dump_json())
+    (folder / PREVIEW_FILE).write_bytes(preview.model_dump_json().encode())
     with (folder / DIGESTS_FILE).open("wb") as file:
         file.writelines(map(digest, data.rows))
 

@@ -2,26 +2,21 @@
 
 import contextlib
 import logging
-import os
-import select
-import subprocess
 import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Final
 
-import psutil
-
-import workers
 from workers.contract.encoding import MAX_ORDERS, EncodeOrder, EncoderBusy, EncodeResult, EncoderReport
 from workers.contract.errors import ErrorCode
 from workers.contract.rows import RowIssue
-from workers.encoding.board import Board, Position
+from workers.encoding.board import Position
+from workers.encoding.child import ChildProcess
 
 LOOK_S: Final = 0.05
+LIVELY_CPU_S: Final = 0.1
 RESULTS_KEPT: Final = 2 * MAX_ORDERS
 COMMAND: Final = (sys.executable, "-m", "workers.encoding.process")
 log = logging.getLogger(__name__)
@@ -40,7 +35,7 @@ class WatchedEncoder:
         self._abandoned: set[str] = set()
         self._wake = threading.Event()
         self._closing = threading.Event()
-        self._process: _Process | None = None
+        self._process: ChildProcess | None = None
         self._thread = threading.Thread(target=self._run, name="encoder", daemon=True)
         self._thread.start()
 
@@ -96,13 +91,15 @@ class WatchedEncoder:
                 if order is None:
                     self._wake.wait()
                     continue
-                self._end(self._carry_out(order))
+                self._end(order, self._carry_out(order))
         finally:
             self._drop()
 
-    def _end(self, result: EncodeResult | None) -> None:
+    def _end(self, begun: EncodeOrder, result: EncodeResult | None) -> None:
         """The first order is over, under the number of its newest attempt."""
         with self._lock:
+            if result is None and self._orders[0] is not begun and begun.key not in self._abandoned:
+                return  # it is wanted again since its process was ended, so it begins anew
             order = self._orders.popleft()
             self._abandoned.discard(order.key)
             if result is not None:
@@ -119,14 +116,13 @@ class WatchedEncoder:
             self._drop()
             return _machine_failed(order, f"the encoding process failed: {type(error).__name__}")
 
-    def _watch(self, order: EncodeOrder, process: "_Process") -> EncodeResult | None:
-        seen, since, begun_cpu_s = process.board.read(), self._clock(), process.cpu_s()
+    def _watch(self, order: EncodeOrder, process: ChildProcess) -> EncodeResult | None:
+        begun_cpu_s, since = process.cpu_s(), self._clock()
+        seen = sign_of_life(order, process.board.read(), begun_cpu_s)
         while True:
             if (answer := process.answer(LOOK_S)) is not None:
                 return EncodeResult.model_validate_json(answer)
             now = process.board.read()
-            if now != seen:
-                seen, since = now, self._clock()
             if process.ended:
                 code = process.exit_code
                 self._drop()
@@ -134,13 +130,16 @@ class WatchedEncoder:
             if self._closing.is_set() or order.key in self._abandoned:
                 self._drop()
                 return None
-            verdict = _judged(order, now, process.cpu_s(), begun_cpu_s, self._clock() - since)
+            used_cpu_s = process.cpu_s()
+            if (sign := sign_of_life(order, now, used_cpu_s)) != seen:
+                seen, since = sign, self._clock()
+            verdict = _judged(order, now, used_cpu_s, begun_cpu_s, self._clock() - since)
             if verdict is not None and process.board.read() == now:
                 self._drop()
                 return verdict
 
-    def _start(self) -> "_Process":
-        process = _Process(self._command)
+    def _start(self) -> ChildProcess:
+        process = ChildProcess(self._command)
         with self._lock:
             self._process = process
         return process
@@ -153,89 +152,12 @@ class WatchedEncoder:
             process.kill()
 
 
-class _Process:
-    """The process that encodes, and the pipes to it. Used by one thread, which must outlive it: the kernel ends it with
-    the thread that started it.
+def sign_of_life(order: EncodeOrder, at: Position, cpu_s: float) -> tuple[Position, int]:
+    """Changes while the process gets on. Once all rows are tokens it stores them, which may take long and is told by
+    nothing but its use of the processor, of which a connection that hangs makes none.
     """
-
-    def __init__(self, command: Sequence[str]) -> None:
-        self.board = Board.create()
-        self._popen = subprocess.Popen(
-            (*command, str(self.board.descriptor)),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            pass_fds=(self.board.descriptor,),
-            bufsize=0,
-            env=_environment(),
-        )
-        self._begun = b""
-        self._used = psutil.Process(self._popen.pid)
-
-    @property
-    def pid(self) -> int:
-        """Its id."""
-        return self._popen.pid
-
-    @property
-    def ended(self) -> bool:
-        """Whether it has ended."""
-        return self._popen.poll() is not None
-
-    @property
-    def exit_code(self) -> int | None:
-        """Its exit code, negative for a signal."""
-        return self._popen.poll()
-
-    def send(self, order: EncodeOrder) -> None:
-        """Give it an order. Raises: OSError when it is gone."""
-        pipe = self._popen.stdin
-        if pipe is None:
-            raise BrokenPipeError
-        rest = memoryview(order.model_dump_json().encode() + b"\n")
-        while rest:
-            rest = rest[pipe.write(rest) or 0 :]
-
-    def answer(self, wait_s: float) -> bytes | None:
-        """Its next line, if one comes within `wait_s`."""
-        pipe = self._popen.stdout
-        if pipe is None or not select.select([pipe], [], [], wait_s)[0]:
-            return None
-        chunk = os.read(pipe.fileno(), 1 << 20)
-        if not chunk:  # it closed its end, so it is about to end
-            self._popen.wait()
-        self._begun += chunk
-        line, newline, rest = self._begun.partition(b"\n")
-        if not newline:
-            return None
-        self._begun = rest
-        return line
-
-    def cpu_s(self) -> float:
-        """Seconds of the processor that it has used. Raises: psutil.Error."""
-        times = self._used.cpu_times()
-        return float(times.user + times.system)
-
-    def kill(self) -> None:
-        """End it."""
-        self._popen.kill()
-        self._popen.wait()
-        for pipe in (self._popen.stdin, self._popen.stdout):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
-        self.board.close()
-
-
-def _environment() -> dict[str, str]:
-    """One thread, and `workers` where this process found it."""
-    root = str(Path(workers.__file__).resolve().parents[1])
-    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return os.environ | {
-        "PYTHONPATH": os.pathsep.join(paths),
-        "TOKENIZERS_PARALLELISM": "false",
-        "OMP_NUM_THREADS": "1",
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    }
+    stores = not at.line and at.rows >= order.dataset.rows
+    return at, int(cpu_s / LIVELY_CPU_S) if stores else 0
 
 
 def _judged(order: EncodeOrder, at: Position, cpu_s: float, begun_cpu_s: float, still_s: float) -> EncodeResult | None:

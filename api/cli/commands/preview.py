@@ -50,4 +50,5 @@ def preview(
     files = [part for part in (view.training, view.validation) if part is not None]
     if problems := sum(part.issue_count for part in files):
         hint = "correct the lines named above, or set data.overlength or data.on_dropped"
-        raise CliError(f"{problems:,} row(s) cannot be used", code="invalid_training_file", hint=hint)
+        role = "training" if files[0].issue_count else "validation"
+        raise CliError(f"{problems:,} row(s) cannot be used", code=f"invalid_{role}_file", hint=hint)
