@@ -85,7 +85,16 @@ def test_a_job_comes_back_with_every_number_resolved(client: OpenAI, served: Api
     expected = {"quantization": "none", "priority": 3, "total_steps": 6, "state": "validating", "lane": "fused"}
     assert {name: ours[name] for name in expected} == expected
     targets = ["q_proj", "v_proj"]
-    method = {"type": "lora", "rank": 4, "alpha": 8.0, "dropout": 0.0, "target_modules": targets, "rslora": False}
+    method = {
+        "type": "lora",
+        "rank": 4,
+        "alpha": 8.0,
+        "dropout": 0.0,
+        "target_modules": targets,
+        "rslora": False,
+        "dora": False,
+        "lr_ratio": None,
+    }
     assert (ours["method"], ours["data"]["max_seq_len"]) == (method, 64)
     assert (ours["training"]["micro_batch_size"], ours["training"]["learning_rate"]) == (4, 2e-4)
     assert ours["lane_reason"] == "fused, because adapters of method 'lora' share passes of one base"
