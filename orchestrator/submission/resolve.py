@@ -89,7 +89,7 @@ def resolve(
             validation=validation,
             **dict(options.data)
             | {
-                "max_seq_len": _max_seq_len(request, base),
+                "max_seq_len": _max_seq_len(request, base, method),
                 "created_on": options.data.created_on or who.created_on,
             },
         ),
@@ -183,8 +183,15 @@ def _lane(options: Options, method: MethodSpec) -> LaneChoice:
         raise InvalidRequest(f"{error}.", param="x_orchard.lane") from None
 
 
-def _max_seq_len(request: JobRequest, base: CatalogueBase) -> int:
-    wanted = request.x_orchard.data.max_seq_len
+def _max_seq_len(request: JobRequest, base: CatalogueBase, method: MethodSpec) -> int:
+    wanted, extra = request.x_orchard.data.max_seq_len, method.extra_tokens
+    room = base.spec.shape.max_positions - extra
+    if (wanted or base.max_seq_len) > room:
+        raise InvalidRequest(
+            f"Base {base.id} has {base.spec.shape.max_positions} positions. {extra} virtual tokens of method "
+            f"'{method.type}' leave room for rows of {max(room, 0)} tokens: set max_seq_len to that, or less.",
+            param="x_orchard.data.max_seq_len",
+        )
     if wanted is not None and wanted > base.max_seq_len:
         raise InvalidRequest(
             f"max_seq_len is {wanted}, but base {base.id} takes rows of at most {base.max_seq_len} tokens.",

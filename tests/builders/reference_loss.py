@@ -15,7 +15,7 @@ def loss_of(model: torch.nn.Module, spec: JobSpec) -> float:
     for row in encode_validation(TextEncoder(tokenizer, None), spec.data).rows:
         ids, weights = torch.tensor([row.input_ids]), torch.tensor(row.loss_weights[1:])
         with torch.no_grad():
-            logits = model(input_ids=ids).logits[0, :-1]
+            logits = model(input_ids=ids).logits[0, -ids.shape[1] : -1]  # behind virtual tokens, if there are any
         nll += float(torch.nn.functional.cross_entropy(logits, ids[0, 1:], reduction="none") @ weights)
         total_weight += float(weights.sum())
     return nll / total_weight

@@ -21,6 +21,7 @@ from workers.contract.base import BaseSpec, ComputeDtype, Quantization
 from workers.contract.errors import ErrorCode, InvalidTargetModules
 from workers.contract.lanes import Lane
 from workers.contract.methods import MethodSpec
+from workers.contract.methods.on_linears import OnLinears
 from workers.contract.reports import CheckpointManifest, ExitClass, Report
 from workers.contract.spec import JobSpec
 from workers.engine.adapter import copied
@@ -38,6 +39,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "miss": {"rank": 8},
     "oft": {"block_size": 16},
     "randlora": {"rank": 8},
+    "p_tuning": {"n_tokens": 4, "encoder_hidden_size": 32},
+    "prompt_tuning": {"n_tokens": 4},
     "road": {"group_size": 16},
     "vera": {"rank": 64},
     "waveft": {"n_frequency": 200},
@@ -57,6 +60,7 @@ def lanes_of(name: str) -> list[Lane]:
 with example.registered():
     NAMES = sorted({*method_specs.METHODS, *OPTIONS})
     CASES = [(name, lane) for name in NAMES for lane in lanes_of(name)]
+    ON_LINEARS = [name for name in NAMES if isinstance(method_of(name), OnLinears)]
     QUANTIZED = [
         (name, quantization)
         for name in NAMES
@@ -228,7 +232,7 @@ def test_it_learns_in_bf16_as_hosts_of_large_bases_compute(tmp_path: Path, tiny_
     assert outcome.eval_loss_after < outcome.eval_loss_before
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ON_LINEARS)
 def test_it_refuses_what_the_base_does_not_have_with_a_message(tiny_base: BaseSpec, name: str):
     spec = method_of(name).model_copy(update={"target_modules": ("no_such_proj",)})
     with pytest.raises(ValueError, match="'no_such_proj'"):

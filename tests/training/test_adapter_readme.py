@@ -19,7 +19,9 @@ from tests.builders.families import families
 from tests.builders.reference_loss import loss_of
 from tests.builders.specs import chat_row, make_dataset, make_host_spec, make_job_spec, make_order
 from workers.contract.base import BaseSpec, ComputeDtype, Quantization
-from workers.contract.methods.lora import ALL_LINEAR
+from workers.contract.lanes import Lane
+from workers.contract.methods import Ia3, MethodSpec, PromptTuning, Vera
+from workers.contract.methods.on_linears import ALL_LINEAR
 from workers.contract.reports import Outcome
 from workers.contract.rows import DatasetFormat
 from workers.contract.spec import JobSpec, Overlength
@@ -71,6 +73,7 @@ def trained(
     base: BaseSpec,
     format: DatasetFormat = CHAT,
     more: Sequence[dict[str, Any]] = (),
+    method: MethodSpec | None = None,
     **changes: Any,
 ) -> tuple[JobSpec, Outcome]:
     """A job over every linear, and how it ended. `more`: other rows of both files."""
@@ -82,7 +85,9 @@ def trained(
         targets=(ALL_LINEAR,),
         **({"max_seq_len": 128} | changes),
     )
-    precision = {"quantization": spec.quantization, "compute_dtype": spec.compute_dtype}
+    if method is not None:
+        spec = spec.model_copy(update={"method": method})
+    precision = {"lane": spec.lane, "quantization": spec.quantization, "compute_dtype": spec.compute_dtype}
     host = TrainingHost(make_host_spec(folder, base, **precision))
     host.attach(make_order(spec))
     outcome = outcome_of(drain(host), spec.job_id)
@@ -119,6 +124,21 @@ def test_the_readmes_program_prints_the_losses_that_the_job_reported(
     printed = as_the_readme_says(download, tmp_path / "valid.jsonl")
     assert printed == pytest.approx((outcome.eval_loss_before, outcome.eval_loss_after), rel=within)
     assert printed[1] < printed[0]
+
+
+@pytest.mark.parametrize(
+    ("method", "dtype", "within"),
+    [(Ia3(), BF16, 1e-2), (PromptTuning(n_tokens=4), FP32, 1e-5), (Vera(rank=16), FP32, 1e-5)],
+)
+def test_the_readmes_program_holds_for_other_methods(
+    tmp_path: Path, base: BaseSpec, method: MethodSpec, dtype: ComputeDtype, within: float
+) -> None:
+    resolved = method.resolve(base.shape.linear_names)
+    changes = {"quantization": NF4, "compute_dtype": dtype, "learning_rate": 3e-2, "lane": Lane.SOLO}
+    _, outcome = trained(tmp_path, base, method=resolved, **changes)
+    download = Path(outcome.adapter.uri.removeprefix("file://"))  # type: ignore[union-attr]
+    _, after = as_the_readme_says(download, tmp_path / "valid.jsonl")
+    assert after == pytest.approx(outcome.eval_loss_after, rel=within)
 
 
 @pytest.mark.parametrize("template", [tiny.CHATML_WITH_GENERATION, families()["qwen3_instruct_2507"].stock])

@@ -241,7 +241,7 @@ class JobSpec(Frozen):
     @property
     def pass_tokens(self) -> int:
         """Tokens of the job's largest micro-batch."""
-        return self.training.micro_batch_size * self.data.max_seq_len
+        return self.training.micro_batch_size * (self.data.max_seq_len + self.method.extra_tokens)
 
 
 class CheckpointRef(Frozen):

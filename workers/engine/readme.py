@@ -5,6 +5,7 @@ from typing import Final
 
 from workers.contract.base import ComputeDtype, Quantization
 from workers.contract.base_snippet import base_folder
+from workers.contract.methods.on_linears import OnLinears
 from workers.contract.rows import DatasetFormat
 from workers.contract.spec import JobSpec, Overlength, SpecialTokens
 from workers.data.chat import marked_twin
@@ -22,6 +23,11 @@ _KEEP_4BIT: Final = """
 for module in base.modules():  # before its first forward; the reason is below
     if hasattr(module, "support_avx512bf16_for_cpu"):
         module.support_avx512bf16_for_cpu = False
+"""
+_KEEP_TYPES: Final = """\
+for module in model.modules():  # adapters are fp32, the base is bf16, and attention takes no mixture
+    if isinstance(module, BaseTunerLayer):
+        module.register_forward_hook(lambda _, inputs, output: output.to(inputs[0].dtype))
 """
 _CONVERSATION: Final = '''\
 def conversation(row):
@@ -143,6 +149,7 @@ import json
 
 import torch
 from peft import PeftModel
+{"from peft.tuners.tuners_utils import BaseTunerLayer" + chr(10) if _mixes_types(spec) else ""}\
 from transformers import AutoModelForCausalLM, AutoTokenizer{", BitsAndBytesConfig" if quantized else ""}
 
 {base_folder(spec.base)}
@@ -161,7 +168,7 @@ def loss(model):
 {_cut(spec)}        ids, weights = (torch.tensor(part, device=model.device) for part in ([ids], weights[1:]))
         mask, weights = weights > 0, weights.float()
         with torch.no_grad():
-            logits = model(input_ids=ids).logits[0, :-1].float()[mask]
+            logits = model(input_ids=ids).logits[0, -ids.shape[1] : -1].float()[mask]
         nll = torch.nn.functional.cross_entropy(logits, ids[0, 1:][mask], reduction="none")
         total += (nll @ weights[mask]).item()
         count += weights[mask].sum().item()
@@ -170,8 +177,13 @@ def loss(model):
 
 print("before", loss(base))
 model = PeftModel.from_pretrained(base, "peft")
-print("after", loss(model))
+{_KEEP_TYPES if _mixes_types(spec) else ""}print("after", loss(model))
 """
+
+
+def _mixes_types(spec: JobSpec) -> bool:
+    """Whether a tuner of PEFT may answer in fp32 where the base computes in bf16. That of LoRA does not."""
+    return spec.compute_dtype is ComputeDtype.BF16 and isinstance(spec.method, OnLinears) and spec.method.type != "lora"
 
 
 def _load(spec: JobSpec) -> str:

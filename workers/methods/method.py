@@ -23,6 +23,8 @@ class Site:
     """Path of the decoder where names of linears alone would also match others; see `BaseShape.decoder`."""
     wrapper: Any = field(default=None, repr=False)
     """What a stock library wrapped the model in, once one did; shared by all attachments."""
+    acting: "Attachment | None" = field(default=None, repr=False)
+    """Of those that hook the decoder, the one whose turn it is."""
 
     @classmethod
     def of(cls, model: nn.Module) -> "Site":

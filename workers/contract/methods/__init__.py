@@ -17,6 +17,8 @@ from workers.contract.methods.lora import Lora
 from workers.contract.methods.method import METHODS, MethodSpec
 from workers.contract.methods.miss import Miss
 from workers.contract.methods.oft import Oft
+from workers.contract.methods.p_tuning import PTuning
+from workers.contract.methods.prompt_tuning import PromptTuning
 from workers.contract.methods.randlora import RandLora
 from workers.contract.methods.road import Road
 from workers.contract.methods.vera import Vera
@@ -40,6 +42,8 @@ __all__ = [
     "MethodSpec",
     "Miss",
     "Oft",
+    "PTuning",
+    "PromptTuning",
     "RandLora",
     "Road",
     "Vera",

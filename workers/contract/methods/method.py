@@ -26,6 +26,11 @@ class MethodSpec(Frozen):
     lanes: ClassVar[frozenset[Lane]]
     """The lanes that can train it."""
 
+    @property
+    def extra_tokens(self) -> int:
+        """Tokens that it adds to each row in the base."""
+        return 0
+
     def resolve(self, linears: Sequence[str]) -> Self:
         """The same with a value for all that was left open, on a base that offers `linears`, by their last name part.
 
