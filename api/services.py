@@ -48,7 +48,7 @@ class Services:
     egress_policy: EgressPolicy = field(default_factory=EgressPolicy)
     lookups: Lookups = SYSTEM_LOOKUPS
     event_poll_s: float = 0.5
-    preview_wait_s: float = 10.0
+    preview_wait_s: float = 5.0
     """An answer about a preview comes at the latest after so long; clients give up later."""
     event_stream_idle_s: float = 300
     event_streams_per_key: int = 100

@@ -40,6 +40,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "oft": {"block_size": 16},
     "randlora": {"rank": 8},
     "p_tuning": {"n_tokens": 4, "encoder_hidden_size": 32},
+    "prefix_tuning": {"n_tokens": 4},
     "prompt_tuning": {"n_tokens": 4},
     "road": {"group_size": 16},
     "vera": {"rank": 64},

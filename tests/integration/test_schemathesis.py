@@ -55,7 +55,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     url = f"sqlite:///{folder / 'orchard.sqlite'}"
     upgrade(url)
     db = Database(url)
-    with live_api(db, folder) as api:
+    with live_api(db, folder, preview_wait_s=0) as api:
         yield Target(api, _one_of_each(api, folder), folder)
     db.dispose()
 

@@ -78,7 +78,7 @@ def ours(**sections: Any) -> dict[str, Any]:
         ({"x_orchard": {"priority": 101}}, "x_orchard.priority", ("100", "got 101")),
         (ours(method={"dropout": 1}), f"{METHOD}.dropout", ("less than 1",)),
         ({"x_orchard": {"method": "lora"}}, "x_orchard.method", ("an object", '{"type": "lora"}')),
-        (ours(method={"type": "dora"}), "x_orchard.method", ("'dora'", "there are: lora")),
+        (ours(method={"type": "dora"}), "x_orchard.method", ("'dora'", "there are: c3a")),
         ({"x_orchard": {"task": {"type": "chess"}}}, "x_orchard.task", ("'chess'", "there are: causal_lm")),
         ({"x_orchard": {"lane": "fast"}}, "x_orchard.lane", ("'fused' or 'solo'",)),
         ({"x_orchard": {"rank": 4}}, "x_orchard", ("rank has moved: write x_orchard.method.rank",)),

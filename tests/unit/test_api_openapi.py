@@ -9,6 +9,7 @@ from openapi_spec_validator import validate
 from api.app import create_app
 from orchestrator.db.database import Database
 from tests.builders.live_api import make_catalogue
+from workers.contract.methods import METHODS
 
 PROBES = {"/healthz", "/readyz"}
 
@@ -48,7 +49,10 @@ def test_errors_are_documented_in_openais_shape(document: dict[str, Any]) -> Non
 
 def test_our_extensions_are_described_field_by_field(document: dict[str, Any]) -> None:
     options = document["components"]["schemas"]["Options"]["properties"]
-    assert options["method"]["properties"]["rank"]["maximum"] == 256
+    methods = {method["properties"]["type"]["const"]: method for method in options["method"]["oneOf"]}
+    assert methods.keys() == set(METHODS)
+    assert methods["lora"]["properties"]["rank"]["maximum"] == 256
+    assert [name for name, method in methods.items() if "type" not in method.get("required", ())] == ["lora"]
     assert {"task", "method", "lane", "quantization", "data", "training", "priority"} == options.keys() - {
         "max_runtime_s",
         "max_user_retries",

@@ -64,8 +64,17 @@ class Registry(Generic[MemberT]):
         return core_schema.no_info_plain_validator_function(self._validate, serialization=written)
 
     def __get_pydantic_json_schema__(self, _: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        members = [handler(self._members[name].__pydantic_core_schema__) for name in self]
+        members = [self._schema_of(name, handler) for name in self]
         return members[0] if len(members) == 1 else {"oneOf": members, "discriminator": {"propertyName": "type"}}
+
+    def _schema_of(self, name: str, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Whoever leaves `type` out means the default, and no other."""
+        schema = handler(self._members[name].__pydantic_core_schema__)
+        if name == self._default:
+            return schema
+        whole = handler.resolve_ref_schema(schema)
+        whole["required"] = sorted({"type", *whole.get("required", ())})
+        return schema
 
 
 def _told(name: object) -> str:

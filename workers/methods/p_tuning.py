@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, relu
 
 from workers.contract.methods import PTuning
-from workers.methods.method import METHODS
-from workers.methods.prompts import PromptMethod
+from workers.methods.method import METHODS, Site
+from workers.methods.prompts import PromptMethod, vocabulary
 from workers.rng import derive_seed
 
 _WORDS = "embedding.weight"
@@ -28,8 +28,9 @@ class PTuningMethod(PromptMethod):
             state = state if layer == _LAYERS[-1] else relu(state)
         return state
 
-    def sizes(self, spec: PTuning, width: int) -> dict[str, tuple[int, ...]]:
+    def sizes(self, spec: PTuning, site: Site) -> dict[str, tuple[int, ...]]:
         """See `PromptMethod.sizes`."""
+        width = vocabulary(site).shape[1]
         widths = (width, spec.encoder_hidden_size, spec.encoder_hidden_size, width)
         sizes: dict[str, tuple[int, ...]] = {_WORDS: (spec.n_tokens, width)}
         for layer, (inputs, outputs) in zip(_LAYERS, pairwise(widths), strict=True):

@@ -6,11 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from workers.contract.methods import PromptTuning
-from workers.methods.method import METHODS
-from workers.methods.prompts import PromptMethod
+from workers.methods.method import METHODS, Site
+from workers.methods.prompts import PROMPT, PromptMethod, vocabulary
 from workers.rng import derive_seed
-
-PROMPT = "prompt_embeddings"
 
 
 @METHODS.register(PromptTuning)
@@ -21,9 +19,9 @@ class PromptTuningMethod(PromptMethod):
         """See `PromptMethod.prompt`."""
         return weights[PROMPT]
 
-    def sizes(self, spec: PromptTuning, width: int) -> dict[str, tuple[int, ...]]:
+    def sizes(self, spec: PromptTuning, site: Site) -> dict[str, tuple[int, ...]]:
         """See `PromptMethod.sizes`."""
-        return {PROMPT: (spec.n_tokens, width)}
+        return {PROMPT: (spec.n_tokens, vocabulary(site).shape[1])}
 
     def begin(self, weights: Mapping[str, nn.Parameter], table: Tensor, seed: int) -> None:
         """Embeddings of random words: of random numbers, training takes far longer (arXiv 2104.08691, 3.2)."""

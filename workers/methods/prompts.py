@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Final
 
 import torch
 from peft import PeftModel
@@ -16,26 +16,27 @@ from workers.contract.spec import JobSpec
 from workers.methods.method import LowRankForm, Site, WeightRule
 from workers.rng import DropoutKey
 
+PROMPT: Final = "prompt_embeddings"
+"""What PEFT calls a prompt."""
+
 
 class PromptAttachment:
     """An `Attachment` whose prompt stands before every row while it is the site's acting one."""
 
     def __init__(self, method: "PromptMethod", site: Site, weights: Mapping[str, nn.Parameter]) -> None:
         self.weights = weights
+        self.site = site
+        self.embed: nn.Module = site.model.get_input_embeddings()  # type: ignore[operator]
         self._method = method
-        self._site = site
         decoder = site.model.get_decoder()  # type: ignore[operator]  # every causal language model has one
-        self._embed: nn.Module = site.model.get_input_embeddings()  # type: ignore[operator]
         self._hooks = (
-            decoder.register_forward_pre_hook(self._prepend, with_kwargs=True),
-            decoder.register_forward_hook(self._cut),
+            decoder.register_forward_pre_hook(self._before, with_kwargs=True),
+            decoder.register_forward_hook(self._behind),
         )
 
     def activate(self) -> None:
         """See `Attachment.activate`."""
-        self._site.acting = self
-        for weight in self.weights.values():
-            weight.requires_grad_()
+        self.site.acting = self
 
     def set_dropout(self, key: DropoutKey | None) -> None:
         """See `Attachment.set_dropout`: there is none."""
@@ -44,52 +45,59 @@ class PromptAttachment:
         """See `Attachment.detach`."""
         for hook in self._hooks:
             hook.remove()
-        if self._site.acting is self:
-            self._site.acting = None
+        if self.site.acting is self:
+            self.site.acting = None
 
-    def _prepend(self, _: nn.Module, args: Any, inputs: dict[str, Any]) -> tuple[Any, dict[str, Any]] | None:
-        """`input_ids` [B, T] become `inputs_embeds` [B, n + T, d]."""
-        if self._site.acting is not self:
-            return None
-        inputs = dict(inputs)
-        embedded: Tensor = self._embed(inputs.pop("input_ids"))
+    def prepend(self, inputs: dict[str, Any]) -> None:
+        """`input_ids` [B, T] become `inputs_embeds` [B, n + T, d], the mask with them."""
+        embedded: Tensor = self.embed(inputs.pop("input_ids"))
         prompt = self._method.prompt(self.weights).to(embedded.dtype).expand(len(embedded), -1, -1)
         inputs["inputs_embeds"] = torch.cat([prompt, embedded], dim=1)
         if (mask := inputs.get("attention_mask")) is not None:
             inputs["attention_mask"] = torch.cat([mask.new_ones(prompt.shape[:2]), mask], dim=1)
+
+    def cut(self, hidden: Tensor) -> Tensor:
+        """Of [B, n + T, d] those of the row, [B, T, d]."""
+        return hidden[:, len(self._method.prompt(self.weights)) :]
+
+    def _before(self, _: nn.Module, args: Any, inputs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        if self.site.acting is self:
+            inputs = dict(inputs)
+            self.prepend(inputs)
         return args, inputs
 
-    def _cut(self, _: nn.Module, __: Any, output: Any) -> Any:
-        """Hidden states of the row alone, [B, T, d]."""
-        if self._site.acting is self:
-            output.last_hidden_state = output.last_hidden_state[:, len(self._method.prompt(self.weights)) :]
+    def _behind(self, _: nn.Module, __: Any, output: Any) -> Any:
+        if self.site.acting is self:
+            output.last_hidden_state = self.cut(output.last_hidden_state)
         return output
 
 
 class PromptMethod:
     """Base of the methods of virtual tokens. A subclass says the weights and what prompt they make."""
 
+    attachment: ClassVar[type[PromptAttachment]] = PromptAttachment
+
     @abstractmethod
     def prompt(self, weights: Mapping[str, Tensor]) -> Tensor:
         """The embeddings [n, d] that stand before a row."""
 
     @abstractmethod
-    def sizes(self, spec: Any, width: int) -> dict[str, tuple[int, ...]]:
-        """The weights for a base of hidden size `width`."""
+    def sizes(self, spec: Any, site: Site) -> dict[str, tuple[int, ...]]:
+        """The shapes of the weights."""
 
     def shapes(self, spec: VirtualTokens, site: Site) -> dict[str, tuple[int, ...]]:
         """See `TrainableMethod.shapes`."""
-        return self.sizes(spec, _vocabulary(site).shape[1])
+        return self.sizes(spec, site)
 
     def attach(self, spec: VirtualTokens, site: Site, name: str, seed: int) -> PromptAttachment:
         """See `TrainableMethod.attach`."""
-        table = _vocabulary(site)
+        table = vocabulary(site)
         weights = {
             weight: nn.Parameter(torch.zeros(shape, device=table.device))
-            for weight, shape in self.sizes(spec, table.shape[1]).items()
+            for weight, shape in self.sizes(spec, site).items()
         }
         self.begin(weights, table, seed)
-        return PromptAttachment(self, site, weights)
+        return self.attachment(self, site, weights)
 
     @abstractmethod
     def begin(self, weights: Mapping[str, nn.Parameter], table: Tensor, seed: int) -> None:
@@ -113,7 +121,7 @@ class PromptMethod:
         config.save_pretrained(folder)
         with torch.no_grad():
             prompt = self.prompt({name: weight.float() for name, weight in weights.items()}).contiguous()
-        save_file({"prompt_embeddings": prompt}, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+        save_file({PROMPT: prompt}, folder / "adapter_model.safetensors", metadata={"format": "pt"})
 
     def load(self, model: nn.Module, folder: Path) -> nn.Module:
         """See `TrainableMethod.load`."""
@@ -121,6 +129,7 @@ class PromptMethod:
         return loaded
 
 
-def _vocabulary(site: Site) -> Tensor:
+def vocabulary(site: Site) -> Tensor:
+    """The embeddings [V, d] of the base."""
     table: Tensor = site.model.get_input_embeddings().weight  # type: ignore[operator]
     return table

@@ -18,6 +18,7 @@ from workers.contract.methods.method import METHODS, MethodSpec
 from workers.contract.methods.miss import Miss
 from workers.contract.methods.oft import Oft
 from workers.contract.methods.p_tuning import PTuning
+from workers.contract.methods.prefix_tuning import PrefixTuning
 from workers.contract.methods.prompt_tuning import PromptTuning
 from workers.contract.methods.randlora import RandLora
 from workers.contract.methods.road import Road
@@ -43,6 +44,7 @@ __all__ = [
     "Miss",
     "Oft",
     "PTuning",
+    "PrefixTuning",
     "PromptTuning",
     "RandLora",
     "Road",
