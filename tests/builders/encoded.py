@@ -7,9 +7,10 @@ from functools import cache
 
 from orchestrator.encodings.keys import encoding_key, files_of, order_of, with_encoded
 from workers.contract.encoding import EncodeLimits
-from workers.contract.spec import JobSpec
-from workers.data.encode import require_usable
+from workers.contract.spec import DataSpec, JobSpec
+from workers.data.encode import EncodedData, encode_file, require_usable
 from workers.data.stored import store
+from workers.data.tokens import RowEncoder
 from workers.encoding.board import Board
 from workers.encoding.process import encode
 from workers.encoding.tokenizers import Tokenizers
@@ -26,6 +27,11 @@ def _cache_dir() -> str:
     folder = tempfile.mkdtemp(prefix="orchard-test-tokenizers-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
+
+
+def encode_training(encode: RowEncoder, data: DataSpec) -> EncodedData:
+    """The training file as tokens. Raises: DataError naming every line that cannot be used."""
+    return require_usable(encode_file(encode, data, data.training), data.training)
 
 
 def encode_to_store(spec: JobSpec) -> JobSpec:

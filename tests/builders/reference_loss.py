@@ -4,7 +4,7 @@ import torch
 from transformers import AutoTokenizer
 
 from workers.contract.spec import JobSpec
-from workers.data.encode import encode_validation
+from workers.data.encode import encode_file
 from workers.data.text_encoder import TextEncoder
 
 
@@ -12,7 +12,8 @@ def loss_of(model: torch.nn.Module, spec: JobSpec) -> float:
     """The validation loss computed naively, row by row over full logits."""
     tokenizer = AutoTokenizer.from_pretrained(spec.base.location)
     nll, total_weight = 0.0, 0.0
-    for row in encode_validation(TextEncoder(tokenizer, None), spec.data).rows:
+    assert spec.data.validation is not None
+    for row in encode_file(TextEncoder(tokenizer, None), spec.data, spec.data.validation).rows:
         ids, weights = torch.tensor([row.input_ids]), torch.tensor(row.loss_weights[1:])
         with torch.no_grad():
             logits = model(input_ids=ids).logits[0, -ids.shape[1] : -1]  # behind virtual tokens, if there are any

@@ -12,7 +12,6 @@ from workers.contract.rows import ROW_MODELS, DatasetFormat
 from workers.contract.spec import TextOptions
 from workers.contract.tasks import TASKS as SPECS
 from workers.data.encode import EncodedRow
-from workers.data.pausing import no_pause
 from workers.data.reading import read_rows
 from workers.tasks import TASKS
 
@@ -30,7 +29,7 @@ def test_every_format_it_takes_becomes_rows_with_something_to_learn(tiny_base: B
     tokenizer = AutoTokenizer.from_pretrained(tiny_base.location)
     for format in spec.formats:
         row = ROW_MODELS[format].model_validate(ROWS[format])
-        ids, mask, _ = TASKS.of(spec).encoder(tokenizer, None, TextOptions())(row, no_pause)
+        ids, mask, _ = TASKS.of(spec).encoder(tokenizer, None, TextOptions())(row)
         assert len(ids) == len(mask)
         assert any(mask)
 
@@ -43,7 +42,7 @@ def test_its_loss_is_finite_and_reaches_what_is_trained(tmp_path: Path, tiny_bas
     model.get_input_embeddings().requires_grad_()
     read = read_rows(make_dataset(tmp_path / "rows.jsonl", sum_rows(3)))
     encode = task.encoder(tokenizer, None, TextOptions())
-    rows = [EncodedRow.of(each.line, *encode(each.row, no_pause)[:2]) for each in read]
+    rows = [EncodedRow.of(each.line, *encode(each.row)[:2]) for each in read]
     batch = task.collate(rows, tokenizer.pad_token_id)
     scores = task.loss(model).score(batch)
     assert scores.nll.shape == scores.correct.shape == (batch.supervised,)

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders.encoded import encode_training
 from tests.builders.specs import make_dataset, sum_rows
 from workers.contract.errors import DataError
 from workers.contract.rows import Row
 from workers.contract.spec import DataSpec
 from workers.data.batches import collate
-from workers.data.encode import EncodedRow, encode_training
-from workers.data.pausing import Pause
+from workers.data.encode import EncodedRow
 from workers.data.tokens import Tokens
 
 
@@ -33,7 +33,7 @@ def test_a_row_may_be_a_slice_of_a_read_only_file(recwarn: pytest.WarningsRecord
 
 @pytest.mark.parametrize("weights", [[0.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
 def test_a_row_whose_predicted_tokens_all_weigh_nothing_is_refused(tmp_path: Path, weights: list[float]) -> None:
-    def encode(row: Row, pause: Pause) -> Tokens:
+    def encode(row: Row) -> Tokens:
         return Tokens([5, 6, 7], weights)
 
     with pytest.raises(DataError) as caught:
@@ -45,7 +45,7 @@ def test_a_row_whose_predicted_tokens_all_weigh_nothing_is_refused(tmp_path: Pat
 
 
 def test_a_row_with_a_fraction_of_a_token_to_learn_is_kept(tmp_path: Path) -> None:
-    def encode(row: Row, pause: Pause) -> Tokens:
+    def encode(row: Row) -> Tokens:
         return Tokens([5, 6, 7], [1.0, 0.0, 0.01])
 
     data = encode_training(encode, DataSpec(training=make_dataset(tmp_path / "rows.jsonl", sum_rows(2))))

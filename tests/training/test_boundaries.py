@@ -9,13 +9,13 @@ from transformers import AutoTokenizer, GPT2Tokenizer, PreTrainedTokenizerFast
 
 from tests.builders import tokenizers as kinds
 from tests.builders.driving import drain, outcome_of
+from tests.builders.encoded import encode_training
 from tests.builders.specs import make_dataset, make_host_spec, make_job_spec, make_order
 from tests.builders.tiny_base import make_tiny_base, make_tokenizer
 from workers.contract.errors import DataError
 from workers.contract.reports import ExitClass
 from workers.contract.rows import DatasetFormat, PromptCompletionRow, Row, TextRow
 from workers.contract.spec import DataSpec, SpecialTokens, TextOptions
-from workers.data.encode import encode_training
 from workers.data.text_encoder import TextEncoder
 from workers.host import TrainingHost
 

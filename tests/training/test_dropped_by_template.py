@@ -8,6 +8,7 @@ import pytest
 from orchestrator.hosts.event_messages import prepared_events
 from tests.builders.chat import ADD, calls, encode, result, says
 from tests.builders.driving import drain, of_job, outcome_of
+from tests.builders.encoded import encode_training
 from tests.builders.families import family_tokenizer
 from tests.builders.specs import make_dataset, make_host_spec, make_job_spec, make_order
 from tests.builders.tiny_base import CHATML_WITH_GENERATION, make_tokenizer
@@ -18,7 +19,7 @@ from workers.contract.preview import PreviewRow
 from workers.contract.reports import ExitClass, Prepared
 from workers.contract.spec import DataSpec, OnDropped
 from workers.data.chat.dropped import DroppedByTemplate
-from workers.data.encode import MAX_LEFT_OUT, OTHER_FIELDS, encode_file, encode_training
+from workers.data.encode import MAX_LEFT_OUT, OTHER_FIELDS, encode_file
 from workers.data.preview import show_row
 from workers.data.reading import ReadRow
 from workers.data.text_encoder import TextEncoder

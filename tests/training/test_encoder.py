@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from tests.builders.encoded import encode_to_store
+from tests.builders.encoded import encode_to_store, encode_training
 from tests.builders.specs import chat_row, make_dataset, make_job_spec, sum_rows
 from tests.builders.tiny_base import CHATML, make_tiny_base, make_tokenizer
 from tests.builders.waiting import wait_until
@@ -23,7 +23,6 @@ from workers.contract.preview import DIGESTS_FILE, PREVIEW_FILE
 from workers.contract.spec import DatasetRef, DataSpec
 from workers.contract.tasks import CausalLm
 from workers.data.batches import collate
-from workers.data.encode import encode_training
 from workers.data.stored import fetch
 from workers.data.text_encoder import TextEncoder
 from workers.encoding.board import Position

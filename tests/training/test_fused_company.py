@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from tests.builders.driving import as_ref, drain, losses, of_job, outcome_of, work_to_step
+from tests.builders.encoded import encode_training
 from tests.builders.specs import make_host_spec, make_job_spec, make_order
 from workers.bases import load_base
 from workers.contract.base import BaseSpec
 from workers.contract.reports import CheckpointManifest, ExitClass, Report
 from workers.data.batches import BatchPlan, collate
-from workers.data.encode import encode_training
 from workers.data.text_encoder import TextEncoder
 from workers.engine.seat import Seat
 from workers.engine.stepper import StepResult

@@ -17,6 +17,7 @@ from orchestrator.encodings.keys import order_of
 from orchestrator.loops.composition import encoding
 from orchestrator.settings import Settings
 from orchestrator.submission.validate import Validate
+from tests.builders.encoded import encode_to_store, encode_training
 from tests.builders.live_api import make_api, make_catalogue
 from tests.builders.scripted_host import ScriptedHost
 from tests.builders.specs import chat_row, make_dataset, make_job_spec, sum_rows
@@ -24,12 +25,10 @@ from tests.builders.tiny_base import make_tokenizer
 from tests.builders.waiting import wait_until
 from workers.contract.base import BaseSpec
 from workers.contract.encoding import EncodeLimits, EncodeResult
-from workers.contract.errors import DataError, ErrorCode, ValidationDataError
+from workers.contract.errors import DataError
 from workers.contract.issues import MAX_FIELD_CHARS, MAX_ISSUES, MAX_MESSAGE_CHARS
 from workers.contract.rows import DatasetFormat, Row, RowIssue
 from workers.contract.spec import DataSpec
-from workers.data.encode import encode_training, encode_validation
-from workers.data.pausing import Pause
 from workers.data.reading import summary
 from workers.data.text_encoder import TextEncoder
 from workers.data.tokens import Tokens, UnusableRow
@@ -53,20 +52,19 @@ BAD: dict[str, list[dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("rows", BAD.values(), ids=BAD)
-def test_rows_of_the_validation_file_are_refused_like_those_of_the_training_file(
-    tmp_path: Path, rows: list[dict[str, Any]]
+def test_an_encoder_refuses_bad_rows_whatever_the_job_uses_the_file_for(
+    tmp_path: Path, tiny_base: BaseSpec, rows: list[dict[str, Any]]
 ) -> None:
     good, bad = make_dataset(tmp_path / "good.jsonl"), make_dataset(tmp_path / "bad.jsonl", rows)
-    encode = TextEncoder(make_tokenizer(), None)
-    with pytest.raises(DataError) as training:
-        encode_training(encode, DataSpec(training=bad, max_seq_len=64))
-    with pytest.raises(ValidationDataError) as validation:
-        encode_validation(encode, DataSpec(training=good, validation=bad, max_seq_len=64))
-    assert training.value.issues
-    assert validation.value.issues == training.value.issues
-    assert str(validation.value) == str(training.value)
-    codes = (training.value.code, validation.value.code)
-    assert codes == (ErrorCode.INVALID_TRAINING_FILE, ErrorCode.INVALID_VALIDATION_FILE)
+    found = []
+    for training, validation in ((bad, good), (good, bad)):
+        with pytest.raises(DataError) as caught:
+            encode_to_store(
+                make_job_spec(tmp_path, tiny_base, training=training, validation=validation, max_seq_len=64)
+            )
+        found.append((caught.value.issues, str(caught.value)))
+    assert found[0] == found[1]
+    assert found[0][0]
 
 
 def test_a_row_that_only_the_encoder_finds_bad_is_in_the_report_of_the_job_before_it_has_a_seat(
@@ -121,7 +119,7 @@ def test_encoding_stops_where_a_file_has_too_many_bad_rows_and_says_where(tmp_pa
     data = make_dataset(tmp_path / "rows.jsonl", [{"text": "t"}] * (MAX_ISSUES + 50), TEXT)
     encoded: list[Row] = []
 
-    def refuse(row: Row, _: Pause) -> Tokens:
+    def refuse(row: Row) -> Tokens:
         encoded.append(row)
         raise UnusableRow("no")
 

@@ -6,16 +6,14 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer, ByT5Tokenizer
 
-from tests.builders.encoded import encode_to_store
+from tests.builders.encoded import encode_to_store, encode_training
 from tests.builders.specs import chat_row, make_dataset, make_job_spec, sum_rows
 from tests.builders.tiny_base import CHATML, make_tiny_base, make_tokenizer
 from workers.contract.base import BaseSpec
 from workers.contract.errors import DataError, ErrorCode, StorageUnavailable
 from workers.contract.row_check import MAX_MESSAGES
-from workers.contract.rows import ChatRow, DatasetFormat, Row
+from workers.contract.rows import DatasetFormat, Row
 from workers.contract.spec import DatasetRef, DataSpec
-from workers.data.encode import encode_training
-from workers.data.pausing import Abandoned, Pause
 from workers.data.text_encoder import TextEncoder
 from workers.data.tokens import Tokens
 
@@ -79,10 +77,10 @@ Panic.__name__ = "PanicException"
 def test_any_error_over_one_row_is_that_rows_and_the_others_are_still_looked_at(
     tmp_path: Path, error: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def encode(row: Row, pause: Pause) -> Tokens:
+    def encode(row: Row) -> Tokens:
         if "after 1?" in str(row):
             raise error
-        return TextEncoder(make_tokenizer(), None)(row, pause)
+        return TextEncoder(make_tokenizer(), None)(row)
 
     with pytest.raises(DataError) as caught:
         encode_training(encode, DataSpec(training=make_dataset(tmp_path / "rows.jsonl", sum_rows(3))))
@@ -92,9 +90,9 @@ def test_any_error_over_one_row_is_that_rows_and_the_others_are_still_looked_at(
     assert "line 2 could not be encoded" in caplog.text
 
 
-@pytest.mark.parametrize("error", [OSError(), MemoryError(), ImportError(), StorageUnavailable(), Abandoned()])
+@pytest.mark.parametrize("error", [OSError(), MemoryError(), ImportError(), StorageUnavailable()])
 def test_what_is_the_machines_is_not_blamed_on_a_row(tmp_path: Path, error: Exception) -> None:
-    def encode(row: Row, pause: Pause) -> Tokens:
+    def encode(row: Row) -> Tokens:
         raise error
 
     with pytest.raises(type(error)):
@@ -107,19 +105,3 @@ def test_a_row_of_too_many_messages_is_refused_before_it_is_rendered(tmp_path: P
     with pytest.raises(DataError) as caught:
         encode_training(TextEncoder(make_tokenizer(), None), data)
     assert [(issue.line, issue.code) for issue in caught.value.issues] == [(2, "too_many_messages")]
-
-
-def test_a_long_conversation_can_be_stopped_between_its_renderings() -> None:
-    row = ChatRow.model_validate({"messages": [m for n in range(20) for m in chat_row(f"{n}?", "a")["messages"]]})
-    pauses: list[None] = []
-
-    def pause() -> None:
-        pauses.append(None)
-        if len(pauses) == 2:
-            raise Abandoned
-
-    encode = TextEncoder(make_tokenizer(), None)
-    with pytest.raises(Abandoned):
-        encode(row, pause)
-    encode(row, pause)
-    assert len(pauses) - 2 > 2

@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
+from tests.builders.encoded import encode_training
 from tests.builders.specs import make_dataset
 from tests.builders.tiny_base import CHATML, CHATML_WITH_GENERATION, make_tokenizer
-from workers.contract.errors import DataError, ValidationDataError
+from workers.contract.errors import DataError
 from workers.contract.rows import ChatRow, DatasetFormat, PromptCompletionRow, Row, TextRow
 from workers.contract.spec import DataSpec, TrainingSpec
 from workers.data.batches import BatchPlan, collate, epoch_order
-from workers.data.encode import EncodedRow, encode_training, encode_validation
-from workers.data.pausing import Abandoned
+from workers.data.encode import EncodedRow
 from workers.data.text_encoder import TextEncoder
-from workers.data.tokens import TemplateMismatch
+from workers.data.tokens import TemplateMismatch, Tokens
 from workers.storage import file_sha256
 
 TWO_TURNS = [
@@ -174,8 +174,8 @@ def test_prompt_completion_learns_the_completion_and_text_learns_all() -> None:
 
 def test_every_unreadable_line_is_reported_with_its_number(tmp_path: Path) -> None:
     data = make_dataset(tmp_path / "rows.jsonl", [{"text": "fine"}, {"txt": "typo"}, {"text": ""}], DatasetFormat.TEXT)
-    with pytest.raises(ValidationDataError) as caught:
-        encode_validation(TextEncoder(make_tokenizer(), None), DataSpec(training=data, validation=data))
+    with pytest.raises(DataError) as caught:
+        encode_training(TextEncoder(make_tokenizer(), None), DataSpec(training=data))
     assert {issue.line for issue in caught.value.issues} == {2, 3}
 
 
@@ -186,26 +186,23 @@ def test_a_row_is_kept_in_five_bytes_a_token() -> None:
     assert memoryview(row.input_ids).nbytes + memoryview(row.loss_weights).nbytes == 8 * 3
 
 
-def test_reading_gives_up_at_the_next_line_and_leaves_no_copy_behind(
+def test_reading_that_fails_amid_the_rows_leaves_no_copy_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
-    lines = []
+    copies = []
 
-    def pause() -> None:
-        lines.append(len(list(scratch.iterdir())))
-        if len(lines) == 3:
-            raise Abandoned
+    def encode(row: Row) -> Tokens:
+        copies.append(len(list(scratch.iterdir())))
+        if len(copies) == 3:
+            raise MemoryError
+        return TextEncoder(make_tokenizer(), None)(row)
 
-    with pytest.raises(Abandoned):
-        encode_training(
-            TextEncoder(make_tokenizer(), None),
-            DataSpec(training=make_dataset(tmp_path / "rows.jsonl")),
-            pause,
-        )
-    assert lines == [1, 1, 1]
+    with pytest.raises(MemoryError):
+        encode_training(encode, DataSpec(training=make_dataset(tmp_path / "rows.jsonl")))
+    assert copies == [1, 1, 1]
     assert list(scratch.iterdir()) == []
 
 

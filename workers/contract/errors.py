@@ -73,12 +73,6 @@ class DataError(UserError):
         return type(self), (str(self), self.issues)
 
 
-class ValidationDataError(DataError):
-    """The validation file has rows that cannot be evaluated on."""
-
-    code = ErrorCode.INVALID_VALIDATION_FILE
-
-
 class InvalidTargetModules(UserError):
     """The base has no linear of that name to adapt."""
 

@@ -6,7 +6,6 @@ A token that holds characters of both belongs to the completion: predicting it i
 from collections.abc import Callable
 from typing import Protocol
 
-from workers.data.pausing import Pause
 from workers.data.tokens import UnusableRow
 
 
@@ -90,12 +89,11 @@ def by_decoding(
     ids: list[int],
     prompt: str,
     completion: str,
-    pause: Pause,
 ) -> int:
-    """The same without spans. `ids` are the tokens of prompt + completion. `pause` is called before each decoding.
+    """The same without spans. `ids` are the tokens of prompt + completion.
 
     It is proven by decoding, where the tokenizer gives the text back; else by the prompt's own tokens, where these
-    begin the whole. Raises: UnprovenBoundary, Abandoned.
+    begin the whole. Raises: UnprovenBoundary.
     """
     if not prompt:
         return 0
@@ -103,7 +101,6 @@ def by_decoding(
         return len(ids)
 
     def decoded(count: int) -> str:
-        pause()
         return decode(ids[:count])
 
     # Bytes that are no character yet decode to U+FFFD, which a prompt might end in.
@@ -117,7 +114,6 @@ def by_decoding(
             return high
         if len(held) > len(prompt) > len(short) or short == prompt:
             return high - 1
-    pause()
     own = encode(prompt)
     if own and len(own) < len(ids) and ids[: len(own)] == own:
         return len(own)

@@ -11,15 +11,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
 
-from workers.contract.errors import DataError, ValidationDataError, WorkerError
+from workers.contract.errors import DataError, WorkerError
 from workers.contract.issues import MAX_FIELD_CHARS, stopped, storable_text
 from workers.contract.rows import Row, RowIssue
 from workers.contract.spec import DatasetRef, DataSpec, Overlength
-from workers.data.pausing import Abandoned, Pause, no_pause
 from workers.data.reading import ReadRow, read_rows, summary
 from workers.data.tokens import RowEncoder, Tokens, UnusableRow
 
-_MACHINES: Final = (Abandoned, WorkerError, OSError, MemoryError, ImportError)
+_MACHINES: Final = (WorkerError, OSError, MemoryError, ImportError)
 """What may go wrong with any row. Every other error that comes of encoding a row is the row's."""
 NOTHING_TO_LEARN: Final = "no_trainable_tokens"
 MAX_LEFT_OUT: Final = 50
@@ -80,28 +79,12 @@ OnRow = Callable[[ReadRow, Tokens], object]
 """Called with each row that is kept, and its tokens before truncation."""
 
 
-def encode_training(encode: RowEncoder, data: DataSpec, pause: Pause = no_pause) -> EncodedData:
-    """Tokenize the training file. `pause` is called before each line and within long rows.
-
-    Raises: StorageUnavailable, Abandoned; DataError naming every line that cannot be used.
-    """
-    return require_usable(encode_file(encode, data, data.training, pause=pause), data.training)
-
-
-def encode_validation(encode: RowEncoder, data: DataSpec, pause: Pause = no_pause) -> EncodedData:
-    """Tokenize the validation file; empty if there is none. Raises: as above, with ValidationDataError."""
-    if data.validation is None:
-        return EncodedData(())
-    encoded = encode_file(encode, data, data.validation, ValidationDataError, pause)
-    return require_usable(encoded, data.validation, ValidationDataError)
-
-
-def require_usable(encoded: EncodedData, ref: DatasetRef, error: type[DataError] = DataError) -> EncodedData:
-    """`encoded`, if every row of the file can be used. Raises: `error` with the issues."""
+def require_usable(encoded: EncodedData, ref: DatasetRef) -> EncodedData:
+    """`encoded`, if every row of the file can be used. Raises: DataError with the issues."""
     if encoded.issues:
-        raise error(summary(ref, encoded.issues), encoded.issues)
+        raise DataError(summary(ref, encoded.issues), encoded.issues)
     if not encoded.rows:
-        raise error(f"file {ref.file_id}: all {encoded.dropped} rows are longer than max_seq_len and were dropped")
+        raise DataError(f"file {ref.file_id}: all {encoded.dropped} rows are longer than max_seq_len and were dropped")
     return encoded
 
 
@@ -109,25 +92,23 @@ def encode_file(
     encode: RowEncoder,
     data: DataSpec,
     ref: DatasetRef,
-    error: type[DataError] = DataError,
-    pause: Pause = no_pause,
     on_line: OnLine = lambda _: None,
     on_row: OnRow = lambda _, __: None,
 ) -> EncodedData:
     """Tokenize what can be used of the file, and tell the rest as its issues.
 
-    Raises: StorageUnavailable, Abandoned; `error` when the file does not read as it did at its upload.
+    Raises: StorageUnavailable; DataError when the file does not read as it did at its upload.
     """
     kept: list[EncodedRow] = []
     issues: list[RowIssue] = []
     truncated = dropped = 0
     left_out: Counter[str] = Counter()
-    with closing(read_rows(ref, error, pause, data.extra)) as rows:
+    with closing(read_rows(ref, data.extra)) as rows:
         for read in rows:
             if stopped(issues, read.line):
                 break
             on_line(read.line)
-            tokens = _encoded(encode, read, pause)
+            tokens = _encoded(encode, read)
             on_line(None)
             if isinstance(tokens, RowIssue):
                 issues.append(tokens)
@@ -160,12 +141,12 @@ def _told(dropped: Sequence[str], known: AbstractSet[str]) -> set[str]:
     return names
 
 
-def _encoded(encode: RowEncoder, read: ReadRow, pause: Pause) -> Tokens | RowIssue:
+def _encoded(encode: RowEncoder, read: ReadRow) -> Tokens | RowIssue:
     """The row as tokens, or why it cannot be. No error over one row is the machine's but those of `_MACHINES`: a retry
     would meet the same row.
     """
     try:
-        return encode(read.row, pause)
+        return encode(read.row)
     except UnusableRow as problem:
         return RowIssue(line=read.line, field=problem.field, code=problem.code, message=str(problem))
     except BaseException as error:
@@ -185,8 +166,8 @@ def is_of_row(error: BaseException) -> bool:
 def within_vocabulary(encode: RowEncoder, tokenizer: Any, size: int) -> RowEncoder:
     """`encode`, refusing rows with tokens for which the base has no embedding: there are `size`."""
 
-    def checked(row: Row, pause: Pause) -> Tokens:
-        tokens = encode(row, pause)
+    def checked(row: Row) -> Tokens:
+        tokens = encode(row)
         if tokens.ids and (highest := max(tokens.ids)) >= size:
             raise UnusableRow(
                 f"the token {tokenizer.convert_ids_to_tokens(highest)!r} ({highest}) of the base's tokenizer has no "

@@ -9,7 +9,6 @@ from typing import Any
 
 from workers.contract.spec import SpecialTokens
 from workers.data.affixes import Affixes
-from workers.data.pausing import Pause
 from workers.data.plain_text import SpecialTokenText, plain_text
 from workers.data.tokens import Tokens, UnusableRow
 
@@ -46,14 +45,14 @@ class JoinedEncoder:
         learned = [*own, *self._affixes.end]
         return Tokens([*opened.ids, *learned], [0.0] * len(opened.ids) + [1.0] * len(learned))
 
-    def completion(self, prompt: str, completion: str, pause: Pause) -> Tokens:
-        """Loss on the completion and its end. `pause` is called between pieces. Raises: UnusableRow, Abandoned."""
+    def completion(self, prompt: str, completion: str) -> Tokens:
+        """Loss on the completion and its end. Raises: UnusableRow."""
         if prompt:
             (prompt, begin) = self._affixes.open(prompt)
         else:
             (completion, begin) = self._affixes.open(completion)
         completion = self._affixes.close(completion)
-        own, before = self._text.split(prompt + completion, len(prompt), pause)
+        own, before = self._text.split(prompt + completion, len(prompt))
         if completion and before == len(own):
             raise NothingOfCompletion("the base's tokenizer gives no token for this completion")
         learned = len(own) - before + len(self._affixes.end)

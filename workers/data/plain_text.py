@@ -10,7 +10,6 @@ from typing import Any, Protocol
 from workers.contract.spec import SpecialTokens
 from workers.data.backend import backend_of, special_tokens_of
 from workers.data.boundary import by_decoding, by_offsets
-from workers.data.pausing import Pause
 from workers.data.tokens import UnusableRow
 
 
@@ -34,10 +33,10 @@ class PlainText(Protocol):
     def encode(self, text: str) -> list[int]:
         """The tokens of `text` alone. Raises: SpecialTokenText."""
 
-    def split(self, text: str, boundary: int, pause: Pause) -> tuple[list[int], int]:
+    def split(self, text: str, boundary: int) -> tuple[list[int], int]:
         """The tokens of `text`, and how many of them lie wholly before character `boundary`.
 
-        Raises: SpecialTokenText, UnprovenBoundary, Abandoned.
+        Raises: SpecialTokenText, UnprovenBoundary.
         """
 
 
@@ -73,7 +72,7 @@ class FastText(_Text):
         (encoded,) = backend.encode_batch_fast([text], add_special_tokens=False)  # "fast": without spans
         return self._checked(encoded.ids, text)
 
-    def split(self, text: str, boundary: int, pause: Pause) -> tuple[list[int], int]:
+    def split(self, text: str, boundary: int) -> tuple[list[int], int]:
         """See `PlainText`."""
         encoded = backend_of(self._tokenizer, plain=self._plain).encode(text, add_special_tokens=False)
         return self._checked(encoded.ids, text), by_offsets(encoded, text, boundary)
@@ -100,10 +99,10 @@ class SlowText(_Text):
             raise SpecialTokenText.of(token)
         return ids
 
-    def split(self, text: str, boundary: int, pause: Pause) -> tuple[list[int], int]:
+    def split(self, text: str, boundary: int) -> tuple[list[int], int]:
         """See `PlainText`."""
         ids = self.encode(text)
-        return ids, by_decoding(self._decoded, self.encode, ids, text[:boundary], text[boundary:], pause)
+        return ids, by_decoding(self._decoded, self.encode, ids, text[:boundary], text[boundary:])
 
     def _ids(self, text: str, **options: bool) -> list[int]:
         return [int(token) for token in self._tokenizer(text, add_special_tokens=False, **options)["input_ids"]]

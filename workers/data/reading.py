@@ -1,16 +1,14 @@
-"""Reads a validated file on the host, converts it to rows as its upload did, and validates it again."""
+"""Reads a validated file, converts it to rows as its upload did, and validates it again."""
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from workers.contract.errors import DataError
 from workers.contract.failpoints import failpoint
 from workers.contract.issues import stopped, storable
 from workers.contract.rows import Row, RowIssue
 from workers.contract.spec import DatasetRef, ExtraKeys
-from workers.data.pausing import Pause, no_pause
 from workers.formats.reading import FileReading
 from workers.storage import fetch_file, file_sha256, scratch
 
@@ -25,31 +23,25 @@ class ReadRow:
     """Whether the file says it as its model has it, without any conversion."""
 
 
-def read_rows(
-    ref: DatasetRef,
-    error: type[DataError] = DataError,
-    pause: Pause = no_pause,
-    extra: ExtraKeys = ExtraKeys.IGNORE,
-) -> Generator[ReadRow]:
-    """The rows of the file, one at a time. `pause` is called before each row.
+def read_rows(ref: DatasetRef, extra: ExtraKeys = ExtraKeys.IGNORE) -> Generator[ReadRow]:
+    """The rows of the file, one at a time.
 
-    Raises: StorageUnavailable, Abandoned; after the last line, `error` listing every line that does not parse.
+    Raises: StorageUnavailable; after the last line, DataError listing every line that does not parse.
     """
     with scratch("rows") as folder:
         path = folder / "rows"
         fetch_file(ref.uri, path)
         failpoint("rows.fetched")
         if file_sha256(path) != ref.sha256:
-            raise error(f"file {ref.file_id} changed after it was validated; upload it again")
-        yield from _parse(path, ref, error, pause, extra)
+            raise DataError(f"file {ref.file_id} changed after it was validated; upload it again")
+        yield from _parse(path, ref, extra)
 
 
-def _parse(path: Path, ref: DatasetRef, error: type[DataError], pause: Pause, extra: ExtraKeys) -> Generator[ReadRow]:
+def _parse(path: Path, ref: DatasetRef, extra: ExtraKeys) -> Generator[ReadRow]:
     rows = 0
     issues: list[RowIssue] = []
     with path.open("rb") as stream:
-        for each in FileReading.of(_Pausing(stream, pause), ref, extra).rows():
-            pause()
+        for each in FileReading.of(stream, ref, extra).rows():
             if stopped(issues, each.number):
                 break
             issues += each.issues
@@ -58,21 +50,9 @@ def _parse(path: Path, ref: DatasetRef, error: type[DataError], pause: Pause, ex
                 if not issues:  # else the file is rejected, and only its other bad lines matter
                     yield ReadRow(each.number, each.row, each.is_as_sent)
     if issues:
-        raise error(summary(ref, issues), issues)
+        raise DataError(summary(ref, issues), issues)
     if not rows:
-        raise error(f"file {ref.file_id} has no rows")
-
-
-class _Pausing:
-    """A stream that pauses before each read: what is not a row, such as blank lines, may be long too."""
-
-    def __init__(self, stream: IO[bytes], pause: Pause) -> None:
-        self._stream = stream
-        self._pause = pause
-
-    def read(self, size: int, /) -> bytes:
-        self._pause()
-        return self._stream.read(size)
+        raise DataError(f"file {ref.file_id} has no rows")
 
 
 def summary(ref: DatasetRef, issues: Sequence[RowIssue]) -> str:

@@ -6,7 +6,6 @@ from workers.contract.rows import ChatRow, PromptCompletionRow, Row, TextRow
 from workers.contract.spec import TextOptions
 from workers.data.chat import ChatEncoder
 from workers.data.joined import JoinedEncoder
-from workers.data.pausing import Pause, no_pause
 from workers.data.tokens import Tokens, UnusableRow
 
 
@@ -19,12 +18,12 @@ class TextEncoder:
         self._chat = ChatEncoder(tokenizer, template, options)
         self._joined = JoinedEncoder(tokenizer, options.special_tokens)
 
-    def __call__(self, row: Row, pause: Pause = no_pause) -> Tokens:
-        """The row as tokens. `pause` is called between its pieces. Raises: UnusableRow, Abandoned."""
+    def __call__(self, row: Row) -> Tokens:
+        """The row as tokens. Raises: UnusableRow."""
         if isinstance(row, ChatRow):
-            return self._chat.encode(row, pause)
+            return self._chat.encode(row)
         if isinstance(row, PromptCompletionRow):
-            return self._joined.completion(row.prompt, row.completion, pause)
+            return self._joined.completion(row.prompt, row.completion)
         if not isinstance(row, TextRow):
             raise UnusableRow("rows of this format cannot be learned as text")
         return self._joined.text(row.text)

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from workers.contract.rows import Row
-from workers.data.pausing import Pause
 
 
 class Tokens(NamedTuple):
@@ -18,8 +17,8 @@ class Tokens(NamedTuple):
     """Fields of the row that the chat template does not show, and whose loss the job's options accept."""
 
 
-RowEncoder = Callable[[Row, Pause], Tokens]
-"""A task's encoder of one row, with tokenizer, template and options bound. Raises: UnusableRow, Abandoned."""
+RowEncoder = Callable[[Row], Tokens]
+"""A task's encoder of one row, with tokenizer, template and options bound. Raises: UnusableRow."""
 
 
 class UnusableRow(ValueError):

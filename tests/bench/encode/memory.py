@@ -15,10 +15,10 @@ import psutil
 
 from tests.bench.encode.subjects import bench_tokenizer, chat_rows
 from tests.bench.memory import PeakSampler
+from tests.builders.encoded import encode_training
 from tests.builders.tiny_base import CHATML
 from workers.contract.rows import DatasetFormat
 from workers.contract.spec import MAX_SEQ_LEN, DatasetRef, DataSpec
-from workers.data.encode import encode_training
 from workers.data.text_encoder import TextEncoder
 
 

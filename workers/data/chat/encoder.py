@@ -14,7 +14,6 @@ from workers.data.chat.skeleton import Skeleton, Skeletons
 from workers.data.chat.structure import Structure, position
 from workers.data.chat.tokenizing import Tokenizing, Weighted, weights_of
 from workers.data.chat.turns import Turns
-from workers.data.pausing import Pause, no_pause
 from workers.data.tokens import TemplateMismatch, Tokens
 
 _KEPT_STRUCTURES: Final = 512
@@ -29,18 +28,12 @@ class ChatEncoder:
         self._template = template
         self._structures: OrderedDict[str, Structure] = OrderedDict()
 
-    def encode(self, row: ChatRow, pause: Pause = no_pause) -> Tokens:
-        """Ids and weights of a conversation. `pause` is called between renderings.
-
-        Raises: TemplateMismatch, DroppedByTemplate, SpecialTokenText, Abandoned.
-        """
-        pause()
+    def encode(self, row: ChatRow) -> Tokens:
+        """Ids and weights of a conversation. Raises: TemplateMismatch, DroppedByTemplate, SpecialTokenText."""
         with refusals_named():
             self._prepare()
             text, skeleton = self._rendered(Conversation.of(row))
-            pause()
             structure = self._structure(skeleton)
-        pause()
         dropped = accepted(skeleton, structure.missing, self._options.on_dropped)
         places = structure.layout.places(text, skeleton.leaves)
         if places is None:
