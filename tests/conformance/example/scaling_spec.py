@@ -3,7 +3,6 @@
 from typing import Any, ClassVar, Literal
 
 from workers.contract.base import LinearShape
-from workers.contract.lanes import Lane
 from workers.contract.methods import METHODS
 from workers.contract.methods.on_linears import OnLinears, Targets
 
@@ -16,8 +15,6 @@ class Scaling(OnLinears):
     target_modules: Targets = ("q_proj", "down_proj")
 
     title: ClassVar[str] = "Scaling"
-    tasks: ClassVar[frozenset[str]] = frozenset({"causal_lm"})
-    lanes: ClassVar[frozenset[Lane]] = frozenset({Lane.SOLO})
     peft_type: ClassVar[str] = "IA3"
 
     def of_linear(self, linear: LinearShape) -> int:

@@ -5,7 +5,6 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, StrictInt
 
 from workers.contract.base import LinearShape
-from workers.contract.lanes import Lane
 from workers.contract.methods.method import METHODS
 from workers.contract.methods.on_linears import OnLinears, divides
 
@@ -19,8 +18,6 @@ class C3a(OnLinears):
 
     title: ClassVar[str] = "C³A"
     peft_type: ClassVar[str] = "C3A"
-    tasks: ClassVar[frozenset[str]] = frozenset({"causal_lm"})
-    lanes: ClassVar[frozenset[Lane]] = frozenset({Lane.SOLO})
     starts_as_base: ClassVar[bool] = False
 
     def unfit(self, linear: LinearShape) -> str | None:

@@ -5,7 +5,6 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, StrictFloat, StrictInt
 
 from workers.contract.base import LinearShape
-from workers.contract.lanes import Lane
 from workers.contract.methods.method import METHODS
 from workers.contract.methods.on_linears import MAX_RANK, OnLinears, divides
 
@@ -21,8 +20,6 @@ class GraLora(OnLinears):
 
     title: ClassVar[str] = "GraLoRA"
     peft_type: ClassVar[str] = "GRALORA"
-    tasks: ClassVar[frozenset[str]] = frozenset({"causal_lm"})
-    lanes: ClassVar[frozenset[Lane]] = frozenset({Lane.SOLO})
 
     def unfit(self, linear: LinearShape) -> str | None:
         """See `OnLinears.unfit`."""

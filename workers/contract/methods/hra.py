@@ -6,7 +6,6 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, StrictBool, StrictInt, field_validator
 
 from workers.contract.base import LinearShape, Quantization
-from workers.contract.lanes import Lane
 from workers.contract.methods.method import METHODS
 from workers.contract.methods.on_linears import MAX_RANK, OnLinears
 
@@ -21,8 +20,6 @@ class Hra(OnLinears):
 
     title: ClassVar[str] = "HRA"
     peft_type: ClassVar[str] = "HRA"
-    tasks: ClassVar[frozenset[str]] = frozenset({"causal_lm"})
-    lanes: ClassVar[frozenset[Lane]] = frozenset({Lane.SOLO})
     refused: ClassVar[Mapping[Quantization, str]] = {
         Quantization.INT8: "PEFT would train on the codes of int8 as if they were weights",
         Quantization.NF4: "PEFT's form of it multiplies the packed codes of nf4",

@@ -5,7 +5,6 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from workers.contract.base import LinearShape
-from workers.contract.lanes import Lane
 from workers.contract.methods.method import METHODS
 from workers.contract.methods.on_linears import ModuleName, OnLinears, Targets
 
@@ -24,8 +23,6 @@ class Ia3(OnLinears):
 
     title: ClassVar[str] = "(IA)³"
     peft_type: ClassVar[str] = "IA3"
-    tasks: ClassVar[frozenset[str]] = frozenset({"causal_lm"})
-    lanes: ClassVar[frozenset[Lane]] = frozenset({Lane.SOLO})
 
     def of_linear(self, linear: LinearShape) -> int:
         """One weight an output, or an input."""

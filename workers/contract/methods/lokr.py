@@ -7,7 +7,6 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, StrictFloat, StrictInt
 
 from workers.contract.base import LinearShape, Quantization
-from workers.contract.lanes import Lane
 from workers.contract.methods.method import METHODS
 from workers.contract.methods.on_linears import MAX_RANK, OnLinears
 
@@ -22,8 +21,6 @@ class LoKr(OnLinears):
 
     title: ClassVar[str] = "LoKr"
     peft_type: ClassVar[str] = "LOKR"
-    tasks: ClassVar[frozenset[str]] = frozenset({"causal_lm"})
-    lanes: ClassVar[frozenset[Lane]] = frozenset({Lane.SOLO})
     refused: ClassVar[Mapping[Quantization, str]] = {
         Quantization.NF4: "PEFT's form of it multiplies the packed codes of nf4"
     }

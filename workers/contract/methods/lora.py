@@ -30,7 +30,6 @@ class Lora(OnLinears):
 
     title: ClassVar[str] = "LoRA"
     peft_type: ClassVar[str] = "LORA"
-    tasks: ClassVar[frozenset[str]] = frozenset({"causal_lm"})
     lanes: ClassVar[frozenset[Lane]] = frozenset({Lane.FUSED, Lane.SOLO})
 
     @property

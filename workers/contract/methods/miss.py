@@ -5,7 +5,6 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, StrictInt
 
 from workers.contract.base import LinearShape
-from workers.contract.lanes import Lane
 from workers.contract.methods.method import METHODS
 from workers.contract.methods.on_linears import MAX_RANK, OnLinears
 
@@ -19,8 +18,6 @@ class Miss(OnLinears):
 
     title: ClassVar[str] = "MiSS"
     peft_type: ClassVar[str] = "MISS"
-    tasks: ClassVar[frozenset[str]] = frozenset({"causal_lm"})
-    lanes: ClassVar[frozenset[Lane]] = frozenset({Lane.SOLO})
 
     def of_linear(self, linear: LinearShape) -> int:
         """D [rank, out]."""

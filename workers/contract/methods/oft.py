@@ -5,7 +5,6 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, StrictInt
 
 from workers.contract.base import LinearShape
-from workers.contract.lanes import Lane
 from workers.contract.methods.method import METHODS
 from workers.contract.methods.on_linears import OnLinears, divides
 
@@ -19,8 +18,6 @@ class Oft(OnLinears):
 
     title: ClassVar[str] = "OFT"
     peft_type: ClassVar[str] = "OFT"
-    tasks: ClassVar[frozenset[str]] = frozenset({"causal_lm"})
-    lanes: ClassVar[frozenset[Lane]] = frozenset({Lane.SOLO})
 
     def unfit(self, linear: LinearShape) -> str | None:
         """See `OnLinears.unfit`."""

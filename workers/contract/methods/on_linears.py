@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Final, Self
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator
 
 from workers.contract.base import BaseShape, BaseSpec, LinearShape
+from workers.contract.lanes import Lane
 from workers.contract.methods.method import MethodSpec, below
 
 ALL_LINEAR: Final = "all-linear"
@@ -34,6 +35,8 @@ class OnLinears(MethodSpec):
         (ALL_LINEAR,), description='last name parts of the linears to adapt; "all-linear": all that the base offers'
     )
 
+    tasks: ClassVar[frozenset[str]] = frozenset({"causal_lm"})
+    lanes: ClassVar[frozenset[Lane]] = frozenset({Lane.SOLO})
     peft_type: ClassVar[str]
     """Name of the tuner in PEFT."""
 

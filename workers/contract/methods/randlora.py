@@ -5,7 +5,6 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, StrictFloat, StrictInt
 
 from workers.contract.base import LinearShape
-from workers.contract.lanes import Lane
 from workers.contract.methods.method import METHODS
 from workers.contract.methods.on_linears import MAX_RANK, OnLinears
 
@@ -21,8 +20,6 @@ class RandLora(OnLinears):
 
     title: ClassVar[str] = "RandLoRA"
     peft_type: ClassVar[str] = "RANDLORA"
-    tasks: ClassVar[frozenset[str]] = frozenset({"causal_lm"})
-    lanes: ClassVar[frozenset[Lane]] = frozenset({Lane.SOLO})
 
     def of_linear(self, linear: LinearShape) -> int:
         """L [r, n] and G [n, smaller side], with n matrices of rank r to reach full rank."""

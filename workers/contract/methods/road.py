@@ -5,7 +5,6 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, StrictInt
 
 from workers.contract.base import LinearShape
-from workers.contract.lanes import Lane
 from workers.contract.methods.method import METHODS
 from workers.contract.methods.on_linears import OnLinears, divides
 
@@ -21,8 +20,6 @@ class Road(OnLinears):
 
     title: ClassVar[str] = "RoAd"
     peft_type: ClassVar[str] = "ROAD"
-    tasks: ClassVar[frozenset[str]] = frozenset({"causal_lm"})
-    lanes: ClassVar[frozenset[Lane]] = frozenset({Lane.SOLO})
 
     def unfit(self, linear: LinearShape) -> str | None:
         """See `OnLinears.unfit`."""

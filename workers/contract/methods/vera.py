@@ -5,7 +5,6 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, StrictFloat, StrictInt
 
 from workers.contract.base import LinearShape
-from workers.contract.lanes import Lane
 from workers.contract.methods.method import METHODS
 from workers.contract.methods.on_linears import MAX_RANK, OnLinears
 
@@ -21,8 +20,6 @@ class Vera(OnLinears):
 
     title: ClassVar[str] = "VeRA"
     peft_type: ClassVar[str] = "VERA"
-    tasks: ClassVar[frozenset[str]] = frozenset({"causal_lm"})
-    lanes: ClassVar[frozenset[Lane]] = frozenset({Lane.SOLO})
 
     def of_linear(self, linear: LinearShape) -> int:
         """b [out] and d [rank]."""
