@@ -1,6 +1,8 @@
 """What every method promises, in every lane that can train it. A new method is tested by being registered."""
 
+import math
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +154,37 @@ def test_what_it_trains_is_what_its_formulas_say(tmp_path: Path, tiny_base: Base
     held = 2 * size_of(weights) + size_of(moments)  # gradients are as large as weights
     written = size_of(weights) + size_of(moments)  # of a checkpoint, once more in host memory
     assert held + written == pytest.approx(spec.seat_bytes, rel=0.25)
+
+
+SIZES: dict[str, tuple[Any, ...]] = {
+    "rank": (1, 2, 7, 64, 100, 256),
+    "block_size": (1, 3, 16, 64),
+    "group_size": (2, 3, 16, 64),
+    "blocks": (1, 2, 3, 8),
+    "n_frequency": (1, 2048, 2049),
+    "apply_gs": (True,),
+    "n_tokens": (1, 20),
+    "encoder_hidden_size": (1, 64),
+}
+
+
+@pytest.mark.parametrize("name", sorted(method_specs.METHODS))
+def test_options_that_its_spec_takes_are_taken_by_its_library_with_the_weights_of_its_formulas(
+    tiny_base: BaseSpec, name: str
+):
+    site, taken = Site.of(load(tiny_base)), 0
+    options = {field: SIZES[field] for field in method_specs.METHODS[name].model_fields if field in SIZES}
+    for chosen in product(*options.values()):
+        try:
+            spec = method_specs.METHODS[name].model_validate(dict(zip(options, chosen, strict=True)))
+            spec = spec.resolve(tiny_base.shape.linear_names)
+            spec.check(tiny_base.shape)
+        except ValueError:
+            continue
+        shapes = methods.METHODS.of(spec).shapes(spec, site)
+        assert sum(map(math.prod, shapes.values())) == spec.trained(tiny_base.shape), chosen
+        taken += 1
+    assert taken
 
 
 @every_method

@@ -51,6 +51,8 @@ def test_a_job_whose_virtual_tokens_fit_goes_to_the_solo_lane(db: Database, tmp_
             "packed codes of nf4. It does on: int8, none",
         ),
         ({"method": {"type": "hra", "rank": 3}}, "it has to be even"),
+        ({"method": {"type": "gralora", "rank": 7}}, "rank (7) must be a multiple of blocks (2)"),
+        ({"method": {"type": "miss", "rank": 256}}, "rank is 256, more than the"),
         ({"method": {"type": "oft", "block_size": 48}}, "block_size is 48, which does not divide"),
         ({"method": {"type": "lora", "dora": True}, "lane": "fused"}, "option 'dora' of method 'lora' cannot train in"),
         ({"method": {"type": "adalora"}}, "there is no method of type 'adalora'; there are: c3a, "),

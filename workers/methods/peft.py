@@ -1,6 +1,7 @@
 """What the methods of the PEFT library have in common: wrapping, naming, exporting."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from workers.contract.errors import InvalidTargetModules
 from workers.contract.methods.on_linears import OnLinears
 from workers.contract.spec import JobSpec
 from workers.methods.linears import chosen_linears, features_of, last_names
@@ -76,7 +78,8 @@ class PeftMethod:
         skeleton = _skeleton({path: site.linears[path] for path in targets_of(spec, site.linears)})
         options = spec.peft_options() | {"target_modules": [*last_names(site.linears)]}
         config = PEFT_TYPE_TO_CONFIG_MAPPING[spec.peft_type](**options)
-        model = get_peft_model(skeleton, config, adapter_name="shape", low_cpu_mem_usage=True)
+        with _refusals_named():
+            model = get_peft_model(skeleton, config, adapter_name="shape", low_cpu_mem_usage=True)
         return {name: tuple(weight.shape) for name, weight in _weights_of(model, "shape").items()}
 
     def attach(self, spec: OnLinears, site: Site, name: str, seed: int) -> PeftAttachment:
@@ -112,6 +115,15 @@ class PeftMethod:
         """See `TrainableMethod.load`."""
         loaded: nn.Module = PeftModel.from_pretrained(model, folder)
         return loaded
+
+
+@contextmanager
+def _refusals_named() -> Iterator[None]:
+    """What PEFT does not take on linears of these sizes is the job's: it would not on another host either."""
+    try:
+        yield
+    except ValueError as error:
+        raise InvalidTargetModules(f"PEFT refuses the method's options on this base: {error}") from error
 
 
 def targets_of(spec: OnLinears, linears: Mapping[str, nn.Module]) -> list[str]:

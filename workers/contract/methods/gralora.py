@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, StrictFloat, StrictInt
+from pydantic import Field, StrictFloat, StrictInt, model_validator
 
 from workers.contract.base import LinearShape
 from workers.contract.methods.method import METHODS
@@ -14,12 +14,18 @@ class GraLora(OnLinears):
     """The update is a grid of `blocks` x `blocks` low-rank blocks, with as many weights as LoRA of the same rank."""
 
     type: Literal["gralora"] = "gralora"
-    rank: StrictInt = Field(32, ge=1, le=MAX_RANK, description="r; an adapted linear gains r * (in + out)")
+    rank: StrictInt = Field(32, ge=1, le=MAX_RANK, description="r, a multiple of blocks; a linear gains r * (in + out)")
     alpha: StrictFloat = Field(64.0, gt=0, le=65536, description="scale = alpha / r")
     blocks: StrictInt = Field(2, ge=1, le=64, description="a side of the grid; it divides both sides of each linear")
 
     title: ClassVar[str] = "GraLoRA"
     peft_type: ClassVar[str] = "GRALORA"
+
+    @model_validator(mode="after")
+    def _blocks_divide_rank(self) -> "GraLora":
+        if self.rank % self.blocks:
+            raise ValueError(f"rank ({self.rank}) must be a multiple of blocks ({self.blocks})")
+        return self
 
     def unfit(self, linear: LinearShape) -> str | None:
         """See `OnLinears.unfit`."""

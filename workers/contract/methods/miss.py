@@ -14,10 +14,16 @@ class Miss(OnLinears):
     """y = W x + D S x, where S sums the inputs in `rank` shards and D is [out, rank]."""
 
     type: Literal["miss"] = "miss"
-    rank: StrictInt = Field(64, ge=1, le=MAX_RANK, description="shards; it divides the inputs of each linear")
+    rank: StrictInt = Field(64, ge=1, le=MAX_RANK, description="shards of the inputs, at most as many as inputs")
 
     title: ClassVar[str] = "MiSS"
     peft_type: ClassVar[str] = "MISS"
+
+    def unfit(self, linear: LinearShape) -> str | None:
+        """See `OnLinears.unfit`."""
+        if self.rank <= linear.inputs:
+            return None
+        return f"rank is {self.rank}, more than the {linear.inputs} inputs of '{linear.name}'"
 
     def of_linear(self, linear: LinearShape) -> int:
         """D [rank, out]."""
