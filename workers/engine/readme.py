@@ -24,6 +24,7 @@ for module in base.modules():  # before its first forward; the reason is below
     if hasattr(module, "support_avx512bf16_for_cpu"):
         module.support_avx512bf16_for_cpu = False
 """
+_TUNER_IMPORT: Final = "from peft.tuners.tuners_utils import BaseTunerLayer\n"
 _KEEP_TYPES: Final = """\
 for module in model.modules():  # adapters are fp32, the base is bf16, and attention takes no mixture
     if isinstance(module, BaseTunerLayer):
@@ -149,7 +150,7 @@ import json
 
 import torch
 from peft import PeftModel
-{"from peft.tuners.tuners_utils import BaseTunerLayer" + chr(10) if _mixes_types(spec) else ""}\
+{_TUNER_IMPORT if _mixes_types(spec) else ""}\
 from transformers import AutoModelForCausalLM, AutoTokenizer{", BitsAndBytesConfig" if quantized else ""}
 
 {base_folder(spec.base)}
