@@ -1,5 +1,7 @@
 """Options of a job that change how conversations become tokens, and weights of messages."""
 
+from typing import Any
+
 import pytest
 from pydantic import ValidationError
 
@@ -7,6 +9,8 @@ from tests.builders.families import family_tokenizer
 from tests.builders.tiny_base import CHATML, CHATML_WITH_GENERATION, make_tokenizer
 from workers.contract.rows import ChatRow
 from workers.contract.spec import SpecialTokens, TextOptions
+from workers.data.chat.conversation import Conversation
+from workers.data.chat.rendering import Rendering
 from workers.data.chat.tokenizing import weights_of
 from workers.data.plain_text import SpecialTokenText
 from workers.data.text_encoder import TextEncoder
@@ -59,16 +63,28 @@ def test_what_the_service_gives_a_template_cannot_be_replaced(name: str) -> None
         TextOptions(chat_template_kwargs={name: "x"})
 
 
-def test_a_row_of_four_thousand_messages_costs_one_rendering_and_its_turns_are_all_learned() -> None:
-    roles = ("user", "assistant")
-    messages = [{"role": roles[n % 2], "content": "a"} for n in range(4_000)]
-    tokenizer = make_tokenizer(CHATML)
-    pauses: list[None] = []
-    encode = TextEncoder(tokenizer, None)
-    ids, weights, _ = encode(ChatRow.model_validate({"messages": messages}), lambda: pauses.append(None))
-    learned = tokenizer.decode([token for token, weight in zip(ids, weights, strict=True) if weight])
-    assert learned == "a<|im_end|>\n" * 2_000
-    assert len(pauses) < 5
+def test_a_row_of_four_thousand_messages_costs_one_rendering_and_its_turns_are_all_learned(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tokenizer, roles = make_tokenizer(CHATML), ("user", "assistant")
+    rendered: list[int] = []
+    plain = Rendering._rendered
+
+    def counted(self: Rendering, template: str, conversation: Conversation, **options: bool) -> Any:
+        rendered.append(len(conversation.messages))
+        return plain(self, template, conversation, **options)
+
+    monkeypatch.setattr(Rendering, "_rendered", counted)
+    costs = []
+    for count in (40, 4_000):
+        rendered.clear()
+        row = ChatRow.model_validate({"messages": [{"role": roles[n % 2], "content": "a"} for n in range(count)]})
+        ids, weights, _ = TextEncoder(tokenizer, None)(row)
+        learned = tokenizer.decode([token for token, weight in zip(ids, weights, strict=True) if weight])
+        assert learned == "a<|im_end|>\n" * (count // 2)
+        costs.append((rendered.count(count), len(rendered)))
+    assert costs[0] == costs[1], "as many as a short row"
+    assert costs[1][0] <= 2, "the row, and once its skeleton"
 
 
 def test_no_token_carries_loss_of_an_empty_span() -> None:

@@ -158,6 +158,11 @@ class Skeletons:
         return marked
 
 
+def form_of(message: Message) -> str:
+    """What a skeleton's message has in common with those that differ from it in their markers alone."""
+    return _MARKER.sub(lambda marker: "<text>" if marker[1] else "<number>", repr(message))
+
+
 def _call(path: str, index: int, call: dict[str, Any], leaves: list[Leaf]) -> dict[str, Any]:
     function = call["function"]
     name = _mark(Leaf(f"{path}.name", index, function["name"]), leaves)

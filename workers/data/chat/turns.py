@@ -10,7 +10,7 @@ from typing import Final
 
 from workers.data.chat.conversation import Conversation, Message
 from workers.data.chat.rendering import Rendering
-from workers.data.chat.skeleton import Layout, Place, Skeleton
+from workers.data.chat.skeleton import Layout, Place, Skeleton, form_of
 from workers.data.tokens import TemplateMismatch
 
 _QUESTION: Final[Message] = {"role": "user", "content": "Qx0z"}
@@ -118,7 +118,7 @@ class Turns:
 
     def _closing(self, message: Message) -> str | None:
         """What a conversation that ends with this message has behind its last leaf. None: it has no rendering alone."""
-        key = repr(message)
+        key = form_of(message)
         if key not in self._endings:
             try:
                 text = self._rendering.text(Conversation([_QUESTION, message], None))
